@@ -1,0 +1,254 @@
+"""Artifacts: the folders through which commands talk, each with a manifest.json.
+
+The fingerprint covers what determines the content (kind, schema, configuration,
+input fingerprints, code version) and nothing that only observes it, so the same
+work has the same fingerprint.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mslm_cli import console, fsio, provenance
+from mslm_cli.config import Config
+from mslm_cli.errors import ArtifactError, UsageError
+
+Kind = Literal["lexicon", "shards", "encoder", "ner", "eval"]
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+_MADE_BY = {
+    "lexicon": "mslm extract-terms",
+    "shards": "mslm preprocess",
+    "encoder": "mslm adapt",
+    "ner": "mslm finetune",
+    "eval": "mslm eval",
+}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Record):
+    """Something an artifact was made from; ``path`` is portable, ``fingerprint`` identifies the content."""
+
+    role: str
+    path: str
+    fingerprint: str
+
+
+class FileEntry(_Record):
+    """A file of an artifact, its path relative to the artifact."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Manifest(_Record):
+    """The content of manifest.json."""
+
+    kind: Kind
+    schema_version: int
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: list[Input]
+    files: list[FileEntry]
+    code: dict[str, str]
+    environment: dict[str, str]
+    seeds: dict[str, int]
+    run: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A loaded artifact: its folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    def as_input(self, role: str) -> Input:
+        """This artifact as an input of another one."""
+        return Input(role=role, path=provenance.portable_path(self.path), fingerprint=self.manifest.fingerprint)
+
+
+def file_input(role: str, path: Path) -> Input:
+    """A plain file, or a folder of files, as an input, identified by its content."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        listing = [(p.relative_to(path).as_posix(), fsio.sha256_of(p)) for p in files]
+        fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+    else:
+        fingerprint = fsio.sha256_of(path)
+    return Input(role=role, path=provenance.portable_path(path), fingerprint=fingerprint)
+
+
+def fingerprint_of(kind: Kind, config: Config, inputs: Sequence[Input]) -> str:
+    """The SHA-256 that identifies the work: kind, schema, configuration, inputs by content, code version."""
+    identity = {
+        "kind": kind,
+        "schema_version": SCHEMA_VERSION,
+        "config": config.identity(),
+        "inputs": [[i.role, i.fingerprint] for i in inputs],
+        "code": provenance.code_version(),
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class Draft:
+    """An artifact in the making: fill ``path``; ``run`` and ``seeds`` go into the manifest."""
+
+    path: Path
+    run: dict[str, Any] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The making of one artifact: what it is made from, and where it goes."""
+
+    kind: Kind
+    output: Path
+    config: Config
+    inputs: Sequence[Input]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.kind, self.config, self.inputs)
+
+    def is_done(self, *, overwrite: bool) -> bool:
+        """Whether the output already holds this very work, undamaged (said on stderr).
+
+        Raises:
+            UsageError: the output exists and is something else, and ``overwrite`` is false.
+        """
+        fsio.recover(self.output)
+        if overwrite or not self.output.exists():
+            if self.output.exists() and not (self.output / MANIFEST).is_file():
+                raise UsageError(f"{self.output} exists and is not an mslm artifact: it is not overwritten")
+            return False
+        difference = "it is not an mslm artifact"
+        if (self.output / MANIFEST).is_file():
+            manifest = load(self.output, self.kind).manifest
+            if manifest.fingerprint == self.fingerprint:
+                console.note(f"{self.output} is up to date (use --overwrite to make it again)")
+                return True
+            difference = _difference(manifest, self)
+        raise UsageError(f"{self.output} exists: {difference}", hint="choose another -o, or use --overwrite")
+
+    @contextmanager
+    def publish(self) -> Iterator[Draft]:
+        """Yield a draft whose folder becomes the output, manifest and all, when the block ends well."""
+        started = time.perf_counter()
+        with fsio.staged_folder(self.output) as folder:
+            draft = Draft(folder)
+            yield draft
+            files = [
+                FileEntry(path=p.relative_to(folder).as_posix(), bytes=p.stat().st_size, sha256=fsio.sha256_of(p))
+                for p in sorted(folder.rglob("*"))
+                if p.is_file()
+            ]
+            manifest = Manifest(
+                kind=self.kind,
+                schema_version=SCHEMA_VERSION,
+                fingerprint=self.fingerprint,
+                config=self.config.model_dump(mode="json"),
+                inputs=list(self.inputs),
+                files=files,
+                code=provenance.code_version(),
+                environment=provenance.environment(),
+                seeds=draft.seeds,
+                run={"duration_s": round(time.perf_counter() - started, 3), **draft.run},
+            )
+            fsio.sync_tree(folder)
+            fsio.write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+
+
+def _difference(found: Manifest, wanted: Job) -> str:
+    options = wanted.config.identity()
+    keys = sorted(k for k in options if found.config.get(k) != options[k])
+    if keys:
+        pairs = ", ".join(f"{k} {found.config.get(k)!r} there, {options[k]!r} now" for k in keys[:4])
+        return f"made with other options ({pairs})"
+    roles = {i.role for i in found.inputs if i not in wanted.inputs} | {
+        i.role for i in wanted.inputs if i not in found.inputs
+    }
+    if roles:
+        return f"made from other input ({', '.join(sorted(roles))})"
+    return f"made by mslm {found.code.get('mslm', 'unknown')}"
+
+
+def load(path: Path, kind: Kind, *, verify: bool = False) -> Artifact:
+    """The artifact at ``path``, its kind, schema and files checked (hashes too with ``verify``).
+
+    Raises:
+        ArtifactError: it is missing, of another kind or schema, or damaged; the message
+            says what was expected, what was found and the command that mends it.
+    """
+    remedy = f"make one with `{_MADE_BY[kind]}`"
+    manifest_path = path / MANIFEST
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such {kind} artifact", hint=remedy)
+    if not manifest_path.is_file():
+        raise ArtifactError(f"{path}: expected a {kind} artifact, found no {MANIFEST} in it", hint=remedy)
+    try:
+        raw = json.loads(manifest_path.read_bytes())
+        version = raw["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{path}: expected schema version {SCHEMA_VERSION}, found {version}",
+                hint="it was made by another release of mslm; " + remedy,
+            )
+        manifest = Manifest.model_validate(raw)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else str(error)
+        raise ArtifactError(f"{manifest_path}: damaged manifest: {reason}", hint=remedy) from error
+    if manifest.kind != kind:
+        raise ArtifactError(f"{path}: expected a {kind} artifact, found a {manifest.kind} artifact", hint=remedy)
+    remedy = f"make it again with `{_MADE_BY[kind]} ... --overwrite`"
+    for entry in manifest.files:
+        file = path / entry.path
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise ArtifactError(f"{manifest_path}: names {entry.path}, which is outside the artifact", hint=remedy)
+        if not file.is_file():
+            raise ArtifactError(f"{file}: missing from the {kind} artifact", hint=remedy)
+        size = file.stat().st_size
+        if size != entry.bytes:
+            raise ArtifactError(f"{file}: damaged: expected {entry.bytes:,} bytes, found {size:,}", hint=remedy)
+        if verify and fsio.sha256_of(file) != entry.sha256:
+            raise ArtifactError(f"{file}: damaged: its SHA-256 is not the manifest's", hint=remedy)
+    return Artifact(path, manifest)
+
+
+def load_if_artifact(path: Path, kind: Kind) -> Artifact | None:
+    """The artifact at ``path``, or None if the folder is no artifact of mslm at all.
+
+    Raises:
+        ArtifactError: it is an artifact, but not a sound one of this kind.
+    """
+    return load(path, kind, verify=True) if (path / MANIFEST).is_file() else None
+
+
+SKETCHES = "seen"
+"""The folder of an artifact with sketches of the sentences that it, or what it was made from, has seen."""
+
+
+def pass_on_sketches(sources: Sequence[Artifact | None], folder: Path) -> None:
+    """Copy the sketches of ``sources`` to the artifact being made in ``folder``."""
+    target = folder / SKETCHES
+    target.mkdir(exist_ok=True)
+    for source in sources:
+        for sketch in sorted((source.path / SKETCHES).glob("*.u64")) if source else []:
+            name = sketch.name
+            if (target / name).exists() and (target / name).read_bytes() != sketch.read_bytes():
+                name = f"{sketch.stem}-{fsio.sha256_of(sketch)[:8]}.u64"
+            shutil.copyfile(sketch, target / name)

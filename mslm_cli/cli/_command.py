@@ -1,0 +1,181 @@
+"""How a plain function becomes a subcommand: options from its config model, errors to exit codes."""
+
+import functools
+import inspect
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+
+from mslm_cli import console
+from mslm_cli.config import Config, read_config_file
+from mslm_cli.errors import ArtifactError, MslmError
+
+Texts = Annotated[list[Path], typer.Argument(help="Text or CoNLL files, folders, or - for stdin.", metavar="TEXT...")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)]
+Resume = Annotated[
+    str, typer.Option(help="Go on from OUTPUT.work: auto, never, or the path of a checkpoint.", metavar="auto|never|PATH")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+
+app = typer.Typer(
+    name="mslm",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_PANEL = "How it runs"
+_Parameter = inspect.Parameter
+
+
+def artifact_path(path: Path) -> Path:
+    """``path``, or for ``-`` the path that the command before it printed on the pipe.
+
+    Raises:
+        ArtifactError: nothing comes through the pipe.
+    """
+    if str(path) != "-":
+        return path
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise ArtifactError(
+            "-: expected the path of an artifact on standard input, found nothing",
+            hint="the command before it in the pipe failed, or prints no path",
+        )
+    return Path(line)
+
+
+def subcommand(
+    name: str, config: type[Config] | None = None, *, examples: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that registers a function as subcommand ``name``.
+
+    Every field of ``config`` becomes an option with the field's default and description; the
+    function receives the validated model as its argument ``config``. Options given on the
+    command line win over those of ``--config FILE``, which win over defaults. ``examples``
+    ends the help text.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "config"]
+        fields = {} if config is None else config.model_fields
+
+        @functools.wraps(function)
+        def run(ctx: typer.Context, **given: Any) -> None:
+            os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+            console.configure(quiet=given.pop("quiet"), verbose=given.pop("verbose"))
+            with_debug = given.pop("debug")
+            with _exit_codes(debug=with_debug):
+                if config is not None:
+                    given["config"] = _resolve(ctx, name, config, given)
+                function(**given)
+
+        context = _Parameter("ctx", _Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        parameters = [context, *own, *(_option(n, f) for n, f in fields.items()), *_common(config is not None)]
+        signature = inspect.Signature([p.replace(kind=_Parameter.KEYWORD_ONLY) for p in parameters])
+        run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        app.command(name, help=f"{inspect.getdoc(function)}\n\n\b\nExamples:\n\b\n{examples}")(run)
+        return run
+
+    return register
+
+
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    annotation: Any = field.annotation
+    arguments = typing.get_args(annotation)
+    default = field.default
+    if typing.get_origin(annotation) is tuple:
+        annotation, default = str, ",".join(f"{x:g}" for x in default)
+    flag = "--" + name.replace("_", "-")
+    if annotation is bool:
+        declarations = [flag]
+    elif isinstance(annotation, types.UnionType) and bool in arguments:
+        declarations = [f"{flag}/--no-{flag[2:]}"]
+    else:
+        declarations = [flag]
+    option = typer.Option(*declarations, help=field.description, show_default=default is not None)
+    return _Parameter(name, _Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option])
+
+
+def _common(has_config: bool) -> list[inspect.Parameter]:
+    def flag(name: str, *declarations: str, help: str) -> inspect.Parameter:
+        option = typer.Option(*declarations, help=help, rich_help_panel=_PANEL)
+        return _Parameter(name, _Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
+
+    common = [
+        flag("quiet", "--quiet", "-q", help="Say only warnings and errors."),
+        flag("verbose", "--verbose", "-v", help="Say more."),
+        flag("debug", "--debug", help="Show the traceback of an error."),
+    ]
+    if has_config:
+        option = typer.Option("--config", help="TOML file, or a manifest.json, with options.", rich_help_panel=_PANEL)
+        common.insert(
+            0,
+            _Parameter(
+                "config_file", _Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option]
+            ),
+        )
+    return common
+
+
+def _resolve(ctx: typer.Context, command: str, config: type[Config], given: dict[str, Any]) -> Config:
+    """The validated configuration; takes the options it is made of out of ``given``."""
+    config_file: Path | None = given.pop("config_file")
+    options = {name: given.pop(name) for name in config.model_fields}
+    explicit = {n: v for n, v in options.items() if getattr(ctx.get_parameter_source(n), "name", "") == "COMMANDLINE"}
+    from_file = {} if config_file is None else read_config_file(config_file, command)
+    return config.build(**from_file | explicit)
+
+
+class _exit_codes:  # noqa: N801 - reads as the statement it is used as
+    """Turns errors inside the block into one line on stderr and the exit code of their class."""
+
+    def __init__(self, *, debug: bool) -> None:
+        self.debug = debug
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if error is None or isinstance(error, typer.Exit):
+            return False
+        if self.debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
+            _print_traceback(error)
+        raise typer.Exit(_exit_code(error)) from error
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, MslmError):
+        console.error(str(error))
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        console.error("interrupted")
+        return 130
+    if isinstance(error, BrokenPipeError):
+        # the interpreter flushes stdout at exit and would complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    if isinstance(error, OSError) and error.filename is not None and error.errno is not None:
+        console.error(f"{error.filename}: {error.strerror}")
+        return 5
+    if isinstance(error, OSError) and error.errno is not None:
+        console.error(f"{error.strerror}")
+        return 5
+    console.error(f"internal error: {type(error).__name__}: {error} (run again with --debug and report the traceback)")
+    return 1
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback
+
+    traceback.print_exception(error)

@@ -1,0 +1,32 @@
+"""``mslm adapt``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mslm_cli import console
+from mslm_cli.cli._command import Output, Overwrite, Resume, artifact_path, subcommand
+from mslm_cli.config import AdaptConfig
+
+EXAMPLES = """\
+mslm adapt shards -o adapted
+mslm adapt shards -o adapted --weights uniform --epochs 3
+mslm adapt shards --model ./biobert --allow-pickle -o adapted"""
+
+
+@subcommand("adapt", AdaptConfig, examples=EXAMPLES)
+def adapt(
+    shards: Annotated[Path, typer.Argument(help="Shards from `mslm preprocess`, or - to read their path from a pipe.")],
+    output: Output,
+    config: AdaptConfig,
+    resume: Resume = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Adapt an encoder by masked language modelling in which DS-terms weigh more.
+
+    Writes a Hugging Face checkpoint with its MLM head, and metrics.jsonl.
+    """
+    from mslm_cli.stages import adapt as stage
+
+    console.result(str(stage.run(artifact_path(shards), output, config, resume=resume, overwrite=overwrite)))

@@ -1,0 +1,30 @@
+"""The program ``mslm``: its subcommands, in the order of the work."""
+
+from typing import Annotated
+
+import typer
+
+import mslm_cli
+from mslm_cli import console
+from mslm_cli.cli import extract_terms, preprocess, adapt, finetune, evaluate, demo, models  # noqa: F401, I001 - the order of the help text
+from mslm_cli.cli._command import app
+
+__all__ = ["app"]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"mslm {mslm_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Make pre-trained language models sensitive to the terms of a domain.
+
+    Each command writes one folder and prints its path; the next command reads it.
+    """

@@ -1,0 +1,34 @@
+"""``mslm finetune``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mslm_cli import console
+from mslm_cli.cli._command import Output, Overwrite, Resume, artifact_path, subcommand
+from mslm_cli.config import FinetuneConfig
+
+EXAMPLES = """\
+mslm finetune --train train.tsv --dev devel.tsv --model adapted -o ner
+mslm finetune --train train.tsv --dev devel.tsv -o vanilla --epochs 10 --seed 1"""
+
+
+@subcommand("finetune", FinetuneConfig, examples=EXAMPLES)
+def finetune(
+    train: Annotated[Path, typer.Option(help="Labelled sentences to learn from (CoNLL).", show_default=False)],
+    dev: Annotated[Path, typer.Option(help="Labelled sentences to choose the best epoch.", show_default=False)],
+    output: Output,
+    config: FinetuneConfig,
+    resume: Resume = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Fine-tune an encoder for named entity recognition, on unmasked text.
+
+    The epoch with the best strict F1 on --dev is kept. `--model -` reads the encoder's path from a pipe.
+    """
+    from mslm_cli.stages import finetune as stage
+
+    if config.model == "-":
+        config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
+    console.result(str(stage.run(train, dev, output, config, resume=resume, overwrite=overwrite)))

@@ -1,0 +1,18 @@
+"""``mslm models``."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from mslm_cli import console
+from mslm_cli import models as library
+from mslm_cli.cli._command import subcommand
+
+
+@subcommand("models", examples="mslm models pull minilm")
+def models(
+    action: Annotated[Literal["pull"], typer.Argument(help="What to do: fetch a model.")],
+    name: Annotated[str, typer.Argument(help="`minilm`, or a hub id.")],
+) -> None:
+    """Fetch an encoder now, for use offline later; prints its folder."""
+    console.result(str(library.resolve(name)))

@@ -1,0 +1,187 @@
+"""The resolved configuration of every command, and how it is read from a file.
+
+One frozen model a command: its field names are the option names, its defaults
+are the command line's defaults, its bounds are checked here and nowhere else.
+What names an input or the output is not part of it: inputs enter an artifact's
+fingerprint by their content.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from mslm_cli.errors import UsageError
+
+
+
+def _parse_shares(value: object) -> object:
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+def _sum_to_one(value: tuple[float, float, float]) -> tuple[float, float, float]:
+    if min(value) < 0 or abs(sum(value) - 1.0) > 1e-9:
+        raise ValueError("expected three shares that sum to 1, such as 0.8,0.1,0.1")
+    return value
+
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Shares = Annotated[tuple[float, float, float], BeforeValidator(_parse_shares), AfterValidator(_sum_to_one)]
+
+
+class Config(BaseModel):
+    """Base of all command configurations: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"offline"})
+    """Options that change how the work is done, not what comes out."""
+
+    def identity(self) -> dict[str, Any]:
+        """The options that determine the result, as JSON values; part of a fingerprint."""
+        return self.model_dump(mode="json", exclude=set(self.outside_identity))
+
+    @classmethod
+    def build(cls, **options: object) -> Self:
+        """The validated configuration.
+
+        Raises:
+            UsageError: an option is unknown or out of bounds; the message names it.
+        """
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
+            found = "" if not first["loc"] else f", found {first['input']!r}"
+            message = first["msg"].removeprefix("Value error, ")
+            raise UsageError(f"{option}: {message}{found}".removeprefix(": ")) from error
+
+
+class TextOptions(Config):
+    """How text input is read."""
+
+    format: Literal["auto", "text", "conll"] = Field("auto", description="What the input is; auto looks at each file.")
+    one_per_line: bool = Field(False, description="Plain text: every line is a document (else blank lines part them).")
+    encoding: str = Field("utf-8", description="Character encoding of the input.")
+    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
+
+
+class ModelOptions(Config):
+    """Which encoder, and how it may be loaded."""
+
+    model: str = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
+    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
+    lowercase: bool | None = Field(None, description="Lowercase text, where the checkpoint does not say.")
+
+
+class ExtractTermsConfig(TextOptions):
+    """Options of ``mslm extract-terms``."""
+
+    pipeline: str = Field("default", description="spaCy or scispaCy pipeline, by name or path.")
+    min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (the user's own are always kept).")
+    min_score: float = Field(0.0, description="Lowest score of a term.")
+    max_terms: int = Field(50_000, ge=1, description="Keep at most so many terms, the best.")
+    max_words: int = Field(6, ge=1, le=12, description="Longest n-gram candidate, in words.")
+
+
+class PreprocessConfig(TextOptions, ModelOptions):
+    """Options of ``mslm preprocess``."""
+
+    strategy: Literal["mslm", "token"] = Field("mslm", description="mslm: DS-terms whole, then words; token: as BERT.")
+    elm_rate: Rate = Field(0.5, description="mslm: share of DS-term mentions that are masked, whole.")
+    blm_rate: Rate = Field(0.15, description="mslm: share of the generic words that are masked.")
+    rate: Rate = Field(0.15, description="token: share of the tokens that are masked.")
+    mask_replace: Shares = Field(
+        (0.8, 0.1, 0.1), description="Shares of masked units that become [MASK], become random, stay as they are."
+    )
+    copies: int = Field(1, ge=1, le=1000, description="Masks for so many epochs, each drawn anew.")
+    max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the masks.")
+    shard_sequences: int = Field(65_536, ge=1, description="Sequences in one shard file.")
+
+
+class TrainingOptions(ModelOptions):
+    """What ``adapt`` and ``finetune`` have in common."""
+
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"offline", "checkpoint_every"})
+
+    allow_pickle: bool = Field(False, description="Load a checkpoint that has only pytorch_model.bin.")
+    epochs: int = Field(1, ge=0, description="Passes over the data; 0 trains a fresh MLM head alone.")
+    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate; linear warm-up and decay.")
+    warmup_share: Rate = Field(0.06, description="Share of the updates in which the learning rate rises.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (not on biases and norms).")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
+    tokens_per_update: int = Field(4096, ge=16, description="Real tokens that make one optimizer step.")
+    batch_tokens: int = Field(4096, ge=16, description="Most tokens in one forward pass: memory, not the result.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of initial heads, order and dropout.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+    checkpoint_every: str = Field(
+        "5m", pattern=r"^[1-9]\d*[smhu]$", description="Time (s, m, h) or updates (u) from checkpoint to checkpoint."
+    )
+
+
+class AdaptConfig(TrainingOptions):
+    """Options of ``mslm adapt``."""
+
+    weights: str = Field(
+        "ratio:2",
+        pattern=r"^(uniform|frequency|ratio:\d+(\.\d+)?)$",
+        description="Loss weights of generic words and DS-terms: uniform, frequency, or ratio:R.",
+    )
+    head_warmup_updates: int = Field(
+        100, ge=0, description="Updates of a fresh MLM head alone, before the encoder is trained."
+    )
+
+
+class FinetuneConfig(TrainingOptions):
+    """Options of ``mslm finetune``."""
+
+    epochs: int = Field(5, ge=1, description="Passes over the training sentences.")
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate; linear warm-up and decay.")
+    tokens_per_update: int = Field(1024, ge=16, description="Real tokens that make one optimizer step.")
+    max_length: int = Field(512, ge=8, description="Longest window, in tokens; capped at the encoder's limit.")
+    overlap: int = Field(64, ge=0, description="Tokens that neighbouring windows of a long sentence share.")
+    encoding: str = Field("utf-8", description="Character encoding of the data.")
+    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
+
+
+class EvalConfig(Config):
+    """Options of ``mslm eval``."""
+
+    batch_tokens: int = Field(8192, ge=16, description="Most tokens in one forward pass.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+    encoding: str = Field("utf-8", description="Character encoding of the data.")
+    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
+
+
+class DemoConfig(Config):
+    """Options of ``mslm demo``."""
+
+    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of masks and training.")
+
+
+def read_config_file(path: Path, command: str) -> dict[str, Any]:
+    """Options for ``command`` from a TOML file, or from an artifact's manifest.json.
+
+    A TOML file holds either a table named after the command or the options at top level.
+
+    Raises:
+        UsageError: the file cannot be read or parsed.
+    """
+    try:
+        raw = path.read_bytes()
+        if path.suffix == ".json":
+            options = json.loads(raw)["config"]
+        else:
+            tables = tomllib.loads(raw.decode("utf-8"))
+            options = tables.get(command, {k: v for k, v in tables.items() if not isinstance(v, dict)})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--config {path}: not a readable TOML file or manifest: {error}") from error
+    return {str(k).replace("-", "_"): v for k, v in options.items()}

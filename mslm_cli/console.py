@@ -1,0 +1,92 @@
+"""What the user sees: results on stdout, everything else on stderr."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_state = {"quiet": False, "verbose": False}
+
+
+def configure(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Set how much is said on stderr for the rest of the process."""
+    global _stderr
+    _state.update(quiet=quiet, verbose=verbose)
+    _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def result(text: str) -> None:
+    """Print the command's result, the only thing that goes to stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(message: str) -> None:
+    """Say something in passing (not with -q)."""
+    if not _state["quiet"]:
+        _stderr.print(escape(message))
+
+
+def detail(message: str) -> None:
+    """Say something that only -v shows."""
+    if _state["verbose"]:
+        _stderr.print(escape(message), style="dim")
+
+
+def warn(message: str) -> None:
+    """Say something that the user should not miss, also with -q."""
+    _stderr.print(f"[yellow]warning:[/] {escape(message)}")
+
+
+def error(message: str) -> None:
+    """Say in one line why the command ends."""
+    _stderr.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a small table; the first column is text, the others are numbers (not with -q)."""
+    if _state["quiet"]:
+        return
+    _stderr.print(escape(title), style="bold")
+    drawn = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        drawn.add_column(escape(column), justify="left" if i == 0 else "right", header_style="dim")
+    for row in rows:
+        drawn.add_row(*map(escape, row))
+    _stderr.print(drawn, soft_wrap=False)
+
+
+@dataclass(frozen=True)
+class Progressing:
+    """A running progress line: move it on with ``advance``, say how it goes with ``update``."""
+
+    bar: Progress
+    task: TaskID
+
+    def advance(self, n: float = 1) -> None:
+        self.bar.advance(self.task, n)
+
+    def update(self, text: str) -> None:
+        self.bar.update(self.task, note=escape(text))
+
+
+@contextmanager
+def progress(description: str, total: float | None = None) -> Iterator[Progressing]:
+    """Show a progress line while the block runs; on a terminal only, and not with -q."""
+    columns: list[ProgressColumn] = [
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.percentage:>3.0f}%" if total else "{task.completed:,.0f}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim"),
+    ]
+    shown = _stderr.is_terminal and not _state["quiet"]
+    with Progress(*columns, console=_stderr, transient=True, disable=not shown) as bar:
+        yield Progressing(bar, bar.add_task(escape(description), total=total, note=""))

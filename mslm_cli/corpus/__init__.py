@@ -1,0 +1,1 @@
+"""Text and labelled sentences as the toolkit sees them, and how they are read."""

@@ -1,0 +1,50 @@
+"""The units that readers hand out: documents for text, labelled sentences for gold data."""
+
+from dataclasses import dataclass
+
+from mslm_cli.corpus.labels import Mention
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document of running text.
+
+    ``sentences``: character spans [start, end) where the input marks sentences, else None.
+    ``has_id``: whether ``id`` stood in the input; otherwise it is the file's name and a number.
+    """
+
+    id: str
+    text: str
+    sentences: tuple[tuple[int, int], ...] | None
+    has_id: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSentence:
+    """One sentence of gold data, its mentions in order and not overlapping.
+
+    ``id`` is unique in its file: the document and the sentence's number in it (``10051005:3``), or the
+    number alone, from 1. ``doc`` is the document's id from the input, ``doc1``, ``doc2``... where the
+    input marks documents without naming them, and None where it marks none.
+    """
+
+    id: str
+    doc: str | None
+    words: tuple[str, ...]
+    mentions: tuple[Mention, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledCorpus:
+    """The labelled sentences of one file, and what had to be made of its tags.
+
+    ``types``: sorted. ``scheme``: IOB2, IOB1, IO, IOBES or BILOU, as detected. ``n_orphans``: mentions that
+    start without a start tag, in schemes that want one. ``n_empty_words``: words empty in the file, each
+    replaced by U+FFFD so that word numbers go on agreeing with the file's lines.
+    """
+
+    sentences: tuple[LabelledSentence, ...]
+    types: tuple[str, ...]
+    scheme: str
+    n_orphans: int
+    n_empty_words: int = 0

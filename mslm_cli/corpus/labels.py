@@ -1,0 +1,134 @@
+"""Mentions from tags and tags from mentions."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+Mention = tuple[int, int, str]
+"""A mention of one sentence: words [start, end) and its type."""
+
+BARE_TYPE = "MENTION"
+"""The type given to mentions whose tags carry none (``B``, ``I``)."""
+
+_STARTS = frozenset("BSU")
+_ENDS = frozenset("ESLU")
+_PREFIXES = frozenset("BIESLU")
+
+
+@lru_cache(maxsize=4096)
+def split_tag(tag: str) -> tuple[str, str]:
+    """The prefix (one of ``OBIESLU``) and the type of a tag; the type of ``O`` is empty.
+
+    Raises:
+        ValueError: the tag is none of IOB, IO, IOBES and BILOU.
+    """
+    if tag == "O":
+        return "O", ""
+    prefix, dash, kind = tag.partition("-")
+    if prefix not in _PREFIXES or (dash and not kind):
+        raise ValueError(f"unknown tag {tag!r}")
+    return prefix, kind or BARE_TYPE
+
+
+def mentions_from_tags(tags: Sequence[str]) -> list[Mention]:
+    """Mentions of one sentence in order, from IOB2, IOB1, IO, IOBES or BILOU tags alike.
+
+    Lenient: a tag that continues nothing (an I- after O, or after another type) starts a mention,
+    and a mention goes on until its end tag, another start, another type or O.
+
+    Raises:
+        ValueError: a tag is of none of these schemes.
+    """
+    mentions: list[Mention] = []
+    start, open_type = 0, ""
+    for i, tag in enumerate(tags):
+        prefix, kind = split_tag(tag)
+        begins = prefix in _STARTS or kind != open_type
+        if begins and open_type:
+            mentions.append((start, i, open_type))
+        if begins:
+            start, open_type = i, kind
+        if prefix in _ENDS:
+            mentions.append((start, i + 1, open_type))
+            open_type = ""
+    if open_type:
+        mentions.append((start, len(tags), open_type))
+    return mentions
+
+
+def strict_mentions(tags: Sequence[str]) -> list[Mention]:
+    """Mentions of one sentence in order, by strict IOB2: a B- and the I- of its type right after it.
+
+    An I- that continues no B- belongs to no mention, nor do the I- that follow it.
+
+    Raises:
+        ValueError: a tag is not IOB2.
+
+    Source: seqeval 1.2.2, ``mode="strict", scheme=IOB2``.
+    """
+    mentions: list[Mention] = []
+    start, open_type = 0, ""
+    for i, tag in enumerate(tags):
+        prefix, kind = split_tag(tag)
+        if prefix not in "OBI":
+            raise ValueError(f"tag {tag!r} is not IOB2")
+        if prefix == "I" and kind == open_type:
+            continue
+        if open_type:
+            mentions.append((start, i, open_type))
+        start, open_type = i, kind if prefix == "B" else ""
+    if open_type:
+        mentions.append((start, len(tags), open_type))
+    return mentions
+
+
+def tags_from_mentions(mentions: Iterable[Mention], n_words: int) -> list[str]:
+    """IOB2 tags of one sentence, ``n_words`` of them.
+
+    Raises:
+        ValueError: a mention is empty, lies outside the sentence or overlaps another one.
+    """
+    tags = ["O"] * n_words
+    for start, end, kind in mentions:
+        if not 0 <= start < end <= n_words:
+            raise ValueError(f"mention [{start}, {end}) does not fit a sentence of {n_words} words")
+        if any(tag != "O" for tag in tags[start:end]):
+            raise ValueError(f"mention [{start}, {end}) overlaps another one")
+        tags[start:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
+    return tags
+
+
+def count_orphans(tags: Sequence[str]) -> int:
+    """How many tags of one sentence continue a mention (I-, E-, L-) where none of their type is open."""
+    n_orphans = 0
+    open_type = ""
+    for tag in tags:
+        prefix, kind = split_tag(tag)
+        n_orphans += prefix in "IEL" and kind != open_type
+        open_type = "" if prefix in _ENDS else kind
+    return n_orphans
+
+
+def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
+    """The tagging scheme of a file: ``IOB2``, ``IOB1``, ``IO``, ``IOBES`` or ``BILOU``.
+
+    IO: I- and no B-. IOB1: I- start mentions, and every B- separates a mention from one of the same type
+    right before it. A file without mentions is IOB2.
+    """
+    prefixes: set[str] = set()
+    n_orphans = 0
+    separators_only = True
+    for tags in sentences:
+        previous = ""
+        for tag in tags:
+            prefix, kind = split_tag(tag)
+            prefixes.add(prefix)
+            n_orphans += prefix == "I" and kind != previous
+            separators_only &= prefix != "B" or kind == previous
+            previous = kind
+    if prefixes & {"E", "S"}:
+        return "IOBES"
+    if prefixes & {"L", "U"}:
+        return "BILOU"
+    if "I" in prefixes and "B" not in prefixes:
+        return "IO"
+    return "IOB1" if n_orphans and separators_only else "IOB2"

@@ -1,0 +1,334 @@
+"""Reading what users have: running text and labelled (CoNLL-style) files, as documents or as gold sentences.
+
+A CoNLL-style file holds one word a line, in 2 or more columns separated by a tab or by spaces: the first is the
+word, the last its tag; a blank line ends a sentence. Documents are marked by ``-DOCSTART-`` (an id may follow:
+``-DOCSTART- (10051005)``; ``-DOCSTART- -X- O O`` names none), by a comment (``# doc 10051005``, ``# doc_id = X``,
+``# newdoc id = X``) or by ``###MEDLINE:10051005``. Other comments of the form ``# key = value`` are skipped.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, islice
+from pathlib import Path
+from typing import NoReturn
+
+from mslm_cli.config import TextOptions
+from mslm_cli.corpus.documents import Document, LabelledCorpus, LabelledSentence
+from mslm_cli.corpus.labels import count_orphans, detect_scheme, mentions_from_tags, split_tag
+from mslm_cli.corpus.lines import STDIN, display_name, read_lines
+from mslm_cli.errors import DataError
+
+EMPTY_WORD = "\ufffd"
+"""Stands for a word that is empty in a labelled file."""
+
+MAX_DOCUMENT_CHARS = 500_000
+"""Longer documents are handed out in parts, cut at a line or sentence end, so that memory stays bounded."""
+
+_SAMPLE_LINES = 200
+_DOCSTART = "-DOCSTART-"
+_DOCUMENT_COMMENT = re.compile(r"#\s+(?:newdoc|document|doc)(?:[ _-]?id)?(?:\s*[:=]\s*|\s+|$)(.*)|###\w+:(.+)")
+_COMMENT = re.compile(r"#\s+[\w.:-]+(?:\s[\w.:-]+)?\s*=\s")
+_TAG_HINT = "the last column must hold O and B-TYPE, I-TYPE (or E-, S-, L-, U-), or bare O, B, I"
+
+
+def source_files(paths: Sequence[Path]) -> list[Path]:
+    """The files that ``paths`` stand for, in order, each once; folders are searched to any depth, by name.
+
+    Hidden files and folders inside a folder are skipped. ``-`` is standard input and stays as it is.
+
+    Raises:
+        DataError: a path does not exist, or a folder holds no file.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if path == STDIN:
+            found.setdefault(STDIN, STDIN)
+        elif path.is_dir():
+            inside = _files_below(path)
+            if not inside:
+                raise DataError("the folder holds no files", path=path)
+            for file in inside:
+                found.setdefault(file.resolve(), file)
+        elif path.exists():
+            found.setdefault(path.resolve(), path)
+        else:
+            raise DataError("no such file or folder", path=path)
+    return list(found.values())
+
+
+def read_documents(files: Sequence[Path], options: TextOptions) -> Iterator[Document]:
+    """Documents of all files, read as they are asked for; a file's tags, where it has any, are ignored.
+
+    Plain text: a blank line, or with ``options.one_per_line`` each line end, separates documents; line ends inside
+    a document are kept. CoNLL-style (``options.format`` conll, or auto and the file looks like it): words joined by
+    one space, sentences by a line end, empty words left out; a file that marks no documents is one document.
+    Where the input has no ids they are the file's name and a number from 1. A document of more than
+    ``MAX_DOCUMENT_CHARS`` comes in parts: under the same id where the input named it, else as documents of their own.
+
+    Raises:
+        DataError: a file holds no text, or cannot be read (see ``read_lines``), or a CoNLL-style line misses a column.
+        UsageError: the encoding is unknown.
+    """
+    for file, label in zip(files, _labels(files), strict=True):
+        lines = read_lines(file, options.encoding, options.errors)
+        head: list[str] = []
+        n_filled = 0
+        for line in lines:
+            head.append(line)
+            n_filled += bool(line.strip())
+            if n_filled == _SAMPLE_LINES:
+                break
+        everything = chain(head, lines)
+        if options.format == "conll" or (options.format == "auto" and looks_like_conll(head)):
+            documents = _conll_documents(everything, display_name(file), label)
+        elif options.one_per_line:
+            documents = _line_documents(everything, label)
+        else:
+            documents = _text_documents(everything, label)
+        first = next(documents, None)
+        if first is None:
+            _raise_no_text(file, is_empty=not head)
+        yield first
+        yield from documents
+
+
+def read_labelled(file: Path, *, encoding: str = "utf-8", errors: str = "strict") -> LabelledCorpus:
+    """The labelled sentences of one CoNLL-style file; tags may be bare or typed, IOB2, IOB1, IO, IOBES or BILOU.
+
+    Mentions of bare tags have the type ``MENTION``. A continuation tag that continues nothing starts a mention;
+    such mentions are counted, except in IO and IOB1, where this is the rule. A file whose only tags besides
+    O are I- is IO. An empty word becomes U+FFFD and is counted.
+
+    Raises:
+        DataError: the file holds no sentences or cannot be read (see ``read_lines``); a line has another number of
+            columns than the first one, or an unknown tag; bare and typed tags are mixed; with path and line.
+        UsageError: the encoding is unknown.
+    """
+    lines = read_lines(file, encoding, errors)
+    head = list(islice(lines, 1))
+    blocks = list(_conll_sentences(chain(head, lines), display_name(file), check_tags=True))
+    if not blocks:
+        _raise_no_text(file, is_empty=not head)
+    scheme = detect_scheme(block.tags for block in blocks)
+    n_orphans = 0 if scheme in ("IO", "IOB1") else sum(count_orphans(block.tags) for block in blocks)
+    n_empty_words = 0
+    sentences: list[LabelledSentence] = []
+    numbers: Counter[str | None] = Counter()
+    types: set[str] = set()
+    for block in blocks:
+        numbers[block.doc] += 1
+        number = str(numbers[block.doc])
+        mentions = tuple(mentions_from_tags(block.tags))
+        types.update(kind for _, _, kind in mentions)
+        n_empty_words += block.words.count("")
+        sentences.append(
+            LabelledSentence(
+                id=number if block.doc is None else f"{block.doc}:{number}",
+                doc=block.doc,
+                words=tuple(word or EMPTY_WORD for word in block.words),
+                mentions=mentions,
+            )
+        )
+    return LabelledCorpus(tuple(sentences), tuple(sorted(types)), scheme, n_orphans, n_empty_words)
+
+
+def looks_like_conll(lines: Sequence[str]) -> bool:
+    """Whether the first lines of a file are those of a CoNLL-style one rather than of running text.
+
+    They are when the first filled line is a ``-DOCSTART-``, or when more than half of the filled lines have the same
+    number of columns, at least 2, a first column without spaces, and a tag in the last, and O is among these tags
+    (with tabs, typed tags will do as well).
+    """
+    n_rows = 0
+    tags_by_columns: dict[int, list[str]] = {}
+    has_tabs = False
+    for line in lines:
+        row = line.rstrip()
+        if not row:
+            continue
+        if n_rows == 0 and row.startswith(_DOCSTART):
+            return True
+        if _document_mark(row) is not None or _is_comment(row):
+            continue
+        n_rows += 1
+        cells = _cells(row, 0)
+        if len(cells) > 1 and " " not in cells[0] and _is_tag(cells[-1]):
+            tags_by_columns.setdefault(len(cells), []).append(cells[-1])
+            has_tabs |= "\t" in row
+    tags = max(tags_by_columns.values(), key=len, default=[])
+    if 2 * len(tags) <= n_rows:
+        return False
+    return ("O" in tags and (has_tabs or len(tags) > 1)) or (has_tabs and any("-" in tag for tag in tags))
+
+
+@dataclass(slots=True)
+class _Block:
+    """The rows of one sentence; ``doc`` is named by the input or, with ``named`` false, by its number."""
+
+    doc: str | None
+    named: bool
+    words: list[str]
+    tags: list[str]
+
+
+def _conll_sentences(lines: Iterable[str], name: str, *, check_tags: bool) -> Iterator[_Block]:
+    n_columns = 0
+    n_documents = 0
+    known: set[str] = set()
+    block = _Block(None, False, [], [])
+    for number, line in enumerate(lines, 1):
+        row = line.rstrip()
+        if not row:
+            if block.words:
+                yield block
+                block = _Block(block.doc, block.named, [], [])
+            continue
+        if row[0] in "-#":
+            document = _document_mark(row)
+            if document is not None:
+                if block.words:
+                    yield block
+                n_documents += 1
+                block = _Block(document or f"doc{n_documents}", bool(document), [], [])
+                continue
+            if _is_comment(row):
+                continue
+        cells = _cells(row, n_columns)
+        n_found = len(cells)
+        if n_found != n_columns:
+            if n_columns or n_found < 2:
+                expected = f"{n_columns} columns, as in the lines before" if n_columns else "a word and a tag"
+                message = f"expected {expected}, found {n_found} column{'s' * (n_found != 1)}"
+                raise DataError(message, path=name, line=number)
+            n_columns = n_found
+        tag = cells[-1]
+        if check_tags and tag not in known:
+            _check_tag(tag, known, name, number)
+            known.add(tag)
+        block.words.append(cells[0])
+        block.tags.append(tag)
+    if block.words:
+        yield block
+
+
+def _check_tag(tag: str, known: set[str], name: str, line: int) -> None:
+    if not _is_tag(tag):
+        raise DataError(f"unknown tag {tag[:40]!r}", path=name, line=line, hint=_TAG_HINT)
+    if tag != "O" and any(other != "O" and ("-" in other) != ("-" in tag) for other in known):
+        kinds = ("typed", "bare") if "-" in tag else ("bare", "typed")
+        raise DataError(f"{kinds[0]} tag {tag[:40]!r} in a file with {kinds[1]} tags", path=name, line=line)
+
+
+def _is_tag(cell: str) -> bool:
+    try:
+        split_tag(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _cells(row: str, n_columns: int) -> list[str]:
+    """The columns of a row without trailing space; ``n_columns`` (0: unknown) tells an empty word from an indent."""
+    if "\t" in row:
+        return [cell.strip() for cell in row.split("\t")]
+    cells = row.split(" ")
+    if "" in cells:
+        cells = [cell for cell in cells if cell]
+        if row[0] == " " and len(cells) == n_columns - 1:
+            cells.insert(0, "")
+    return cells
+
+
+def _document_mark(row: str) -> str | None:
+    """The document id of a row that starts a document, empty where it names none; None for any other row."""
+    if row.startswith(_DOCSTART):
+        cells = row[len(_DOCSTART) :].split()
+        for cell in cells:
+            if any(character.isdigit() for character in cell):
+                return cell.strip("()").removeprefix("id=")
+        return cells[0].strip("()") if len(cells) == 1 and cells[0] not in ("O", "-X-", "-", "_") else ""
+    if row[0] == "#" and "\t" not in row and (found := _DOCUMENT_COMMENT.fullmatch(row)):
+        return (found[1] or found[2] or "").strip()
+    return None
+
+
+def _is_comment(row: str) -> bool:
+    return row[0] == "#" and "\t" not in row and _COMMENT.match(row) is not None
+
+
+def _conll_documents(lines: Iterable[str], name: str, label: str) -> Iterator[Document]:
+    sentences: list[str] = []
+    n_chars = n_documents = 0
+    doc: str | None = None
+    named = False
+    for block in _conll_sentences(lines, name, check_tags=False):
+        sentence = " ".join(word for word in block.words if word)
+        if not sentence:
+            continue
+        if sentences and (block.doc != doc or n_chars > MAX_DOCUMENT_CHARS):
+            n_documents += 1
+            yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
+            sentences.clear()
+            n_chars = 0
+        doc, named = block.doc, block.named
+        sentences.append(sentence)
+        n_chars += len(sentence) + 1
+    if sentences:
+        n_documents += 1
+        yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
+
+
+def _assembled(sentences: Sequence[str], doc_id: str, has_id: bool) -> Document:
+    ends = list(accumulate(len(sentence) + 1 for sentence in sentences))
+    spans = tuple((end - 1 - len(sentence), end - 1) for sentence, end in zip(sentences, ends, strict=True))
+    return Document(doc_id, "\n".join(sentences), spans, has_id)
+
+
+def _text_documents(lines: Iterable[str], label: str) -> Iterator[Document]:
+    paragraph: list[str] = []
+    n_chars = n_documents = 0
+    for line in chain(lines, [""]):
+        is_blank = not line or line.isspace()
+        if not is_blank:
+            paragraph.append(line)
+            n_chars += len(line) + 1
+        if paragraph and (is_blank or n_chars > MAX_DOCUMENT_CHARS):
+            n_documents += 1
+            yield Document(f"{label}:{n_documents}", "\n".join(paragraph).strip(), None, False)
+            paragraph.clear()
+            n_chars = 0
+
+
+def _line_documents(lines: Iterable[str], label: str) -> Iterator[Document]:
+    filled = (text for line in lines if (text := line.strip()))
+    return (Document(f"{label}:{number}", text, None, False) for number, text in enumerate(filled, 1))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> NoReturn:
+        raise DataError(f"cannot be read: {error.strerror}", path=error.filename) from error
+
+    found: list[Path] = []
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend(Path(root, name) for name in names if not name.startswith("."))
+    return sorted(found)
+
+
+def _labels(files: Sequence[Path]) -> list[str]:
+    """A name for each file to number its documents under: as much of its path's end as tells the files apart."""
+    deepest = max((len(file.parts) for file in files), default=1)
+    labels: list[str] = []
+    for depth in range(1, deepest + 1):
+        labels = ["stdin" if file == STDIN else "/".join(file.parts[-depth:]) for file in files]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def _raise_no_text(file: Path, *, is_empty: bool) -> NoReturn:
+    message = "the file is empty" if is_empty else "the file holds no text, only blank lines or document marks"
+    raise DataError(message, path=display_name(file))

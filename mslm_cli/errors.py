@@ -1,0 +1,57 @@
+"""Errors that are meant for the user, each class with its exit code.
+
+Whoever raises one says what was expected, what was found and what to do; the
+command line prints it in one line and ends with ``exit_code``.
+"""
+
+from pathlib import Path
+
+
+class MslmError(Exception):
+    """An error with a message for the user; ``hint`` says what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(MslmError):
+    """An option or a config file that makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(MslmError):
+    """Bad input data; ``path`` and the 1-based ``line`` lead the message."""
+
+    exit_code = 3
+
+    def __init__(
+        self, message: str, *, path: str | Path | None = None, line: int | None = None, hint: str | None = None
+    ) -> None:
+        where = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
+        super().__init__(where + message, hint=hint)
+
+
+class ArtifactError(MslmError):
+    """An artifact that is missing, of the wrong kind, or damaged."""
+
+    exit_code = 4
+
+
+class UnavailableError(MslmError):
+    """Something of the environment is missing: a model, a package, a device, disk space."""
+
+    exit_code = 5
+
+
+class DivergedError(MslmError):
+    """Training produced losses or gradients that are not finite."""
+
+    exit_code = 6

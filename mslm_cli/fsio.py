@@ -1,0 +1,121 @@
+"""Files and folders that appear whole or not at all.
+
+An artifact is filled in a hidden sibling folder (``.NAME.partial``), synced, and
+renamed into place. Replacing one takes two renames, by way of ``.NAME.old``;
+what a kill between them leaves is mended by ``recover`` at the next run.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mslm_cli.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two writers of one output are not told apart there
+    fcntl = None  # type: ignore[assignment]  # the module's absence is the information
+
+
+def resource(name: str) -> Path:
+    """The path of a file or folder that ships under ``resources/``, in a wheel or a checkout."""
+    package = Path(__file__).parent
+    installed = package / "resources" / name
+    return installed if installed.exists() else package.parent / "resources" / name
+
+
+def sync(path: Path) -> None:
+    """Flush a file's content, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file and folder below ``folder``, and the folder itself, to the disk."""
+    for root, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync(Path(root, name))
+        sync(Path(root))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` by a file that holds ``text`` (UTF-8, LF), atomically and synced."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process; a second process is refused.
+
+    Raises:
+        UsageError: another process holds the folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{folder} is being written by another process") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sibling(output: Path, suffix: str) -> Path:
+    return output.with_name(f".{output.name}.{suffix}")
+
+
+def recover(output: Path) -> None:
+    """Mend what a killed replacement of ``output`` left: the new one, or else the old one, is in place."""
+    old = _sibling(output, "old")
+    if old.exists():
+        if output.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(output)
+            sync(output.parent)
+
+
+@contextmanager
+def staged_folder(output: Path) -> Iterator[Path]:
+    """Yield an empty private folder that becomes ``output`` when the block ends well.
+
+    The folder is readable by its owner only (it may hold text). If the block raises,
+    nothing is left of it and an existing ``output`` is untouched.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    recover(output)
+    partial, old = _sibling(output, "partial"), _sibling(output, "old")
+    partial.mkdir(mode=0o700, exist_ok=True)
+    with locked(partial):
+        try:
+            for leftover in partial.iterdir():
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            yield partial
+            sync_tree(partial)
+            if output.exists():
+                output.rename(old)
+            partial.rename(output)
+            sync(output.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            recover(output)
+            raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Masks: which tokens of a sequence are predicted, and what stands in their place."""

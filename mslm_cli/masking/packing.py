@@ -1,0 +1,167 @@
+"""From tokenised sentences to sequences of the model's length."""
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mslm_cli.masking.shards import Sequences
+from mslm_cli.masking.strategies import Int32, Int64, RaggedBatch
+
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TokenisedText:
+    """Sentences laid end to end, without special tokens and without empty sentences.
+
+    offsets: int64 [S + 1]; sentence s is ``[offsets[s], offsets[s + 1])``, from 0.
+    doc: int32 [S]; the document of each sentence, ascending.
+    input_ids: int32 [T].
+    words: int64 [T]; the word of each token, numbered through the text, ascending.
+    is_special: bool [T]; words that may not be predicted (unknown to the vocabulary), always whole ones.
+    mentions: int64 [M, 2]; DS-mentions [start, end) in tokens of the text, whole words, ascending, disjoint.
+    """
+
+    offsets: Int64
+    doc: Int32
+    input_ids: Int32
+    words: Int64
+    is_special: Bool
+    mentions: Int64
+
+
+class Packed(NamedTuple):
+    """Sequences, and what did not survive the cutting.
+
+    n_cut_words: words longer than a sequence. n_cut_mentions: mentions that a cut goes through.
+    n_special_mentions: mentions with a word that may not be predicted.
+    """
+
+    sequences: Sequences
+    n_cut_words: int
+    n_cut_mentions: int
+    n_special_mentions: int
+
+
+def whole_words(begins: Int64, ends: Int64, words: Int64, spans: Int64) -> Int64:
+    """The tokens of all words that a character span touches: int64 [M, 2], [start, end); spans that touch none vanish.
+
+    Args:
+        begins, ends: int64 [T]; the characters [begin, end) of each token, ascending.
+        words: int64 [T]; the word of each token, ascending.
+        spans: int64 [M, 2]; in characters.
+    """
+    # A normaliser may leave a piece without characters of its own, placed anywhere; it must not break the order.
+    begins, ends = np.maximum.accumulate(begins), np.maximum.accumulate(ends)
+    first = np.searchsorted(ends, spans[:, 0], side="right")
+    last = np.searchsorted(begins, spans[:, 1], side="left")
+    touched = first < last
+    first, last = first[touched], last[touched] - 1
+    return np.stack(
+        [np.searchsorted(words, words[first], side="left"), np.searchsorted(words, words[last], side="right")], axis=1
+    )
+
+
+def longest_disjoint(spans: Int64) -> Int64:
+    """The spans that stay when the longest is chosen first, the leftmost of equally long ones: int64 [K, 2]."""
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    if not np.any(spans[1:, 0] < spans[:-1, 1]):
+        return spans
+    base = int(spans[0, 0])
+    taken = np.zeros(int(spans[:, 1].max()) - base, dtype=np.bool_)
+    keep = np.zeros(len(spans), dtype=np.bool_)
+    for i in np.lexsort((spans[:, 0], spans[:, 0] - spans[:, 1])):
+        start, end = spans[i] - base
+        # A shorter span cannot contain a chosen one, so its two ends tell whether they overlap.
+        if not (taken[start] or taken[end - 1]):
+            taken[start:end] = True
+            keep[i] = True
+    return spans[keep]
+
+
+def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int], first_index: int) -> Packed:
+    """Whole sentences of one document packed greedily into sequences of at most ``max_length`` tokens.
+
+    A longer sentence is cut between words, a word that alone is longer is cut inside; each part then counts as a
+    sentence. A mention that a cut goes through is none any more, its words are generic ones.
+
+    Args:
+        before, after: the special tokens around each sequence; they count.
+        first_index: the global number of the first sequence.
+    """
+    capacity = max_length - len(before) - len(after)
+    parts, n_cut_words = _cut(text, capacity)
+    doc = text.doc[np.searchsorted(text.offsets, parts[:-1], side="right") - 1]
+    first_part = _first_parts(np.diff(parts), doc, capacity)
+
+    n, n_tokens, n_frame = len(first_part), len(text.input_ids), len(before) + len(after)
+    content = np.append(parts[first_part], n_tokens)
+    offsets = content + np.arange(n + 1) * n_frame
+    row = np.repeat(np.arange(n), np.diff(content))
+    place = np.arange(n_tokens) + row * n_frame + len(before)
+    input_ids = np.empty(offsets[-1], dtype=np.int32)
+    for i, token in enumerate(before):
+        input_ids[offsets[:-1] + i] = token
+    for i, token in enumerate(after):
+        input_ids[offsets[1:] - len(after) + i] = token
+    input_ids[place] = text.input_ids
+    word_ids = np.full(offsets[-1], -1, dtype=np.int32)
+    word_ids[place] = np.where(text.is_special, -1, text.words - text.words[content[:-1]][row])
+
+    starts, ends = text.mentions[:, 0], text.mentions[:, 1]
+    is_cut = np.searchsorted(parts, starts, side="right") != np.searchsorted(parts, ends - 1, side="right")
+    n_special_until = np.concatenate([[0], np.cumsum(text.is_special)])
+    has_special = n_special_until[ends] > n_special_until[starts]
+    mentions = text.mentions[~is_cut & ~has_special]
+    mention_row = row[mentions[:, 0]]
+    spans = mentions - content[mention_row, None] + len(before)
+    sentences = parts[:-1] - content[row[parts[:-1]]] + len(before)
+
+    batch = RaggedBatch(
+        offsets=offsets,
+        input_ids=input_ids,
+        word_ids=word_ids,
+        spans=spans.astype(np.int32),
+        span_offsets=np.searchsorted(mention_row, np.arange(n + 1)),
+        index=np.arange(first_index, first_index + n),
+    )
+    sequences = Sequences(batch, sentences.astype(np.int32), np.append(first_part, len(sentences)), doc[first_part])
+    return Packed(sequences, n_cut_words, int(is_cut.sum()), int((has_special & ~is_cut).sum()))
+
+
+def _cut(text: TokenisedText, capacity: int) -> tuple[Int64, int]:
+    """Where parts of at most ``capacity`` tokens begin, and the end: int64 [P + 1]; and the number of cut words."""
+    cuts: list[int] = []
+    n_cut_words = 0
+    for sentence in np.flatnonzero(np.diff(text.offsets) > capacity):
+        position, end = int(text.offsets[sentence]), int(text.offsets[sentence + 1])
+        words = text.words[position:end]
+        sizes = np.diff(np.flatnonzero(np.diff(words, prepend=-1, append=-1)))
+        filled = 0
+        for size in sizes.tolist():
+            if filled and filled + size > capacity:
+                cuts.append(position)
+                filled = 0
+            n_cut_words += size > capacity
+            rest = size
+            while rest > capacity:
+                cuts.append(position + size - rest + capacity)
+                rest -= capacity
+            filled += rest
+            position += size
+    return np.sort(np.concatenate([text.offsets, np.array(cuts, dtype=np.int64)])), n_cut_words
+
+
+def _first_parts(sizes: Int64, doc: Int32, capacity: int) -> Int64:
+    """The first part of each sequence: int64 [n]."""
+    first: list[int] = []
+    filled, current = capacity, -1
+    for i, (size, document) in enumerate(zip(sizes.tolist(), doc.tolist(), strict=True)):
+        if document != current or filled + size > capacity:
+            first.append(i)
+            filled, current = 0, document
+        filled += size
+    return np.array(first, dtype=np.int64)

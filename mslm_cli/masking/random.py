@@ -1,0 +1,68 @@
+"""Random numbers that depend on a key alone, never on how many were drawn before.
+
+A number is named by (seed, epoch, purpose, sequence, counter). Each level picks the
+output of that number from the splitmix64 generator seeded with the level above, so
+the same name gives the same number in any batch, in any order, on any machine.
+
+Source: Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, OOPSLA 2014
+(constants of the reference implementation by Vigna, splitmix64.c).
+"""
+
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt64 = NDArray[np.uint64]
+
+_GAMMA = 0x9E3779B97F4A7C15
+_MULTIPLIER_1 = 0xBF58476D1CE4E5B9
+_MULTIPLIER_2 = 0x94D049BB133111EB
+_MASK_64 = 2**64 - 1
+
+
+class Purpose(IntEnum):
+    """What a number is drawn for; the values are part of every mask's identity and never change."""
+
+    TOKEN = 0  # is this token masked (strategy token)
+    MENTION = 1  # is this mention masked (ELM)
+    WORD = 2  # is this word masked (BLM)
+    CORRUPTION = 3  # [MASK], random or unchanged, per unit
+    RANDOM_ID = 4  # which random token, per token
+
+
+def child(key: int, counter: int) -> int:
+    """Output number ``counter`` (from 0) of the splitmix64 generator seeded with ``key``, in [0, 2^64)."""
+    z = (key + (counter + 1) * _GAMMA) & _MASK_64
+    z = ((z ^ (z >> 30)) * _MULTIPLIER_1) & _MASK_64
+    z = ((z ^ (z >> 27)) * _MULTIPLIER_2) & _MASK_64
+    return z ^ (z >> 31)
+
+
+def children(keys: UInt64, counters: NDArray[np.integer[Any]]) -> UInt64:
+    """``child`` for arrays that broadcast: uint64."""
+    z = counters.astype(np.uint64)
+    z += np.uint64(1)
+    z *= np.uint64(_GAMMA)
+    z = z + keys
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(_MULTIPLIER_1)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(_MULTIPLIER_2)
+    z ^= z >> np.uint64(31)
+    return z
+
+
+def sequence_keys(seed: int, epoch: int, purpose: Purpose, index: NDArray[np.int64]) -> UInt64:
+    """The key of each sequence's stream: uint64 [n].
+
+    ``index`` are the global sequence numbers: a sequence keeps its stream in every batch.
+    """
+    stream = child(child(child(seed, 0), epoch), purpose)
+    return children(np.full(1, stream, dtype=np.uint64), index)
+
+
+def uniforms(keys: UInt64, counters: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Numbers uniform in [0, 1), multiples of 2^-53: float64, one for each (key, counter)."""
+    return (children(keys, counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53

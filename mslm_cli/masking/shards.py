@@ -1,0 +1,280 @@
+"""Shards: sequences and their masks in uncompressed Arrow IPC files that are memory-mapped.
+
+``data-00000.arrow`` holds a row per sequence; ``masks-003-00000.arrow`` holds the masks of
+the same rows in the fourth epoch. Sequences are numbered through all data files, so the
+number of files says nothing about the content.
+"""
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mslm_cli.errors import ArtifactError
+from mslm_cli.masking.strategies import BASE, ENTITY, Int32, Int64, Masks, RaggedBatch, UInt8, flat_ranges
+
+_INTS = pa.list_(pa.int32())
+SEQUENCE_SCHEMA = pa.schema(
+    [("input_ids", _INTS), ("word_ids", _INTS), ("spans", _INTS), ("sentences", _INTS), ("doc", pa.int32())]
+)
+MASK_SCHEMA = pa.schema([("positions", _INTS), ("kinds", pa.list_(pa.uint8())), ("replacements", _INTS)])
+_REMEDY = "make the shards again with `mslm preprocess ... --overwrite`"
+
+Ragged = tuple[Int64, NDArray[Any]]  # offsets [n + 1] from 0, flat values
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The content of one data file.
+
+    batch: the sequences; its ``index`` is where they stand among all sequences.
+    sentences, sentence_offsets: int32, int64 [n + 1]; the token at which each sentence begins.
+    doc: int32 [n]; the number of the document that a sequence is from.
+    """
+
+    batch: RaggedBatch
+    sentences: Int32
+    sentence_offsets: Int64
+    doc: Int32
+
+    def __len__(self) -> int:
+        return len(self.doc)
+
+    def rows(self, first: int, last: int) -> "Sequences":
+        """The sequences [first, last) of these."""
+        bounds = self.sentence_offsets[first : last + 1]
+        sentences = self.sentences[bounds[0] : bounds[-1]]
+        return Sequences(self.batch.rows(first, last), sentences, bounds - bounds[0], self.doc[first:last])
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One sequence as read-only views of a data file, not copies; the fields are those of ``Sequences``."""
+
+    input_ids: Int32
+    word_ids: Int32
+    spans: Int32
+    sentences: Int32
+    doc: int
+
+
+@dataclass(frozen=True)
+class SequenceMask:
+    """The predicted tokens of one sequence as read-only views; the fields are those of ``Masks``."""
+
+    positions: Int32
+    kinds: UInt8
+    replacements: Int32
+
+
+def concatenate(parts: Seq[Sequences]) -> Sequences:
+    """The sequences of all parts, one part after the other."""
+    batches = [part.batch for part in parts]
+    batch = RaggedBatch(
+        offsets=_joined_offsets([b.offsets for b in batches]),
+        input_ids=np.concatenate([b.input_ids for b in batches]),
+        word_ids=np.concatenate([b.word_ids for b in batches]),
+        spans=np.concatenate([b.spans for b in batches]),
+        span_offsets=_joined_offsets([b.span_offsets for b in batches]),
+        index=np.concatenate([b.index for b in batches]),
+    )
+    return Sequences(
+        batch,
+        np.concatenate([part.sentences for part in parts]),
+        _joined_offsets([part.sentence_offsets for part in parts]),
+        np.concatenate([part.doc for part in parts]),
+    )
+
+
+def _joined_offsets(parts: Seq[Int64]) -> Int64:
+    return np.concatenate([[0], np.cumsum(np.concatenate([np.diff(offsets) for offsets in parts]))])
+
+
+def write_sequences(folder: Path, number: int, sequences: Sequences, *, max_batch_tokens: int = 2**29) -> None:
+    """Write data file ``number``; list offsets are 32 bits, hence a limit on the tokens of a record batch."""
+    batch = sequences.batch
+    columns: dict[str, Ragged] = {
+        "input_ids": (batch.offsets, batch.input_ids),
+        "word_ids": (batch.offsets, batch.word_ids),
+        "spans": (batch.span_offsets * 2, batch.spans.reshape(-1)),
+        "sentences": (sequences.sentence_offsets, sequences.sentences),
+    }
+    path = folder / f"data-{number:05}.arrow"
+    _write(path, SEQUENCE_SCHEMA, columns, {"doc": sequences.doc}, _slices(batch.offsets, max_batch_tokens))
+
+
+def write_masks(folder: Path, copy: int, number: int, masks: Masks, *, max_batch_tokens: int = 2**29) -> None:
+    """Write the masks of data file ``number`` in epoch ``copy``."""
+    columns: dict[str, Ragged] = {
+        "positions": (masks.offsets, masks.positions),
+        "kinds": (masks.offsets, masks.kinds),
+        "replacements": (masks.offsets, masks.replacements),
+    }
+    path = folder / f"masks-{copy:03}-{number:05}.arrow"
+    _write(path, MASK_SCHEMA, columns, {}, _slices(masks.offsets, max_batch_tokens))
+
+
+class ShardReader:
+    """Random access to the sequences of a shards folder, by their number among all.
+
+    Raises:
+        ArtifactError: a file is missing, not Arrow, or has other columns.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        paths = sorted(folder.glob("data-*.arrow"))
+        if not paths:
+            raise ArtifactError(f"{folder}: holds no data-*.arrow", hint=_REMEDY)
+        batches = [b for path in paths for b in _record_batches(path, SEQUENCE_SCHEMA)]
+        self._input_ids = _ListColumn(batches, "input_ids")
+        self._word_ids = _ListColumn(batches, "word_ids")
+        self._spans = _ListColumn(batches, "spans")
+        self._sentences = _ListColumn(batches, "sentences")
+        self.doc: Int32 = np.concatenate([np.empty(0, np.int32), *(b.column("doc").to_numpy() for b in batches)])
+        self.lengths: Int32 = self._input_ids.lengths
+        self.n_copies = len({path.name.split("-")[1] for path in folder.glob("masks-*.arrow")})
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Sequence:
+        return Sequence(
+            self._input_ids[index],
+            self._word_ids[index],
+            self._spans[index].reshape(-1, 2),
+            self._sentences[index],
+            int(self.doc[index]),
+        )
+
+    def batch(self, indices: NDArray[np.integer[Any]]) -> RaggedBatch:
+        """The sequences of these numbers, in this order, copied into one ragged batch."""
+        offsets, input_ids = self._input_ids.take(indices)
+        _, word_ids = self._word_ids.take(indices)
+        span_offsets, spans = self._spans.take(indices)
+        return RaggedBatch(
+            offsets, input_ids, word_ids, spans.reshape(-1, 2), span_offsets // 2, indices.astype(np.int64)
+        )
+
+    def epoch(self, copy: int) -> "EpochMasks":
+        """The masks of epoch ``copy``, counted from 0.
+
+        Raises:
+            ArtifactError: there is no such copy, or it does not fit the sequences.
+        """
+        paths = sorted(self.folder.glob(f"masks-{copy:03}-*.arrow"))
+        if not paths:
+            raise ArtifactError(
+                f"{self.folder}: holds masks for {self.n_copies} epochs, none for epoch {copy} (from 0)", hint=_REMEDY
+            )
+        masks = EpochMasks([b for path in paths for b in _record_batches(path, MASK_SCHEMA)])
+        if len(masks) != len(self):
+            raise ArtifactError(
+                f"{paths[0].parent}: masks-{copy:03}-*.arrow hold {len(masks):,} rows for {len(self):,} sequences",
+                hint=_REMEDY,
+            )
+        return masks
+
+
+class EpochMasks:
+    """Random access to one epoch's masks by the number of the sequence."""
+
+    def __init__(self, batches: list[pa.RecordBatch]) -> None:
+        self._positions = _ListColumn(batches, "positions")
+        self._kinds = _ListColumn(batches, "kinds")
+        self._replacements = _ListColumn(batches, "replacements")
+        self.lengths: Int32 = self._positions.lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> SequenceMask:
+        return SequenceMask(self._positions[index], self._kinds[index], self._replacements[index])
+
+    def batch(self, indices: NDArray[np.integer[Any]]) -> Masks:
+        """The masks of the sequences of these numbers, in this order."""
+        offsets, positions = self._positions.take(indices)
+        return Masks(offsets, positions, self._kinds.take(indices)[1], self._replacements.take(indices)[1])
+
+    def count_kinds(self) -> tuple[int, int]:
+        """The number of base tokens and of entity tokens that are predicted."""
+        counts = sum((np.bincount(v, minlength=3) for v in self._kinds.chunks), np.zeros(3, dtype=np.int64))
+        return int(counts[BASE]), int(counts[ENTITY])
+
+
+class _ListColumn:
+    """A list column that spans record batches, as numpy views of the mapped files."""
+
+    def __init__(self, batches: list[pa.RecordBatch], name: str) -> None:
+        # `.values` is the child of the whole array and knows nothing of slices; the offsets index into it.
+        arrays = [b.column(name) for b in batches]
+        self.chunks: list[NDArray[Any]] = [a.values.to_numpy(zero_copy_only=True) for a in arrays]
+        self._offsets: list[Int32] = [a.offsets.to_numpy(zero_copy_only=True) for a in arrays]
+        self._first = np.cumsum([0, *(len(a) for a in arrays)])
+        self.lengths: Int32 = np.concatenate([np.empty(0, np.int32), *map(np.diff, self._offsets)])
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        n = len(self.lengths)
+        if not -n <= index < n:
+            raise IndexError(f"sequence {index} of {n}")
+        index %= n
+        chunk = int(np.searchsorted(self._first, index, side="right")) - 1
+        row = index - self._first[chunk]
+        offsets = self._offsets[chunk]
+        return self.chunks[chunk][offsets[row] : offsets[row + 1]]
+
+    def take(self, indices: NDArray[np.integer[Any]]) -> Ragged:
+        """The lists of these rows, in this order, end to end: offsets int64 [k + 1], values."""
+        lengths = self.lengths[indices].astype(np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        values = np.empty(offsets[-1], dtype=self.chunks[0].dtype if self.chunks else np.int32)
+        chunk_of = np.searchsorted(self._first, indices, side="right") - 1
+        for chunk in np.unique(chunk_of):
+            here = chunk_of == chunk
+            begins = self._offsets[chunk][indices[here] - self._first[chunk]]
+            source = flat_ranges(begins, lengths[here])
+            values[flat_ranges(offsets[:-1][here], lengths[here])] = self.chunks[chunk][source]
+        return offsets, values
+
+
+def _slices(offsets: Int64, max_tokens: int) -> Iterator[slice]:
+    """Runs of rows of at most ``max_tokens`` tokens, or of one row."""
+    first, n_rows = 0, len(offsets) - 1
+    while first < n_rows:
+        last = int(np.searchsorted(offsets, offsets[first] + max_tokens, side="right")) - 1
+        last = min(max(last, first + 1), n_rows)
+        yield slice(first, last)
+        first = last
+
+
+def _write(
+    path: Path, schema: pa.Schema, lists: Mapping[str, Ragged], numbers: Mapping[str, Int32], rows: Iterator[slice]
+) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for part in rows:
+            arrays = [_list_array(*lists[n], part) if n in lists else pa.array(numbers[n][part]) for n in schema.names]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+def _list_array(offsets: Int64, values: NDArray[Any], rows: slice) -> pa.ListArray:
+    within = offsets[rows.start : rows.stop + 1]
+    flat = pa.array(values[within[0] : within[-1]])
+    return pa.ListArray.from_arrays(pa.array((within - within[0]).astype(np.int32)), flat)
+
+
+def _record_batches(path: Path, schema: pa.Schema) -> list[pa.RecordBatch]:
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        if not reader.schema.equals(schema):
+            raise ArtifactError(
+                f"{path}: expected the columns {schema.names}, found {reader.schema.names}", hint=_REMEDY
+            )
+        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactError(f"{path}: not a readable Arrow file: {error}", hint=_REMEDY) from error
+    return [batch for batch in batches if batch.num_rows]

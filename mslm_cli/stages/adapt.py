@@ -1,0 +1,321 @@
+"""``mslm adapt``: masked language modelling on shards, with a loss that knows DS-terms."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mslm_cli import artifacts, console, models
+from mslm_cli.artifacts import Artifact, Job
+from mslm_cli.config import AdaptConfig
+from mslm_cli.errors import ArtifactError, DataError, UsageError
+from mslm_cli.masking.shards import EpochMasks, ShardReader
+from mslm_cli.masking.strategies import BASE, ENTITY
+from mslm_cli.masking.weights import KindWeights, kind_weights, weights_notice
+from mslm_cli.training import model_card
+from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes, plan_updates
+from mslm_cli.training.checkpoint import Workspace, workspace
+from mslm_cli.training.device import pick
+from mslm_cli.training.loop import Step, Trainee, train
+from mslm_cli.training.losses import weighted_cross_entropy
+from mslm_cli.training.model import load_masked_lm, logits_at, max_tokens
+from mslm_cli.training.optim import make_optimizer, make_schedule
+
+METRICS = "metrics.jsonl"
+_KIND_NAMES = {BASE: "base", ENTITY: "entity"}
+
+
+@dataclass
+class MaskedBatch:
+    """The masked sequences of one forward pass, and after it what came of each predicted position.
+
+    ``positions`` int64, ``targets`` int64, ``weights`` float32, ``kinds`` uint8: all [n_predicted].
+    """
+
+    padded: PaddedBatch
+    n_tokens: int
+    positions: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    kinds: NDArray[np.uint8]
+    total_weight: float
+    cross_entropy: NDArray[np.float32] | None = None
+    is_top: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with its own optimizer: the fresh head alone, or the whole model."""
+
+    name: str
+    n_updates: int
+    weights: KindWeights
+
+
+def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto", overwrite: bool = False) -> Path:
+    """The published encoder artifact, adapted on ``shards``.
+
+    Raises:
+        ArtifactError: the shards are damaged or were made with another tokenizer.
+        UnavailableError: the encoder cannot be had.
+        DivergedError: the loss is not finite.
+    """
+    source = artifacts.load(shards, "shards", verify=True)
+    encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
+    parent = artifacts.load_if_artifact(encoder, "encoder")
+    model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
+    job = Job("encoder", output, config, [source.as_input("shards"), model_input])
+    if job.is_done(overwrite=overwrite):
+        return output
+    tokenizer = _same_tokenizer(source, encoder, config)
+    reader = ShardReader(source.path)
+    device = pick(config.device, threads=config.threads)
+    model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
+    if reader.lengths.max(initial=0) > max_tokens(model):
+        raise ArtifactError(f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}")
+    model.to(device)
+    phases = _phases(reader, config, fresh)
+    with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
+        summary = _train_phases(model, reader, phases, config, tokenizer, work)
+        with job.publish() as draft:
+            model.save_pretrained(draft.path)
+            tokenizer.save_pretrained(draft.path)
+            (draft.path / METRICS).write_bytes(work.metrics.read_bytes())
+            (draft.path / "README.md").write_text(model_card.encoder(config, source, summary), encoding="utf-8")
+            artifacts.pass_on_sketches([source, parent], draft.path)
+            draft.seeds["training"] = config.seed
+            draft.run |= summary
+    _report(summary)
+    return output
+
+
+def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer of the shards, which must be the encoder's."""
+    tokenizer = models.load_tokenizer(source.path / "tokenizer", lowercase=config.lowercase)
+    own = models.load_tokenizer(encoder, lowercase=config.lowercase)
+    if models.tokenizer_fingerprint(tokenizer) != models.tokenizer_fingerprint(own):
+        raise ArtifactError(
+            f"{source.path}: the shards were made with another tokenizer than that of model {config.model!r}"
+            f" ({len(tokenizer):,} and {len(own):,} entries)",
+            hint="make them again with `mslm preprocess --model` and this model",
+        )
+    return tokenizer
+
+
+def _phases(reader: ShardReader, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
+    """What is trained one after the other; says what the user should know about it."""
+    lengths = reader.lengths.astype(np.int64)
+    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
+    weights = kind_weights(config.weights, *_count_kinds(reader))
+    if notice := weights_notice(config.weights, weights):
+        console.note(notice)
+    phases = [Phase("adapt", sum(map(len, plans)), weights)] if config.epochs else []
+    if fresh and config.head_warmup_updates:
+        console.note(
+            f"the checkpoint has no MLM head ({len(fresh)} fresh parameters):"
+            f" training the head alone for {config.head_warmup_updates} updates first"
+        )
+        phases.insert(0, Phase("head", config.head_warmup_updates, kind_weights("uniform", 1, 1)))
+    elif fresh:
+        console.warn(f"the checkpoint has no MLM head: {len(fresh)} parameters start at random")
+    if not phases:
+        raise UsageError("--epochs 0 trains a fresh MLM head alone, and this encoder's head is not fresh")
+    return phases
+
+
+def _count_kinds(reader: ShardReader) -> tuple[int, int]:
+    """Predicted base and entity tokens over all copies.
+
+    Raises:
+        DataError: nothing is masked.
+    """
+    counts = [reader.epoch(copy).count_kinds() for copy in range(reader.n_copies)]
+    n_base, n_entity = sum(b for b, _ in counts), sum(e for _, e in counts)
+    if n_base + n_entity == 0:
+        raise DataError(f"{reader.folder}: no token is masked, so there is nothing to learn", hint="raise the rates")
+    return n_base, n_entity
+
+
+def _train_phases(
+    model: PreTrainedModel,
+    reader: ShardReader,
+    phases: Sequence[Phase],
+    config: AdaptConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    work: Workspace,
+) -> dict[str, Any]:
+    """Run all phases, from where ``work`` left off; what the run came to."""
+    done_before = 0
+    for number, phase in enumerate(phases):
+        if work.progress.get("phase", 0) <= number:
+            trainee = _trainee(model, phase, config)
+            if work.progress.get("phase") == number:
+                work.restore(trainee)
+            _train_phase(trainee, number, phase, done_before, reader, config, tokenizer, work)
+        done_before += phase.n_updates
+    return _summary(work.metrics)
+
+
+def _trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> Trainee:
+    is_head_only = phase.name == "head"
+    in_encoder = {id(p) for p in model.base_model.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(not is_head_only or id(parameter) not in in_encoder)
+    learning_rate = config.learning_rate * (10 if is_head_only else 1)  # a fresh layer stands far from its optimum
+    optimizer = make_optimizer(model.named_parameters(), learning_rate, config.weight_decay)
+    return Trainee(model, optimizer, make_schedule(optimizer, phase.n_updates, config.warmup_share))
+
+
+def _train_phase(
+    trainee: Trainee,
+    number: int,
+    phase: Phase,
+    done_before: int,
+    reader: ShardReader,
+    config: AdaptConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    work: Workspace,
+) -> None:
+    model = trainee.model
+    model.train()
+    if phase.name == "head":
+        model.base_model.eval()
+    if trainee.n_updates == 0:
+        torch.manual_seed(config.seed)
+    updates = _updates(reader, phase, config, tokenizer, model.device, start=trainee.n_updates)
+
+    def share_of_loss(batch: MaskedBatch) -> torch.Tensor:
+        logits = logits_at(model, batch.padded, batch.positions)
+        share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
+        batch.cross_entropy = per_position.cpu().numpy()
+        batch.is_top = (logits.detach().argmax(-1) == batch.targets).cpu().numpy()
+        return share
+
+    with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
+        bar.advance(trainee.n_updates)
+        started = time.perf_counter()
+        for step in train(trainee, updates, share_of_loss, config.max_grad_norm):
+            record = _record(step, phase.name, done_before + step.update, time.perf_counter() - started)
+            started = time.perf_counter()
+            work.log(record)
+            bar.advance()
+            bar.update(_progress_text(record))
+            if work.is_due(done_before + step.update) or step.update == phase.n_updates:
+                work.save(done_before + step.update, trainee, {"phase": number})
+
+
+def _updates(
+    reader: ShardReader,
+    phase: Phase,
+    config: AdaptConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    device: torch.device,
+    *,
+    start: int,
+) -> Iterator[list[MaskedBatch]]:
+    """The batches of each update of a phase, from update ``start`` on; an epoch takes the next mask copy."""
+    lengths = reader.lengths.astype(np.int64)
+    number = epoch = 0
+    while number < phase.n_updates:
+        plan = plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=epoch)
+        masks = reader.epoch(epoch % reader.n_copies)
+        for sequences in plan[: phase.n_updates - number]:
+            if number >= start:
+                yield _masked_batches(reader, masks, sequences, lengths, phase.weights, config, tokenizer, device)
+            number += 1
+        epoch += 1
+
+
+def _masked_batches(
+    reader: ShardReader,
+    masks: EpochMasks,
+    sequences: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    kind_weights: KindWeights,
+    config: AdaptConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    device: torch.device,
+) -> list[MaskedBatch]:
+    """The forward passes of one update, each with the weight of the whole update."""
+    weight_of_kind = np.array([0.0, kind_weights.base, kind_weights.entity], dtype=np.float32)
+    groups = plan_forward_passes(sequences, lengths, config.batch_tokens)
+    drawn = [masks.batch(group) for group in groups]
+    total_weight = float(sum(weight_of_kind[m.kinds].sum(dtype=np.float64) for m in drawn)) or 1.0
+    batches = []
+    for group, mask in zip(groups, drawn, strict=True):
+        ids = [reader[i].input_ids.copy() for i in group]
+        longest = max(map(len, ids))
+        row = np.repeat(np.arange(len(group)), np.diff(mask.offsets))
+        targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
+        for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
+            ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
+        batches.append(
+            MaskedBatch(
+                pad(ids, tokenizer.pad_token_id, device),
+                sum(map(len, ids)),
+                torch.from_numpy(row * longest + mask.positions).to(device),
+                torch.from_numpy(targets).to(device),
+                torch.from_numpy(weight_of_kind[mask.kinds]).to(device),
+                mask.kinds,
+                total_weight,
+            )
+        )
+    return batches
+
+
+def _record(step: Step[MaskedBatch], phase: str, update: int, duration_s: float) -> dict[str, Any]:
+    """The line of metrics.jsonl for one update."""
+    n_tokens = sum(b.n_tokens for b in step.batches)
+    record: dict[str, Any] = {
+        "update": update,
+        "phase": phase,
+        "loss": round(step.loss, 5),
+        "grad_norm": round(step.grad_norm, 4),
+        "learning_rate": step.learning_rate,
+        "n_tokens": n_tokens,
+        "tokens_per_s": round(n_tokens / duration_s, 1),
+    }
+    kinds = np.concatenate([b.kinds for b in step.batches])
+    losses = np.concatenate([b.cross_entropy for b in step.batches if b.cross_entropy is not None])
+    is_top = np.concatenate([b.is_top for b in step.batches if b.is_top is not None])
+    for kind, name in _KIND_NAMES.items():
+        chosen = kinds == kind
+        if n := int(chosen.sum()):
+            top1 = float(is_top[chosen].mean())
+            record[name] = {"n": n, "loss": round(float(losses[chosen].mean()), 5), "top1": round(top1, 5)}
+    return record
+
+
+def _progress_text(record: dict[str, Any]) -> str:
+    kinds = " ".join(f"{name} {record[name]['loss']:.2f}" for name in _KIND_NAMES.values() if name in record)
+    return f"loss {kinds}  {record['tokens_per_s']:,.0f} tokens/s"
+
+
+def _summary(metrics: Path) -> dict[str, Any]:
+    """What a run came to, from its log: updates, tokens, and mean loss and top-1 by kind at its end."""
+    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    last = records[-max(1, len(records) // 10) :]
+    summary: dict[str, Any] = {"n_updates": len(records), "n_tokens": sum(r["n_tokens"] for r in records)}
+    for name in _KIND_NAMES.values():
+        if n := sum(r[name]["n"] for r in last if name in r):
+            for score in ("loss", "top1"):
+                total = sum(r[name][score] * r[name]["n"] for r in last if name in r)
+                summary[f"{name}_{score}"] = round(total / n, 4)
+    return summary
+
+
+def _report(summary: dict[str, Any]) -> None:
+    rows = [
+        [name, f"{summary[f'{name}_loss']:.3f}", f"{100 * summary[f'{name}_top1']:.1f} %"]
+        for name in _KIND_NAMES.values()
+        if f"{name}_loss" in summary
+    ]
+    title = f"adapted: {summary['n_updates']:,} updates, {summary['n_tokens']:,} tokens; the last tenth of them"
+    console.table(title, ["kind", "loss", "top-1"], rows)

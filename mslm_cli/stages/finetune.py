@@ -1,0 +1,212 @@
+"""``mslm finetune``: named entity recognition on unmasked text."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mslm_cli import artifacts, console, fsio, models
+from mslm_cli.artifacts import Job
+from mslm_cli.config import FinetuneConfig
+from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.labels import strict_mentions, tags_from_mentions
+from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.seen import Sketch
+from mslm_cli.errors import DataError
+from mslm_cli.evaluation.exact_match import exact_match
+from mslm_cli.training import model_card
+from mslm_cli.training.batching import plan_forward_passes, plan_updates
+from mslm_cli.training.checkpoint import Workspace, workspace
+from mslm_cli.training.device import pick
+from mslm_cli.training.loop import Trainee, train
+from mslm_cli.training.losses import weighted_cross_entropy
+from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens
+from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.training.tagging import Window, WindowBatch, collate, make_windows, predict_tags, window_lengths
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class TaggedData:
+    """Labelled sentences with their windows; ``label_ids`` has an int64 array [n_words] a sentence."""
+
+    corpus: LabelledCorpus
+    windows: Sequence[Window]
+    label_ids: Sequence[np.ndarray[Any, np.dtype[np.int64]]]
+
+    @property
+    def n_words(self) -> list[int]:
+        return [len(s.words) for s in self.corpus.sentences]
+
+
+def run(
+    train_file: Path,
+    dev_file: Path,
+    output: Path,
+    config: FinetuneConfig,
+    *,
+    resume: str = "auto",
+    overwrite: bool = False,
+) -> Path:
+    """The published ner artifact: the epoch with the best strict F1 on ``dev_file``.
+
+    Raises:
+        DataError: the data are not sound, or the training data have no mention.
+        UnavailableError: the encoder cannot be had.
+        DivergedError: the loss is not finite.
+    """
+    train_corpus, dev_corpus = (_read(file, config) for file in (train_file, dev_file))
+    encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
+    parent = artifacts.load_if_artifact(encoder, "encoder")
+    model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
+    inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file), model_input]
+    job = Job("ner", output, config, inputs)
+    if job.is_done(overwrite=overwrite):
+        return output
+    labels = _labels(train_corpus, dev_corpus, train_file)
+    tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
+    device = pick(config.device, threads=config.threads)
+    model = load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed).to(device)
+    max_length = min(config.max_length, max_tokens(model))
+    tokenizer.model_max_length = max_length
+    train_data, dev_data = (
+        _tagged(c, labels, tokenizer, max_length, config.overlap) for c in (train_corpus, dev_corpus)
+    )
+    with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
+        best = _train(model, train_data, dev_data, config, tokenizer, work)
+        with job.publish() as draft:
+            shutil.copytree(work.folder / best["folder"], draft.path, dirs_exist_ok=True)
+            tokenizer.save_pretrained(draft.path)
+            (draft.path / METRICS).write_bytes(work.metrics.read_bytes())
+            (draft.path / "README.md").write_text(model_card.ner(config, labels, best), encoding="utf-8")
+            artifacts.pass_on_sketches([parent], draft.path)
+            _sketch(train_corpus).save(draft.path / artifacts.SKETCHES / "finetune-train.u64")
+            draft.seeds["training"] = config.seed
+            draft.run |= {"best_epoch": best["epoch"], "dev_f1": best["f1"], "n_windows": len(train_data.windows)}
+    console.note(f"best epoch {best['epoch']} of {config.epochs}: strict F1 {100 * best['f1']:.2f} on dev")
+    return output
+
+
+def _read(file: Path, config: FinetuneConfig) -> LabelledCorpus:
+    corpus = read_labelled(file, encoding=config.encoding, errors=config.errors)
+    if corpus.n_orphans:
+        console.warn(f"{file}: {corpus.n_orphans} mentions start with I- and no B- before; each was taken as a mention")
+    return corpus
+
+
+def _labels(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
+    """O, then B- and I- of each type of the training data."""
+    if not train.types:
+        raise DataError("the training data have no mention, so there is nothing to learn", path=train_file)
+    if unknown := sorted(set(dev.types) - set(train.types)):
+        console.warn(f"types in the dev data that the training data lack, never predicted: {', '.join(unknown)}")
+    return ["O", *(f"{prefix}-{kind}" for kind in train.types for prefix in "BI")]
+
+
+def _tagged(
+    corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int, overlap: int
+) -> TaggedData:
+    number = {label: i for i, label in enumerate(labels)}
+    label_ids = [
+        np.array([number.get(t, 0) for t in tags_from_mentions(s.mentions, len(s.words))], dtype=np.int64)
+        for s in corpus.sentences
+    ]
+    windows = make_windows([s.words for s in corpus.sentences], tokenizer, max_length, overlap)
+    return TaggedData(corpus, windows, label_ids)
+
+
+def _sketch(corpus: LabelledCorpus) -> Sketch:
+    sketch = Sketch()
+    for sentence in corpus.sentences:
+        sketch.add(" ".join(sentence.words))
+    return sketch
+
+
+def _train(
+    model: PreTrainedModel,
+    data: TaggedData,
+    dev: TaggedData,
+    config: FinetuneConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    work: Workspace,
+) -> dict[str, Any]:
+    """Train all epochs, from where ``work`` left off; the best epoch, its dev scores and its folder in ``work``."""
+    lengths = window_lengths(data.windows)
+    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
+    n_updates = sum(map(len, plans))
+    optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
+    trainee = Trainee(model, optimizer, make_schedule(optimizer, n_updates, config.warmup_share))
+    torch.manual_seed(config.seed)
+    work.restore(trainee)
+    best: dict[str, Any] = work.progress.get("best", {})
+
+    def share_of_loss(batch: WindowBatch) -> torch.Tensor:
+        logits = logits_at(model, batch.padded, batch.positions)
+        targets = torch.from_numpy(np.concatenate([data.label_ids[w.sentence][w.words] for w in batch.windows]))
+        weights = torch.ones(len(targets), device=logits.device)
+        share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
+        return share
+
+    done_before = 0
+    with console.progress("finetune", n_updates) as bar:
+        bar.advance(trainee.n_updates)
+        for epoch, plan in enumerate(plans):
+            if work.progress.get("epoch", -1) < epoch:
+                rest = plan[trainee.n_updates - done_before :]
+                updates = _updates(data.windows, rest, lengths, config, tokenizer, model.device)
+                model.train()
+                started = time.perf_counter()
+                for step in train(trainee, updates, share_of_loss, config.max_grad_norm):
+                    record = {"update": step.update, "loss": round(step.loss, 5), "learning_rate": step.learning_rate}
+                    n_tokens = sum(b.n_tokens for b in step.batches)
+                    tokens_per_s = round(n_tokens / (time.perf_counter() - started), 1)
+                    started = time.perf_counter()
+                    work.log(record | {"n_tokens": n_tokens, "tokens_per_s": tokens_per_s})
+                    bar.advance()
+                    bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {tokens_per_s:,.0f} tokens/s")
+                    if work.is_due(step.update):
+                        work.save(step.update, trainee, {"epoch": epoch - 1, "best": best})
+                scores = _dev_scores(model, dev, tokenizer)
+                work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores})
+                console.note(f"epoch {epoch + 1}: dev strict F1 {100 * scores['f1']:.2f}")
+                if not best or scores["f1"] > best["f1"]:
+                    best = _keep(model, work.folder, epoch + 1, scores)
+                work.save(trainee.n_updates, trainee, {"epoch": epoch, "best": best})
+            done_before += len(plan)
+    return best
+
+
+def _keep(model: PreTrainedModel, folder: Path, epoch: int, scores: dict[str, Any]) -> dict[str, Any]:
+    """Keep the model as the best so far; what identifies it."""
+    name = f"best-{epoch:04d}"
+    with fsio.staged_folder(folder / name) as staged:
+        model.save_pretrained(staged)
+    return {"epoch": epoch, "folder": name, **{k: scores[k] for k in ("precision", "recall", "f1")}}
+
+
+def _dev_scores(model: PreTrainedModel, dev: TaggedData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    tags = predict_tags(model, dev.windows, dev.n_words, pad_id=tokenizer.pad_token_id, batch_tokens=8192)
+    gold = [s.mentions for s in dev.corpus.sentences]
+    return exact_match(gold, [strict_mentions(t) for t in tags]).micro.to_json()
+
+
+def _updates(
+    windows: Sequence[Window],
+    plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
+    lengths: np.ndarray[Any, np.dtype[np.int64]],
+    config: FinetuneConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    device: torch.device,
+) -> Iterator[list[WindowBatch]]:
+    """The forward passes of each update; each knows the number of labelled words of the whole update."""
+    for chosen in plan:
+        n_words = float(sum(len(windows[i].words) for i in chosen))
+        groups = plan_forward_passes(chosen, lengths, config.batch_tokens)
+        yield [collate([windows[i] for i in g], tokenizer.pad_token_id, device, total_weight=n_words) for g in groups]

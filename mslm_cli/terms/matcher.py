@@ -1,0 +1,83 @@
+"""Finding a lexicon's terms in text."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from ahocorasick_rs import AhoCorasick, MatchKind
+
+from mslm_cli.terms.lexicon import Term, matches_case
+from mslm_cli.terms.tokens import exact_form, exact_key, folded_form, folded_key, token_spans
+
+
+class Match(NamedTuple):
+    """An occurrence: [start, end) characters of the text, and the index of the term in the list."""
+
+    start: int
+    end: int
+    index: int
+
+
+class _Hit(NamedTuple):
+    first: int  # tokens [first, end)
+    end: int
+    length: int  # characters of the folded form
+    index: int
+
+
+class Matcher:
+    """Finds terms on token boundaries, the longest first, without overlaps.
+
+    Terms and text are compared in the form of ``terms.tokens``: "IL-2" is found in
+    "IL - 2" and never inside "IL-2R". A term whose case counts (``lexicon.matches_case``)
+    is found in that case alone, and comes before one that is spelled the same otherwise.
+    """
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self._exact: dict[str, dict[str, int]] = {}  # folded key -> exact key -> index of a term whose case counts
+        self._any_case: dict[str, int] = {}
+        for index, term in enumerate(terms):
+            if not (key := folded_key(term.term)):
+                continue
+            if matches_case(term):
+                self._exact.setdefault(key, {}).setdefault(exact_key(term.term), index)
+            else:
+                self._any_case.setdefault(key, index)
+        self._keys = list(self._exact.keys() | self._any_case.keys())
+        # With a space at both ends, what the automaton finds stands on token boundaries.
+        self._automaton = AhoCorasick([f" {key} " for key in self._keys], matchkind=MatchKind.Standard)
+
+    def find(self, text: str) -> list[Match]:
+        """The occurrences in ``text``, in its order.
+
+        Of overlapping ones the longest is chosen first, the leftmost of equally long ones;
+        length is in characters of the compared form, the same for raw and tokenised text.
+        """
+        spans = token_spans(text)
+        folded = [folded_form(text[start:end]) for start, end in spans]
+        if not all(folded):
+            spans = [span for span, form in zip(spans, folded, strict=True) if form]
+            folded = [form for form in folded if form]
+        hits = sorted(self._hits(text, spans, folded), key=lambda hit: (-hit.length, hit.first))
+        taken = bytearray(len(spans))
+        chosen = []
+        for hit in hits:
+            # A shorter hit cannot contain a chosen one, so its two ends tell whether they overlap.
+            if not (taken[hit.first] or taken[hit.end - 1]):
+                taken[hit.first : hit.end] = b"\1" * (hit.end - hit.first)
+                chosen.append(Match(spans[hit.first][0], spans[hit.end - 1][1], hit.index))
+        return sorted(chosen)
+
+    def _hits(self, text: str, spans: list[tuple[int, int]], folded: list[str]) -> Iterator[_Hit]:
+        starts = [0, *accumulate(len(form) + 1 for form in folded)]
+        haystack = f" {' '.join(folded)} "
+        for pattern, start, end in self._automaton.find_matches_as_indexes(haystack, overlapping=True):
+            first, stop = bisect_left(starts, start), bisect_left(starts, end - 1)
+            key = self._keys[pattern]
+            index = self._any_case.get(key)
+            if cased := self._exact.get(key):
+                exact = " ".join(exact_form(text[a:b]) for a, b in spans[first:stop])
+                index = cased.get(exact, index)
+            if index is not None:
+                yield _Hit(first, stop, len(key), index)

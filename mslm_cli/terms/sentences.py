@@ -1,0 +1,72 @@
+"""Splitting running text into sentences."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+# spaCy refuses longer texts; anything of this length without a blank line is cut at a space.
+_MAX_CHARS = 100_000
+
+
+@cache
+def _sentencizer() -> "Language":
+    import spacy
+
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    return nlp
+
+
+def split_sentences(text: str) -> list[tuple[int, int]]:
+    """[start, end) character offsets of the sentences of ``text``, without the white space around them.
+
+    spaCy's rule-based sentencizer on English tokens. No sentence holds a blank line, and a
+    line break ends one unless the line looks wrapped (the next word would have made it
+    longer than the longest line of its paragraph): titles and headings stand alone.
+    """
+    spans = []
+    for start, end in _blocks(text):
+        for sentence in _sentencizer()(text[start:end]).sents:
+            raw = text[start + sentence.start_char : start + sentence.end_char]
+            if stripped := raw.strip():
+                first = start + sentence.start_char + len(raw) - len(raw.lstrip())
+                spans.append((first, first + len(stripped)))
+    return spans
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Stretches of text that no sentence crosses."""
+    position = 0
+    for blank in [*_BLANK_LINE.finditer(text), None]:
+        end = len(text) if blank is None else blank.start()
+        for start, stop in _unwrapped(text, position, end):
+            yield from _pieces(text, start, stop)
+        position = end if blank is None else blank.end()
+
+
+def _unwrapped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The lines of a paragraph, wrapped ones joined."""
+    lines = text[start:end].split("\n")
+    width = max(map(len, lines))
+    block = start
+    position = start
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        position += len(line) + 1
+        next_word = following.split(maxsplit=1)[0] if following.strip() else ""
+        if not next_word or len(line) + 1 + len(next_word) <= width:
+            yield block, min(position - 1, end)
+            block = position
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    while end - start > _MAX_CHARS:
+        cut = text.rfind(" ", start + 1, start + _MAX_CHARS)
+        cut = start + _MAX_CHARS if cut < 0 else cut
+        yield start, cut
+        start = cut
+    yield start, end

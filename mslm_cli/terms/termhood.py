@@ -1,0 +1,147 @@
+"""How much of a domain-specific term a word sequence is, judged by the text it stands in.
+
+Score of a term of n words (hyphenated compounds count as one) that occurs f times:
+
+    score = log2(1 + n) * log2(1 + f') * specificity
+    f' = f - mean f of the longer candidates that contain it                     (C-value)
+    specificity = mean over its content words of min(contrast, rarity), not below 0
+    contrast = log10((1 + a) / (1 + g)),  rarity = 6 - log10(1000 g)
+
+with a and g a word's occurrences per million words in the text and in general English
+(package wordfreq; log10(1000 g) is its Zipf value, 0 for a word it does not know).
+
+Source: C-value from Frantzi, Ananiadou and Mima 2000 (section 2.3). Departures: 1 + n, so that single
+words have a value; a logarithm of the frequency, so that frequent words do not win by frequency
+alone; and the contrast with general English.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+from mslm_cli.terms.candidates import CandidateCounts
+from mslm_cli.terms.lexicon import TERMHOOD, Term, is_short_capitals, is_too_short
+from mslm_cli.terms.words import Kind, Word, WordReader
+
+FORMULA = "log2(1 + words) * log2(1 + count - mean count of containing candidates) * specificity"
+
+# Shares that words must reach to be taken for nouns: the last word of several, a word on its own.
+_MIN_HEAD, _MIN_HEAD_ALONE = 0.2, 0.3
+_MAX_BEFORE_DETERMINER = 0.12
+_MAX_ZIPF = 6.0
+_PRIOR_WEIGHT = 5.0
+_SUFFIX = 3
+
+
+def general_english() -> Mapping[str, float]:
+    """The relative frequency of words in general English, by folded word."""
+    import wordfreq
+
+    frequencies: Mapping[str, float] = wordfreq.get_frequency_dict("en", wordlist="best")
+    return frequencies
+
+
+class Termhood:
+    """Scores for the terms of a counted text."""
+
+    def __init__(self, counts: CandidateCounts, general: Mapping[str, float], reader: WordReader) -> None:
+        self._counts = counts
+        self._general = general
+        self._reader = reader
+        self._specificities: dict[str, float] = {}
+
+    def ranked(self, *, min_count: int, min_score: float) -> list[Term]:
+        """The candidates that look like noun phrases and reach both bounds, best first."""
+        counts = self._counts
+        frequent = {form: n for form, n in counts.counts.items() if n >= min_count}
+        nested = _mean_count_of_containing(frequent)
+        heads = _SmoothedShare(counts.ends, counts.content)
+        verbs = _SmoothedShare(counts.before_determiner, counts.content)
+        terms = []
+        for form, n in frequent.items():
+            surface, n_surface = counts.surface(form)
+            content = [word for word in form.split() if word in counts.content]
+            if is_too_short(surface) or not _is_noun_like(form, surface, content, heads, verbs):
+                continue
+            count = n_surface if is_short_capitals(surface) else n
+            score = self._score(len(form.split()), count - nested.get(form, 0.0), content)
+            if count >= min_count and score >= min_score and score > 0:
+                terms.append(Term(surface, (TERMHOOD,), None, count, min(count, counts.doc_counts[form]), score))
+        return sorted(terms, key=lambda term: (-term.score, term.term))
+
+    def score(self, term: str, count: int) -> float:
+        """The score of any term that occurs ``count`` times, nesting left out of account."""
+        words = [word for word in self._reader.read(term) if word.kind is not Kind.BREAK]
+        return self._score(len(words), count, [word.form for word in words if word.kind is Kind.CONTENT])
+
+    def count(self, term: str) -> tuple[int, int]:
+        """Occurrences of ``term`` as a candidate, and the documents that hold one; zeros if it is none."""
+        form = " ".join(word.form for word in self._reader.read(term))
+        if is_short_capitals(term):
+            surface, n = self._counts.surface(form)
+            return (n, min(n, self._counts.doc_counts[form])) if surface == term else (0, 0)
+        return self._counts.counts[form], self._counts.doc_counts[form]
+
+    def _score(self, n_words: int, frequency: float, content: list[str]) -> float:
+        if not content or frequency <= 0:
+            return 0.0
+        specificity = sum(map(self._specificity, content)) / len(content)
+        return round(math.log2(1 + n_words) * math.log2(1 + frequency) * specificity, 3)
+
+    def _specificity(self, form: str) -> float:
+        known = self._specificities.get(form)
+        if known is None:
+            general = self._general.get(form, 0.0)
+            here = self._counts.content[form] / max(1, self._counts.n_words)
+            contrast = math.log10((1 + here * 1e6) / (1 + general * 1e6))
+            rarity = _MAX_ZIPF - (math.log10(general * 1e9) if general else 0.0)
+            known = self._specificities[form] = max(0.0, min(contrast, rarity))
+        return known
+
+
+def _is_noun_like(form: str, surface: str, content: list[str], heads: "_SmoothedShare", verbs: "_SmoothedShare") -> bool:
+    last = form.rsplit(" ", 1)[-1]
+    if last.endswith("ed") and not last.endswith("eed") and len(last) > 4:
+        return False
+    if any(verbs[word] > _MAX_BEFORE_DETERMINER for word in content):
+        return False
+    # Symbols ("BRCA1", "mRNA") stand before nouns all the time and are terms nonetheless.
+    shown_last = surface.rsplit(" ", 1)[-1]
+    is_symbol = any(c.isupper() for c in shown_last[1:]) or any(c.isdigit() for c in shown_last)
+    return is_symbol or last not in content or heads[last] >= (_MIN_HEAD_ALONE if last == form else _MIN_HEAD)
+
+
+def _mean_count_of_containing(counts: Mapping[str, int]) -> dict[str, float]:
+    """For each candidate inside longer ones, the mean of their counts."""
+    totals: dict[str, list[int]] = {}
+    for form, count in counts.items():
+        words = form.split()
+        for n in range(1, len(words)):
+            for i in range(len(words) - n + 1):
+                part = " ".join(words[i : i + n])
+                if part in counts:
+                    entry = totals.setdefault(part, [0, 0])
+                    entry[0] += count
+                    entry[1] += 1
+    return {part: total / n for part, (total, n) in totals.items()}
+
+
+class _SmoothedShare:
+    """The share of a word's occurrences that are of some kind; rare words lean on words with the same ending."""
+
+    def __init__(self, some: Counter[str], all_of_them: Counter[str]) -> None:
+        self._some, self._all = some, all_of_them
+        self._overall = some.total() / max(1, all_of_them.total())
+        endings: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for word, n in all_of_them.items():
+            weight = min(n, 20)
+            entry = endings[word[-_SUFFIX:]]
+            entry[0] += weight * some[word] / n
+            entry[1] += weight
+        self._of_ending = {
+            ending: (share + 10 * self._overall) / (weight + 10) for ending, (share, weight) in endings.items()
+        }
+
+    def __getitem__(self, word: str) -> float:
+        prior = self._of_ending.get(word[-_SUFFIX:], self._overall)
+        return (self._some[word] + _PRIOR_WEIGHT * prior) / (self._all[word] + _PRIOR_WEIGHT)

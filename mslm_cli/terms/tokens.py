@@ -1,0 +1,75 @@
+"""The form in which text and terms are compared.
+
+A text becomes a sequence of tokens: runs of word characters with their combining
+marks, or single other characters. Tokens know where they stand in the original
+text, so "IL-2" and "IL - 2" are the same three tokens, and nothing that is done to
+a token's spelling can shift an offset.
+"""
+
+import re
+import sys
+import unicodedata
+from functools import cache
+from itertools import groupby
+
+# Soft hyphen, zero-width joiners and the byte-order mark stand inside words and mean nothing there.
+_INVISIBLE = "\u00ad\u200c\u200d\u2060\ufeff"
+_SAME = str.maketrans(
+    {
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe58\ufe63\uff0d", "-"),
+        **dict.fromkeys("\u2018\u2019\u02bc\uff07\u2032", "'"),
+        **dict.fromkeys("\u201c\u201d\u2033\uff02", '"'),
+        **dict.fromkeys(_INVISIBLE + "\u200b"),
+    }
+)
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    marks = (c for c in range(0x300, min(sys.maxunicode, 0x1FFFF)) if unicodedata.category(chr(c))[0] == "M")
+    runs = [[c for _, c in group] for _, group in groupby(enumerate(marks), lambda pair: pair[1] - pair[0])]
+    inside = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs) + _INVISIBLE
+    return re.compile(rf"\w[\w{inside}]*|\S")
+
+
+_ASCII_TOKEN = re.compile(r"\w+|\S", re.ASCII)
+
+
+def token_spans(text: str) -> list[tuple[int, int]]:
+    """[start, end) character offsets of the tokens of ``text``."""
+    pattern = _ASCII_TOKEN if text.isascii() else _pattern()
+    return [match.span() for match in pattern.finditer(text)]
+
+
+def tokenise(text: str) -> list[str]:
+    """The tokens of ``text`` as they are written."""
+    return (_ASCII_TOKEN if text.isascii() else _pattern()).findall(text)
+
+
+def exact_form(token: str) -> str:
+    """``token`` in the spelling that is compared where case counts: NFKC, plain hyphens and quotes, no spaces.
+
+    Empty for a token of invisible characters only.
+    """
+    if token.isascii():
+        return token
+    spelled = unicodedata.normalize("NFKC", token.translate(_SAME)).translate(_SAME)
+    return "".join(spelled.split())
+
+
+def folded_form(token: str) -> str:
+    """``token`` in the spelling that is compared where case does not count."""
+    if token.isascii():
+        return token.lower()
+    # Folding can undo the normal form ("ᾳ", "İ"), hence once more after it.
+    return exact_form(unicodedata.normalize("NFKC", exact_form(token).casefold()))
+
+
+def exact_key(text: str) -> str:
+    """The exact forms of the tokens of ``text``, joined by single spaces."""
+    return " ".join(filter(None, map(exact_form, tokenise(text))))
+
+
+def folded_key(text: str) -> str:
+    """The folded forms of the tokens of ``text``, joined by single spaces: the identity of a term."""
+    return " ".join(filter(None, map(folded_form, tokenise(text))))

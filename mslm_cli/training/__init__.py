@@ -1,0 +1,1 @@
+"""The training path: models, losses, batches, the loop, checkpoints."""

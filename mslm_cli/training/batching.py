@@ -1,0 +1,82 @@
+"""Which sequences make an optimizer step, and how a step is cut into forward passes.
+
+The recipe is ``tokens_per_update``; ``batch_tokens`` only says how much fits into one
+forward pass and changes nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+_UPDATES_PER_POOL = 64
+
+
+def plan_updates(lengths: Indices, tokens_per_update: int, *, seed: int, epoch: int) -> list[Indices]:
+    """The sequences of each optimizer step of one epoch, a seeded permutation of all of them.
+
+    Sequences are shuffled, sorted by length within pools of many updates, cut into updates of
+    at least ``tokens_per_update`` real tokens (the last of a pool may have fewer), and the
+    updates are shuffled: steps hold sequences of like length, so little is padded.
+
+    Args:
+        lengths: int64 [n], tokens of each sequence, special ones included.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    updates: list[Indices] = []
+    for pool in _cut(order, lengths, tokens_per_update * _UPDATES_PER_POOL):
+        by_length = pool[np.argsort(lengths[pool], kind="stable")]
+        updates += _cut(by_length, lengths, tokens_per_update)
+    return [updates[i] for i in rng.permutation(len(updates))]
+
+
+def _cut(order: Indices, lengths: Indices, budget: int) -> list[Indices]:
+    """Consecutive runs of ``order``, each with at least ``budget`` tokens, except perhaps the last."""
+    if not len(order):
+        return []
+    filled = np.cumsum(lengths[order])
+    run = np.maximum(filled - 1, 0) // budget
+    return np.split(order, np.flatnonzero(np.diff(run)) + 1)
+
+
+def plan_forward_passes(sequences: Indices, lengths: Indices, batch_tokens: int) -> list[Indices]:
+    """``sequences`` cut into groups of at most ``batch_tokens`` tokens, padding included.
+
+    A sequence longer than the budget goes alone.
+    """
+    ordered = sequences[np.argsort(lengths[sequences], kind="stable")]
+    groups: list[list[int]] = [[]]
+    for i in ordered.tolist():
+        if groups[-1] and int(lengths[i]) * (len(groups[-1]) + 1) > batch_tokens:
+            groups.append([])
+        groups[-1].append(i)
+    return [np.array(g, dtype=np.int64) for g in groups if g]
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Sequences of token ids side by side.
+
+    ``input_ids``: int64 [n, longest]. ``attention_mask``: int64 [n, longest], or None where nothing is padded.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor | None
+
+    @property
+    def longest(self) -> int:
+        return self.input_ids.shape[1]
+
+
+def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.device) -> PaddedBatch:
+    """``sequences`` (int32, of any lengths) as one padded batch on ``device``."""
+    lengths = np.array([len(s) for s in sequences])
+    inside = np.arange(lengths.max())[None, :] < lengths[:, None]
+    input_ids = np.full(inside.shape, pad_id, dtype=np.int64)
+    input_ids[inside] = np.concatenate(sequences)
+    mask = None if inside.all() else torch.from_numpy(inside.astype(np.int64)).to(device)
+    return PaddedBatch(torch.from_numpy(input_ids).to(device), mask)

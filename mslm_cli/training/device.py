@@ -1,0 +1,38 @@
+"""The device, its precision and its threads."""
+
+import platform
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from mslm_cli.errors import UnavailableError
+
+
+def pick(name: str, *, threads: int = 0) -> torch.device:
+    """The device to train on; ``auto`` takes CUDA where it is present. ``threads`` > 0 sets CPU threads.
+
+    Raises:
+        UnavailableError: CUDA is asked for and not there.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise UnavailableError("--device cuda: torch sees no CUDA device", hint="use --device cpu")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which matrix products run in bf16 on CUDA; on CPU everything stays fp32."""
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def numerics(device: torch.device) -> dict[str, str]:
+    """What decides the last bits of a run, apart from seeds: libraries, threads, CPU capability, device."""
+    return {
+        "torch": str(torch.__version__),
+        "threads": str(torch.get_num_threads()),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }

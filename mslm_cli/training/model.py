@@ -1,0 +1,128 @@
+"""Encoders with a head: loading, saving, and logits at chosen positions alone."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClassification, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from mslm_cli.errors import UnavailableError, UsageError
+from mslm_cli.models import quiet_transformers
+from mslm_cli.training.batching import PaddedBatch
+
+
+def load_masked_lm(folder: Path, *, allow_pickle: bool, seed: int) -> tuple[PreTrainedModel, list[str]]:
+    """The encoder with an MLM head, and the names of the head's parameters that are fresh.
+
+    A fresh parameter is one that the checkpoint does not hold; it is drawn from ``seed``.
+
+    Raises:
+        UsageError: the checkpoint is a pickle and ``allow_pickle`` is false.
+        UnavailableError: it cannot be loaded, or parameters outside the head are missing.
+    """
+    return _load(AutoModelForMaskedLM, folder, allow_pickle=allow_pickle, seed=seed)
+
+
+def load_token_classifier(folder: Path, labels: list[str], *, allow_pickle: bool, seed: int) -> PreTrainedModel:
+    """The encoder with a fresh token-classification head for ``labels``, drawn from ``seed``.
+
+    Raises: as ``load_masked_lm``.
+    """
+    numbered = dict(enumerate(labels))
+    names = {"num_labels": len(labels), "id2label": numbered, "label2id": {v: k for k, v in numbered.items()}}
+    model, _ = _load(AutoModelForTokenClassification, folder, allow_pickle=allow_pickle, seed=seed, **names)
+    return model
+
+
+def load_ner(folder: Path) -> PreTrainedModel:
+    """A fine-tuned token classifier, as saved."""
+    quiet_transformers()
+    model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(folder, use_safetensors=True)
+    return model
+
+
+def _load(
+    auto: Any, folder: Path, *, allow_pickle: bool, seed: int, **options: Any
+) -> tuple[PreTrainedModel, list[str]]:
+    quiet_transformers()
+    torch.manual_seed(seed)
+    with _safetensors_folder(folder, allow_pickle=allow_pickle) as source:
+        try:
+            model, report = auto.from_pretrained(
+                source,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                **options,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise UnavailableError(f"{folder}: no encoder can be loaded from it: {error}") from error
+    prefix = f"{model.base_model_prefix}."
+    fresh = sorted(report["missing_keys"])
+    lost = [name for name in fresh if name.startswith(prefix) and ".pooler." not in name]
+    if lost:
+        raise UnavailableError(f"{folder}: the checkpoint lacks {len(lost)} parameters of the encoder, such as {lost[0]}")
+    return model, fresh
+
+
+@contextmanager
+def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
+    """``folder``, or a temporary copy of it whose pickled weights are safetensors."""
+    pickled = folder / "pytorch_model.bin"
+    if any(folder.glob("*.safetensors")) or not pickled.is_file():
+        yield folder
+        return
+    if not allow_pickle:
+        raise UsageError(
+            f"{folder}: has only pytorch_model.bin, a pickle, which can run code when it is loaded",
+            hint="say --allow-pickle to load it, tensors alone, and have it written as safetensors",
+        )
+    try:
+        state: dict[str, torch.Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, OSError) as error:
+        raise UnavailableError(f"{pickled}: not a checkpoint of tensors: {error}") from error
+    with tempfile.TemporaryDirectory() as temporary:
+        tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}
+        save_file(tensors, Path(temporary, "model.safetensors"), metadata={"format": "pt"})
+        AutoConfig.from_pretrained(folder).save_pretrained(temporary)
+        yield Path(temporary)
+
+
+def max_tokens(model: PreTrainedModel) -> int:
+    """The longest sequence the encoder takes, special tokens included."""
+    limit = int(getattr(model.config, "max_position_embeddings", 512))
+    offset = getattr(model.config, "pad_token_id", None)
+    # RoBERTa numbers positions from pad_token_id + 1
+    is_offset = model.config.model_type in {"roberta", "xlm-roberta", "camembert"} and offset is not None
+    return limit - offset - 1 if is_offset and offset is not None else limit
+
+
+def logits_at(model: PreTrainedModel, batch: PaddedBatch, positions: torch.Tensor) -> torch.Tensor:
+    """Logits at chosen positions alone: float [n_positions, n_classes].
+
+    The encoder runs over the batch and the head over the chosen positions only, whatever
+    the model family: heads work position by position, so the encoder's output is thinned
+    out before the head sees it.
+
+    Args:
+        positions: int64 [n_positions], indices into the flattened [n * longest] batch.
+    """
+
+    def keep_positions(_module: torch.nn.Module, _inputs: object, output: BaseModelOutput) -> BaseModelOutput:
+        hidden = output.last_hidden_state
+        assert hidden is not None
+        output["last_hidden_state"] = hidden.flatten(0, 1)[positions]
+        return output
+
+    handle = model.base_model.register_forward_hook(keep_positions)
+    try:
+        logits: torch.Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    finally:
+        handle.remove()
+    return logits

@@ -1,0 +1,31 @@
+"""AdamW with the usual exceptions from weight decay, and a warm-up and decay schedule."""
+
+from collections.abc import Iterable
+
+import torch
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def make_optimizer(
+    parameters: Iterable[tuple[str, torch.nn.Parameter]], learning_rate: float, weight_decay: float
+) -> AdamW:
+    """AdamW over the parameters that want a gradient; vectors (biases, norms) do not decay."""
+    wanted = [p for _, p in parameters if p.requires_grad]
+    groups = [
+        {"params": [p for p in wanted if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return AdamW([g for g in groups if g["params"]], lr=learning_rate, fused=True)
+
+
+def make_schedule(optimizer: AdamW, n_updates: int, warmup_share: float) -> LambdaLR:
+    """A learning rate that rises linearly over the warm-up, then falls linearly to zero after ``n_updates``."""
+    n_warmup = round(n_updates * warmup_share)
+
+    def factor(update: int) -> float:
+        if update < n_warmup:
+            return (update + 1) / (n_warmup + 1)
+        return max(0.0, (n_updates - update) / max(1, n_updates - n_warmup))
+
+    return LambdaLR(optimizer, factor)
