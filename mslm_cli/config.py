@@ -81,9 +81,9 @@ class ExtractTermsConfig(TextOptions):
     """Options of ``mslm extract-terms``."""
 
     pipeline: str = Field("default", description="spaCy or scispaCy pipeline, by name or path.")
-    min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (the user's own are always kept).")
-    min_score: float = Field(0.0, description="Lowest score of a term.")
-    max_terms: int = Field(50_000, ge=1, description="Keep at most so many terms, the best.")
+    min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (your own are always kept).")
+    min_score: float = Field(1.0, ge=0, description="Lowest score of n-grams and abbreviations.")
+    max_terms: int = Field(50_000, ge=1, description="Keep at most so many terms, the best (your own are always kept).")
     max_words: int = Field(6, ge=1, le=12, description="Longest n-gram candidate, in words.")
 
 

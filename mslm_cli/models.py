@@ -149,7 +149,7 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
     if isinstance(backend.normalizer, normalizers.BertNormalizer):
         if lowercase is not None:
             backend.normalizer.lowercase = lowercase
-            tokenizer.init_kwargs["do_lower_case"] = lowercase
+            _remember(tokenizer, "do_lower_case", lowercase)
         else:
             _check_case(folder, tokenizer)
     return tokenizer
@@ -161,7 +161,13 @@ def _set_prefix_space(tokenizer: "PreTrainedTokenizerFast") -> None:
     pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
     if isinstance(pre_tokenizer, pre_tokenizers.ByteLevel):
         pre_tokenizer.add_prefix_space = True
-        tokenizer.init_kwargs["add_prefix_space"] = True
+        _remember(tokenizer, "add_prefix_space", True)
+
+
+def _remember(tokenizer: "PreTrainedTokenizerFast", option: str, value: bool) -> None:
+    """Have ``save_pretrained`` write the option as it is now, for it wins over tokenizer.json on loading."""
+    tokenizer.init_kwargs[option] = value
+    setattr(tokenizer, option, value)
 
 
 def _check_case(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:

@@ -1,6 +1,6 @@
 """The short and long forms that a text defines, counted and freed of what is no term."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 
 from mslm_cli.terms.lexicon import ABBREVIATION, Term, is_too_short
@@ -9,7 +9,7 @@ from mslm_cli.terms.tokens import exact_key, folded_key
 from mslm_cli.terms.words import Kind, WordReader, shown
 
 # Long forms may hold these, unlike candidates: "deficiency of adenosine deaminase".
-_INNER = frozenset("of and for in the to with by on or".split())
+_INNER = frozenset(["of", "and", "for", "in", "the", "to", "with", "by", "on", "or"])
 
 
 class AbbreviationCounts:
@@ -26,13 +26,12 @@ class AbbreviationCounts:
         found = {Abbreviation(self._read(short), self._read(long)) for short, long in abbreviations}
         if not found:
             return
-        exact = f" {exact_key(text).replace(' ', '  ')} "
-        folded = f" {folded_key(text).replace(' ', '  ')} "
+        exact, folded = _padded(exact_key(text)), _padded(folded_key(text))
         self._definitions.update(found)
         for form in {pair.short for pair in found}:
-            self._add(form, exact.count(f" {exact_key(form).replace(' ', '  ')} "))
+            self._add(form, exact.count(_padded(exact_key(form))))
         for form in {pair.long for pair in found}:
-            self._add(form, folded.count(f" {folded_key(form).replace(' ', '  ')} "))
+            self._add(form, folded.count(_padded(folded_key(form))))
 
     def _add(self, form: str, count: int) -> None:
         self._counts[form] += max(1, count)
@@ -41,29 +40,46 @@ class AbbreviationCounts:
     def _read(self, text: str) -> str:
         return shown(self._reader.read(text))
 
-    def terms(self, *, min_count: int) -> tuple[list[Term], set[str]]:
-        """The terms among the forms, and the short forms that stand for general words ("CI").
+    def pairs(self, *, min_count: int) -> tuple[list[tuple[Term, Term]], set[str]]:
+        """The pairs (short form, long form) that are terms, and the short forms of general words ("CI").
 
-        A pair's two forms stand or fall together, by the more frequent one. A short form is matched
-        in its own case only.
+        The more frequent form of a pair must occur ``min_count`` times. Most frequent pairs come first.
+        A short form is matched in its own case only.
         """
         n_term: Counter[str] = Counter()
         n_general: Counter[str] = Counter()
-        kept: defaultdict[bool, set[str]] = defaultdict(set)
-        for (short, long), n in self._definitions.items():
-            if not self._is_form(short) or is_too_short(short) or not any(c.isupper() for c in short):
+        frequent: list[Abbreviation] = []
+        for pair, n in self._definitions.most_common():
+            if is_too_short(pair.short) or not any(c.isupper() for c in pair.short):
                 continue
-            if not self._is_term(long):
-                n_general[short] += n
+            if not self._is_term(pair.long):
+                n_general[pair.short] += n
                 continue
-            n_term[short] += n
-            if max(self._counts[short], self._counts[long]) >= min_count:
-                kept[True].add(short)
-                kept[False].add(long)
+            n_term[pair.short] += n
+            if max(self._counts[pair.short], self._counts[pair.long]) >= min_count:
+                frequent.append(pair)
         general = {short for short, n in n_general.items() if n > n_term[short]}
-        terms = [
-            Term(form, (ABBREVIATION,), None, self._counts[form], self._doc_counts[form], case_sensitive=is_short)
-            for is_short, forms in kept.items()
-            for form in forms - general
+        kept = [
+            (self._term(short, is_short=True), self._term(long, is_short=False))
+            for short, long in frequent
+            if short not in general
         ]
-        return terms, general
+        return kept, general
+
+    def _term(self, form: str, *, is_short: bool) -> Term:
+        counts = self._counts[form], self._doc_counts[form]
+        return Term(form, (ABBREVIATION,), None, *counts, case_sensitive=is_short)
+
+    def _is_term(self, long: str) -> bool:
+        words = self._reader.read(long)
+        return (
+            any(word.kind is Kind.CONTENT for word in words)
+            and words[0].kind is not Kind.BREAK
+            and words[-1].kind is not Kind.BREAK
+            and all(word.kind is not Kind.BREAK or word.form in _INNER for word in words)
+        )
+
+
+def _padded(key: str) -> str:
+    """``key`` with two spaces for one, so that neighbouring occurrences of a form do not share theirs."""
+    return f" {key.replace(' ', '  ')} "

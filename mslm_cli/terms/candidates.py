@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from mslm_cli.terms.words import DETERMINERS, END, Kind, Word, shown
+from mslm_cli.terms.words import CLASSIFIERS, DETERMINERS, END, Kind, Word, shown
 
 _AT_SENTENCE_START = ""
 
@@ -53,9 +53,12 @@ class CandidateCounts:
 
     def _candidates(self, run: list[Word], *, is_at_start: bool) -> Iterator[str]:
         for i, first in enumerate(run):
+            shortest = i
             if first.kind is not Kind.CONTENT:
-                continue
-            for j in range(i, min(len(run), i + self.max_words)):
+                if first.form not in CLASSIFIERS or i + 1 == len(run) or run[i + 1].kind is not Kind.WEAK:
+                    continue
+                shortest = i + 2
+            for j in range(shortest, min(len(run), i + self.max_words)):
                 kind = run[j].kind
                 if kind is Kind.GENERAL or (kind is Kind.WEAK and run[j - 1].kind is not Kind.CONTENT):
                     continue

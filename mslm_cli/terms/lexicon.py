@@ -1,10 +1,9 @@
 """The lexicon: domain-specific terms and the files that hold them."""
 
-import gzip
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from mslm_cli.errors import DataError
@@ -13,7 +12,6 @@ from mslm_cli.terms.tokens import exact_key, folded_key
 USER = "user"
 ABBREVIATION = "abbreviation"
 TERMHOOD = "termhood"
-PIPELINE = "pipeline:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +119,8 @@ def _term(line: str, path: Path, number: int) -> Term:
     return Term(**{**record, "sources": tuple(record["sources"])})
 
 
-def read_user_terms(path: Path) -> TermList:
-    """The terms of a text file (plain or gzip'd, UTF-8), one a line.
+def user_terms(lines: Iterable[str], name: str) -> TermList:
+    """The terms of a user's list, one a line; ``name`` is what errors call it.
 
     Blank lines mean nothing. Control characters and runs of spaces become one space
     (``n_cleaned`` counts lines with control characters), terms with fewer than two letters
@@ -130,11 +128,11 @@ def read_user_terms(path: Path) -> TermList:
     first is kept (``n_duplicates``).
 
     Raises:
-        DataError: the file cannot be read, is binary, or holds no term.
+        DataError: the list holds no term.
     """
     kept: dict[str, Term] = {}
     n_duplicates = n_too_short = n_cleaned = 0
-    for line in _lines(path):
+    for line in lines:
         visible = "".join(" " if unicodedata.category(c) == "Cc" else c for c in line)
         n_cleaned += visible != line.replace("\t", " ")
         if not (term := " ".join(visible.split())):
@@ -146,21 +144,33 @@ def read_user_terms(path: Path) -> TermList:
         n_duplicates += key in kept
         kept.setdefault(key, Term(term, (USER,)))
     if not kept:
-        raise DataError("no terms in the list", path=path, hint="expected one term a line, of two characters or more")
+        raise DataError("no terms in the list", path=name, hint="expected one term a line, of two characters or more")
     return TermList(tuple(kept.values()), n_duplicates, n_too_short, n_cleaned)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        raw = path.read_bytes()
-        if raw.startswith(b"\x1f\x8b"):
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=path) from error
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if b"\0" in line:
-            raise DataError("a binary file (NUL byte), expected one term a line", path=path, line=number)
-        try:
-            yield line.removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"not UTF-8: {error.reason}", path=path, line=number) from error
+def merge(terms: Iterable[Term]) -> list[Term]:
+    """``terms`` with those of one identity made into one.
+
+    Sources are joined, counts and scores are the largest, the spelling and the type those of the
+    first that has them. Where a term that is found in any case and one that is found in its own
+    case alone are spelled the same, the first rule holds for both.
+    """
+    merged: dict[tuple[str, str], Term] = {}
+    for term in sorted(terms, key=matches_case):
+        folded, exact = folded_key(term.term), exact_key(term.term)
+        any_case = merged.get((folded, ""))
+        is_apart = matches_case(term) and not (any_case and exact_key(any_case.term) == exact)
+        key = (folded, exact if is_apart else "")
+        merged[key] = _joined(merged[key], term) if key in merged else term
+    return list(merged.values())
+
+
+def _joined(first: Term, second: Term) -> Term:
+    return replace(
+        first,
+        sources=tuple(sorted({*first.sources, *second.sources})),
+        type=first.type or second.type,
+        count=max(first.count, second.count),
+        doc_count=max(first.doc_count, second.doc_count),
+        score=max(first.score, second.score),
+    )

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ from mslm_cli.terms.lexicon import Term, matches_case
 from mslm_cli.terms.tokens import exact_form, exact_key, folded_form, folded_key, token_spans
 
 
-class Match(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Match:
     """An occurrence: [start, end) characters of the text, and the index of the term in the list."""
 
     start: int
@@ -23,7 +25,7 @@ class _Hit(NamedTuple):
     first: int  # tokens [first, end)
     end: int
     length: int  # characters of the folded form
-    index: int
+    term: int
 
 
 class Matcher:
@@ -66,7 +68,7 @@ class Matcher:
             # A shorter hit cannot contain a chosen one, so its two ends tell whether they overlap.
             if not (taken[hit.first] or taken[hit.end - 1]):
                 taken[hit.first : hit.end] = b"\1" * (hit.end - hit.first)
-                chosen.append(Match(spans[hit.first][0], spans[hit.end - 1][1], hit.index))
+                chosen.append(Match(spans[hit.first][0], spans[hit.end - 1][1], hit.term))
         return sorted(chosen)
 
     def _hits(self, text: str, spans: list[tuple[int, int]], folded: list[str]) -> Iterator[_Hit]:

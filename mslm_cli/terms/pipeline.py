@@ -6,16 +6,20 @@ The only module, besides ``sentences``, that imports spaCy; it does so when it i
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mslm_cli.errors import UnavailableError
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
+_Companion = TypeVar("_Companion")
+
 DEFAULT = "default"
+# The detector's time grows with the square of what stands between brackets; no sentence is longer.
+_MAX_SENTENCE_CHARS = 10_000
 _UNTYPED = {"", "ENTITY", "MENTION"}
-_HINT = (
+HINT = (
     "scispaCy's models come from its release page, spaCy's from `python -m spacy download`, your own by their path;"
     " `--pipeline default` needs none"
 )
@@ -71,10 +75,10 @@ def load_pipeline(name: str) -> "Language":
         try:
             return spacy.load(name)
         except OSError as error:
-            raise UnavailableError(f"pipeline {name!r} is not installed, and no folder", hint=_HINT) from error
-        except (ImportError, AttributeError, ValueError, KeyError) as error:
+            raise UnavailableError(f"pipeline {name!r} is not installed, and no folder", hint=HINT) from error
+        except (ImportError, AttributeError, TypeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise UnavailableError(f"pipeline {name!r} cannot be loaded: {reason}", hint=_HINT) from error
+            raise UnavailableError(f"pipeline {name!r} cannot be loaded: {reason}", hint=HINT) from error
 
 
 def source_name(name: str) -> str:
@@ -82,15 +86,18 @@ def source_name(name: str) -> str:
     return f"pipeline:{Path(name).name}"
 
 
-def find_mentions(nlp: "Language", texts: Iterable[str]) -> Iterator[list[Mention]]:
-    """The mentions (``doc.ents``) of each text; white space inside one becomes a single space."""
+def find_mentions(
+    nlp: "Language", texts: Iterable[tuple[str, _Companion]]
+) -> Iterator[tuple[list[Mention], _Companion]]:
+    """The mentions (``doc.ents``) of each text, and what came with it; white space inside one is a single space."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for doc in nlp.pipe(texts, batch_size=64):
-            yield [
+        for doc, companion in nlp.pipe(texts, as_tuples=True, batch_size=64):
+            mentions = [
                 Mention(" ".join(entity.text.split()), None if entity.label_ in _UNTYPED else entity.label_)
                 for entity in doc.ents
             ]
+            yield mentions, companion
 
 
 def find_abbreviations(nlp: "Language", sentences: Iterable[str]) -> set[Abbreviation]:
@@ -98,10 +105,11 @@ def find_abbreviations(nlp: "Language", sentences: Iterable[str]) -> set[Abbrevi
 
     Source: Schwartz and Hearst 2003, as scispaCy has it; each sentence stands for itself.
     """
+    bracketed = (text for text in sentences if "(" in text and ")" in text and len(text) <= _MAX_SENTENCE_CHARS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
             Abbreviation(short.text, short._.long_form.text)
-            for doc in nlp.pipe(text for text in sentences if "(" in text and ")" in text)
+            for doc in nlp.pipe(bracketed)
             for short in doc._.abbreviations
         }

@@ -11,13 +11,20 @@ if TYPE_CHECKING:
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 # spaCy refuses longer texts; anything of this length without a blank line is cut at a space.
 _MAX_CHARS = 100_000
+# Beyond those that spaCy knows; none of them ends a sentence often.
+_ABBREVIATIONS = ("Fig.", "Figs.", "fig.", "figs.", "Eq.", "Eqs.", "Ref.", "Refs.", "al.", "cf.", "approx.", "spp.")
 
 
 @cache
 def _sentencizer() -> "Language":
     import spacy
+    from spacy.symbols import ORTH
+    from spacy.tokenizer import Tokenizer
 
     nlp = spacy.blank("en")
+    assert isinstance(nlp.tokenizer, Tokenizer)
+    for abbreviation in _ABBREVIATIONS:
+        nlp.tokenizer.add_special_case(abbreviation, [{ORTH: abbreviation}])
     nlp.add_pipe("sentencizer")
     return nlp
 
@@ -26,8 +33,8 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     """[start, end) character offsets of the sentences of ``text``, without the white space around them.
 
     spaCy's rule-based sentencizer on English tokens. No sentence holds a blank line, and a
-    line break ends one unless the line looks wrapped (the next word would have made it
-    longer than the longest line of its paragraph): titles and headings stand alone.
+    line break ends one unless the line looks wrapped (the next one begins in lower case, or its
+    first word would have made this one the longest of the paragraph): titles stand alone.
     """
     spans = []
     for start, end in _blocks(text):
@@ -45,7 +52,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
     for blank in [*_BLANK_LINE.finditer(text), None]:
         end = len(text) if blank is None else blank.start()
         for start, stop in _unwrapped(text, position, end):
-            yield from _pieces(text, start, stop)
+            yield from chunks(text, start, stop)
         position = end if blank is None else blank.end()
 
 
@@ -58,12 +65,13 @@ def _unwrapped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         position += len(line) + 1
         next_word = following.split(maxsplit=1)[0] if following.strip() else ""
-        if not next_word or len(line) + 1 + len(next_word) <= width:
+        if not next_word or (not next_word[0].islower() and len(line) + 1 + len(next_word) <= width):
             yield block, min(position - 1, end)
             block = position
 
 
-def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def chunks(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """[start, end) character offsets of parts that spaCy can take, cut at spaces; together they are the whole."""
     while end - start > _MAX_CHARS:
         cut = text.rfind(" ", start + 1, start + _MAX_CHARS)
         cut = start + _MAX_CHARS if cut < 0 else cut

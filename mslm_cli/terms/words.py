@@ -1,5 +1,6 @@
 """The words of a sentence as term extraction sees them: hyphenated compounds whole, each of a kind."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,10 +9,16 @@ from typing import NamedTuple
 from mslm_cli import fsio
 from mslm_cli.terms.tokens import exact_form, folded_form, token_spans
 
-DETERMINERS = frozenset("the a an this these those its their his her our any each both".split())
+DETERMINERS = frozenset(
+    ["the", "a", "an", "this", "these", "those", "its", "their", "his", "her", "our", "any", "each", "both"]
+)
+
+CLASSIFIERS = frozenset(["type", "class", "grade", "stage", "group"])
+"""General words that begin a term if a weak word follows: "type 2 diabetes"."""
 
 _ROMAN = frozenset("IVX")
-_UNITS = frozenset("mg ml kg mm cm nm um μm μg ng h g s m l d kb bp mb min st nd rd th y yr wk x fold".split())
+_QUANTITY = re.compile(r"\d[\d.,]*(?:mg|ml|kg|mm|cm|[nuμ]m|[nμ]g|[hgsmldyx]|kb|bp|mb|min|st|nd|rd|th|yr|wk|fold)?")
+"""A number, with a unit or not: "12", "5mg", "0.87", "10th"."""
 _ADVERB_LIKE_NOUNS = ("family", "assembly", "anomaly", "fly", "jelly", "belly", "poly", "reply", "supply")
 
 
@@ -62,6 +69,7 @@ class WordReader:
 
     def __init__(self, lists: WordLists) -> None:
         self._lists = lists
+        self._listed = lists.stop | lists.general
         self._known: dict[str, Word] = {}
 
     def read(self, sentence: str, *, is_tokenised: bool = False) -> list[Word]:
@@ -104,16 +112,15 @@ class WordReader:
             return Kind.BREAK if surface.isascii() and surface.islower() else Kind.WEAK
         if set(surface) <= _ROMAN:
             return Kind.WEAK
-        if all(map(_is_quantity, parts)):
+        if all(map(_QUANTITY.fullmatch, parts)):
             return Kind.WEAK if surface.isdigit() and len(surface) <= 3 else Kind.BREAK
         if form in self._lists.stop or all(part in self._lists.stop for part in parts):
             return Kind.BREAK
         if all(len(part) == 1 for part in parts):
             return Kind.WEAK
-        if len(parts) == 1 and len(form) > 4 and form.endswith("ly") and not form.endswith(_ADVERB_LIKE_NOUNS):
+        if len(form) > 4 and form.endswith("ly") and not form.endswith(_ADVERB_LIKE_NOUNS):
             return Kind.BREAK
-        known = self._lists.stop | self._lists.general
-        if form in self._lists.general or all(part in known or _is_quantity(part) for part in parts):
+        if form in self._lists.general or all(part in self._listed or _QUANTITY.fullmatch(part) for part in parts):
             return Kind.GENERAL
         return Kind.CONTENT
 
@@ -133,9 +140,3 @@ def _is_joined(before: str, mark: str, after: str) -> bool:
     if mark == "'":
         return after in ("s", "S")
     return mark in (".", ",") and before.isdigit() and after.isdigit()
-
-
-def _is_quantity(part: str) -> bool:
-    """Whether ``part`` is a number, with a unit or not ("12", "5mg", "0.87", "10th")."""
-    rest = part.lstrip("0123456789.,")
-    return rest != part and (not rest or rest in _UNITS)

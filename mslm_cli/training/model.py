@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -85,8 +86,8 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
         )
     try:
         state: dict[str, torch.Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError) as error:
-        raise UnavailableError(f"{pickled}: not a checkpoint of tensors: {error}") from error
+    except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
+        raise UnavailableError(f"{pickled}: not a checkpoint of tensors alone") from error
     with tempfile.TemporaryDirectory() as temporary:
         tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}
         save_file(tensors, Path(temporary, "model.safetensors"), metadata={"format": "pt"})

@@ -363,6 +363,13 @@ def test_empty_words_are_replaced_and_counted(file: Path, content: str) -> None:
     assert texts(file) == ["a b"]
 
 
+def test_a_sentence_of_empty_words_is_no_text(file: Path) -> None:
+    file.write_text("a\tO\nb\tO\n\n\tO\n\nc\tO\n")
+    (document,) = documents(file)
+    assert (document.text, document.sentences) == ("a b\nc", ((0, 3), (4, 5)))
+    assert [len(sentence.words) for sentence in read_labelled(file).sentences] == [2, 1, 1]
+
+
 @settings(max_examples=60)
 @given(
     st.lists(
@@ -460,6 +467,7 @@ def test_unreadable_files(file: Path, content: bytes, message: str) -> None:
         ("a\tO\nb\n", "input.txt:2: expected 2 columns, as in the lines before, found 1 column"),
         ("a\tO\nb\t\n", "input.txt:2: expected 2 columns, as in the lines before, found 1 column"),
         ("a X O\n\nb O\n", "input.txt:3: expected 3 columns, as in the lines before, found 2 columns"),
+        ("a X O\nb  O\n", "input.txt:2: expected 3 columns, as in the lines before, found 2 columns"),
         ("a O\nNew York B\n", "input.txt:2: expected 2 columns, as in the lines before, found 3 columns"),
         ("Prose\n", "input.txt:1: expected a word and a tag, found 1 column"),
         ("a\tO\nb\tQ-X\n", "input.txt:2: unknown tag 'Q-X'"),

@@ -1,0 +1,57 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mslm_cli.training.batching import pad, plan_forward_passes, plan_updates
+
+LENGTHS = st.lists(st.integers(1, 40), max_size=200).map(lambda x: np.array(x, dtype=np.int64))
+
+
+@given(LENGTHS, st.integers(1, 200), st.integers(0, 3))
+def test_an_epoch_is_a_permutation_of_all_sequences(lengths: np.ndarray, budget: int, epoch: int) -> None:
+    updates = plan_updates(lengths, budget, seed=1, epoch=epoch)
+    assert sorted(i for u in updates for i in u) == list(range(len(lengths)))
+    assert all(len(u) for u in updates)
+
+
+def test_updates_hold_the_tokens_asked_for() -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, size=20_000)
+    tokens = np.array([lengths[u].sum() for u in plan_updates(lengths, 1000, seed=0, epoch=0)])
+    assert abs(tokens.mean() - 1000) < 30
+    assert tokens.max() < 1000 + 60
+
+
+def test_sequences_of_an_update_are_of_like_length() -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, size=20_000)
+    updates = plan_updates(lengths, 1000, seed=0, epoch=0)
+    padded = sum(lengths[u].max() * len(u) for u in updates)
+    assert lengths.sum() / padded > 0.97
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, size=500)
+
+    def order(seed: int, epoch: int) -> list[int]:
+        return np.concatenate(plan_updates(lengths, 300, seed=seed, epoch=epoch)).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(1, 0)
+    assert order(0, 0) != order(0, 1)
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_forward_passes_fit_and_hold_everything(lengths: np.ndarray, budget: int) -> None:
+    groups = plan_forward_passes(np.arange(len(lengths)), lengths, budget)
+    assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) == 1 or lengths[group].max() * len(group) <= budget
+
+
+def test_padding() -> None:
+    ids = [np.array([5, 6, 7], np.int32), np.array([8], np.int32)]
+    batch = pad(ids, 0, torch.device("cpu"))
+    assert batch.input_ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch.attention_mask is not None
+    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert pad(ids[:1], 0, torch.device("cpu")).attention_mask is None

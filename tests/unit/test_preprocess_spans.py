@@ -1,0 +1,359 @@
+"""From text to sequences: where mentions land in tokens, and how sentences are packed and cut."""
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mslm_cli import artifacts
+from mslm_cli.config import ExtractTermsConfig, PreprocessConfig
+from mslm_cli.masking.packing import Packed, TokenisedText, longest_disjoint, pack, whole_words
+from mslm_cli.masking.shards import ShardReader
+from mslm_cli.stages import preprocess
+from mslm_cli.terms.lexicon import Term, write_terms
+
+BEFORE, AFTER = [101], [102]
+
+
+# --- pure functions -------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def tokenised(draw: st.DrawFn) -> TokenisedText:
+    """Sentences of words of pieces, in documents, with some unknown words and disjoint mentions in sentences."""
+    sentence_sizes, doc, pieces, unknown, mentions = [], [], [], [], []
+    position = document = 0
+    for _ in range(draw(st.integers(0, 8))):
+        document += draw(st.integers(0, 1))
+        words = draw(st.lists(st.integers(1, 9), min_size=1, max_size=8))
+        mention_start = None
+        for size in words:
+            state = draw(st.sampled_from(["generic", "begin", "inside"]))
+            if mention_start is not None and state != "inside":
+                mentions.append((mention_start, position))
+                mention_start = None
+            if state == "begin":
+                mention_start = position
+            pieces.append(size)
+            unknown.append(draw(st.integers(0, 9)) == 0)
+            position += size
+        if mention_start is not None:
+            mentions.append((mention_start, position))
+        sentence_sizes.append(sum(words))
+        doc.append(document)
+    return TokenisedText(
+        np.cumsum([0, *sentence_sizes]),
+        np.array(doc, dtype=np.int32),
+        np.arange(1000, 1000 + position, dtype=np.int32),
+        np.repeat(np.arange(len(pieces)), pieces),
+        np.repeat(np.array(unknown, dtype=bool), pieces),
+        np.array(mentions, dtype=np.int64).reshape(-1, 2),
+    )
+
+
+def rows(packed: Packed) -> list[tuple[list[int], list[int], list[list[int]], list[int], int]]:
+    """ids, word ids, spans, sentence starts and document of each sequence."""
+    s = packed.sequences
+    return [
+        (
+            s.batch.input_ids[s.batch.offsets[i] : s.batch.offsets[i + 1]].tolist(),
+            s.batch.word_ids[s.batch.offsets[i] : s.batch.offsets[i + 1]].tolist(),
+            s.batch.spans[s.batch.span_offsets[i] : s.batch.span_offsets[i + 1]].tolist(),
+            s.sentences[s.sentence_offsets[i] : s.sentence_offsets[i + 1]].tolist(),
+            int(s.doc[i]),
+        )
+        for i in range(len(s))
+    ]
+
+
+@given(tokenised(), st.integers(8, 24))
+def test_packing_keeps_every_token_in_order_and_every_sequence_short(text: TokenisedText, max_length: int) -> None:
+    packed = pack(text, max_length, BEFORE, AFTER, first_index=40)
+    found = []
+    for number, (ids, word_ids, _, _, _) in enumerate(rows(packed)):
+        assert len(ids) <= max_length
+        assert [ids[0], ids[-1]] == [*BEFORE, *AFTER]
+        assert [word_ids[0], word_ids[-1]] == [-1, -1]
+        assert packed.sequences.batch.index[number] == 40 + number
+        found += ids[1:-1]
+    assert found == text.input_ids.tolist()
+
+
+@given(tokenised(), st.integers(8, 24))
+def test_a_sequence_holds_one_document_and_whole_sentences_where_they_fit(text: TokenisedText, max_length: int) -> None:
+    sentence_of = {
+        i: s for s in range(len(text.doc)) for i in text.input_ids[text.offsets[s] : text.offsets[s + 1]].tolist()
+    }
+    sequences = rows(pack(text, max_length, BEFORE, AFTER, 0))
+    for ids, _, _, starts, doc in sequences:
+        sentences = [sentence_of[i] for i in ids[1:-1]]
+        assert {int(text.doc[s]) for s in sentences} == {doc}
+        changes = [1, *(p + 1 for p in range(1, len(sentences)) if sentences[p] != sentences[p - 1])]
+        assert starts == changes
+    for s in range(len(text.doc)):
+        if text.offsets[s + 1] - text.offsets[s] <= max_length - 2:
+            assert sum(s in {sentence_of[i] for i in ids[1:-1]} for ids, *_ in sequences) == 1
+    for (ids, *_, doc), (following, *_, next_doc) in pairwise(sequences):
+        sentence = sentence_of[following[1]]
+        size = text.offsets[sentence + 1] - text.offsets[sentence]
+        if doc == next_doc and size <= max_length - 2:
+            assert len(ids) + size > max_length, "the next sentence would have fitted"
+
+
+@given(tokenised(), st.integers(8, 24))
+def test_words_are_cut_only_where_they_alone_are_too_long(text: TokenisedText, max_length: int) -> None:
+    word_of = dict(zip(text.input_ids.tolist(), text.words.tolist(), strict=True))
+    special = set(text.input_ids[text.is_special].tolist())
+    packed = pack(text, max_length, BEFORE, AFTER, 0)
+    places: dict[int, list[int]] = {}
+    for number, (ids, word_ids, *_) in enumerate(rows(packed)):
+        for i, w in zip(ids[1:-1], word_ids[1:-1], strict=True):
+            assert (w == -1) == (i in special)
+            places.setdefault(word_of[i], []).append(number)
+        known = [(w, word_of[i]) for i, w in zip(ids[1:-1], word_ids[1:-1], strict=True) if w >= 0]
+        assert len({w for w, _ in known}) == len({w for _, w in known}) == len(set(known)), "word ids name words"
+    cut = {word for word, numbers in places.items() if len(set(numbers)) > 1}
+    assert all(len(places[word]) > max_length - 2 for word in cut)
+    assert packed.n_cut_words == len(cut)
+
+
+@given(tokenised(), st.integers(8, 24))
+def test_mentions_survive_whole_or_are_counted(text: TokenisedText, max_length: int) -> None:
+    packed = pack(text, max_length, BEFORE, AFTER, 0)
+    place = {i: n for n, (ids, *_) in enumerate(rows(packed)) for i in ids[1:-1]}
+    kept, n_cut, n_special = [], 0, 0
+    for start, end in text.mentions.tolist():
+        ids = text.input_ids[start:end].tolist()
+        if len({place[i] for i in ids}) > 1:
+            n_cut += 1
+        elif text.is_special[start:end].any():
+            n_special += 1
+        else:
+            kept.append(ids)
+    assert [ids[a:b] for ids, _, spans, _, _ in rows(packed) for a, b in spans] == kept
+    assert (packed.n_cut_mentions, packed.n_special_mentions) == (n_cut, n_special)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=12), st.data())
+def test_whole_words_are_those_that_a_span_touches(tokens: list[tuple[int, int, bool]], data: st.DataObject) -> None:
+    begins, ends, words, position = [], [], [], 0
+    for gap, size, begins_word in tokens:
+        position += gap
+        begins.append(position)
+        position += size
+        ends.append(position)
+        words.append((words[-1] if words else 0) + begins_word)
+    start = data.draw(st.integers(0, position))
+    end = data.draw(st.integers(start, position))
+    touched = {w for b, e, w in zip(begins, ends, words, strict=True) if b < end and e > start and start < end}
+    expected = [i for i, w in enumerate(words) if touched and min(touched) <= w <= max(touched)]
+    found = whole_words(
+        np.array(begins, dtype=np.int64),
+        np.array(ends, dtype=np.int64),
+        np.array(words, dtype=np.int64),
+        np.array([[start, end]] if start < end else [], dtype=np.int64).reshape(-1, 2),
+    )
+    assert [list(range(a, b)) for a, b in found.tolist()] == ([expected] if expected else [])
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)).map(lambda s: (s[0], s[0] + s[1])), max_size=8))
+def test_of_overlapping_spans_the_longest_stays(spans: list[tuple[int, int]]) -> None:
+    expected: list[tuple[int, int]] = []
+    for start, end in sorted(spans, key=lambda s: (s[0] - s[1], s[0])):
+        if all(end <= a or b <= start for a, b in expected):
+            expected.append((start, end))
+    found = longest_disjoint(np.array(spans, dtype=np.int64).reshape(-1, 2))
+    assert [tuple(s) for s in found.tolist()] == sorted(expected)
+
+
+# --- the command on text --------------------------------------------------------------------------------------------
+
+Run = Callable[..., tuple[ShardReader, dict[str, object], list[list[str]]]]
+
+
+@pytest.fixture
+def process(tmp_path: Path, tiny_encoder: Path) -> Run:
+    """Run the stage on a text with a lexicon; the reader, the statistics, and each sequence's mentions as text."""
+    from transformers import AutoTokenizer
+
+    def run(text: str, terms: list[str], **options: object) -> tuple[ShardReader, dict[str, object], list[list[str]]]:
+        number = len(list(tmp_path.iterdir()))
+        file = tmp_path / f"text-{number}.txt"
+        file.write_text(text, encoding="utf-8")
+        lexicon = make_lexicon(tmp_path / f"lexicon-{number}", terms)
+        config = PreprocessConfig.build(model=str(tiny_encoder), **{"max_length": 64, **options})
+        shards = preprocess.run([file], tmp_path / f"shards-{number}", config, lexicon=lexicon)
+        reader = ShardReader(shards)
+        tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+        mentions = [
+            [tokenizer.decode(reader[i].input_ids[a:b]) for a, b in reader[i].spans.tolist()]
+            for i in range(len(reader))
+        ]
+        return reader, json.loads((shards / "stats.json").read_text()), mentions
+
+    return run
+
+
+def make_lexicon(folder: Path, terms: list[str]) -> Path:
+    with artifacts.Job("lexicon", folder, ExtractTermsConfig(), []).publish() as draft:
+        write_terms(draft.path / "terms.jsonl", [Term(t, ("user",)) for t in terms])
+    return folder
+
+
+def test_mentions_are_found_with_all_their_pieces(process: Run) -> None:
+    _, stats, mentions = process(
+        "The patients with Chronic Kidney Disease had xyz-12 treated.", ["chronic kidney disease", "xyz-12"]
+    )
+    assert mentions == [["chronic kidney disease", "xyz - 12"]]
+    assert stats["n_mentions"] == 2
+    assert stats["n_matched_terms"] == 2
+
+
+def test_the_longest_of_overlapping_terms_is_the_mention(process: Run) -> None:
+    _, _, mentions = process("acute heart failure and heart failure", ["heart failure", "acute heart failure", "heart"])
+    assert mentions == [["acute heart failure", "heart failure"]]
+
+
+def test_touching_mentions_stay_two(process: Run) -> None:
+    reader, _, mentions = process("the aspirin warfarin study", ["aspirin", "warfarin"])
+    assert mentions == [["aspirin", "warfarin"]]
+    (_, first_end), (second_start, _) = reader[0].spans.tolist()
+    assert first_end == second_start
+
+
+def test_no_mention_crosses_a_sentence(process: Run) -> None:
+    _, _, mentions = process("The patients had heart. Failure was treated.", ["heart failure"])
+    assert mentions == [[]]
+    _, _, mentions = process("the\tO\nheart\tO\n\nfailure\tO\nwas\tO\n", ["heart failure"])
+    assert mentions == [[]]
+
+
+def test_line_ends_and_runs_of_spaces_inside_a_sentence_are_spaces(process: Run) -> None:
+    _, _, mentions = process(
+        "The patients with chronic\nkidney   disease were treated for it then.", ["kidney disease"]
+    )
+    assert mentions == [["kidney disease"]]
+
+
+def test_a_conll_file_is_read_as_text_and_its_terms_are_found(process: Run) -> None:
+    reader, stats, mentions = process(
+        "xyz\tB\n-\tI\n12\tI\nin\tO\ncells\tO\n\nthe\tO\nstudy\tO\n", ["xyz-12"], max_length=32
+    )
+    assert mentions == [["xyz - 12"]]
+    assert stats["n_sentences"] == 2
+    assert reader[0].sentences.tolist() == [1, 9]
+
+
+def test_a_sequence_that_is_one_mention(process: Run) -> None:
+    reader, _, mentions = process("aspirin", ["aspirin"], elm_rate=1.0)
+    assert mentions == [["aspirin"]]
+    assert reader[0].spans.tolist() == [[1, 2]]
+    assert reader.epoch(0)[0].positions.tolist() == [1]
+    assert reader.epoch(0)[0].kinds.tolist() == [2]
+
+
+def test_text_that_looks_like_special_tokens_is_text(process: Run, tiny_vocab: list[str]) -> None:
+    reader, _, _ = process("the [MASK] and [SEP] of a study", ["study"])
+    ids = reader[0].input_ids.tolist()
+    assert ids.count(tiny_vocab.index("[MASK]")) == 0
+    assert ids.count(tiny_vocab.index("[SEP]")) == 1
+    assert ids[1:3] == [tiny_vocab.index("the"), tiny_vocab.index("[")]
+
+
+def test_words_unknown_to_the_vocabulary_are_never_predicted(process: Run, tiny_vocab: list[str]) -> None:
+    reader, stats, mentions = process(
+        "the 漢 gene 漢 of the study 漢", ["gene 漢", "study"], elm_rate=1.0, blm_rate=1.0
+    )
+    unknown = reader[0].input_ids == tiny_vocab.index("[UNK]")
+    assert unknown.sum() == 3
+    assert np.all(reader[0].word_ids[unknown] == -1)
+    assert not np.any(unknown[reader.epoch(0)[0].positions])
+    assert mentions == [["study"]]
+    assert stats["n_special_mentions"] == 1
+
+
+def test_text_between_documents_never_shares_a_sequence(process: Run) -> None:
+    reader, stats, _ = process("the study.\n\nthe drug.\n\nthe dose.", ["drug"])
+    assert stats["n_documents"] == len(reader) == 3
+    assert reader.doc.tolist() == [0, 1, 2]
+
+
+def test_long_sentences_and_long_words_are_cut_and_counted(process: Run) -> None:
+    word = "qz" * 40
+    reader, stats, mentions = process(f"aspirin {word} aspirin heart failure", ["aspirin", word], max_length=32)
+    assert reader.lengths.max() <= 32
+    assert stats["n_cut_words"] == 1
+    assert stats["n_cut_mentions"] == 1
+    assert [m for ms in mentions for m in ms] == ["aspirin", "aspirin"]
+    assert sum(len(reader[i].input_ids) - 2 for i in range(len(reader))) == 80 + 4
+
+
+@pytest.mark.parametrize("options", [{"shard_sequences": 1}, {"shard_sequences": 3}, {"shard_sequences": 1000}])
+def test_shard_size_changes_nothing_but_the_files(process: Run, options: dict[str, int]) -> None:
+    text = "\n\n".join(f"the patients with heart failure had {n} aspirin. A study of renal risk." for n in range(10))
+    terms = ["heart failure", "aspirin"]
+    one, *_ = process(text, terms, max_length=16, copies=2)
+    other, *_ = process(text, terms, max_length=16, copies=2, **options)
+    n_files = len(list(other.folder.glob("data-*.arrow")))
+    assert n_files == -(-len(one) // options["shard_sequences"])
+    assert len(one) == len(other)
+    for i in range(len(one)):
+        assert one[i].input_ids.tolist() == other[i].input_ids.tolist()
+        for copy in range(2):
+            a, b = one.epoch(copy)[i], other.epoch(copy)[i]
+            assert [a.positions.tolist(), a.replacements.tolist()] == [b.positions.tolist(), b.replacements.tolist()]
+
+
+def test_copies_are_drawn_anew_and_do_not_depend_on_how_many_there_are(process: Run) -> None:
+    text = "\n\n".join(f"the patients with heart failure had {n} aspirin." for n in range(40))
+    two, *_ = process(text, ["heart failure"], copies=2)
+    three, *_ = process(text, ["heart failure"], copies=3)
+    assert (two.n_copies, three.n_copies) == (2, 3)
+    everything = np.arange(len(two))
+    drawn = [three.epoch(copy).batch(everything).positions.tolist() for copy in range(3)]
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+    assert [two.epoch(copy).batch(everything).positions.tolist() for copy in range(2)] == drawn[:2]
+
+
+def test_batches_of_sentences_say_nothing(process: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n\n".join(f"the patients with heart failure had {n} aspirin. A study." for n in range(20))
+    whole, *_ = process(text, ["heart failure"])
+    monkeypatch.setattr(preprocess, "_SENTENCES_PER_BATCH", 3)
+    parts, *_ = process(text, ["heart failure"])
+    everything = np.arange(len(whole))
+    assert len(parts) == len(whole)
+    for name, value in vars(whole.batch(everything)).items():
+        assert getattr(parts.batch(everything), name).tolist() == value.tolist()
+    assert parts.epoch(0).batch(everything).positions.tolist() == whole.epoch(0).batch(everything).positions.tolist()
+
+
+def test_realised_rates_are_what_the_shards_hold(process: Run) -> None:
+    text = "\n\n".join(f"the patients with heart failure had {n} aspirin." for n in range(50))
+    reader, stats, _ = process(text, ["heart failure", "aspirin"], copies=2)
+    n_tokens = n_predicted = n_ds = n_predicted_ds = 0
+    counts = [[0, 0], [0, 0]]
+    for i in range(len(reader)):
+        sequence = reader[i]
+        in_mention = np.zeros(len(sequence.input_ids), dtype=bool)
+        for a, b in sequence.spans:
+            in_mention[a:b] = True
+        n_tokens += int((sequence.word_ids >= 0).sum())
+        n_ds += int(in_mention.sum())
+        for copy in range(2):
+            mask = reader.epoch(copy)[i]
+            n_predicted += len(mask.positions)
+            n_predicted_ds += int(in_mention[mask.positions].sum())
+            counts[copy][0] += int((mask.kinds == 1).sum())
+            counts[copy][1] += int((mask.kinds == 2).sum())
+    realised = stats["realised"]
+    assert realised["all_tokens"] == n_predicted / (2 * n_tokens) > 0
+    assert realised["ds_tokens"] == n_predicted_ds / (2 * n_ds) > 0
+    assert realised["generic_tokens"] == (n_predicted - n_predicted_ds) / (2 * (n_tokens - n_ds)) > 0
+    assert [[c["n_base"], c["n_entity"]] for c in stats["copies"]] == counts
+    assert [reader.epoch(copy).count_kinds() for copy in range(2)] == [tuple(c) for c in counts]
+    assert stats["ds_share"] == n_ds / n_tokens

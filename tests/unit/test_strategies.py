@@ -1,0 +1,235 @@
+"""Masking strategies over more than a million tokens: the promised rates, shares and uniformity."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mslm_cli.masking.counts import MaskCounts
+from mslm_cli.masking.strategies import (
+    BASE,
+    ENTITY,
+    Drawn,
+    RaggedBatch,
+    collect,
+    corrupt,
+    draw,
+    flat_ranges,
+    mslm,
+    token,
+)
+
+MASK_ID, VOCAB_SIZE = 4, 3000
+SPECIAL_IDS = np.array([0, 1, 2, 3, 4, 1500, 2999])
+ORDINARY = np.setdiff1d(np.arange(VOCAB_SIZE), SPECIAL_IDS)
+N_SIGMA = 5  # a fixed seed either passes or not; five standard deviations leave no room for a lucky bug
+
+
+def make_batch(n_sequences: int, n_words: int, seed: int = 0) -> RaggedBatch:
+    """Sequences [CLS] words [SEP], words of 1 to 4 pieces, with a mention of 1 to 3 words after every 3 to 6 words."""
+    rng = np.random.default_rng(seed)
+    pieces = rng.choice([1, 2, 3, 4], p=[0.6, 0.2, 0.1, 0.1], size=(n_sequences, n_words))
+    word_start = np.cumsum(pieces, axis=1) - pieces + 1
+    lengths = pieces.sum(axis=1) + 2
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    word_ids = np.full(offsets[-1], -1, dtype=np.int32)
+    first = (offsets[:-1, None] + word_start).reshape(-1)
+    word_ids[flat_ranges(first, pieces.reshape(-1))] = np.repeat(
+        np.tile(np.arange(n_words), n_sequences), pieces.reshape(-1)
+    )
+    ends = np.concatenate([word_start[:, 1:], (lengths - 1)[:, None]], axis=1)
+    spans: list[tuple[int, int]] = []
+    n_spans = [0]
+    gaps, sizes = rng.integers(3, 7, size=(n_sequences, n_words)), rng.integers(1, 4, size=(n_sequences, n_words))
+    for i in range(n_sequences):
+        word = 0
+        for gap, size in zip(gaps[i].tolist(), sizes[i].tolist(), strict=True):
+            word += gap
+            if word + size > n_words:
+                break
+            spans.append((int(word_start[i, word]), int(ends[i, word + size - 1])))
+            word += size
+        n_spans.append(len(spans))
+    return RaggedBatch(
+        offsets,
+        rng.choice(ORDINARY, size=offsets[-1]).astype(np.int32),
+        word_ids,
+        np.array(spans, dtype=np.int32).reshape(-1, 2),
+        np.array(n_spans),
+        np.arange(n_sequences),
+    )
+
+
+@pytest.fixture(scope="module")
+def big() -> RaggedBatch:
+    batch = make_batch(8000, 80)
+    assert (batch.word_ids >= 0).sum() > 1_000_000
+    return batch
+
+
+def corrupted(
+    batch: RaggedBatch, drawn: Drawn, shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> NDArray[np.int32]:
+    return corrupt(
+        batch,
+        drawn,
+        mask_id=MASK_ID,
+        vocab_size=VOCAB_SIZE,
+        special_ids=SPECIAL_IDS,
+        mask_replace=shares,
+        seed=11,
+        epoch=0,
+    )
+
+
+def assert_share(count: int, n: int, p: float) -> None:
+    assert abs(count - n * p) <= N_SIGMA * np.sqrt(n * p * (1 - p)), f"{count} of {n}: {count / n:.5f}, expected {p}"
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.075, 0.15, 0.4, 1.0])
+def test_token_masks_single_tokens_at_the_rate(big: RaggedBatch, rate: float) -> None:
+    kinds, units = token(big, rate, 11, 0)
+    ordinary = big.word_ids >= 0
+    assert_share(int((kinds == BASE).sum()), int(ordinary.sum()), rate)
+    assert not np.any(kinds[~ordinary])
+    assert not np.any(kinds == ENTITY)
+    assert np.array_equal(units[kinds > 0], big.position[kinds > 0])
+
+
+def test_token_masks_every_position_alike(big: RaggedBatch) -> None:
+    kinds, _ = token(big, 0.15, 11, 0)
+    ordinary = big.word_ids >= 0
+    positions = np.arange(1, 70)
+    n = np.bincount(big.position[ordinary], minlength=70)[positions]
+    masked = np.bincount(big.position[kinds > 0], minlength=70)[positions]
+    chi_square = ((masked - n * 0.15) ** 2 / (n * 0.15 * 0.85)).sum()
+    assert abs(chi_square - len(positions)) < N_SIGMA * np.sqrt(2 * len(positions))
+
+
+@pytest.mark.parametrize(("elm_rate", "blm_rate"), [(0.5, 0.15), (0.25, 0.225), (1.0, 0.0), (0.0, 1.0)])
+def test_mslm_masks_mentions_and_generic_words_at_their_rates(
+    big: RaggedBatch, elm_rate: float, blm_rate: float
+) -> None:
+    drawn = mslm(big, elm_rate, blm_rate, 11, 0)
+    counts = MaskCounts.of(big, drawn, collect(big, drawn, corrupted(big, drawn)), MASK_ID)
+    assert_share(counts.n_predicted_mentions, counts.n_mentions, elm_rate)
+    assert_share(counts.n_predicted_generic_words, counts.n_generic_words, blm_rate)
+    assert counts.n_predicted_base + counts.n_predicted_entity == counts.n_predicted
+    assert counts.n_predicted_ds == counts.n_predicted_entity
+
+
+def test_mslm_masks_every_word_position_alike(big: RaggedBatch) -> None:
+    kinds, _ = mslm(big, 0.5, 0.15, 11, 0)
+    starts, _ = big.words
+    starts = starts[~big.in_mention[starts]]
+    place = big.word_ids[starts]
+    n, masked = np.bincount(place), np.bincount(place[kinds[starts] > 0])
+    used = n > 100
+    chi_square = ((masked - n * 0.15) ** 2 / (n * 0.15 * 0.85))[used].sum()
+    assert abs(chi_square - used.sum()) < N_SIGMA * np.sqrt(2 * used.sum())
+
+
+def test_one_mention_says_nothing_about_the_next_one(big: RaggedBatch) -> None:
+    kinds, _ = mslm(big, 0.5, 0.15, 11, 0)
+    row, starts, _ = big.mentions
+    masked = kinds[starts] == ENTITY
+    neighbours = row[1:] == row[:-1]
+    correlation = np.corrcoef(masked[1:][neighbours], masked[:-1][neighbours])[0, 1]
+    assert abs(correlation) < N_SIGMA / np.sqrt(neighbours.sum())
+
+
+def test_epochs_and_seeds_give_independent_masks(big: RaggedBatch) -> None:
+    first = token(big, 0.15, 11, 0).kinds > 0
+    n = int((big.word_ids >= 0).sum())
+    for seed, epoch in [(11, 1), (12, 0)]:
+        other = token(big, 0.15, seed, epoch).kinds > 0
+        assert_share(int((first & other).sum()), n, 0.15**2)
+
+
+@pytest.mark.parametrize("strategy", ["token", "mslm"])
+@pytest.mark.parametrize("shares", [(0.8, 0.1, 0.1), (0.5, 0.5, 0.0), (0.0, 0.3, 0.7)])
+def test_corruption_has_its_shares_per_unit(
+    big: RaggedBatch, strategy: str, shares: tuple[float, float, float]
+) -> None:
+    drawn = draw(strategy, big, rate=0.15, elm_rate=0.5, blm_rate=0.15, seed=11, epoch=0)
+    ids = corrupted(big, drawn, shares)
+    predicted = np.flatnonzero(drawn.kinds)
+    _, unit, n_pieces = np.unique(
+        np.stack([big.row[predicted], drawn.units[predicted]]), axis=1, return_inverse=True, return_counts=True
+    )
+    unit = unit.reshape(-1)
+    n_to_mask = np.bincount(unit, weights=ids[predicted] == MASK_ID)
+    n_same = np.bincount(unit, weights=ids[predicted] == big.input_ids[predicted])
+    assert np.all((n_to_mask == 0) | (n_to_mask == n_pieces)), "[MASK] for all pieces or none"
+    to_mask, unchanged = n_to_mask > 0, n_same == n_pieces
+    # a random piece is the original one once in 2,993 times: with one piece, that looks like an unchanged unit
+    looks_unchanged = shares[2] + shares[1] * float(np.mean((n_pieces == 1) / len(ORDINARY)))
+    assert_share(int(to_mask.sum()), len(n_pieces), shares[0])
+    assert_share(int(unchanged.sum()), len(n_pieces), looks_unchanged)
+
+
+def test_corruption_leaves_everything_else_alone(big: RaggedBatch) -> None:
+    drawn = mslm(big, 0.5, 0.15, 11, 0)
+    before = big.input_ids.copy()
+    ids = corrupted(big, drawn)
+    assert np.array_equal(ids[drawn.kinds == 0], big.input_ids[drawn.kinds == 0])
+    assert np.array_equal(big.input_ids, before)
+
+
+def test_mask_alone_masks_every_predicted_token(big: RaggedBatch) -> None:
+    drawn = mslm(big, 0.5, 0.15, 11, 0)
+    assert np.all(corrupted(big, drawn, (1.0, 0.0, 0.0))[drawn.kinds > 0] == MASK_ID)
+
+
+def test_random_tokens_are_uniform_over_the_ids_that_are_not_special(big: RaggedBatch) -> None:
+    drawn = token(big, 1.0, 11, 0)
+    ids = corrupted(big, drawn, (0.0, 1.0, 0.0))[drawn.kinds > 0]
+    observed = np.bincount(ids, minlength=VOCAB_SIZE)
+    assert not np.any(observed[SPECIAL_IDS])
+    expected = len(ids) / len(ORDINARY)
+    chi_square = ((observed[ORDINARY] - expected) ** 2 / expected).sum()
+    assert abs(chi_square - len(ORDINARY)) < N_SIGMA * np.sqrt(2 * len(ORDINARY))
+
+
+def test_pieces_of_one_word_get_different_random_tokens(big: RaggedBatch) -> None:
+    drawn = mslm(big, 1.0, 1.0, 11, 0)
+    ids = corrupted(big, drawn, (0.0, 1.0, 0.0))
+    same_unit = (drawn.units[1:] == drawn.units[:-1]) & (drawn.units[1:] >= 0)
+    n_equal = int((ids[1:] == ids[:-1])[same_unit].sum())
+    assert_share(n_equal, int(same_unit.sum()), 1 / len(ORDINARY))
+
+
+def test_collect_keeps_the_predicted_tokens_in_order(big: RaggedBatch) -> None:
+    drawn = mslm(big, 0.5, 0.15, 11, 0)
+    ids = corrupted(big, drawn)
+    masks = collect(big, drawn, ids)
+    for i in (0, 1, 4321, len(big) - 1):
+        kinds = drawn.kinds[big.offsets[i] : big.offsets[i + 1]]
+        here = slice(masks.offsets[i], masks.offsets[i + 1])
+        assert masks.positions[here].tolist() == np.flatnonzero(kinds).tolist()
+        assert masks.kinds[here].tolist() == kinds[kinds > 0].tolist()
+        assert masks.replacements[here].tolist() == ids[big.offsets[i] : big.offsets[i + 1]][kinds > 0].tolist()
+
+
+def test_draw_gives_each_strategy_its_rates(big: RaggedBatch) -> None:
+    rates = {"rate": 0.3, "elm_rate": 0.6, "blm_rate": 0.2, "seed": 11, "epoch": 4}
+    assert np.array_equal(draw("token", big, **rates).kinds, token(big, 0.3, 11, 4).kinds)
+    assert np.array_equal(draw("mslm", big, **rates).kinds, mslm(big, 0.6, 0.2, 11, 4).kinds)
+    with pytest.raises(ValueError, match="'nope'"):
+        draw("nope", big, **rates)
+
+
+def test_counts_of_shards_add_up_to_the_counts_of_all() -> None:
+    batch = make_batch(60, 40)
+    parts = [batch.rows(0, 13), batch.rows(13, 60)]
+    whole, *counts = [
+        MaskCounts.of(b, d, collect(b, d, corrupted(b, d)), MASK_ID)
+        for b in [batch, *parts]
+        for d in [mslm(b, 0.5, 0.15, 11, 0)]
+    ]
+    assert counts[0] + counts[1] == whole
+    assert whole.rates()["mentions"] == whole.n_predicted_mentions / whole.n_mentions > 0
+
+
+def test_rates_of_nothing_are_zero() -> None:
+    assert set(MaskCounts().rates().values()) == {0.0}
+    assert set(MaskCounts().corruption().values()) == {0.0}

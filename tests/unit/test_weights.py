@@ -1,0 +1,82 @@
+"""Loss weights by scheme, against values computed by hand."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mslm_cli.errors import DataError, UsageError
+from mslm_cli.masking.weights import kind_weights, weights_notice
+
+COUNT = st.integers(0, 10**9)
+
+
+def test_uniform_charges_both_kinds_alike() -> None:
+    assert kind_weights("uniform", 3, 5) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "ratio"), [("ratio:2", 2.0), ("ratio:4", 4.0), ("ratio:2.5", 2.5), ("ratio:0.5", 0.5)]
+)
+def test_ratio_charges_entities_r_times(scheme: str, ratio: float) -> None:
+    assert kind_weights(scheme, 10, 0) == (1.0, ratio)
+
+
+def test_frequency_is_the_softmax_of_one_minus_each_share() -> None:
+    weights = kind_weights("frequency", 750, 250)
+    total = math.exp(1 - 0.75) + math.exp(1 - 0.25)
+    assert weights.base == pytest.approx(math.exp(0.25) / total)
+    assert weights.entity == pytest.approx(math.exp(0.75) / total)
+    assert weights.ratio == pytest.approx(math.exp(0.5))
+
+
+@pytest.mark.parametrize(("n_base", "n_entity"), [(1, 1), (250, 750), (0, 9)])
+def test_frequency_comes_to_one_as_soon_as_entities_are_half(n_base: int, n_entity: int) -> None:
+    weights = kind_weights("frequency", n_base, n_entity)
+    assert weights.ratio == 1.0
+    notice = weights_notice("frequency", weights)
+    assert notice is not None
+    assert "not charged more" in notice
+
+
+def test_frequency_tells_the_ratio_it_comes_to() -> None:
+    notice = weights_notice("frequency", kind_weights("frequency", 750, 250))
+    assert notice is not None
+    assert "ratio:1.649" in notice
+    assert "not charged more" not in notice
+
+
+@pytest.mark.parametrize("scheme", ["uniform", "ratio:1", "ratio:3"])
+def test_nothing_is_said_about_weights_that_were_given(scheme: str) -> None:
+    assert weights_notice(scheme, kind_weights(scheme, 1, 1)) is None
+
+
+@pytest.mark.parametrize(("n_base", "n_entity"), [(900, 100), (500, 500), (100, 900), (0, 5), (5, 0)])
+def test_reference_is_the_released_rule(n_base: int, n_entity: int) -> None:
+    a = n_entity / (n_base + n_entity)
+    high, low = math.exp(max(0.5, a)), math.exp(min(0.5, a))
+    weights = kind_weights("reference", n_base, n_entity)
+    assert weights == pytest.approx((low / (high + low), high / (high + low)))
+    assert weights.ratio == pytest.approx(math.exp(abs(a - 0.5)))
+
+
+@given(st.sampled_from(["frequency", "reference"]), COUNT, COUNT.map(lambda n: n + 1))
+def test_a_computed_rule_never_charges_entities_less(scheme: str, n_base: int, n_entity: int) -> None:
+    base, entity = kind_weights(scheme, n_base, n_entity)
+    assert entity >= base > 0
+    assert entity / base <= math.exp(1) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    "scheme", ["", "ratio", "ratio:", "ratio:x", "ratio:0", "ratio:-2", "ratio:inf", "ratio:nan", "Uniform"]
+)
+def test_an_unknown_scheme_is_a_usage_error_that_names_it(scheme: str) -> None:
+    with pytest.raises(UsageError, match=f"--weights {scheme}"):
+        kind_weights(scheme, 1, 1)
+
+
+@pytest.mark.parametrize("scheme", ["frequency", "reference"])
+def test_a_rule_over_no_predicted_tokens_is_an_error(scheme: str) -> None:
+    with pytest.raises(DataError, match="none"):
+        kind_weights(scheme, 0, 0)
