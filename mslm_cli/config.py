@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mslm_cli.errors import UsageError
 
 
-
 def _parse_shares(value: object) -> object:
     return tuple(value.split(",")) if isinstance(value, str) else value
 

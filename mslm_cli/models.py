@@ -28,8 +28,8 @@ def quiet_transformers() -> None:
     """Turn off the progress bars and load reports that transformers prints unasked."""
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as above
 
 
 def cache_folder() -> Path:

@@ -4,9 +4,12 @@ import functools
 import inspect
 import os
 import sys
+import textwrap
+import traceback
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +23,8 @@ from mslm_cli.errors import ArtifactError, MslmError
 Texts = Annotated[list[Path], typer.Argument(help="Text or CoNLL files, folders, or - for stdin.", metavar="TEXT...")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)]
 Resume = Annotated[
-    str, typer.Option(help="Go on from OUTPUT.work: auto, never, or the path of a checkpoint.", metavar="auto|never|PATH")
+    str,
+    typer.Option(help="Go on from OUTPUT.work: auto, never, or the path of a checkpoint.", metavar="auto|never|PATH"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
@@ -29,6 +33,7 @@ app = typer.Typer(
     name="mslm",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut long option names off at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -66,7 +71,7 @@ def subcommand(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "config"]
-        fields = {} if config is None else config.model_fields
+        fields = {} if config is None else _own_first(config)
 
         @functools.wraps(function)
         def run(ctx: typer.Context, **given: Any) -> None:
@@ -84,10 +89,22 @@ def subcommand(
         signature = inspect.Signature([p.replace(kind=_Parameter.KEYWORD_ONLY) for p in parameters])
         run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        app.command(name, help=f"{inspect.getdoc(function)}\n\n\b\nExamples:\n\b\n{examples}")(run)
+        app.command(name, help=_help(function, examples))(run)
         return run
 
     return register
+
+
+def _help(function: Callable[..., None], examples: str) -> str:
+    # \b keeps the lines of the paragraph that follows as they are
+    return f"{inspect.getdoc(function)}\n\nExamples:\n\n\b\n{textwrap.indent(examples, '  ')}"
+
+
+def _own_first(config: type[Config]) -> dict[str, FieldInfo]:
+    """The fields of ``config``, those that only this command has before those it shares."""
+    fields = config.model_fields
+    own = [name for name in fields if name in config.__annotations__]
+    return {name: fields[name] for name in [*own, *(n for n in fields if n not in own)]}
 
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
@@ -121,9 +138,7 @@ def _common(has_config: bool) -> list[inspect.Parameter]:
         option = typer.Option("--config", help="TOML file, or a manifest.json, with options.", rich_help_panel=_PANEL)
         common.insert(
             0,
-            _Parameter(
-                "config_file", _Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option]
-            ),
+            _Parameter("config_file", _Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option]),
         )
     return common
 
@@ -137,20 +152,16 @@ def _resolve(ctx: typer.Context, command: str, config: type[Config], given: dict
     return config.build(**from_file | explicit)
 
 
-class _exit_codes:  # noqa: N801 - reads as the statement it is used as
-    """Turns errors inside the block into one line on stderr and the exit code of their class."""
-
-    def __init__(self, *, debug: bool) -> None:
-        self.debug = debug
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if error is None or isinstance(error, typer.Exit):
-            return False
-        if self.debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
-            _print_traceback(error)
+@contextmanager
+def _exit_codes(*, debug: bool) -> Iterator[None]:
+    """Turn an error inside the block into one line on stderr and the exit code of its class."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except BaseException as error:
+        if debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
+            traceback.print_exception(error)
         raise typer.Exit(_exit_code(error)) from error
 
 
@@ -173,9 +184,3 @@ def _exit_code(error: BaseException) -> int:
         return 5
     console.error(f"internal error: {type(error).__name__}: {error} (run again with --debug and report the traceback)")
     return 1
-
-
-def _print_traceback(error: BaseException) -> None:
-    import traceback
-
-    traceback.print_exception(error)

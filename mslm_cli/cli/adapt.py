@@ -23,9 +23,10 @@ def adapt(
     resume: Resume = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Adapt an encoder by masked language modelling in which DS-terms weigh more.
+    """Adapt an encoder by masked language modelling.
 
-    Writes a Hugging Face checkpoint with its MLM head, and metrics.jsonl.
+    Wrong DS-terms cost more than wrong generic words. Writes a Hugging Face checkpoint with its MLM
+    head, and metrics.jsonl.
     """
     from mslm_cli.stages import adapt as stage
 

@@ -6,10 +6,13 @@ import typer
 
 import mslm_cli
 from mslm_cli import console
-from mslm_cli.cli import extract_terms, preprocess, adapt, finetune, evaluate, demo, models  # noqa: F401, I001 - the order of the help text
+from mslm_cli.cli import adapt, demo, evaluate, extract_terms, finetune, models, preprocess
 from mslm_cli.cli._command import app
 
-__all__ = ["app"]
+__all__ = ["adapt", "app", "demo", "evaluate", "extract_terms", "finetune", "models", "preprocess"]
+
+_ORDER = ("extract-terms", "preprocess", "adapt", "finetune", "eval", "demo", "models")
+app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 
 def _show_version(wanted: bool) -> None:

@@ -11,9 +11,10 @@ mslm demo -o demo --offline"""
 
 @subcommand("demo", DemoConfig, examples=EXAMPLES)
 def demo(output: Output, config: DemoConfig, overwrite: Overwrite = False) -> None:
-    """Run the whole chain on a small sample corpus, with plain and with DS-term masking.
+    """Run the whole chain on a sample corpus.
 
-    It shows the flow; a sample of this size proves nothing about quality.
+    Once with plain and once with DS-term masking. It shows the flow; a sample of this size proves nothing
+    about quality.
     """
     from mslm_cli.studies import demo as study
 

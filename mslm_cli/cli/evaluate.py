@@ -23,9 +23,10 @@ def evaluate(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Score a NER model by strict exact match of entities: precision, recall, F1.
+    """Score a NER model by strict exact match.
 
-    Writes results.json and predictions.jsonl. A mention counts when both its boundaries and its type agree.
+    Precision, recall and F1 of entities. Writes results.json and predictions.jsonl.
+    A mention counts when both its boundaries and its type agree.
     """
     from mslm_cli.stages import evaluate as stage
 

@@ -25,9 +25,10 @@ def extract_terms(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find the domain-specific terms of a text: the lexicon that decides what is masked.
+    """Find the domain-specific terms of a text.
 
-    Writes terms.jsonl (term, sources, type, count, score). The default pipeline needs no download.
+    They make the lexicon that decides what is masked. Writes terms.jsonl (term, sources,
+    type, count, score). The default pipeline needs no download.
     """
     from mslm_cli.stages import extract_terms as stage
 

@@ -23,9 +23,10 @@ def finetune(
     resume: Resume = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune an encoder for named entity recognition, on unmasked text.
+    """Fine-tune an encoder for entity recognition.
 
-    The epoch with the best strict F1 on --dev is kept. `--model -` reads the encoder's path from a pipe.
+    Training and scoring see unmasked text alone. The epoch with the best strict F1 on --dev is kept.
+    `--model -` reads the encoder's path from a pipe.
     """
     from mslm_cli.stages import finetune as stage
 

@@ -14,5 +14,5 @@ def models(
     action: Annotated[Literal["pull"], typer.Argument(help="What to do: fetch a model.")],
     name: Annotated[str, typer.Argument(help="`minilm`, or a hub id.")],
 ) -> None:
-    """Fetch an encoder now, for use offline later; prints its folder."""
+    """Fetch an encoder, for use offline later."""
     console.result(str(library.resolve(name)))

@@ -25,7 +25,7 @@ def preprocess(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn text into masked sequences for `mslm adapt`.
+    """Turn text into masked shards for `mslm adapt`.
 
     Finds the lexicon's terms, tokenises with the model's own tokenizer, packs whole sentences and draws
     the masks of every epoch. Writes memory-mapped Arrow files.

@@ -126,7 +126,8 @@ def flat_ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[An
     """The numbers of all ranges ``[start, start + length)``, one range after the other: int64."""
     ends = np.cumsum(lengths, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
+    numbers: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
+    return numbers
 
 
 def token(batch: RaggedBatch, rate: float, seed: int, epoch: int) -> Drawn:

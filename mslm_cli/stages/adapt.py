@@ -22,7 +22,7 @@ from mslm_cli.masking.weights import KindWeights, kind_weights, weights_notice
 from mslm_cli.training import model_card
 from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes, plan_updates
 from mslm_cli.training.checkpoint import Workspace, workspace
-from mslm_cli.training.device import pick
+from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Step, Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_masked_lm, logits_at, max_tokens
@@ -79,8 +79,10 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
     device = pick(config.device, threads=config.threads)
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
     if reader.lengths.max(initial=0) > max_tokens(model):
-        raise ArtifactError(f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}")
-    model.to(device)
+        raise ArtifactError(
+            f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}"
+        )
+    place(model, device)
     phases = _phases(reader, config, fresh)
     with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
         summary = _train_phases(model, reader, phases, config, tokenizer, work)

@@ -12,7 +12,7 @@ from mslm_cli.corpus.labels import Mention, strict_mentions
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.evaluation.exact_match import ExactMatch, exact_match
-from mslm_cli.training.device import pick
+from mslm_cli.training.device import pick, place
 from mslm_cli.training.model import load_ner
 from mslm_cli.training.tagging import make_windows, predict_tags
 
@@ -52,9 +52,9 @@ def run(ner: Path, data: Path, output: Path, config: EvalConfig, *, overwrite: b
         (draft.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         with (draft.path / PREDICTIONS).open("w", encoding="utf-8") as file:
             for sentence, mentions in zip(corpus.sentences, predicted, strict=True):
-                record = {"id": sentence.id} | ({"doc": sentence.doc} if sentence.doc is not None else {})
-                record |= {"words": sentence.words, "gold": sentence.mentions, "pred": mentions}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                doc = {} if sentence.doc is None else {"doc": sentence.doc}
+                found = {"words": sentence.words, "gold": sentence.mentions, "pred": mentions}
+                file.write(json.dumps({"id": sentence.id, **doc, **found}, ensure_ascii=False) + "\n")
     report(scores, corpus, seen, data)
     return output
 
@@ -63,7 +63,8 @@ def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> list[l
     """The model's mentions in each sentence of ``corpus``; orphan I- tags make no mention."""
     options = ner.manifest.config
     tokenizer = models.load_tokenizer(ner.path, lowercase=options["lowercase"])
-    model = load_ner(ner.path).to(pick(config.device, threads=config.threads))
+    model = load_ner(ner.path)
+    place(model, pick(config.device, threads=config.threads))
     words = [s.words for s in corpus.sentences]
     windows = make_windows(words, tokenizer, tokenizer.model_max_length, options["overlap"])
     n_words = [len(w) for w in words]

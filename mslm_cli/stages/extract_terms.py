@@ -24,7 +24,7 @@ from mslm_cli.errors import DataError, UnavailableError
 from mslm_cli.terms import pipeline, termhood, words
 from mslm_cli.terms.abbreviations import AbbreviationCounts
 from mslm_cli.terms.candidates import CandidateCounts
-from mslm_cli.terms.lexicon import USER, Term, TermList, merge, user_terms, write_terms
+from mslm_cli.terms.lexicon import USER, Term, TermList, matches_case, merge, user_terms, write_terms
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.terms.mentions import MentionCounts
 from mslm_cli.terms.pipeline import Mention
@@ -65,6 +65,7 @@ def run(
         DataError: an input cannot be read, the list holds no term, or no term is found at all.
         UnavailableError: scispaCy or the pipeline is not installed.
     """
+    own = _user_terms(terms_file)
     with _spooled(source_files(texts)) as files:
         inputs = [artifacts.file_input("text", file) for file in files]
         if terms_file is not None:
@@ -74,7 +75,6 @@ def run(
         job = Job("lexicon", output, config, inputs)
         if job.is_done(overwrite=overwrite):
             return output
-        own = _user_terms(terms_file)
         reader = WordReader(words.english())
         evidence = _read(files, config, own.terms, reader)
     terms = _choose(evidence, config, own.terms, reader)
@@ -216,10 +216,11 @@ def _scored(pairs: Iterable[tuple[Term, Term]], ranking: Termhood, min_score: fl
 
 
 def _completed(term: Term, ranking: Termhood) -> Term:
-    """``term`` with the largest of its counts, and with a score if no source gave one."""
+    """``term`` with the largest of its counts, a score if no source gave one, and the case rule it comes under."""
     count, doc_count = ranking.count(term)
     count, doc_count = max(count, term.count), max(doc_count, term.doc_count)
-    return replace(term, count=count, doc_count=doc_count, score=term.score or ranking.score(term.term, count))
+    score = term.score or ranking.score(term.term, count)
+    return replace(term, count=count, doc_count=doc_count, score=score, case_sensitive=matches_case(term))
 
 
 def _stats(evidence: Evidence, terms: Sequence[Term], own: TermList) -> dict[str, Any]:

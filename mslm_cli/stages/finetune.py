@@ -23,7 +23,7 @@ from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.training import model_card
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
 from mslm_cli.training.checkpoint import Workspace, workspace
-from mslm_cli.training.device import pick
+from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens
@@ -73,7 +73,8 @@ def run(
     labels = _labels(train_corpus, dev_corpus, train_file)
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
     device = pick(config.device, threads=config.threads)
-    model = load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed).to(device)
+    model = load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed)
+    place(model, device)
     max_length = min(config.max_length, max_tokens(model))
     tokenizer.model_max_length = max_length
     train_data, dev_data = (

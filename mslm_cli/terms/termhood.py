@@ -3,7 +3,7 @@
 Score of a term of n words (hyphenated compounds count as one) that occurs f times:
 
     score = log2(1 + n) * log2(1 + f') * specificity^2
-    f' = f - mean f of the longer candidates that contain it                     (C-value)
+    f' = f - mean f of the longer noun-like candidates that contain it           (C-value)
     specificity = mean over its content words of min(contrast, rarity), not below 0
     contrast = log10((a + s) / (g + s)),  rarity = 6 - log10(1000 g)
 
@@ -19,7 +19,7 @@ mentions more precisely, at the same recall (NCBI-disease devel).
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.lexicon import TERMHOOD, Term, is_short_capitals, is_too_short, matches_case
@@ -60,21 +60,39 @@ class Termhood:
     def ranked(self, *, min_count: int, min_score: float) -> list[Term]:
         """The candidates that look like noun phrases and reach both bounds, best first."""
         counts = self._counts
-        frequent = {form: n for form, n in counts.counts.items() if n >= min_count}
-        nested = _mean_count_of_containing(frequent)
-        heads = _SmoothedShare(counts.ends, counts.content)
-        verbs = _SmoothedShare(counts.before_determiner, counts.content)
+        nouns = dict(self._noun_like(min_count))
+        nested = _mean_count_of_containing(nouns)
         terms = []
-        for form, n in frequent.items():
+        for form in nouns:
             surface, n_surface = counts.surface(form)
-            content = [word for word in form.split() if word in counts.content]
-            if is_too_short(surface) or not _is_noun_like(form, surface, content, heads, verbs):
-                continue
-            count = n_surface if is_short_capitals(surface) else n
-            score = self._score(len(form.split()), count - nested.get(form, 0.0), content)
+            count = n_surface if is_short_capitals(surface) else counts.counts[form]
+            score = self._score(len(form.split()), count - nested.get(form, 0.0), self._content(form))
             if count >= min_count and score >= min_score and score > 0:
                 terms.append(Term(surface, (TERMHOOD,), None, count, min(count, counts.doc_counts[form]), score))
         return sorted(terms, key=lambda term: (-term.score, term.term))
+
+    def _content(self, form: str) -> list[str]:
+        return [word for word in form.split() if word in self._counts.content]
+
+    def _noun_like(self, min_count: int) -> Iterator[tuple[str, int]]:
+        """The frequent candidates that can be noun phrases, and their counts."""
+        counts = self._counts
+        heads = _SmoothedShare(counts.ends, counts.content)
+        verbs = _SmoothedShare(counts.before_determiner, counts.content)
+        for form, n in counts.counts.items():
+            last = form.rsplit(" ", 1)[-1]
+            if n < min_count:
+                continue
+            if last.endswith("'s") or (last.endswith("ed") and not last.endswith("eed") and len(last) > 4):
+                continue
+            if any(verbs[word] > _MAX_BEFORE_DETERMINER for word in self._content(form)):
+                continue
+            surface, _ = counts.surface(form)
+            min_head = _MIN_HEAD_ALONE if last == form else _MIN_HEAD
+            if not is_too_short(surface) and (
+                last not in counts.content or heads[last] >= min_head or _is_symbol(surface.rsplit(" ", 1)[-1])
+            ):
+                yield form, n
 
     def score(self, term: str, count: int, *, n_words: int | None = None) -> float:
         """The score of any term that occurs ``count`` times, nesting left out of account.
@@ -111,18 +129,9 @@ class Termhood:
         return known
 
 
-def _is_noun_like(
-    form: str, surface: str, content: list[str], heads: "_SmoothedShare", verbs: "_SmoothedShare"
-) -> bool:
-    last = form.rsplit(" ", 1)[-1]
-    if last.endswith("'s") or (last.endswith("ed") and not last.endswith("eed") and len(last) > 4):
-        return False
-    if any(verbs[word] > _MAX_BEFORE_DETERMINER for word in content):
-        return False
-    # Symbols ("BRCA1", "mRNA") stand before nouns all the time and are terms nonetheless.
-    shown_last = surface.rsplit(" ", 1)[-1]
-    is_symbol = any(c.isupper() for c in shown_last[1:]) or any(c.isdigit() for c in shown_last)
-    return is_symbol or last not in content or heads[last] >= (_MIN_HEAD_ALONE if last == form else _MIN_HEAD)
+def _is_symbol(word: str) -> bool:
+    """Whether ``word`` is written like "BRCA1" or "mRNA": such words stand before nouns and are terms nonetheless."""
+    return any(c.isupper() for c in word[1:]) or any(c.isdigit() for c in word)
 
 
 def _mean_count_of_containing(counts: Mapping[str, int]) -> dict[str, float]:

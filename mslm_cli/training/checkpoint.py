@@ -195,7 +195,9 @@ def _claim(folder: Path, job: Job, device: torch.device) -> None:
                 f"{folder} holds a run with other {part}: {', '.join(keys)}",
                 hint="give the same ones to go on, or --resume never to start again",
             )
-    different = {k: (found["numerics"].get(k), v) for k, v in wanted["numerics"].items() if found["numerics"].get(k) != v}
+    different = {
+        k: (found["numerics"].get(k), v) for k, v in wanted["numerics"].items() if found["numerics"].get(k) != v
+    }
     if different:
         changes = ", ".join(f"{k} was {was}, is {now}" for k, (was, now) in different.items())
         console.warn(f"going on in another environment ({changes}): the last bits will differ")

@@ -22,6 +22,11 @@ def pick(name: str, *, threads: int = 0) -> torch.device:
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
+def place(model: torch.nn.Module, device: torch.device) -> None:
+    """Move ``model`` to ``device``, in place."""
+    torch.nn.Module.to(model, device)
+
+
 def autocast(device: torch.device) -> AbstractContextManager[object]:
     """A context in which matrix products run in bf16 on CUDA; on CPU everything stays fp32."""
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -68,7 +68,9 @@ def _load(
     fresh = sorted(report["missing_keys"])
     lost = [name for name in fresh if name.startswith(prefix) and ".pooler." not in name]
     if lost:
-        raise UnavailableError(f"{folder}: the checkpoint lacks {len(lost)} parameters of the encoder, such as {lost[0]}")
+        raise UnavailableError(
+            f"{folder}: the checkpoint lacks {len(lost)} parameters of the encoder, such as {lost[0]}"
+        )
     return model, fresh
 
 

@@ -85,9 +85,7 @@ class WindowBatch:
         return sum(len(w.input_ids) for w in self.windows)
 
 
-def collate(
-    windows: Sequence[Window], pad_id: int, device: torch.device, *, total_weight: float = 1.0
-) -> WindowBatch:
+def collate(windows: Sequence[Window], pad_id: int, device: torch.device, *, total_weight: float = 1.0) -> WindowBatch:
     """Windows as one batch on ``device``."""
     padded = pad([w.input_ids for w in windows], pad_id, device)
     positions = np.concatenate([w.first_pieces + i * padded.longest for i, w in enumerate(windows)])
@@ -109,9 +107,9 @@ def predict_tags(
         n_words: words of each sentence; a sentence without words gets an empty list.
     """
     device = next(model.parameters()).device
-    names: dict[int, str] = model.config.id2label
+    names = {int(i): str(name) for i, name in (model.config.id2label or {}).items()}
     tags = [["O"] * n for n in n_words]
-    model.eval()
+    model.train(False)
     for group in plan_forward_passes(np.arange(len(windows)), window_lengths(windows), batch_tokens):
         batch = collate([windows[i] for i in group], pad_id, device)
         with autocast(device):

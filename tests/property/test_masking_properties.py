@@ -34,10 +34,13 @@ class Example:
 
 @st.composite
 def sequences(draw: st.DrawFn) -> Example:
-    """[CLS] words [SEP], some words unknown, mentions anywhere, also touching; or no word, or nothing at all."""
+    """[CLS] words [SEP], or bare words; some unknown, mentions anywhere, also touching; or no word, or nothing."""
     if draw(st.integers(0, 9)) == 0:
         return Example([], [], [])
-    ids, words, spans = [2], [None], []
+    is_framed = draw(st.booleans())
+    ids: list[int] = [2] if is_framed else []
+    words: list[int | None] = [None] if is_framed else []
+    spans: list[tuple[int, int]] = []
     for _ in range(draw(st.integers(0, 6))):
         kind = draw(st.sampled_from(["mention", "mention", "generic", "generic", "unknown"]))
         start = len(ids)
@@ -48,7 +51,7 @@ def sequences(draw: st.DrawFn) -> Example:
             words += [None if kind == "unknown" else word] * n_pieces
         if kind == "mention":
             spans.append((start, len(ids)))
-    return Example([*ids, 3], [*words, None], spans)
+    return Example([*ids, 3], [*words, None], spans) if is_framed else Example(ids, words, spans)
 
 
 rates = st.sampled_from([0.0, 0.15, 0.5, 1.0])
@@ -61,6 +64,7 @@ epochs = st.integers(0, 999)
 ONE_MENTION = Example([2, 10, 11, 12, 3], [None, 0, 0, 1, None], [(1, 4)])
 NO_WORDS = Example([2, 3], [None, None], [])
 NOTHING = Example([], [], [])
+BARE_WORD = Example([10], [0], [])
 TOUCHING = Example([2, 10, 11, 12, 13, 3], [None, 0, 0, 1, 2, None], [(1, 3), (3, 4), (4, 5)])
 
 
@@ -131,6 +135,7 @@ def oracle(strategy: str, e: Example, sequence: int, r: Rates, seed: int, epoch:
 
 @given(st.sampled_from(STRATEGIES), batches, all_rates, seeds, epochs)
 @example("mslm", [ONE_MENTION, NOTHING, NO_WORDS, TOUCHING], Rates(0.5, 0.5, 0.5, (0.4, 0.4, 0.2)), 3, 0)
+@example("mslm", [BARE_WORD, BARE_WORD, BARE_WORD], Rates(0.5, 0.5, 0.5, (1.0, 0.0, 0.0)), 0, 0)
 def test_the_oracle_draws_the_same_masks(
     strategy: str, examples: list[Example], r: Rates, seed: int, epoch: int
 ) -> None:

@@ -91,9 +91,7 @@ def test_a_fresh_head_is_named_and_drawn_from_the_seed(tiny_encoder: Path, tiny_
     assert fresh
     assert all(name.startswith("cls.") for name in fresh)
     name = "cls.predictions.transform.dense.weight"
-    same, other = (
-        load_masked_lm(tiny_encoder, allow_pickle=False, seed=s)[0].state_dict()[name] for s in (1, 2)
-    )
+    same, other = (load_masked_lm(tiny_encoder, allow_pickle=False, seed=s)[0].state_dict()[name] for s in (1, 2))
     assert torch.equal(model.state_dict()[name], same)
     assert not torch.equal(same, other)
     assert load_masked_lm(tiny_masked_lm, allow_pickle=False, seed=1)[1] == []

@@ -67,7 +67,9 @@ def test_byte_level_bpe_gets_a_prefix_space(tmp_path: Path) -> None:
     vocab = {token: i for i, token in enumerate(["<s>", "</s>", "<unk>", "<mask>", "<pad>", *alphabet])}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>").save_pretrained(tmp_path / "m")
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>").save_pretrained(
+        tmp_path / "m"
+    )
     (tmp_path / "m" / "config.json").write_text(json.dumps({"model_type": "roberta"}))
     tokenizer = library.load_tokenizer(tmp_path / "m")
     words = tokenizer(["ab", "c"], is_split_into_words=True, add_special_tokens=False)

@@ -186,10 +186,10 @@ def process(tmp_path: Path, tiny_encoder: Path) -> Run:
         file = tmp_path / f"text-{number}.txt"
         file.write_text(text, encoding="utf-8")
         lexicon = make_lexicon(tmp_path / f"lexicon-{number}", terms)
-        config = PreprocessConfig.build(model=str(tiny_encoder), **{"max_length": 64, **options})
+        config = PreprocessConfig.build(**{"model": str(tiny_encoder), "max_length": 64, **options})
         shards = preprocess.run([file], tmp_path / f"shards-{number}", config, lexicon=lexicon)
         reader = ShardReader(shards)
-        tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+        tokenizer = AutoTokenizer.from_pretrained(config.model)
         mentions = [
             [tokenizer.decode(reader[i].input_ids[a:b]) for a, b in reader[i].spans.tolist()]
             for i in range(len(reader))
@@ -275,6 +275,42 @@ def test_words_unknown_to_the_vocabulary_are_never_predicted(process: Run, tiny_
     assert not np.any(unknown[reader.epoch(0)[0].positions])
     assert mentions == [["study"]]
     assert stats["n_special_mentions"] == 1
+
+
+@pytest.fixture
+def letters_encoder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """A model folder whose words are what stands between spaces and whose pieces are the letters a to z."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = {f"{n}_token": f"[{n.upper()}]" for n in ("pad", "unk", "cls", "sep", "mask")}
+    vocab = {piece: i for i, piece in enumerate([*special.values(), *"abcdefghijklmnopqrstuvwxyz/"])}
+    backend = Tokenizer(models.BPE(vocab, [], unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.BertProcessing(("[SEP]", vocab["[SEP]"]), ("[CLS]", vocab["[CLS]"]))
+    folder = tmp_path_factory.mktemp("models") / "letters"
+    PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
+    (folder / "config.json").write_bytes((tiny_encoder / "config.json").read_bytes())
+    return folder
+
+
+def test_a_word_with_one_unknown_piece_is_unknown(process: Run, letters_encoder: Path) -> None:
+    reader, stats, _ = process("the dr漢g study", ["dr漢g study"], model=str(letters_encoder), blm_rate=1.0)
+    assert reader[0].word_ids.tolist() == [-1, 0, 0, 0, -1, -1, -1, -1, 2, 2, 2, 2, 2, -1]
+    assert reader.epoch(0)[0].positions.tolist() == [1, 2, 3, 8, 9, 10, 11, 12]
+    assert stats["n_special_mentions"] == 1
+
+
+def test_mentions_are_widened_to_words_and_one_word_is_one_mention(process: Run, letters_encoder: Path) -> None:
+    reader, stats, _ = process("an aspirin/drug x", ["aspirin", "drug"], model=str(letters_encoder))
+    assert reader[0].spans.tolist() == [[3, 15]]
+    assert stats["n_overlapping_mentions"] == 1
+
+
+def test_sentences_of_one_word_are_words_of_their_own(process: Run) -> None:
+    reader, _, _ = process("aspirin\tO\n\nwarfarin\tO\n\ndrug\tO\n", ["dose"], strategy="mslm")
+    assert reader[0].word_ids.tolist() == [-1, 0, 1, 2, -1]
+    assert reader[0].sentences.tolist() == [1, 2, 3]
 
 
 def test_text_between_documents_never_shares_a_sequence(process: Run) -> None:

@@ -1,0 +1,82 @@
+"""The matcher agrees with a plain search that has no automaton, no regular expression and no fast path."""
+
+import unicodedata
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mslm_cli.terms.lexicon import Term, matches_case
+from mslm_cli.terms.matcher import Match, Matcher
+from mslm_cli.terms.tokens import exact_form, folded_form
+
+CHARACTERS = "aAbBıİßſσςΣ2_-–'.( \n\u0301\u0308\u00ad\u200b\u200déﬁ½µ\x1c"
+TEXTS = st.text(CHARACTERS, max_size=30) | st.text("aAb2- ", max_size=30) | st.text(max_size=20)
+TERMS = st.lists(
+    st.builds(Term, st.text("aAbB2- \u0301İß", max_size=6), st.just(("user",)), case_sensitive=st.booleans()),
+    max_size=8,
+)
+
+
+def tokens(text: str) -> list[tuple[int, int]]:
+    """Spans of the tokens that are visible."""
+    spans: list[tuple[int, int]] = []
+    is_open = False
+    for i, c in enumerate(text):
+        is_word = c.isalnum() or c == "_"
+        if is_open and (is_word or unicodedata.category(c)[0] == "M" or c in "\u00ad\u200c\u200d\u2060\ufeff"):
+            spans[-1] = (spans[-1][0], i + 1)
+        elif not c.isspace():
+            spans.append((i, i + 1))
+            is_open = is_word
+        else:
+            is_open = False
+    return [(start, end) for start, end in spans if folded_form(text[start:end])]
+
+
+def oracle(terms: list[Term], text: str) -> list[Match]:
+    spans = tokens(text)
+    folded = [folded_form(text[start:end]) for start, end in spans]
+    exact = [exact_form(text[start:end]) for start, end in spans]
+    hits = []
+    for i in range(len(spans)):
+        for j in range(i + 1, len(spans) + 1):
+            same = []
+            for index, term in enumerate(terms):
+                parts = [term.term[start:end] for start, end in tokens(term.term)]
+                if [folded_form(part) for part in parts] != folded[i:j]:
+                    continue
+                if not matches_case(term):
+                    same.append((1, index))
+                elif [exact_form(part) for part in parts] == exact[i:j]:
+                    same.append((0, index))
+            if same:
+                hits.append((-len(" ".join(folded[i:j])), i, j, min(same)[1]))
+    taken: set[int] = set()
+    chosen = []
+    for _, i, j, index in sorted(hits):
+        if taken.isdisjoint(range(i, j)):
+            taken.update(range(i, j))
+            chosen.append(Match(spans[i][0], spans[j - 1][1], index))
+    return sorted(chosen)
+
+
+@given(TERMS, TEXTS)
+def test_finds_what_a_plain_search_finds(terms: list[Term], text: str) -> None:
+    assert Matcher(terms).find(text) == oracle(terms, text)
+
+
+@given(st.text(CHARACTERS, min_size=1, max_size=12), TEXTS, TEXTS)
+def test_a_term_is_found_where_it_stands(term: str, before: str, after: str) -> None:
+    text = f"{before} {term} {after}"
+    found = Matcher([Term(term, ("user",), case_sensitive=True)]).find(text)
+    if tokens(term) and not any(unicodedata.category(c)[0] == "M" for c in term[:1]):
+        first = len(before) + 1 + tokens(term)[0][0]
+        assert any(match.start <= first < match.end for match in found)
+
+
+@given(TERMS, TEXTS)
+def test_matches_lie_in_order_and_apart(terms: list[Term], text: str) -> None:
+    found = Matcher(terms).find(text)
+    assert all(one.end <= other.start for one, other in pairwise(found))
+    assert all(0 <= match.start < match.end <= len(text) for match in found)

@@ -1,0 +1,60 @@
+"""Abbreviation pairs: counting, and which of them are terms."""
+
+from mslm_cli.terms.abbreviations import AbbreviationCounts
+from mslm_cli.terms.pipeline import Abbreviation
+from mslm_cli.terms.words import WordLists, WordReader
+
+LISTS = WordLists(
+    stop=frozenset(["the", "of", "was", "showed", "for"]), general=frozenset(["confidence", "interval", "index"])
+)
+
+
+def pairs(*documents: tuple[str, str, str], min_count: int = 1) -> list[tuple[str, str]]:
+    found, _ = counted(*documents).pairs(min_count=min_count)
+    return [(short.term, long.term) for short, long in found]
+
+
+def counted(*documents: tuple[str, str, str]) -> AbbreviationCounts:
+    """Counts of documents, each given as a short form, its long form, and the text."""
+    counts = AbbreviationCounts(WordReader(LISTS))
+    for short, long, text in documents:
+        counts.add_document([Abbreviation(short, long)], text)
+    return counts
+
+
+def test_both_forms_are_terms_counted_where_they_are_defined() -> None:
+    text = "Familial polyposis (FAP). FAP, fap and familial  polyposis. FAP FAP"
+    found, general = counted(("FAP", "Familial polyposis", text), ("FAP", "Familial polyposis", text)).pairs(
+        min_count=2
+    )
+    ((short, long),) = found
+    assert (short.term, short.count, short.doc_count, short.case_sensitive) == ("FAP", 8, 2, True)
+    assert (long.term, long.count, long.doc_count, long.case_sensitive) == ("Familial polyposis", 4, 2, False)
+    assert short.sources == long.sources == ("abbreviation",)
+    assert general == set()
+
+
+def test_a_pair_stands_or_falls_by_its_more_frequent_form() -> None:
+    document = ("FAP", "familial polyposis", "familial polyposis (FAP), FAP, FAP")
+    assert pairs(document, min_count=3) == [("FAP", "familial polyposis")]
+    assert pairs(document, min_count=4) == []
+
+
+def test_forms_of_general_words_are_none_and_are_named() -> None:
+    ci = ("CI", "confidence interval", "confidence interval (CI)")
+    implant = ("CI", "cochlear implant", "cochlear implant (CI)")
+    assert counted(ci, ci, implant).pairs(min_count=1) == ([], {"CI"})
+    assert pairs(ci, implant) == [("CI", "cochlear implant")]
+
+
+def test_what_is_no_form_of_a_term_is_left_out() -> None:
+    text = "any text"
+    assert pairs(("nm", "nanometre", text)) == []
+    assert pairs(("X", "xenon", text)) == []
+    assert pairs(("DS", "disease showed symptoms", text)) == []
+    assert pairs(("TD", "the disease", text)) == []
+    assert pairs(("DOA", "deficiency of adenosine", text)) == [("DOA", "deficiency of adenosine")]
+
+
+def test_the_forms_are_shown_as_words() -> None:
+    assert pairs(("G6PD", "glucose-6-phosphate  dehydrogenase", "")) == [("G6PD", "glucose-6-phosphate dehydrogenase")]

@@ -1,0 +1,151 @@
+"""The lexicon's files: what is written is read, what is broken is named by its line, and terms merge by identity."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mslm_cli.errors import DataError
+from mslm_cli.terms.lexicon import (
+    Term,
+    identity,
+    is_short_capitals,
+    is_too_short,
+    matches_case,
+    merge,
+    read_terms,
+    user_terms,
+    write_terms,
+)
+
+GOOD = {"term": "aspirin", "sources": ["user"]}
+
+TERMS = st.builds(
+    Term,
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(lambda text: "ab" + text),
+    st.lists(st.sampled_from(["abbreviation", "termhood", "user"]), min_size=1, unique=True).map(tuple),
+    st.none() | st.just("Disease"),
+    st.integers(0, 10**9),
+    st.integers(0, 10**6),
+    st.floats(0, 1e6),
+    st.booleans(),
+)
+
+
+@given(st.lists(TERMS))
+def test_what_is_written_is_read_best_first(tmp_path_factory: pytest.TempPathFactory, terms: list[Term]) -> None:
+    path = tmp_path_factory.mktemp("lexicon") / "terms.jsonl"
+    write_terms(path, terms)
+    found = read_terms(path)
+    assert sorted(found, key=repr) == sorted(terms, key=repr)
+    assert [(-t.score, t.term) for t in found] == sorted((-t.score, t.term) for t in terms)
+
+
+def test_a_line_has_the_documented_keys(tmp_path: Path) -> None:
+    write_terms(tmp_path / "terms.jsonl", [Term("β-catenin", ("termhood",), "Gene", 3, 2, 1.5)])
+    line = (tmp_path / "terms.jsonl").read_text(encoding="utf-8")
+    assert "β-catenin" in line
+    assert json.loads(line) == {
+        "term": "β-catenin",
+        "sources": ["termhood"],
+        "type": "Gene",
+        "count": 3,
+        "doc_count": 2,
+        "score": 1.5,
+        "case_sensitive": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("aspirin", "not a JSON line"),
+        ('["aspirin"]', "expected a JSON object, found list"),
+        ({"term": "aspirin"}, "no sources in the term"),
+        (GOOD | {"cui": 1}, "unknown keys in the term: cui"),
+        (GOOD | {"term": 1}, "term cannot be 1"),
+        (GOOD | {"count": True}, "count cannot be True"),
+        (GOOD | {"count": 1.5}, "count cannot be 1.5"),
+        (GOOD | {"type": []}, "type cannot be []"),
+        (GOOD | {"sources": [1]}, "sources cannot be [1]"),
+        (GOOD | {"case_sensitive": 0}, "case_sensitive cannot be 0"),
+        (GOOD | {"term": "a-"}, "a term needs two letters or digits, found 'a-'"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, bad: str | dict[str, Any], reason: str) -> None:
+    path = tmp_path / "terms.jsonl"
+    path.write_text("\n".join([json.dumps(GOOD), "", bad if isinstance(bad, str) else json.dumps(bad)]))
+    with pytest.raises(DataError, match=re.escape(f"terms.jsonl:3: {reason}")):
+        read_terms(path)
+
+
+def test_a_lexicon_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"terms\.jsonl: cannot be read: No such file"):
+        read_terms(tmp_path / "terms.jsonl")
+    (tmp_path / "terms.jsonl").write_bytes(b'{"term": "\xff"}')
+    with pytest.raises(DataError, match=r"terms\.jsonl: not UTF-8"):
+        read_terms(tmp_path / "terms.jsonl")
+
+
+def test_a_users_list_is_cleaned_and_counted() -> None:
+    lines = ["aspirin", "", "  kidney \t disease ", "Aspirin", "x", "a-", "IL-2", "IL - 2", "breast\x0bcancer", "\x07"]
+    found = user_terms(lines, "mine.txt")
+    assert [term.term for term in found.terms] == ["aspirin", "kidney disease", "IL-2", "breast cancer"]
+    assert all(term.sources == ("user",) for term in found.terms)
+    assert (found.n_duplicates, found.n_too_short, found.n_cleaned) == (2, 2, 2)
+
+
+def test_spellings_that_are_matched_apart_are_no_duplicates() -> None:
+    found = user_terms(["WAS", "was", "Was"], "mine.txt")
+    assert [term.term for term in found.terms] == ["WAS", "was"]
+    assert found.n_duplicates == 1
+
+
+@pytest.mark.parametrize("lines", [[], ["", " "], ["x", "-"]])
+def test_a_list_without_terms_is_an_error(lines: list[str]) -> None:
+    with pytest.raises(DataError, match=r"mine\.txt: no terms in the list"):
+        user_terms(lines, "mine.txt")
+
+
+@pytest.mark.parametrize(
+    ("term", "is_short"),
+    [("APC", True), ("IL-2", True), ("ABCDE", True), ("ABCDEF", False), ("mRNA", False), ("12", False), ("Β2", True)],
+)
+def test_short_capitals(term: str, is_short: bool) -> None:
+    assert is_short_capitals(term) is is_short
+    assert matches_case(Term(term, ("user",))) is is_short
+
+
+def test_too_short_means_fewer_than_two_letters_or_digits() -> None:
+    assert [t for t in ["x", "-", "", "x-", "p5", "é", "血液", "a b"] if not is_too_short(t)] == ["p5", "血液", "a b"]
+
+
+def test_identity_is_the_folded_tokens_unless_case_counts() -> None:
+    assert identity("Non - Hodgkin", case_sensitive=False) == identity("non-hodgkin", case_sensitive=False)
+    assert identity("MS", case_sensitive=False) != identity("ms", case_sensitive=False)
+    assert identity("mTOR", case_sensitive=True) != identity("mtor", case_sensitive=True)
+
+
+def test_terms_of_several_sources_become_one() -> None:
+    merged = merge(
+        [
+            Term("Breast cancer", ("user",)),
+            Term("breast cancer", ("termhood",), None, 9, 4, 7.5),
+            Term("breast  cancer", ("pipeline:ner",), "Disease", 8, 5, 0.0),
+        ]
+    )
+    assert merged == [Term("Breast cancer", ("pipeline:ner", "termhood", "user"), "Disease", 9, 5, 7.5)]
+
+
+def test_terms_with_other_case_rules_stay_apart() -> None:
+    merged = merge([Term("AIDS", ("abbreviation",), case_sensitive=True), Term("aids", ("user",))])
+    assert sorted(term.term for term in merged) == ["AIDS", "aids"]
+
+
+def test_a_term_found_in_any_case_takes_in_the_one_spelled_alike() -> None:
+    merged = merge([Term("mTOR", ("abbreviation",), case_sensitive=True), Term("mTOR", ("termhood",), None, 4)])
+    assert merged == [Term("mTOR", ("abbreviation", "termhood"), None, 4)]

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from mslm_cli.models import load_tokenizer
+from mslm_cli.training.model import load_token_classifier
+from mslm_cli.training.tagging import Window, make_windows, predict_tags
+
+WORDS = st.lists(
+    st.sampled_from(["patients", "nephropathy", "\u200b", "β", "acute", "x" * 200, "�", "[MASK]"]), max_size=40
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_encoder: Path) -> PreTrainedTokenizerFast:
+    return load_tokenizer(tiny_encoder)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(sentences=st.lists(WORDS, max_size=4), max_length=st.integers(8, 64), overlap=st.integers(0, 20))
+def test_every_word_is_labelled_once_at_its_first_piece(
+    tokenizer: PreTrainedTokenizerFast, sentences: list[list[str]], max_length: int, overlap: int
+) -> None:
+    windows = make_windows(sentences, tokenizer, max_length, overlap)
+    labelled = [(w.sentence, int(word)) for w in windows for word in w.words]
+    assert labelled == [(i, word) for i, words in enumerate(sentences) for word in range(len(words))]
+    for window in windows:
+        assert len(window.input_ids) <= max_length
+        assert window.input_ids[0] == tokenizer.cls_token_id
+        assert window.input_ids[-1] == tokenizer.sep_token_id
+        for word, position in zip(window.words, window.first_pieces, strict=True):
+            pieces = tokenizer([sentences[window.sentence][word]], is_split_into_words=True, add_special_tokens=False)
+            first = pieces["input_ids"][0] if pieces["input_ids"] else tokenizer.unk_token_id
+            assert window.input_ids[position] == first
+
+
+def test_a_word_of_no_pieces_and_one_of_too_many_are_kept(tokenizer: PreTrainedTokenizerFast) -> None:
+    words = ["acute", "\u200b", "z" * 99, "disease"]
+    windows = make_windows([words], tokenizer, 16, 4)
+    assert sorted(int(i) for w in windows for i in w.words) == [0, 1, 2, 3]
+    unknown = next(w.input_ids[p] for w in windows for i, p in zip(w.words, w.first_pieces, strict=True) if i == 1)
+    assert unknown == tokenizer.unk_token_id
+
+
+def test_prediction_does_not_depend_on_the_batches(tiny_encoder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    labels = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    model = load_token_classifier(tiny_encoder, labels, allow_pickle=False, seed=3)
+    rng = np.random.default_rng(0)
+    vocabulary = ["patients", "acute", "disease", "cancer", "of", "nephropathy"]
+    sentences = [[str(w) for w in rng.choice(vocabulary, size=n)] for n in (3, 90, 0, 17, 40)]
+    windows = make_windows(sentences, tokenizer, 64, 10)
+    n_words = [len(s) for s in sentences]
+    one, many = (
+        predict_tags(model, windows, n_words, pad_id=tokenizer.pad_token_id, batch_tokens=n) for n in (1, 10_000)
+    )
+    assert one == many
+    assert [len(t) for t in one] == n_words
+    assert len({tag for tags in one for tag in tags}) > 1
+
+
+def test_prediction_is_that_of_the_plain_model(tiny_encoder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = load_token_classifier(tiny_encoder, ["O", "B-X", "I-X"], allow_pickle=False, seed=1).eval()
+    words = ["familial", "adenomatous", "polyposis", "of", "the", "colon"]
+    encoded = tokenizer(words, is_split_into_words=True, return_tensors="pt")
+    with torch.no_grad():
+        best = model(input_ids=encoded["input_ids"]).logits[0].argmax(-1)
+    word_ids = encoded.word_ids(0)
+    expected = [model.config.id2label[int(best[word_ids.index(i)])] for i in range(len(words))]
+    windows: list[Window] = make_windows([words], tokenizer, 64, 10)
+    assert predict_tags(model, windows, [6], pad_id=tokenizer.pad_token_id, batch_tokens=100) == [expected]

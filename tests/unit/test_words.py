@@ -1,0 +1,84 @@
+"""Words and their kinds: what can begin, continue and end a term."""
+
+import pytest
+
+from mslm_cli.terms.words import Kind, WordLists, WordReader, english, shown
+
+LISTS = WordLists(stop=frozenset(["the", "was", "of", "in", "and", "up", "to"]), general=frozenset(["study", "group"]))
+
+
+@pytest.fixture
+def reader() -> WordReader:
+    return WordReader(LISTS)
+
+
+def surfaces(reader: WordReader, text: str, *, is_tokenised: bool = False) -> list[str]:
+    return [word.surface for word in reader.read(text, is_tokenised=is_tokenised)]
+
+
+def test_compounds_and_possessives_are_one_word(reader: WordReader) -> None:
+    assert surfaces(reader, "Wilson's X-linked (non-small-cell) pre- and 0.87") == [
+        *["Wilson's", "X-linked", "(", "non-small-cell", ")", "pre", "-", "and", "0.87"]
+    ]
+
+
+def test_a_dash_between_spaces_joins_in_tokenised_text_only(reader: WordReader) -> None:
+    text = "IL - 2 , Wilson ' s 1 , 2"
+    assert surfaces(reader, text) == ["IL", "-", "2", ",", "Wilson", "'", "s", "1", ",", "2"]
+    assert surfaces(reader, text, is_tokenised=True) == ["IL-2", ",", "Wilson's", "1", ",", "2"]
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("aspirin", Kind.CONTENT),
+        ("p53", Kind.CONTENT),
+        ("IL-2", Kind.CONTENT),
+        ("5-HT", Kind.CONTENT),
+        ("β-catenin", Kind.CONTENT),
+        ("anomaly", Kind.CONTENT),
+        ("血液", Kind.CONTENT),
+        ("study", Kind.GENERAL),
+        ("Group's", Kind.GENERAL),
+        ("study-group", Kind.GENERAL),
+        ("2-group", Kind.GENERAL),
+        ("VIII", Kind.WEAK),
+        ("B", Kind.WEAK),
+        ("α", Kind.WEAK),
+        ("12", Kind.WEAK),
+        ("A-T", Kind.WEAK),
+        ("Was", Kind.BREAK),
+        ("up-to", Kind.BREAK),
+        ("b", Kind.BREAK),
+        ("1998", Kind.BREAK),
+        ("0.87", Kind.BREAK),
+        ("1,200", Kind.BREAK),
+        ("5mg", Kind.BREAK),
+        ("10-20", Kind.BREAK),
+        ("rapidly", Kind.BREAK),
+        ("(", Kind.BREAK),
+        ("-", Kind.BREAK),
+        ("_", Kind.BREAK),
+    ],
+)
+def test_kinds(reader: WordReader, word: str, kind: Kind) -> None:
+    assert [found.kind for found in reader.read(f"x {word}")][1:] == [kind]
+
+
+def test_a_letter_at_the_start_of_a_sentence_is_an_article_or_a_pronoun(reader: WordReader) -> None:
+    assert [word.kind for word in reader.read("A type A")] == [Kind.BREAK, Kind.CONTENT, Kind.WEAK]
+    assert reader.read("I saw factor I")[0].kind is Kind.BREAK
+
+
+def test_words_are_shown_as_written(reader: WordReader) -> None:
+    words = reader.read("Non - Hodgkin LYMPHOMA", is_tokenised=True)
+    assert shown(words) == "Non-Hodgkin LYMPHOMA"
+    assert [word.form for word in words] == ["non-hodgkin", "lymphoma"]
+
+
+def test_the_lists_that_ship_are_folded_and_hold_what_no_reader_would_call_a_term() -> None:
+    lists = english()
+    assert all(word == word.casefold() for word in lists.stop | lists.general)
+    assert {"the", "were", "showed", "mg"} <= lists.stop
+    assert {"patients", "studies", "results", "significant"} <= lists.general
+    assert not {"cancer", "gene", "disease", "mutation", "heart", "cell"} & (lists.stop | lists.general)
