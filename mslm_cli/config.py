@@ -11,9 +11,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from mslm_cli.errors import UsageError
+from mslm_cli.provenance import portable_path
 
 
 def _parse_shares(value: object) -> object:
@@ -26,6 +27,13 @@ def _sum_to_one(value: tuple[float, float, float]) -> tuple[float, float, float]
     return value
 
 
+def _portable(value: str) -> str:
+    return portable_path(Path(value)) if Path(value).is_absolute() else value
+
+
+Name = Annotated[str, PlainSerializer(_portable)]
+"""A folder or the name of something known; written down without the path to it."""
+
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Shares = Annotated[tuple[float, float, float], BeforeValidator(_parse_shares), AfterValidator(_sum_to_one)]
 
@@ -35,8 +43,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    outside_identity: ClassVar[frozenset[str]] = frozenset({"offline"})
-    """Options that change how the work is done, not what comes out."""
+    outside_identity: ClassVar[frozenset[str]] = frozenset(
+        {"checkpoint_every", "model", "offline", "pipeline", "threads"}
+    )
+    """Options that change how the work is done, not what comes out, or that name an input (known by its content)."""
 
     def identity(self) -> dict[str, Any]:
         """The options that determine the result, as JSON values; part of a fingerprint."""
@@ -71,7 +81,7 @@ class TextOptions(Config):
 class ModelOptions(Config):
     """Which encoder, and how it may be loaded."""
 
-    model: str = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
+    model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
     offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
     lowercase: bool | None = Field(None, description="Lowercase text, where the checkpoint does not say.")
 
@@ -79,7 +89,7 @@ class ModelOptions(Config):
 class ExtractTermsConfig(TextOptions):
     """Options of ``mslm extract-terms``."""
 
-    pipeline: str = Field("default", description="spaCy or scispaCy pipeline, by name or path.")
+    pipeline: Name = Field("default", description="spaCy or scispaCy pipeline, by name or path.")
     min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (your own are always kept).")
     min_score: float = Field(1.0, ge=0, description="Lowest score of n-grams and abbreviations.")
     max_terms: int = Field(50_000, ge=1, description="Keep at most so many terms, the best (your own are always kept).")
@@ -104,8 +114,6 @@ class PreprocessConfig(TextOptions, ModelOptions):
 
 class TrainingOptions(ModelOptions):
     """What ``adapt`` and ``finetune`` have in common."""
-
-    outside_identity: ClassVar[frozenset[str]] = frozenset({"offline", "checkpoint_every"})
 
     allow_pickle: bool = Field(False, description="Load a checkpoint that has only pytorch_model.bin.")
     epochs: int = Field(1, ge=0, description="Passes over the data; 0 trains a fresh MLM head alone.")

@@ -1,11 +1,14 @@
 """Fixtures for all tests: no network, a tiny encoder, the real data where it is present."""
 
 import os
+import random
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -21,9 +24,12 @@ WORDS = (
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine."""
+    connect = socket.socket.connect
 
     def refuse(self: socket.socket, address: object) -> None:
-        raise AssertionError(f"a test tried to connect to {address}")
+        if self.family != socket.AF_UNIX:
+            raise AssertionError(f"a test tried to connect to {address}")
+        connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket.socket, "connect_ex", refuse)
@@ -88,3 +94,63 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path
+
+
+DISEASES = ("chronic kidney disease", "heart failure", "breast cancer", "colon cancer", "diabetes mellitus")
+
+
+@pytest.fixture(scope="session")
+def mslm() -> Callable[..., Result]:
+    """Run the command line in this process: ``mslm("adapt", "shards", "-o", "adapted")``."""
+
+    def run(*arguments: object, stdin: str | bytes | None = None) -> Result:
+        from mslm_cli.cli.app import app
+
+        return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, mslm: Callable[..., Result]) -> Path:
+    """A folder with text.txt, {train,dev,test}.tsv, encoder, and what the commands make of them, one thread, no network.
+
+    lexicon, shards, adapted and ner; a few dozen short sentences. Not to be written to: see ``workplace``.
+    """
+    folder = tmp_path_factory.mktemp("chain")
+    sentences = [_sentence(random.Random(i)) for i in range(60)]
+    (folder / "text.txt").write_text("\n\n".join(" ".join(word for word, _ in s) for s in sentences) + "\n")
+    for name, part in (("train", sentences[:30]), ("dev", sentences[30:45]), ("test", sentences[45:])):
+        blocks = ("".join(f"{word}\t{tag}\n" for word, tag in s) for s in part)
+        (folder / f"{name}.tsv").write_text("\n".join(blocks))
+    shutil.copytree(tiny_encoder, folder / "encoder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for command in (
+            "extract-terms text.txt -o lexicon",
+            "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 -o shards",
+            "adapt shards --model encoder --tokens-per-update 128 --head-warmup-updates 3 --threads 1 -o adapted",
+            "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 1 --threads 1 -o ner",
+        ):
+            made = mslm(*command.split())
+            assert made.exit_code == 0, made.stderr
+    return folder
+
+
+@pytest.fixture
+def workplace(chain: Path, in_tmp: Path) -> Path:
+    """The working folder, with a copy of all that ``chain`` holds."""
+    shutil.copytree(chain, in_tmp, dirs_exist_ok=True)
+    return in_tmp
+
+
+def _sentence(rng: random.Random) -> list[tuple[str, str]]:
+    """Words with tags: one sentence that names two diseases."""
+    first, second = (
+        [(w, f"{'I' if i else 'B'}-Disease") for i, w in enumerate(d.split())] for d in rng.sample(DISEASES, 2)
+    )
+    plain = [
+        [(w, "O") for w in text.split()]
+        for text in ("the patients with", f"were treated after {rng.randrange(99)} days for", ".")
+    ]
+    return [*plain[0], *first, *plain[1], *second, *plain[2]]

@@ -1,7 +1,9 @@
 """The short and long forms that a text defines, counted and freed of what is no term."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+from ahocorasick_rs import AhoCorasick
 
 from mslm_cli.terms.lexicon import ABBREVIATION, Term, is_too_short
 from mslm_cli.terms.pipeline import Abbreviation
@@ -26,16 +28,11 @@ class AbbreviationCounts:
         found = {Abbreviation(self._read(short), self._read(long)) for short, long in abbreviations}
         if not found:
             return
-        exact, folded = _padded(exact_key(text)), _padded(folded_key(text))
-        self._definitions.update(found)
-        for form in {pair.short for pair in found}:
-            self._add(form, exact.count(_padded(exact_key(form))))
-        for form in {pair.long for pair in found}:
-            self._add(form, folded.count(_padded(folded_key(form))))
-
-    def _add(self, form: str, count: int) -> None:
-        self._counts[form] += max(1, count)
-        self._doc_counts[form] += 1
+        self._definitions.update(sorted(found))  # an order that is the same in every process
+        for forms, key in (({pair.short for pair in found}, exact_key), ({pair.long for pair in found}, folded_key)):
+            for form, count in _occurrences(sorted(forms), text, key).items():
+                self._counts[form] += max(1, count)
+                self._doc_counts[form] += 1
 
     def _read(self, text: str) -> str:
         return shown(self._reader.read(text))
@@ -80,6 +77,8 @@ class AbbreviationCounts:
         )
 
 
-def _padded(key: str) -> str:
-    """``key`` with two spaces for one, so that neighbouring occurrences of a form do not share theirs."""
-    return f" {key.replace(' ', '  ')} "
+def _occurrences(forms: list[str], text: str, key: Callable[[str], str]) -> dict[str, int]:
+    """How often each form stands in ``text``, both compared by their ``key``."""
+    automaton = AhoCorasick([f" {key(form)} " for form in forms])
+    found = Counter(i for i, _, _ in automaton.find_matches_as_indexes(f" {key(text)} ", overlapping=True))
+    return {form: found[i] for i, form in enumerate(forms)}

@@ -16,7 +16,7 @@ tags: [mslm, masked-language-modeling, domain-adaptation]
 ---
 # Encoder adapted with mslm
 
-`{config.model}`, adapted by masked language modelling: strategy `{options["strategy"]}`, loss weights
+`{config.model_dump()["model"]}`, adapted by masked language modelling: strategy `{options["strategy"]}`, loss weights
 `{config.weights}`, {config.epochs} epochs, {summary["n_updates"]:,} updates, {summary["n_tokens"]:,} tokens,
 peak learning rate {config.learning_rate:g}, seed {config.seed}.
 

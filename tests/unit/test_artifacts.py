@@ -171,3 +171,12 @@ def test_sketches_are_passed_on(tmp_path: Path) -> None:
     target.mkdir()
     artifacts.pass_on_sketches([one, same, None, other], target)
     assert sorted(p.read_bytes() for p in (target / "seen").iterdir()) == [b"1" * 8, b"2" * 8]
+
+
+def test_an_option_that_names_an_input_says_nothing_of_where_it_is(tmp_path: Path) -> None:
+    here, there = (Job("encoder", tmp_path / "a", AdaptConfig(model=m), [TEXT]) for m in ("/home/ann/bert", "bert"))
+    assert here.fingerprint == there.fingerprint
+    make(tmp_path / "shards", PreprocessConfig(model="/home/ann/models/bert"))
+    manifest = (tmp_path / "shards" / "manifest.json").read_text()
+    assert json.loads(manifest)["config"]["model"] == "bert"
+    assert "ann" not in manifest
