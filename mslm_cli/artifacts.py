@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mslm_cli import console, fsio, provenance
 from mslm_cli.config import Config
-from mslm_cli.errors import ArtifactError, UsageError
+from mslm_cli.errors import ArtifactError, DataError, UsageError
 
 Kind = Literal["lexicon", "shards", "encoder", "ner", "eval"]
 SCHEMA_VERSION = 1
@@ -81,13 +81,28 @@ class Artifact:
 
 
 def file_input(role: str, path: Path) -> Input:
-    """A plain file, or a folder of files, as an input, identified by its content."""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        listing = [(p.relative_to(path).as_posix(), fsio.sha256_of(p)) for p in files]
-        fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-    else:
-        fingerprint = fsio.sha256_of(path)
+    """A plain file, a folder of files, or standard input (``-``) as an input, identified by its content.
+
+    Standard input can be read from its start afterwards.
+
+    Raises:
+        DataError: it cannot be read, or not twice.
+    """
+    if str(path) == "-":
+        return Input(role=role, path="<stdin>", fingerprint=fsio.spool_stdin())
+    if path.is_fifo():
+        raise DataError("a pipe, which can be read once only", path=path, hint="give it on standard input, as -")
+    try:
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.is_file())
+            listing = [(p.relative_to(path).as_posix(), fsio.sha256_of(p)) for p in files]
+            fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+        else:
+            fingerprint = fsio.sha256_of(path)
+    except FileNotFoundError as error:
+        raise DataError("no such file or folder", path=path) from error
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", path=error.filename) from error
     return Input(role=role, path=provenance.portable_path(path), fingerprint=fingerprint)
 
 
@@ -126,23 +141,30 @@ class Job:
         return fingerprint_of(self.kind, self.config, self.inputs)
 
     def is_done(self, *, overwrite: bool) -> bool:
-        """Whether the output already holds this very work, undamaged (said on stderr).
+        """Whether the output already holds this very work (said on stderr).
 
         Raises:
-            UsageError: the output exists and is something else, and ``overwrite`` is false.
+            UsageError: the output exists and is something else, and ``overwrite`` is false;
+                what is no artifact, or one of another kind, is never overwritten.
+            ArtifactError: the output is damaged, and ``overwrite`` is false.
+            UnavailableError: the output cannot be written.
         """
         fsio.recover(self.output)
-        if overwrite or not self.output.exists():
-            if self.output.exists() and not (self.output / MANIFEST).is_file():
-                raise UsageError(f"{self.output} exists and is not an mslm artifact: it is not overwritten")
+        if not self.output.exists():
+            fsio.check_writable(self.output)
             return False
-        difference = "it is not an mslm artifact"
-        if (self.output / MANIFEST).is_file():
-            manifest = load(self.output, self.kind).manifest
-            if manifest.fingerprint == self.fingerprint:
-                console.note(f"{self.output} is up to date (use --overwrite to make it again)")
-                return True
-            difference = _difference(manifest, self)
+        kind = _kind_at(self.output)
+        if kind is None:
+            raise UsageError(f"{self.output} exists and is not an mslm artifact: it is not overwritten")
+        if kind != self.kind:
+            raise UsageError(f"{self.output} exists: it is {_a(kind)}, and would become {_a(self.kind)}")
+        if overwrite:
+            return False
+        manifest = load(self.output, self.kind).manifest
+        if manifest.fingerprint == self.fingerprint:
+            console.note(f"{self.output} is up to date (use --overwrite to make it again)")
+            return True
+        difference = _difference(manifest, self)
         raise UsageError(f"{self.output} exists: {difference}", hint="choose another -o, or use --overwrite")
 
     @contextmanager
@@ -173,6 +195,20 @@ class Job:
             fsio.write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
+def _kind_at(folder: Path) -> Kind | None:
+    """The kind that the manifest in ``folder`` names, if there is one that is legible."""
+    try:
+        kind = json.loads((folder / MANIFEST).read_bytes())["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known: tuple[Kind, ...] = get_args(Kind)
+    return next((k for k in known if k == kind), None)
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} artifact"
+
+
 def _difference(found: Manifest, wanted: Job) -> str:
     options = wanted.config.identity()
     keys = sorted(k for k in options if found.config.get(k) != options[k])
@@ -199,7 +235,8 @@ def load(path: Path, kind: Kind, *, verify: bool = False) -> Artifact:
     if not path.exists():
         raise ArtifactError(f"{path}: no such {kind} artifact", hint=remedy)
     if not manifest_path.is_file():
-        raise ArtifactError(f"{path}: expected a {kind} artifact, found no {MANIFEST} in it", hint=remedy)
+        found = f"no {MANIFEST} in it" if path.is_dir() else "a file"
+        raise ArtifactError(f"{path}: expected {_a(kind)}, found {found}", hint=remedy)
     try:
         raw = json.loads(manifest_path.read_bytes())
         version = raw["schema_version"]
@@ -213,7 +250,7 @@ def load(path: Path, kind: Kind, *, verify: bool = False) -> Artifact:
         reason = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(f"{manifest_path}: damaged manifest: {reason}", hint=remedy) from error
     if manifest.kind != kind:
-        raise ArtifactError(f"{path}: expected a {kind} artifact, found a {manifest.kind} artifact", hint=remedy)
+        raise ArtifactError(f"{path}: expected {_a(kind)}, found {_a(manifest.kind)}", hint=remedy)
     remedy = f"make it again with `{_MADE_BY[kind]} ... --overwrite`"
     for entry in manifest.files:
         file = path / entry.path

@@ -7,7 +7,9 @@ fingerprint by their content.
 """
 
 import json
+import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -17,13 +19,19 @@ from mslm_cli.errors import UsageError
 from mslm_cli.provenance import portable_path
 
 
+_THREE_SHARES = "expected three shares that sum to 1, such as 0.8,0.1,0.1"
+
+
 def _parse_shares(value: object) -> object:
-    return tuple(value.split(",")) if isinstance(value, str) else value
+    shares = tuple(value.split(",")) if isinstance(value, str) else value
+    if not isinstance(shares, tuple | list) or len(shares) != 3:
+        raise ValueError(_THREE_SHARES)
+    return shares
 
 
 def _sum_to_one(value: tuple[float, float, float]) -> tuple[float, float, float]:
     if min(value) < 0 or abs(sum(value) - 1.0) > 1e-9:
-        raise ValueError("expected three shares that sum to 1, such as 0.8,0.1,0.1")
+        raise ValueError(_THREE_SHARES)
     return value
 
 
@@ -53,8 +61,11 @@ class Config(BaseModel):
         return self.model_dump(mode="json", exclude=set(self.outside_identity))
 
     @classmethod
-    def build(cls, **options: object) -> Self:
+    def build(cls, file: Path | None = None, /, **options: object) -> Self:
         """The validated configuration.
+
+        Args:
+            file: where the options are from, if not from the command line.
 
         Raises:
             UsageError: an option is unknown or out of bounds; the message names it.
@@ -63,10 +74,15 @@ class Config(BaseModel):
             return cls.model_validate(options)
         except ValidationError as error:
             first = error.errors()[0]
-            option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
-            found = "" if not first["loc"] else f", found {first['input']!r}"
-            message = first["msg"].removeprefix("Value error, ")
-            raise UsageError(f"{option}: {message}{found}".removeprefix(": ")) from error
+            name = str(first["loc"][0])
+            option = f"--{name.replace('_', '-')}" if file is None else f"{file}: {name}"
+            if first["type"] == "extra_forbidden":
+                raise UsageError(f"{option}: there is no such option") from error
+            if first["type"] == "string_pattern_mismatch":
+                hint = cls.model_fields[name].description
+                raise UsageError(f"{option}: cannot be {options[name]!r}", hint=hint) from error
+            message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+            raise UsageError(f"{option}: {message}, found {options[name]!r}") from error
 
 
 class TextOptions(Config):
@@ -127,7 +143,9 @@ class TrainingOptions(ModelOptions):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
     checkpoint_every: str = Field(
-        "5m", pattern=r"^[1-9]\d*[smhu]$", description="Time (s, m, h) or updates (u) from checkpoint to checkpoint."
+        "5m",
+        pattern=r"^[1-9]\d*[smhu]$",
+        description="From checkpoint to checkpoint: time (30s, 5m, 1h) or updates (200u).",
     )
 
 
@@ -136,8 +154,8 @@ class AdaptConfig(TrainingOptions):
 
     weights: str = Field(
         "ratio:2",
-        pattern=r"^(uniform|frequency|ratio:\d+(\.\d+)?)$",
-        description="Loss weights of generic words and DS-terms: uniform, frequency, or ratio:R.",
+        pattern=r"^(uniform|frequency|reference|ratio:\d+(\.\d+)?)$",
+        description="Loss weights of generic words and DS-terms: uniform, frequency, reference, or ratio:R.",
     )
     head_warmup_updates: int = Field(
         100, ge=0, description="Updates of a fresh MLM head alone, before the encoder is trained."
@@ -174,21 +192,30 @@ class DemoConfig(Config):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of masks and training.")
 
 
-def read_config_file(path: Path, command: str) -> dict[str, Any]:
+def read_config_file(path: Path, command: str, commands: Collection[str]) -> dict[str, Any]:
     """Options for ``command`` from a TOML file, or from an artifact's manifest.json.
 
-    A TOML file holds either a table named after the command or the options at top level.
+    A TOML file holds options at top level, or in tables named after the ``commands`` they are for.
 
     Raises:
-        UsageError: the file cannot be read or parsed.
+        UsageError: the file cannot be read or parsed, or its tables are none of ``commands``.
     """
     try:
         raw = path.read_bytes()
-        if path.suffix == ".json":
-            options = json.loads(raw)["config"]
-        else:
-            tables = tomllib.loads(raw.decode("utf-8"))
-            options = tables.get(command, {k: v for k, v in tables.items() if not isinstance(v, dict)})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--config {path}: not a readable TOML file or manifest: {error}") from error
+        found = json.loads(raw)["config"] if path.suffix == ".json" else tomllib.loads(raw.decode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line, reason = (f":{place[1]}", str(error)[: place.start()]) if place else ("", str(error))
+        kind = "a manifest.json" if path.suffix == ".json" else "TOML"
+        raise UsageError(f"{path}{line}: not {kind}: {reason}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: not a manifest.json of mslm: its config is no table of options")
+    tables = {name for name, value in found.items() if isinstance(value, dict)}
+    if unknown := sorted(tables - set(commands)):
+        raise UsageError(f"{path}: [{unknown[0]}] is no command", hint=f"the tables are {', '.join(commands)}")
+    if tables and (outside := sorted(found.keys() - tables)):
+        raise UsageError(f"{path}: {outside[0]} stands outside of the tables", hint=f"move it into [{command}]")
+    options = found.get(command, {}) if tables else found
     return {str(k).replace("-", "_"): v for k, v in options.items()}

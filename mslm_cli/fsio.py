@@ -5,14 +5,18 @@ renamed into place. Replacing one takes two renames, by way of ``.NAME.old``;
 what a kill between them leaves is mended by ``recover`` at the next run.
 """
 
+import errno
 import hashlib
+import io
 import os
 import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mslm_cli.errors import UsageError
+from mslm_cli.errors import UnavailableError, UsageError
 
 try:
     import fcntl
@@ -59,6 +63,46 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def spool_stdin() -> str:
+    """The SHA-256 of standard input, which is copied to a nameless file and can be read from its start again."""
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - it lives on as standard input
+    shutil.copyfileobj(sys.stdin.buffer, copy)
+    copy.seek(0)
+    digest = hashlib.file_digest(copy, "sha256").hexdigest()
+    copy.seek(0)
+    sys.stdin = io.TextIOWrapper(copy)
+    return digest
+
+
+@contextmanager
+def disk_full_named(output: Path) -> Iterator[None]:
+    """Turn an error inside the block that says the disk is full into one that names ``output``.
+
+    Raises:
+        UnavailableError: the disk, or the user's quota, is full.
+    """
+    try:
+        yield
+    except BaseException as error:  # what libraries in Rust raise has no class of its own
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error):
+            raise UnavailableError(f"{output}: No space left on device", hint="free some and run it again") from error
+        raise
+
+
+def check_writable(output: Path) -> None:
+    """Find out before the work whether ``output`` can be made.
+
+    Raises:
+        UsageError: it would be inside a file.
+        UnavailableError: the user may not write there.
+    """
+    parent = next(p for p in output.absolute().parents if p.exists())
+    if not parent.is_dir():
+        raise UsageError(f"{output}: cannot be made, because {parent} is a file")
+    if not os.access(parent, os.W_OK):
+        raise UnavailableError(f"{output}: cannot be made: no permission to write in {parent}")
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for this process; a second process is refused.
@@ -79,6 +123,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _sibling(output: Path, suffix: str) -> Path:
+    if output.name in ("", ".."):
+        raise UsageError(f"{output} exists: it is not replaced as a whole", hint="name a folder in it")
     return output.with_name(f".{output.name}.{suffix}")
 
 
@@ -93,29 +139,39 @@ def recover(output: Path) -> None:
             sync(output.parent)
 
 
+def recover_all(folder: Path) -> None:
+    """``recover`` everything in ``folder``."""
+    for old in folder.glob(".*.old"):
+        recover(old.with_name(old.name[1 : -len(".old")]))
+
+
 @contextmanager
 def staged_folder(output: Path) -> Iterator[Path]:
     """Yield an empty private folder that becomes ``output`` when the block ends well.
 
     The folder is readable by its owner only (it may hold text). If the block raises,
     nothing is left of it and an existing ``output`` is untouched.
+
+    Raises:
+        UnavailableError: there is no space left on the device.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    recover(output)
-    partial, old = _sibling(output, "partial"), _sibling(output, "old")
-    partial.mkdir(mode=0o700, exist_ok=True)
-    with locked(partial):
-        try:
-            for leftover in partial.iterdir():
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            yield partial
-            sync_tree(partial)
-            if output.exists():
-                output.rename(old)
-            partial.rename(output)
-            sync(output.parent)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            recover(output)
-            raise
-    shutil.rmtree(old, ignore_errors=True)
+    with disk_full_named(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        recover(output)
+        partial, old = _sibling(output, "partial"), _sibling(output, "old")
+        partial.mkdir(mode=0o700, exist_ok=True)
+        with locked(partial):
+            try:
+                for leftover in partial.iterdir():
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                yield partial
+                sync_tree(partial)
+                if output.exists():
+                    output.rename(old)
+                partial.rename(output)
+                sync(output.parent)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                recover(output)
+                raise
+        shutil.rmtree(old, ignore_errors=True)

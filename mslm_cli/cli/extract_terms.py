@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Texts, subcommand
+from mslm_cli.cli._command import Output, Overwrite, Texts, refuse_shared_stdin, subcommand
 from mslm_cli.config import ExtractTermsConfig
 
 EXAMPLES = """\
@@ -30,6 +30,7 @@ def extract_terms(
     They make the lexicon that decides what is masked. Writes terms.jsonl (term, sources,
     type, count, score). The default pipeline needs no download.
     """
+    refuse_shared_stdin({"the text": "-" if Path("-") in texts else None, "--terms": terms})
     from mslm_cli.stages import extract_terms as stage
 
     console.result(str(stage.run(texts, output, config, terms_file=terms, overwrite=overwrite)))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Resume, artifact_path, subcommand
+from mslm_cli.cli._command import Output, Overwrite, Resume, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import FinetuneConfig
 
 EXAMPLES = """\
@@ -28,6 +28,7 @@ def finetune(
     Training and scoring see unmasked text alone. The epoch with the best strict F1 on --dev is kept.
     `--model -` reads the encoder's path from a pipe.
     """
+    refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})
     from mslm_cli.stages import finetune as stage
 
     if config.model == "-":

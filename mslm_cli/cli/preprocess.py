@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Texts, artifact_path, subcommand
+from mslm_cli.cli._command import Output, Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import PreprocessConfig
 
 EXAMPLES = """\
@@ -30,6 +30,7 @@ def preprocess(
     Finds the lexicon's terms, tokenises with the model's own tokenizer, packs whole sentences and draws
     the masks of every epoch. Writes memory-mapped Arrow files.
     """
+    refuse_shared_stdin({"the text": "-" if Path("-") in texts else None, "--lexicon": lexicon})
     from mslm_cli.stages import preprocess as stage
 
     lexicon = None if lexicon is None else artifact_path(lexicon)

@@ -133,14 +133,10 @@ def _text_input(file: Path) -> artifacts.Input:
 def _check_length(folder: Path, config: PreprocessConfig) -> None:
     """Refuse sequences that have more tokens than the encoder has positions."""
     try:
-        encoder = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        limit = models.position_limit(json.loads((folder / "config.json").read_bytes()))
     except (OSError, ValueError) as error:
         raise UnavailableError(f"{folder / 'config.json'}: not a model's configuration: {error}") from error
-    limit = encoder.get("max_position_embeddings")
-    # RoBERTa numbers positions from pad_token_id + 1
-    if limit and encoder.get("model_type") in {"roberta", "xlm-roberta", "camembert"}:
-        limit -= encoder.get("pad_token_id", 1) + 1
-    if limit and config.max_length > limit:
+    if config.max_length > limit:
         raise UsageError(f"--max-length {config.max_length}: model {config.model!r} takes at most {limit} tokens")
 
 

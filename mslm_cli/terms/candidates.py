@@ -13,9 +13,10 @@ _AT_SENTENCE_START = ""
 class CandidateCounts:
     """What one pass over a text counts; grows with the distinct candidates, not with the text.
 
-    A candidate is an n-gram inside a run of words that are no stop words, that begins
-    with a content word, and ends with one or with a weak word behind one. Keys are the
-    words' forms joined by spaces. ``n_words`` is the number of words, punctuation left out.
+    A candidate is an n-gram inside a run of words that are no stop words. It holds a content
+    word; begins with that or a partner word; and ends with one, or with a weak word behind a
+    content word. Keys are the words' forms joined by spaces. ``n_words`` is the number of words,
+    punctuation left out.
 
     ``ends``: occurrences of a content word before punctuation, a stop word or a weak word, which
     nouns have and attributive adjectives have not. ``before_determiner``: occurrences before
@@ -53,14 +54,17 @@ class CandidateCounts:
 
     def _candidates(self, run: list[Word], *, is_at_start: bool) -> Iterator[str]:
         for i, first in enumerate(run):
-            shortest = i
-            if first.kind is not Kind.CONTENT:
-                if first.form not in CLASSIFIERS or i + 1 == len(run) or run[i + 1].kind is not Kind.WEAK:
-                    continue
-                shortest = i + 2
-            for j in range(shortest, min(len(run), i + self.max_words)):
+            if first.kind < Kind.PARTNER and not (
+                first.form in CLASSIFIERS and i + 1 < len(run) and run[i + 1].kind is Kind.WEAK
+            ):
+                continue
+            has_content = False
+            for j in range(i, min(len(run), i + self.max_words)):
                 kind = run[j].kind
-                if kind is Kind.GENERAL or (kind is Kind.WEAK and run[j - 1].kind is not Kind.CONTENT):
+                has_content |= kind is Kind.CONTENT
+                if not has_content or kind is Kind.GENERAL:
+                    continue
+                if kind is Kind.WEAK and run[j - 1].kind is not Kind.CONTENT:
                     continue
                 form = first.form if i == j else " ".join([word.form for word in run[i : j + 1]])
                 surface = first.surface if i == j else shown(run[i : j + 1])

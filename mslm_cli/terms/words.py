@@ -31,7 +31,9 @@ class Kind(IntEnum):
     """General words of scientific prose: no term begins or ends with one."""
     WEAK = 2
     """Numbers, Roman numerals and single letters: inside a term, or its end ("factor VIII")."""
-    CONTENT = 3
+    PARTNER = 3
+    """Words that are part of many terms and none on their own: "heart failure", "cell line"."""
+    CONTENT = 4
     """All other words."""
 
 
@@ -48,15 +50,16 @@ END = Word("", "", Kind.BREAK)
 
 @dataclass(frozen=True)
 class WordLists:
-    """Stop words and general words, folded."""
+    """Stop words, general words, and words that are no term on their own; folded."""
 
     stop: frozenset[str]
     general: frozenset[str]
+    never_alone: frozenset[str] = frozenset()
 
 
 def english() -> WordLists:
     """The word lists for English that ship with the package."""
-    return WordLists(_read_list("stopwords-en.txt"), _read_list("general-words-en.txt"))
+    return WordLists(*map(_read_list, ["stopwords-en.txt", "general-words-en.txt", "never-alone-en.txt"]))
 
 
 def _read_list(name: str) -> frozenset[str]:
@@ -122,7 +125,7 @@ class WordReader:
             return Kind.BREAK
         if form in self._lists.general or all(part in self._listed or _QUANTITY.fullmatch(part) for part in parts):
             return Kind.GENERAL
-        return Kind.CONTENT
+        return Kind.PARTNER if form in self._lists.never_alone else Kind.CONTENT
 
 
 def shown(words: Iterable[Word]) -> str:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClas
 from transformers.modeling_outputs import BaseModelOutput
 
 from mslm_cli.errors import UnavailableError, UsageError
-from mslm_cli.models import quiet_transformers
+from mslm_cli.models import position_limit, quiet_transformers
 from mslm_cli.training.batching import PaddedBatch
 
 
@@ -99,11 +99,7 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
 
 def max_tokens(model: PreTrainedModel) -> int:
     """The longest sequence the encoder takes, special tokens included."""
-    limit = int(getattr(model.config, "max_position_embeddings", 512))
-    offset = getattr(model.config, "pad_token_id", None)
-    # RoBERTa numbers positions from pad_token_id + 1
-    is_offset = model.config.model_type in {"roberta", "xlm-roberta", "camembert"} and offset is not None
-    return limit - offset - 1 if is_offset and offset is not None else limit
+    return position_limit(model.config.to_dict())
 
 
 def logits_at(model: PreTrainedModel, batch: PaddedBatch, positions: torch.Tensor) -> torch.Tensor:

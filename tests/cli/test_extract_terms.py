@@ -3,8 +3,6 @@
 import gzip
 import io
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from typer.testing import CliRunner, Result
 from mslm_cli.cli.app import app
 from mslm_cli.corpus.seen import Sketch
 
-ROOT = str(Path(__file__).resolve().parents[2])
 TEXT = """\
 Familial adenomatous polyposis (FAP) is an inherited disease. Mutations of the APC gene cause FAP in most families.
 
@@ -244,26 +241,3 @@ def test_standard_input_is_read_once(in_tmp: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(TEXT.encode())))
     assert extract_terms.run([Path("-")], Path("lexicon"), ExtractTermsConfig()) == Path("lexicon")
     assert "sulindac" in terms_of(Path("lexicon"))
-
-
-def test_the_lexicon_is_the_same_in_every_process(text: Path) -> None:
-    """Sets have another order in every process; nothing of it may show."""
-    text.write_text(
-        TEXT + "Right ventricular failure (RV) and right ventricular (RV) failure. RV or CT and CT (contrast).\n"
-    )
-    program = "from mslm_cli.cli.app import app; app()"
-    for seed in ("1", "2", "3"):
-        command = [
-            sys.executable,
-            "-c",
-            program,
-            "extract-terms",
-            str(text),
-            "-o",
-            f"lexicon{seed}",
-            "--min-score",
-            "0",
-        ]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ROOT})
-    first, *others = (Path(f"lexicon{seed}", "terms.jsonl").read_bytes() for seed in ("1", "2", "3"))
-    assert others == [first, first]

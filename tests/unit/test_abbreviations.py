@@ -1,5 +1,10 @@
 """Abbreviation pairs: counting, and which of them are terms."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 from mslm_cli.terms.abbreviations import AbbreviationCounts
 from mslm_cli.terms.pipeline import Abbreviation
 from mslm_cli.terms.words import WordLists, WordReader
@@ -58,3 +63,29 @@ def test_what_is_no_form_of_a_term_is_left_out() -> None:
 
 def test_the_forms_are_shown_as_words() -> None:
     assert pairs(("G6PD", "glucose-6-phosphate  dehydrogenase", "")) == [("G6PD", "glucose-6-phosphate dehydrogenase")]
+
+
+PROGRAM = """
+from mslm_cli.terms.abbreviations import AbbreviationCounts
+from mslm_cli.terms.pipeline import Abbreviation
+from mslm_cli.terms.words import WordLists, WordReader
+
+counts = AbbreviationCounts(WordReader(WordLists(frozenset(), frozenset())))
+counts.add_document([Abbreviation(c + "V", c + word) for c in "RLMN" for word in ("ight", "eft", "ost", "one")], "")
+print(counts.pairs(min_count=0))
+"""
+
+
+def test_pairs_have_one_order_in_every_process() -> None:
+    """Sets have another order in every process; nothing of it may show."""
+    root = str(Path(__file__).resolve().parents[2])
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1

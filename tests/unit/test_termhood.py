@@ -15,6 +15,7 @@ from mslm_cli.terms.words import WordLists, WordReader
 LISTS = WordLists(
     stop=frozenset(["the", "a", "was", "were", "of", "in", "and", "with", "for", "showed"]),
     general=frozenset(["patients", "study", "type", "high"]),
+    never_alone=frozenset(["failure", "drug"]),
 )
 
 
@@ -55,6 +56,11 @@ def test_weak_words_end_a_candidate_and_never_begin_one() -> None:
     counts, _ = count("with factor VIII deficiency and hepatitis B and 12 mice and type 2 diabetes and type mice")
     assert {"factor viii", "factor viii deficiency", "hepatitis b", "type 2 diabetes"} <= counts.counts.keys()
     assert {"viii", "viii deficiency", "b", "12 mice", "type 2", "type mice", "2 diabetes"}.isdisjoint(counts.counts)
+
+
+def test_partner_words_need_a_content_word() -> None:
+    counts, _ = count("drug failure and heart failure and drug resistance and failure 2")
+    assert {"heart failure", "drug resistance", "heart", "resistance"} == set(counts.counts)
 
 
 def test_occurrences_and_documents_are_counted() -> None:

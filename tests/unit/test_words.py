@@ -4,7 +4,11 @@ import pytest
 
 from mslm_cli.terms.words import Kind, WordLists, WordReader, english, shown
 
-LISTS = WordLists(stop=frozenset(["the", "was", "of", "in", "and", "up", "to"]), general=frozenset(["study", "group"]))
+LISTS = WordLists(
+    stop=frozenset(["the", "was", "of", "in", "and", "up", "to"]),
+    general=frozenset(["study", "group"]),
+    never_alone=frozenset(["failure"]),
+)
 
 
 @pytest.fixture
@@ -38,6 +42,8 @@ def test_a_dash_between_spaces_joins_in_tokenised_text_only(reader: WordReader) 
         ("β-catenin", Kind.CONTENT),
         ("anomaly", Kind.CONTENT),
         ("血液", Kind.CONTENT),
+        ("Failure", Kind.PARTNER),
+        ("failure-free", Kind.CONTENT),
         ("study", Kind.GENERAL),
         ("Group's", Kind.GENERAL),
         ("study-group", Kind.GENERAL),
@@ -78,7 +84,8 @@ def test_words_are_shown_as_written(reader: WordReader) -> None:
 
 def test_the_lists_that_ship_are_folded_and_hold_what_no_reader_would_call_a_term() -> None:
     lists = english()
-    assert all(word == word.casefold() for word in lists.stop | lists.general)
+    assert all(word == word.casefold() for word in lists.stop | lists.general | lists.never_alone)
+    assert not lists.never_alone & (lists.stop | lists.general)
     assert {"the", "were", "showed", "mg"} <= lists.stop
     assert {"patients", "studies", "results", "significant"} <= lists.general
     assert not {"cancer", "gene", "disease", "mutation", "heart", "cell"} & (lists.stop | lists.general)
