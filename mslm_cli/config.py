@@ -18,7 +18,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mslm_cli.errors import UsageError
 from mslm_cli.provenance import portable_path
 
-
 _THREE_SHARES = "expected three shares that sum to 1, such as 0.8,0.1,0.1"
 
 
