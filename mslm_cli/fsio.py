@@ -145,12 +145,6 @@ def empty(folder: Path) -> None:
         shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
 
 
-def recover_all(folder: Path) -> None:
-    """``recover`` everything in ``folder``."""
-    for old in folder.glob(".*.old"):
-        recover(old.with_name(old.name[1 : -len(".old")]))
-
-
 @contextmanager
 def staged_folder(output: Path) -> Iterator[Path]:
     """Yield an empty private folder that becomes ``output`` when the block ends well.

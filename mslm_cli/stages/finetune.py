@@ -173,7 +173,8 @@ def _train(
                     work.log(record | {"n_tokens": n_tokens, "tokens_per_s": tokens_per_s})
                     bar.advance()
                     bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {tokens_per_s:,.0f} tokens/s")
-                    if work.is_due(step.update):
+                    # the end of an epoch has a checkpoint of its own, after the dev scores
+                    if work.is_due(step.update) and step.update < done_before + len(plan):
                         work.save(step.update, trainee, {"epoch": epoch - 1, "best": best})
                 scores = _dev_scores(model, dev, tokenizer)
                 work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores})

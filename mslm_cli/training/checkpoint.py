@@ -164,7 +164,6 @@ def workspace(job: Job, device: torch.device, *, every: str, resume: str) -> Ite
             try:
                 if resume == "never":
                     fsio.empty(folder)
-                fsio.recover_all(folder)
                 _claim(folder, job, device)
                 work = Workspace(folder, every, _checkpoint(folder, resume))
                 _rewind(work)
