@@ -234,7 +234,7 @@ def test_an_output_that_cannot_be(refused: Refused) -> None:
         ("adapt shards -o out --checkpoint-every often", ["--checkpoint-every", "often", "5m"]),
         ("adapt shards -o out --devise cpu", ["--devise", "--device"]),
         ("adapt shards", ["--output"]),
-        ("adapt -o out", ["shards"]),
+        ("adapt -o out", ["SHARDS"]),
         ("adapt shards more -o out", ["more"]),
         ("adpt shards -o out", ["adpt", "adapt"]),
         ("preprocess text.txt -o out", ["--lexicon", "mslm extract-terms", "--strategy token"]),
@@ -291,7 +291,7 @@ def test_a_model_folder_without_what_it_needs(refused: Refused) -> None:
         refused(command, ENVIRONMENT, "bare", "model.safetensors")
     Path("bare/model.safetensors").write_bytes(b"\0" * 100)
     for command in commands[1:]:
-        refused(command, ENVIRONMENT, "bare", "safetensors")
+        refused(command, ENVIRONMENT, "bare", "no encoder can be loaded")
     Path("bare/config.json").write_text("{")
     for command in commands:
         refused(command, ENVIRONMENT, "bare", "config.json")
