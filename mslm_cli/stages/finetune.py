@@ -22,13 +22,14 @@ from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.training import model_card
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
-from mslm_cli.training.checkpoint import Workspace, discard_workspace, workspace
+from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.training.tagging import Window, WindowBatch, collate, make_windows, predict_tags, window_lengths
+from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
 
@@ -69,7 +70,7 @@ def run(
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     job = Job("ner", output, config, [*inputs, model_input])
     if job.is_done(overwrite=overwrite):
-        discard_workspace(job)
+        discard(job)
         return output
     labels = _labels(train_corpus, dev_corpus, train_file)
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)

@@ -7,10 +7,9 @@ resumed run ends in the same bits as an undisturbed one.
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from safetensors.torch import load_file, save_file
 
 from mslm_cli import console, fsio
 from mslm_cli.artifacts import Job
-from mslm_cli.errors import ArtifactError, DivergedError, UsageError
+from mslm_cli.errors import ArtifactError
 from mslm_cli.training.device import numerics
 from mslm_cli.training.loop import Trainee
+from mslm_cli.workspace import drop_older_steps, work_folder
 
-IDENTITY = "identity.json"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -128,9 +127,7 @@ class Workspace:
         name = f"step-{n_updates:07d}"
         position = {"total_updates": n_updates, "metrics_bytes": self.metrics.stat().st_size}
         save_checkpoint(self.folder / name, trainee, {**progress, **position})
-        for other in self.folder.glob("step-*"):
-            if other.name != name:
-                shutil.rmtree(other)
+        drop_older_steps(self.folder / name)
         self._saved_at, self._saved_updates = time.monotonic(), n_updates
 
     def restore(self, trainee: Trainee) -> None:
@@ -156,92 +153,10 @@ def workspace(job: Job, device: torch.device, *, every: str, resume: str) -> Ite
         ArtifactError: the checkpoint named by ``resume`` does not exist, or the one to go on from is damaged.
         UnavailableError: there is no space left on the device.
     """
-    folder = _folder(job)
-    with fsio.disk_full_named(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with fsio.locked(folder):
-            _refuse_strangers(folder)
-            try:
-                if resume == "never":
-                    fsio.empty(folder)
-                _claim(folder, job, device)
-                work = Workspace(folder, every, _checkpoint(folder, resume))
-                _rewind(work)
-                yield work
-            except BaseException as error:
-                _leave(folder, error)
-                raise
-            shutil.rmtree(folder)
-
-
-def discard_workspace(job: Job) -> None:
-    """Delete the OUTPUT.work of a job whose output is there: what a kill at the very end left."""
-    folder = _folder(job)
-    # another process that writes the same output may hold it
-    with suppress(OSError, ValueError, UsageError), fsio.locked(folder):
-        found = json.loads((folder / IDENTITY).read_bytes())
-        if all(found[part] == value for part, value in _identity(job).items()):
-            shutil.rmtree(folder)
-
-
-def _folder(job: Job) -> Path:
-    return job.output.with_name(f"{job.output.name}.work")
-
-
-def _refuse_strangers(folder: Path) -> None:
-    """A folder of this name that mslm did not make is not touched."""
-    if not (folder / IDENTITY).is_file() and any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise UsageError(f"{folder} exists and is no work folder of mslm", hint="choose another -o")
-
-
-def _leave(folder: Path, error: BaseException) -> None:
-    """Clear away what no run can go on from; say what one can."""
-    newest = max(folder.glob("step-*"), default=None)
-    if newest is None:
-        shutil.rmtree(folder, ignore_errors=True)
-    elif not isinstance(error, DivergedError | UsageError | ArtifactError):
-        console.note(f"{newest} is kept: the same command goes on from there")
-
-
-def _checkpoint(folder: Path, resume: str) -> Path | None:
-    if resume in ("auto", "never"):
-        return max(folder.glob("step-*"), default=None)
-    chosen = Path(resume)
-    if not (chosen / "state.json").is_file() or not chosen.resolve().parent.samefile(folder):
-        hint = f"they are the step-* folders in {folder}"
-        raise ArtifactError(f"--resume {resume}: no checkpoint of this run", hint=hint)
-    return chosen
-
-
-def _identity(job: Job) -> dict[str, dict[str, Any]]:
-    return {"options": job.config.identity(), "inputs": {i.role: i.fingerprint for i in job.inputs}}
-
-
-def _claim(folder: Path, job: Job, device: torch.device) -> None:
-    """Make the folder this job's, or check that it is."""
-    wanted = {**_identity(job), "numerics": numerics(device)}
-    if not any(folder.glob("step-*")):
-        fsio.write_text(folder / IDENTITY, json.dumps(wanted, indent=2) + "\n")
-        return
-    try:
-        found = json.loads((folder / IDENTITY).read_bytes())
-        different = {
-            part: sorted(k for k in {*found[part], *wanted[part]} if found[part].get(k) != wanted[part].get(k))
-            for part in wanted
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{folder / IDENTITY}: damaged: {error}", hint="use --resume never to start again"
-        ) from error
-    for part in ("options", "inputs"):
-        if different[part]:
-            raise UsageError(
-                f"{folder} holds a run with other {part}: {', '.join(different[part])}",
-                hint="give the same ones to go on, or --resume never to start again",
-            )
-    if keys := different["numerics"]:
-        changes = ", ".join(f"{k} was {found['numerics'].get(k)}, is {wanted['numerics'].get(k)}" for k in keys)
-        console.warn(f"going on in another environment ({changes}): the last bits will differ")
+    with work_folder(job, resume=resume, numerics=numerics(device)) as (folder, checkpoint):
+        work = Workspace(folder, every, checkpoint)
+        _rewind(work)
+        yield work
 
 
 def _rewind(work: Workspace) -> None:
