@@ -1,0 +1,89 @@
+"""Abbreviations that a sentence defines: what is found, how far it goes, and what is no definition."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mslm_cli.terms.definitions import Abbreviation, find_abbreviations, is_short_form
+
+
+def found(sentence: str) -> list[tuple[str, str]]:
+    return [tuple(pair) for pair in find_abbreviations(sentence)]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "short", "long"),
+    [
+        ("patients with heart failure (HF) were", "HF", "heart failure"),
+        ("HF (heart failure) is", "HF", "heart failure"),
+        ("the APC (adenomatous polyposis coli) gene", "APC", "adenomatous polyposis coli"),
+        ("glucose-6-phosphate dehydrogenase ( G6PD ) gene", "G6PD", "glucose-6-phosphate dehydrogenase"),
+        ("serum alanine aminotransferase (AA) was", "AA", "alanine aminotransferase"),
+        ("the mouse mammary tumor virus (MMTV) is", "MMTV", "mouse mammary tumor virus"),
+        ("deficiency of adenosine deaminase (ADA) in", "ADA", "adenosine deaminase"),
+        ("an analysis of variance (ANOVA) showed", "ANOVA", "analysis of variance"),
+        ("two estrogen receptors (ERs) of", "ERs", "estrogen receptors"),
+        ("the epidermal growth factor receptor (EGFRs)", "EGFRs", "epidermal growth factor receptor"),
+        ("tumor necrosis factor-alpha (TNF-α) was", "TNF-α", "tumor necrosis factor-alpha"),
+        ("5-hydroxytryptamine (5HT) uptake", "5HT", "5-hydroxytryptamine"),
+        ("polymerase chain reaction (PCR)-based", "PCR", "polymerase chain reaction"),
+        ("timed artificial insemination (TAI; n = 3)", "TAI", "timed artificial insemination"),
+        ("acquired immunodeficiency syndrome (or AIDS) in", "AIDS", "acquired immunodeficiency syndrome"),
+        ("[magnetic resonance imaging (MRI) was done]", "MRI", "magnetic resonance imaging"),
+        ("magnetic resonance imaging [MRI]", "MRI", "magnetic resonance imaging"),
+        ("the body weight (bw) of", "bw", "body weight"),
+        ("the İstanbul protocol (İP) of", "İP", "İstanbul protocol"),
+    ],
+)
+def test_a_definition_is_found_with_the_whole_long_form(sentence: str, short: str, long: str) -> None:
+    assert found(sentence) == [(short, long)]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "a difference (P < 0.05) in rats (n = 12)",
+        "iron (III) chloride, a second (II) one",
+        "removal at the (rat) liver",
+        "results (see text) of (Fig. 1)",
+        "the liver (and kidney) of mice",
+        "nothing before it: (HF)",
+        "heart; failure (HF)",
+        "an open ( bracket and a closed ) one",
+        "the HF (HF) of",
+        "(heart failure)",
+        "",
+    ],
+)
+def test_other_brackets_define_nothing(sentence: str) -> None:
+    assert found(sentence) == []
+
+
+def test_a_sentence_may_define_several() -> None:
+    sentence = "In magnetic resonance imaging (MRI), left ventricular mass (LVM) and MRI (again) were"
+    assert found(sentence) == [("MRI", "magnetic resonance imaging"), ("LVM", "left ventricular mass")]
+
+
+@pytest.mark.parametrize("text", ["HF", "5HT", "IL-2R", "MMP 9", "bw", "IV"])
+def test_short_forms(text: str) -> None:
+    assert is_short_form(text)
+
+
+@pytest.mark.parametrize("text", ["", "H", "12", "in the", "weight", "A B C", "ABCDEFGHIJK", "VII"])
+def test_what_is_no_short_form(text: str) -> None:
+    assert not is_short_form(text)
+
+
+@given(st.text("aAbHF(5)[], -\u0130β;", max_size=60) | st.text(max_size=60))
+def test_both_forms_stand_in_the_sentence(sentence: str) -> None:
+    for pair in find_abbreviations(sentence):
+        assert isinstance(pair, Abbreviation)
+        assert pair.short in sentence
+        assert " ".join(pair.long.split()) in " ".join(sentence.split())
+        assert len(pair.long) > len(pair.short)
+
+
+def test_a_long_bracket_takes_no_long_time() -> None:
+    assert found("a (" + "word " * 50_000 + ")") == []
+    assert len(found("word " * 50_000 + "(WW)")) == 1
+    assert found("(" * 50_000) == []
