@@ -38,10 +38,15 @@ def _portable(value: str) -> str:
     return portable_path(Path(value)) if Path(value).is_absolute() else value
 
 
+def _parse_list(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 Name = Annotated[str, PlainSerializer(_portable)]
 """A folder or the name of something known; written down without the path to it."""
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Source = Literal["pipeline", "abbreviation", "termhood"]
 Shares = Annotated[tuple[float, float, float], BeforeValidator(_parse_shares), AfterValidator(_sum_to_one)]
 
 
@@ -51,7 +56,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "model", "offline", "pipeline", "threads"}
+        {"checkpoint_every", "model", "offline", "pipeline", "threads", "workers"}
     )
     """Options that change how the work is done, not what comes out, or that name an input (known by its content)."""
 
@@ -107,8 +112,18 @@ class ExtractTermsConfig(TextOptions):
     pipeline: Name = Field("default", description="spaCy or scispaCy pipeline, by name or path.")
     min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (your own are always kept).")
     min_score: float = Field(1.0, ge=0, description="Lowest score of n-grams and abbreviations.")
+    types: Annotated[tuple[str, ...], BeforeValidator(_parse_list)] = Field(
+        (), description="Keep only terms of these types, parted by commas (and your own without one)."
+    )
     max_terms: int = Field(50_000, ge=1, description="Keep at most so many terms, the best (your own are always kept).")
+    sources: Annotated[tuple[Source, ...], BeforeValidator(_parse_list)] = Field(
+        ("pipeline", "abbreviation", "termhood"), description="Where terms may come from, besides your own lists."
+    )
     max_words: int = Field(6, ge=1, le=12, description="Longest n-gram candidate, in words.")
+    link_similarity: float = Field(
+        0.8, gt=0, le=1, description="--link: least similarity of a term to a name of the knowledge base."
+    )
+    workers: int = Field(1, ge=1, description="Processes that read text; the result does not depend on it.")
 
 
 class PreprocessConfig(TextOptions, ModelOptions):

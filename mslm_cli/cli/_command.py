@@ -139,7 +139,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     arguments = typing.get_args(annotation)
     default = field.default
     if typing.get_origin(annotation) is tuple:
-        annotation, default = str, ",".join(f"{x:g}" for x in default)
+        annotation, default = str, ",".join(x if isinstance(x, str) else f"{x:g}" for x in default)
     flag = "--" + name.replace("_", "-")
     if annotation is bool:
         declarations = [flag]
@@ -147,7 +147,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
         declarations = [f"{flag}/--no-{flag[2:]}"]
     else:
         declarations = [flag]
-    option = typer.Option(*declarations, help=field.description, show_default=default is not None)
+    option = typer.Option(*declarations, help=field.description, show_default=default not in (None, ""))
     return _Parameter(name, _Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option])
 
 

@@ -6,31 +6,51 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Texts, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import Output, Overwrite, Resume, refuse_shared_stdin, subcommand
 from mslm_cli.config import ExtractTermsConfig
 
 EXAMPLES = """\
 mslm extract-terms abstracts.txt train.tsv -o lexicon
-mslm extract-terms corpus/ --pipeline en_core_sci_sm --terms my_terms.txt -o lexicon
+mslm extract-terms corpus/ --pipeline en_core_sci_sm --terms my_terms.obo --workers 4 -o lexicon
+mslm extract-terms --from-labels train.tsv -o lexicon
 zcat abstracts.gz | mslm extract-terms - --min-count 5 -o lexicon"""
 
 
 @subcommand("extract-terms", ExtractTermsConfig, examples=EXAMPLES)
 def extract_terms(
-    texts: Texts,
     output: Output,
     config: ExtractTermsConfig,
-    terms: Annotated[
-        Path | None, typer.Option(help="Your own terms, one a line, kept whatever their count and score.")
+    texts: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Text or CoNLL files, folders, or - for stdin; none if terms are given.", metavar="TEXT"),
     ] = None,
+    terms: Annotated[
+        list[Path] | None,
+        typer.Option(help="Your own terms: .txt, one a line; .csv, .tsv; .obo; .jsonl. May be repeated."),
+    ] = None,
+    from_labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labelled training sentences (CoNLL), whose mentions are terms. May be repeated."),
+    ] = None,
+    background: Annotated[
+        list[Path] | None, typer.Option(help="Text in general English, to compare n-grams with. May be repeated.")
+    ] = None,
+    link: Annotated[
+        Path | None, typer.Option(help="Knowledge base (.jsonl in scispaCy's form) that types the terms.")
+    ] = None,
+    resume: Resume = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Find the domain-specific terms of a text.
 
     They make the lexicon that decides what is masked. Writes terms.jsonl (term, sources,
-    type, count, score). The default pipeline needs no download.
+    type, count, score). Terms that you give are kept whatever their count and score.
+    The default pipeline needs no download. A run that was killed goes on from what it has read.
     """
-    refuse_shared_stdin({"the text": "-" if Path("-") in texts else None, "--terms": terms})
+    lists = {"the text": texts, "--terms": terms, "--from-labels": from_labels, "--background": background}
+    paths = {name: files or [] for name, files in lists.items()} | {"--link": [link] if link else []}
+    refuse_shared_stdin({name: "-" for name, files in paths.items() if Path("-") in files})
     from mslm_cli.stages import extract_terms as stage
 
-    console.result(str(stage.run(texts, output, config, terms_file=terms, overwrite=overwrite)))
+    given = stage.Given(paths["--terms"], paths["--from-labels"], paths["--background"], link)
+    console.result(str(stage.run(paths["the text"], output, config, given=given, resume=resume, overwrite=overwrite)))

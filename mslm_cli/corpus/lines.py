@@ -3,7 +3,7 @@
 import codecs
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -26,7 +26,15 @@ def display_name(file: Path) -> str:
     return "<stdin>" if file == STDIN else str(file)
 
 
-def read_lines(file: Path, encoding: str = "utf-8", errors: str = "strict") -> Iterator[str]:
+OnRead = Callable[[int], None]
+"""Is told the number of bytes that were read of a file as it stands on the disk."""
+
+
+def unheard(n_bytes: int) -> None:
+    """Tell nobody."""
+
+
+def read_lines(file: Path, encoding: str = "utf-8", errors: str = "strict", on_read: OnRead = unheard) -> Iterator[str]:
     """Lines of a file or of standard input (``-``), without their line ends, read as they are asked for.
 
     Gzip is recognised by its first bytes, not by its name; a byte order mark is dropped; only LF and CRLF end a
@@ -48,7 +56,7 @@ def read_lines(file: Path, encoding: str = "utf-8", errors: str = "strict") -> I
     raw = b""
     try:
         with _open(file) as stream:
-            for raw in _gunzipped(_blocks(stream)):
+            for raw in _gunzipped(_blocks(stream, on_read)):
                 text = decoder.decode(raw)
                 if at_start and text:
                     text = text.removeprefix("\ufeff")
@@ -89,8 +97,9 @@ def _open(file: Path) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdin.buffer) if file == STDIN else file.open("rb")
 
 
-def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+def _blocks(stream: BinaryIO, on_read: OnRead) -> Iterator[bytes]:
     while block := stream.read(_BLOCK):
+        on_read(len(block))
         yield block
 
 

@@ -18,14 +18,14 @@ from typing import NoReturn
 from mslm_cli.config import TextOptions
 from mslm_cli.corpus.documents import Document, LabelledCorpus, LabelledSentence
 from mslm_cli.corpus.labels import count_orphans, detect_scheme, mentions_from_tags, split_tag
-from mslm_cli.corpus.lines import STDIN, display_name, read_lines
+from mslm_cli.corpus.lines import STDIN, OnRead, display_name, read_lines, unheard
 from mslm_cli.errors import DataError
 
 EMPTY_WORD = "\ufffd"
 """Stands for a word that is empty in a labelled file."""
 
 MAX_DOCUMENT_CHARS = 500_000
-"""Longer documents are handed out in parts, cut at a line or sentence end, so that memory stays bounded."""
+"""Longer documents are handed out in parts, cut at the end of a line, else of a sentence: memory stays bounded."""
 
 _SAMPLE_LINES = 200
 _DOCSTART = "-DOCSTART-"
@@ -59,7 +59,7 @@ def source_files(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def read_documents(files: Sequence[Path], options: TextOptions) -> Iterator[Document]:
+def read_documents(files: Sequence[Path], options: TextOptions, on_read: OnRead = unheard) -> Iterator[Document]:
     """Documents of all files, read as they are asked for; a file's tags, where it has any, are ignored.
 
     Plain text: a blank line, or with ``options.one_per_line`` each line end, separates documents; line ends inside
@@ -67,13 +67,14 @@ def read_documents(files: Sequence[Path], options: TextOptions) -> Iterator[Docu
     one space, sentences by a line end, empty words left out; a file that marks no documents is one document.
     Where the input has no ids they are the file's name and a number from 1. A document of more than
     ``MAX_DOCUMENT_CHARS`` comes in parts: under the same id where the input named it, else as documents of their own.
+    ``on_read`` hears of every block of bytes as it is read.
 
     Raises:
         DataError: a file holds no text, or cannot be read (see ``read_lines``), or a CoNLL-style line misses a column.
         UsageError: the encoding is unknown.
     """
     for file, label in zip(files, _labels(files), strict=True):
-        lines = read_lines(file, options.encoding, options.errors)
+        lines = read_lines(file, options.encoding, options.errors, on_read)
         head: list[str] = []
         n_filled = 0
         for line in lines:
@@ -290,21 +291,34 @@ def _assembled(sentences: Sequence[str], doc_id: str, has_id: bool) -> Document:
 def _text_documents(lines: Iterable[str], label: str) -> Iterator[Document]:
     paragraph: list[str] = []
     n_chars = n_documents = 0
-    for line in chain(lines, [""]):
+    for line in chain(_cut(lines), [""]):
         is_blank = not line or line.isspace()
-        if not is_blank:
-            paragraph.append(line)
-            n_chars += len(line) + 1
-        if paragraph and (is_blank or n_chars > MAX_DOCUMENT_CHARS):
+        if paragraph and (is_blank or n_chars + len(line) > MAX_DOCUMENT_CHARS):
             n_documents += 1
             yield Document(f"{label}:{n_documents}", "\n".join(paragraph).strip(), None, False)
             paragraph.clear()
             n_chars = 0
+        if not is_blank:
+            paragraph.append(line)
+            n_chars += len(line) + 1
 
 
 def _line_documents(lines: Iterable[str], label: str) -> Iterator[Document]:
-    filled = (text for line in lines if (text := line.strip()))
+    filled = (text for line in _cut(lines) if (text := line.strip()))
     return (Document(f"{label}:{number}", text, None, False) for number, text in enumerate(filled, 1))
+
+
+def _cut(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, those that are longer than a document may be in parts."""
+    for line in lines:
+        start = 0
+        while len(line) - start > MAX_DOCUMENT_CHARS:
+            limit = start + MAX_DOCUMENT_CHARS
+            ends = (line.rfind(mark, start, limit) + len(mark.rstrip()) for mark in (". ", " "))
+            cut = next((end for end in ends if end > start), limit)
+            yield line[start:cut]
+            start = cut
+        yield line[start:]
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -48,6 +48,12 @@ class Sketch:
             if len(self._new) >= max(_MERGE_AT, len(self._sorted)):
                 self.hashes()
 
+    def add_all(self, other: "Sketch") -> None:
+        """Add the sentences of another sketch."""
+        self._new.frombytes(other.hashes().tobytes())
+        if len(self._new) >= max(_MERGE_AT, len(self._sorted)):
+            self.hashes()
+
     def hashes(self) -> NDArray[np.uint64]:
         """All hashes, uint64 [n], ascending, each once."""
         if self._new:

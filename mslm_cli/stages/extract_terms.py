@@ -1,50 +1,76 @@
 """``mslm extract-terms``: a lexicon of domain-specific terms from text."""
 
+import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import artifacts, console
+from mslm_cli import artifacts, console, fsio, workspace
 from mslm_cli.artifacts import Input, Job
 from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import Document
-from mslm_cli.corpus.lines import read_lines
-from mslm_cli.corpus.readers import read_documents, source_files
+from mslm_cli.corpus.lines import display_name, read_lines
+from mslm_cli.corpus.readers import read_documents, read_labelled, source_files
 from mslm_cli.corpus.seen import Sketch
-from mslm_cli.errors import DataError, UnavailableError
+from mslm_cli.errors import ArtifactError, DataError, UnavailableError, UsageError
+from mslm_cli.processes import map_in_order
 from mslm_cli.terms import pipeline, termhood, words
-from mslm_cli.terms.abbreviations import AbbreviationCounts
 from mslm_cli.terms.candidates import CandidateCounts
-from mslm_cli.terms.lexicon import USER, Term, TermList, matches_case, merge, user_terms, write_terms
-from mslm_cli.terms.matcher import Matcher
+from mslm_cli.terms.evidence import Evidence, Passage, Prospector
+from mslm_cli.terms.lexicon import LABELS, USER, Term, merge, write_terms
+from mslm_cli.terms.linking import Linker
 from mslm_cli.terms.mentions import MentionCounts
 from mslm_cli.terms.pipeline import Mention
-from mslm_cli.terms.sentences import chunks, split_sentences
+from mslm_cli.terms.selection import choose
+from mslm_cli.terms.sentences import split_sentences
 from mslm_cli.terms.termhood import Termhood
+from mslm_cli.terms.termlists import TermList, read_term_list
 from mslm_cli.terms.words import WordReader, shown
 
 TERMS = "terms.jsonl"
 STATS = "stats.json"
+_STATE = "state.json"
+_SEEN = "seen.u64"
 _N_SHOWN = 10
+_BATCH_CHARS = 200_000
+_UNTYPED = "MENTION"
+# What was read is saved when the time since is so many times the time that saving took.
+_SAVING_SHARE = 20
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a user may give besides text: term lists, labelled files, a background text, a knowledge base."""
+
+    terms: Sequence[Path] = ()
+    labels: Sequence[Path] = ()
+    background: Sequence[Path] = ()
+    link: Path | None = None
+
+    def inputs(self) -> Iterator[Input]:
+        for role, files in (("terms", self.terms), ("labels", self.labels)):
+            yield from (artifacts.file_input(role, file) for file in files)
+        yield from (artifacts.file_input("background", file) for file in source_files(self.background))
+        if self.link is not None:
+            yield artifacts.file_input("link", self.link)
 
 
 @dataclass
-class Evidence:
-    """What one pass over the text counts, by source."""
+class Reading:
+    """What was found in the text read so far, and the sentences that were seen there."""
 
-    candidates: CandidateCounts
-    abbreviations: AbbreviationCounts
-    mentions: MentionCounts = field(default_factory=MentionCounts)
-    user: Counter[int] = field(default_factory=Counter)
-    user_docs: Counter[int] = field(default_factory=Counter)
+    evidence: Evidence = field(default_factory=Evidence)
     seen: Sketch = field(default_factory=Sketch)
-    n_documents: int = 0
-    n_sentences: int = 0
+
+    def add(self, other: "Reading") -> None:
+        self.evidence.add(other.evidence)
+        self.seen.add_all(other.seen)
 
 
 def run(
@@ -52,40 +78,53 @@ def run(
     output: Path,
     config: ExtractTermsConfig,
     *,
-    terms_file: Path | None = None,
+    given: Given | None = None,
+    resume: str = "auto",
     overwrite: bool = False,
 ) -> Path:
-    """The published lexicon artifact: the terms of ``texts``, and those of the user's list ``terms_file``.
+    """The published lexicon artifact: the terms of ``texts``, and those that are ``given``.
 
     Raises:
-        DataError: an input cannot be read, the list holds no term, or no term is found at all.
-        UnavailableError: scispaCy or the pipeline is not installed.
+        UsageError: there is neither text nor a term list nor a labelled file.
+        DataError: an input cannot be read, a list holds no term, or no term is found at all.
+        UnavailableError: the pipeline is not installed, or scispaCy where it is needed.
     """
+    given = given or Given()
+    if not (texts or given.terms or given.labels):
+        raise UsageError("no text was given", hint="give TEXT, --terms or --from-labels")
     files = source_files(texts)
-    inputs = [artifacts.file_input("text", file) for file in files]
-    if terms_file is not None:
-        inputs.append(artifacts.file_input("terms", terms_file))
-    if config.pipeline != pipeline.DEFAULT:
+    inputs = [*(artifacts.file_input("text", file) for file in files), *given.inputs()]
+    if files and "pipeline" in config.sources and config.pipeline != pipeline.DEFAULT:
         inputs.append(_pipeline_input(config.pipeline))
-    own = _user_terms(terms_file)
+    lists = [_term_list(file) for file in given.terms]
+    seen = Sketch()
+    labelled = _labelled_terms(given.labels, config, seen)
     job = Job("lexicon", output, config, inputs)
     if job.is_done(overwrite=overwrite):
+        workspace.discard(job)
         return output
-    reader = WordReader(words.english())
-    evidence = _read(files, config, own.terms, reader)
-    terms = _choose(evidence, config, own.terms, reader)
-    if not terms:
-        raise DataError(
-            f"no terms found in {evidence.candidates.n_words:,} words of text",
-            hint="lower --min-count or --min-score, give more text, or give your own list with --terms",
-        )
-    stats = _stats(evidence, terms, own)
-    with job.publish() as draft:
-        write_terms(draft.path / TERMS, terms)
-        (draft.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (draft.path / artifacts.SKETCHES).mkdir()
-        evidence.seen.save(draft.path / artifacts.SKETCHES / "extract-terms.u64")
-    _report(stats, terms)
+    own = merge([*(term for found in lists for term in found.terms), *labelled])
+    linker = None
+    if given.link is not None:
+        name = display_name(given.link)
+        linker = Linker(read_lines(given.link), name, min_similarity=config.link_similarity)
+    background = _background(source_files(given.background), config, seen)
+
+    with workspace.work_folder(job, resume=resume, numerics={}) as (folder, step):
+        reading = _read(files, config, own, folder, step)
+        reader = WordReader(words.english())
+        ranking = Termhood(reading.evidence.candidates, termhood.general_english(), reader, background)
+        terms = choose(reading.evidence, own, config, ranking, reader, linker.types if linker else None)
+        if not terms:
+            raise _no_terms(reading.evidence, config)
+        stats = _stats(reading.evidence, terms, own, lists)
+        seen.add_all(reading.seen)
+        with job.publish() as draft:
+            write_terms(draft.path / TERMS, terms)
+            (draft.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (draft.path / artifacts.SKETCHES).mkdir()
+            seen.save(draft.path / artifacts.SKETCHES / "extract-terms.u64")
+    _report(stats, terms, config)
     return output
 
 
@@ -100,113 +139,152 @@ def _pipeline_input(name: str) -> Input:
     return Input(role="pipeline", path=name, fingerprint=f"{name}=={installed}")
 
 
-def _user_terms(file: Path | None) -> TermList:
-    if file is None:
-        return TermList((), 0, 0, 0)
-    found = user_terms(read_lines(file), str(file))
+def _term_list(file: Path) -> TermList:
+    name = display_name(file)
+    found = read_term_list(read_lines(file), name)
     left_out = {
         "repeated": found.n_duplicates,
         "of fewer than two letters or digits": found.n_too_short,
+        "too long": found.n_too_long,
     }
     for what, n in left_out.items():
         if n:
-            console.note(f"{file}: {n:,} terms {what} are left out")
+            console.note(f"{name}: {n:,} terms {what} are left out")
     if found.n_cleaned:
-        console.warn(f"{file}: control characters in {found.n_cleaned:,} lines are read as spaces")
+        console.warn(f"{name}: control characters in {found.n_cleaned:,} terms are read as spaces")
     return found
 
 
-def _read(files: Sequence[Path], config: ExtractTermsConfig, own: Sequence[Term], reader: WordReader) -> Evidence:
-    """Count all sources in one pass over the documents."""
-    detector = pipeline.load_abbreviation_detector()
-    matcher = Matcher(own)
-    evidence = Evidence(CandidateCounts(config.max_words), AbbreviationCounts(reader))
-    with console.progress("extract-terms: words read") as bar:
-        started = time.perf_counter()
-        n_before = 0
-        for document, mentions in _with_mentions(read_documents(files, config), config.pipeline):
-            is_tokenised = document.sentences is not None
-            spans = document.sentences if document.sentences is not None else split_sentences(document.text)
-            sentences = [document.text[start:end] for start, end in spans]
-            as_words = [reader.read(sentence, is_tokenised=is_tokenised) for sentence in sentences]
-            evidence.n_documents += 1
-            evidence.n_sentences += len(sentences)
-            for sentence in sentences:
-                evidence.seen.add(sentence)
-            evidence.candidates.add_document(as_words)
-            evidence.mentions.add_document(mentions)
-            raw = map(shown, as_words) if is_tokenised else sentences
-            evidence.abbreviations.add_document(pipeline.find_abbreviations(detector, raw), document.text)
-            matches = Counter(match.index for match in matcher.find(document.text)) if own else Counter()
-            evidence.user.update(matches)
-            evidence.user_docs.update(matches.keys())
-            bar.advance(evidence.candidates.n_words - n_before)
-            n_before = evidence.candidates.n_words
-            bar.update(f"{n_before / (time.perf_counter() - started):,.0f} words/s")
-    return evidence
+def _labelled_terms(files: Sequence[Path], config: ExtractTermsConfig, seen: Sketch) -> list[Term]:
+    """The gold mentions of labelled files with their types; ``seen`` gets the sentences."""
+    counts = MentionCounts()
+    reader = WordReader(words.english())
+    for file in files:
+        corpus = read_labelled(file, encoding=config.encoding, errors=config.errors)
+        for sentence in corpus.sentences:
+            seen.add(" ".join(sentence.words))
+            counts.add_document(
+                Mention(
+                    shown(reader.read(" ".join(sentence.words[start:end]), is_tokenised=True)),
+                    None if kind == _UNTYPED else kind,
+                )
+                for start, end, kind in sentence.mentions
+            )
+    terms = counts.terms(LABELS, min_count=1)
+    if files and not terms:
+        raise DataError("no mention in the labelled sentences", path=display_name(files[0]))
+    return terms
 
 
-def _with_mentions(documents: Iterable[Document], name: str) -> Iterator[tuple[Document, list[Mention]]]:
-    """Each document with the mentions of pipeline ``name``; the default one finds none."""
-    if name == pipeline.DEFAULT:
-        for document in documents:
-            yield document, []
-        return
-    nlp = pipeline.load_pipeline(name)
-    gathered: list[Mention] = []
-    for mentions, (document, is_last) in pipeline.find_mentions(nlp, _parts(documents)):
-        gathered += mentions
-        if is_last:
-            yield document, gathered
-            gathered = []
+def _background(files: Sequence[Path], config: ExtractTermsConfig, seen: Sketch) -> CandidateCounts | None:
+    """The n-grams of general English text, where there is one; ``seen`` gets its sentences."""
+    if not files:
+        return None
+    counts, reader = CandidateCounts(), WordReader(words.english())
+    for document in read_documents(files, config):
+        passage = _passage(document)
+        sentences = [passage.text[start:end] for start, end in passage.sentences]
+        for sentence in sentences:
+            seen.add(sentence)
+        as_words = [reader.read(sentence, is_tokenised=passage.is_tokenised) for sentence in sentences]
+        counts.add_document(as_words, max_words=config.max_words)
+    return counts
 
 
-def _parts(documents: Iterable[Document]) -> Iterator[tuple[str, tuple[Document, bool]]]:
-    """The text of each document in parts that a pipeline can take, each with whether it is the last one."""
+def _read(
+    files: Sequence[Path], config: ExtractTermsConfig, own: Sequence[Term], folder: Path, step: Path | None
+) -> Reading:
+    """What all files hold, read batch by batch from ``step`` on; the last step is kept in ``folder``."""
+    reading, n_done = (Reading(), 0) if step is None else _load(step)
+    if step is not None:
+        console.note(f"going on from {step} ({reading.evidence.n_documents:,} documents)")
+    prepare = functools.partial(_prospecting, config, own)
+    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    with console.progress("extract-terms", n_bytes or None) as bar:
+        batches = islice(_batches(read_documents(files, config, bar.advance)), n_done, None)
+        started = saved = time.perf_counter()
+        n_before, cost = reading.evidence.candidates.n_words, 0.0
+        for found in map_in_order(prepare, batches, workers=config.workers):
+            reading.add(found)
+            n_done += 1
+            now = time.perf_counter()
+            bar.update(f"{(reading.evidence.candidates.n_words - n_before) / (now - started):,.0f} words/s")
+            if now - saved >= _SAVING_SHARE * cost:
+                _save(folder / f"step-{n_done:07d}", reading, n_done)
+                saved = time.perf_counter()
+                cost = saved - now
+    return reading
+
+
+def _prospecting(config: ExtractTermsConfig, own: Sequence[Term]) -> Callable[[Sequence[Document]], Reading]:
+    """What reads a batch of documents."""
+    prospector = Prospector(config.sources, config.pipeline, own, max_words=config.max_words)
+
+    def read(batch: Sequence[Document]) -> Reading:
+        passages = [_passage(document) for document in batch]
+        reading = Reading(prospector.evidence(passages))
+        for passage in passages:
+            for start, end in passage.sentences:
+                reading.seen.add(passage.text[start:end])
+        return reading
+
+    return read
+
+
+def _passage(document: Document) -> Passage:
+    if document.sentences is not None:
+        return Passage(document.text, document.sentences, is_tokenised=True)
+    return Passage(document.text, split_sentences(document.text), is_tokenised=False)
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """The documents in batches that depend on nothing but the text."""
+    batch: list[Document] = []
+    n_chars = 0
     for document in documents:
-        # A pipeline wants hyphens as they are written.
-        text = document.text if document.sentences is None else document.text.replace(" - ", "-")
-        for start, end in chunks(text, 0, len(text)):
-            yield text[start:end], (document, end == len(text))
+        batch.append(document)
+        n_chars += len(document.text)
+        if n_chars >= _BATCH_CHARS:
+            yield batch
+            batch, n_chars = [], 0
+    if batch:
+        yield batch
 
 
-def _choose(evidence: Evidence, config: ExtractTermsConfig, own: Sequence[Term], reader: WordReader) -> list[Term]:
-    """The lexicon's terms: what each source offers by its own rule, merged, the best first."""
-    ranking = Termhood(evidence.candidates, termhood.general_english(), reader)
-    pairs, general = evidence.abbreviations.pairs(min_count=config.min_count)
-    candidates = ranking.ranked(min_count=config.min_count, min_score=config.min_score)
-    offered = [
-        *(replace(t, count=evidence.user[i], doc_count=evidence.user_docs[i]) for i, t in enumerate(own)),
-        *(term for term in candidates if general.isdisjoint(term.term.split())),
-        *evidence.mentions.terms(pipeline.source_name(config.pipeline), min_count=config.min_count),
-        *_scored(pairs, ranking, config.min_score),
-    ]
-    terms = sorted((_completed(t, ranking) for t in merge(offered)), key=lambda t: (-t.score, t.term))
-    n_others = max(0, config.max_terms - len(own))
-    others = [term for term in terms if USER not in term.sources]
-    return [term for term in terms if USER in term.sources] + others[:n_others]
+def _save(step: Path, reading: Reading, n_batches: int) -> None:
+    with fsio.staged_folder(step) as folder:
+        reading.seen.save(folder / _SEEN)
+        with (folder / _STATE).open("w", encoding="utf-8") as file:
+            json.dump({"n_batches": n_batches, "evidence": reading.evidence.to_json()}, file)
+    workspace.drop_older_steps(step)
 
 
-def _scored(pairs: Iterable[tuple[Term, Term]], ranking: Termhood, min_score: float) -> Iterator[Term]:
-    """The forms of the abbreviations whose long form reaches the score, were it as frequent as the short one.
+def _load(step: Path) -> tuple[Reading, int]:
+    """What ``_save`` wrote, and the number of batches it is from.
 
-    A short form can look like a general word ("AT"), so it is as specific as what it stands for.
+    Raises:
+        ArtifactError: it is damaged.
     """
-    for short, long in pairs:
-        if ranking.score(long.term, max(short.count, long.count)) >= min_score:
-            yield replace(short, score=ranking.score(long.term, short.count, n_words=1))
-            yield long
+    try:
+        state = json.loads((step / _STATE).read_bytes())
+        reading = Reading(Evidence.from_json(state["evidence"]), Sketch.load(step / _SEEN))
+        return reading, int(state["n_batches"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{step}: damaged: {error}", hint="delete it, or use --resume never") from error
 
 
-def _completed(term: Term, ranking: Termhood) -> Term:
-    """``term`` with the largest of its counts, a score if no source gave one, and the case rule it comes under."""
-    count, doc_count = ranking.count(term)
-    count, doc_count = max(count, term.count), max(doc_count, term.doc_count)
-    score = term.score or ranking.score(term.term, count)
-    return replace(term, count=count, doc_count=doc_count, score=score, case_sensitive=matches_case(term))
+def _no_terms(evidence: Evidence, config: ExtractTermsConfig) -> DataError:
+    where = f"in {evidence.candidates.n_words:,} words of text"
+    if config.types:
+        return DataError(
+            f"no terms of type {', '.join(config.types)} found {where}", hint="name other --types, or none"
+        )
+    hint = "lower --min-count or --min-score, give more text, or give your own list with --terms"
+    return DataError(f"no terms found {where}", hint=hint)
 
 
-def _stats(evidence: Evidence, terms: Sequence[Term], own: TermList) -> dict[str, Any]:
+def _stats(evidence: Evidence, terms: Sequence[Term], own: Sequence[Term], lists: Sequence[TermList]) -> dict[str, Any]:
+    from_lists = [term for term in own if USER in term.sources]
     return {
         "n_documents": evidence.n_documents,
         "n_sentences": evidence.n_sentences,
@@ -216,23 +294,26 @@ def _stats(evidence: Evidence, terms: Sequence[Term], own: TermList) -> dict[str
         "n_terms_by_source": dict(sorted(Counter(source for term in terms for source in term.sources).items())),
         "n_terms_by_type": dict(sorted(Counter(term.type for term in terms if term.type).items())),
         "user_list": {
-            "n_terms": len(own.terms),
-            "n_not_in_text": len(own.terms) - len(evidence.user),
-            "n_duplicates": own.n_duplicates,
-            "n_too_short": own.n_too_short,
-            "n_cleaned": own.n_cleaned,
+            "n_terms": len(from_lists),
+            "n_not_in_text": sum(term.term not in evidence.given for term in from_lists),
+            "n_duplicates": sum(found.n_duplicates for found in lists),
+            "n_too_short": sum(found.n_too_short for found in lists),
+            "n_too_long": sum(found.n_too_long for found in lists),
+            "n_cleaned": sum(found.n_cleaned for found in lists),
         },
         "score": termhood.FORMULA,
         "count": termhood.COUNT,
     }
 
 
-def _report(stats: dict[str, Any], terms: Sequence[Term]) -> None:
+def _report(stats: dict[str, Any], terms: Sequence[Term], config: ExtractTermsConfig) -> None:
     rows = [[source, f"{n:,}"] for source, n in stats["n_terms_by_source"].items()]
     console.table(
         f"{stats['n_terms']:,} terms from {stats['n_words']:,} words in {stats['n_documents']:,} documents",
         ["source", "terms"],
         rows,
     )
+    if missing := sorted(set(config.types) - stats["n_terms_by_type"].keys()):
+        console.warn(f"no term is of type {', '.join(missing)}")
     best = sorted(terms, key=lambda term: -term.score)[:_N_SHOWN]
     console.note("best: " + ", ".join(term.term for term in best))

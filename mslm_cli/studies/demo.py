@@ -34,7 +34,7 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
     training = {**model, "threads": config.threads, "seed": config.seed, "tokens_per_update": 512}
 
     _say("extract-terms: a lexicon of the sample's terms")
-    lexicon = extract_terms.run(text, output / "lexicon", ExtractTermsConfig(), terms_file=None, overwrite=overwrite)
+    lexicon = extract_terms.run(text, output / "lexicon", ExtractTermsConfig(), overwrite=overwrite)
 
     shards = {}
     for strategy in ("token", "mslm"):

@@ -4,13 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mslm_cli.terms.tables import Tables
 from mslm_cli.terms.words import CLASSIFIERS, DETERMINERS, END, Kind, Word, shown
 
 _AT_SENTENCE_START = ""
 
 
 @dataclass
-class CandidateCounts:
+class CandidateCounts(Tables):
     """What one pass over a text counts; grows with the distinct candidates, not with the text.
 
     A candidate is an n-gram inside a run of words that are no stop words. It holds a content
@@ -21,10 +22,10 @@ class CandidateCounts:
     ``words``: occurrences of the words of all runs; ``content``: those of content words alone.
     ``ends``: occurrences of a content word before punctuation, a stop word or a weak word, which
     nouns have and attributive adjectives have not. ``before_determiner``: occurrences before
-    "the", "a" and the like, which transitive verbs have and nouns have not.
+    "the", "a" and the like, which transitive verbs have and nouns have not. ``surfaces``: the
+    spellings of candidates, where they are not the key.
     """
 
-    max_words: int
     n_words: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     doc_counts: Counter[str] = field(default_factory=Counter)
@@ -32,16 +33,16 @@ class CandidateCounts:
     content: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     before_determiner: Counter[str] = field(default_factory=Counter)
-    _surfaces: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    surfaces: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
-    def add_document(self, sentences: Iterable[list[Word]]) -> None:
-        """Count the candidates of one document, given as the words of its sentences."""
+    def add_document(self, sentences: Iterable[list[Word]], *, max_words: int) -> None:
+        """Count the candidates of up to ``max_words`` words in one document, given as the words of its sentences."""
         counts: Counter[str] = Counter()
         for words in sentences:
             self.n_words += sum(word.form[:1].isalnum() for word in words)
             for start, run, following in _runs(words):
                 self._count_words(run, following)
-                counts.update(self._candidates(run, is_at_start=start == 0))
+                counts.update(self._candidates(run, max_words, is_at_start=start == 0))
         self.counts.update(counts)
         self.doc_counts.update(counts.keys())
 
@@ -55,14 +56,14 @@ class CandidateCounts:
                 if after.form in DETERMINERS:
                     self.before_determiner[word.form] += 1
 
-    def _candidates(self, run: list[Word], *, is_at_start: bool) -> Iterator[str]:
+    def _candidates(self, run: list[Word], max_words: int, *, is_at_start: bool) -> Iterator[str]:
         for i, first in enumerate(run):
             if first.kind < Kind.PARTNER and not (
                 first.form in CLASSIFIERS and i + 1 < len(run) and run[i + 1].kind is Kind.WEAK
             ):
                 continue
             has_content = False
-            for j in range(i, min(len(run), i + self.max_words)):
+            for j in range(i, min(len(run), i + max_words)):
                 kind = run[j].kind
                 has_content |= kind is Kind.CONTENT
                 if not has_content or kind is Kind.GENERAL:
@@ -74,12 +75,12 @@ class CandidateCounts:
                 if form != surface:
                     # A capital at the start of a sentence says nothing about the term's spelling.
                     is_capitalised = is_at_start and i == 0 and first.surface[1:] == first.form[1:]
-                    self._surfaces[form][_AT_SENTENCE_START if is_capitalised else surface] += 1
+                    self.surfaces[form][_AT_SENTENCE_START if is_capitalised else surface] += 1
                 yield form
 
     def surface(self, form: str) -> tuple[str, int]:
         """The most frequent spelling of a candidate, and its count (plain lower case where it is never shown)."""
-        spellings = self._surfaces.get(form)
+        spellings = self.surfaces.get(form)
         if not spellings:
             return form, self.counts[form]
         others = {surface: n for surface, n in spellings.items() if surface != _AT_SENTENCE_START}

@@ -1,7 +1,6 @@
 """The lexicon: domain-specific terms and the files that hold them."""
 
 import json
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -10,8 +9,11 @@ from mslm_cli.errors import DataError
 from mslm_cli.terms.tokens import exact_key, folded_key
 
 USER = "user"
+LABELS = "labels"
 ABBREVIATION = "abbreviation"
 TERMHOOD = "termhood"
+GIVEN = frozenset({USER, LABELS})
+"""Sources whose terms were chosen by a person: they are kept whatever their count and score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Term:
 
     ``count`` and ``doc_count`` are occurrences in the text the lexicon was made from,
     and the documents that hold one; ``score`` is the termhood (see ``termhood.score``);
-    ``sources`` are sorted.
+    ``sources`` are sorted; ``case_sensitive`` None leaves the case rule to the spelling
+    (see ``matches_case``).
     """
 
     term: str
@@ -29,17 +32,7 @@ class Term:
     count: int = 0
     doc_count: int = 0
     score: float = 0.0
-    case_sensitive: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TermList:
-    """A user's term list: its terms, and how many lines gave none."""
-
-    terms: tuple[Term, ...]
-    n_duplicates: int
-    n_too_short: int
-    n_cleaned: int
+    case_sensitive: bool | None = None
 
 
 def is_short_capitals(term: str) -> bool:
@@ -49,13 +42,13 @@ def is_short_capitals(term: str) -> bool:
 
 
 def matches_case(term: Term) -> bool:
-    """Whether ``term`` is found in its own case only."""
-    return term.case_sensitive or is_short_capitals(term.term)
+    """Whether ``term`` is found in its own case only: as it says itself, else short forms in capitals."""
+    return is_short_capitals(term.term) if term.case_sensitive is None else term.case_sensitive
 
 
-def identity(term: str, *, case_sensitive: bool) -> str:
-    """The key under which spellings of one term are merged: its tokens, case folded unless case counts."""
-    return exact_key(term) if case_sensitive or is_short_capitals(term) else folded_key(term)
+def identity(term: str) -> str:
+    """The key under which spellings of one term are merged: its tokens, case folded unless it is a short form."""
+    return exact_key(term) if is_short_capitals(term) else folded_key(term)
 
 
 def is_too_short(term: str) -> bool:
@@ -68,7 +61,7 @@ def write_terms(path: Path, terms: Iterable[Term]) -> None:
     ordered = sorted(terms, key=lambda t: (-t.score, t.term, t.sources))
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for term in ordered:
-            file.write(json.dumps(asdict(term), ensure_ascii=False) + "\n")
+            file.write(json.dumps(asdict(replace(term, case_sensitive=matches_case(term))), ensure_ascii=False) + "\n")
 
 
 _FORMS: dict[str, tuple[type, ...]] = {
@@ -117,35 +110,6 @@ def _term(line: str, path: Path, number: int) -> Term:
     if is_too_short(record["term"]):
         raise DataError(f"a term needs two letters or digits, found {record['term']!r}", path=path, line=number)
     return Term(**{**record, "sources": tuple(record["sources"])})
-
-
-def user_terms(lines: Iterable[str], name: str) -> TermList:
-    """The terms of a user's list, one a line; ``name`` is what errors call it.
-
-    Blank lines mean nothing. Control characters and runs of spaces become one space
-    (``n_cleaned`` counts lines with control characters), terms with fewer than two letters
-    or digits are left out (``n_too_short``), and of several spellings of one term the
-    first is kept (``n_duplicates``).
-
-    Raises:
-        DataError: the list holds no term.
-    """
-    kept: dict[str, Term] = {}
-    n_duplicates = n_too_short = n_cleaned = 0
-    for line in lines:
-        visible = "".join(" " if unicodedata.category(c) == "Cc" else c for c in line)
-        n_cleaned += visible != line.replace("\t", " ")
-        if not (term := " ".join(visible.split())):
-            continue
-        if is_too_short(term):
-            n_too_short += 1
-            continue
-        key = identity(term, case_sensitive=False)
-        n_duplicates += key in kept
-        kept.setdefault(key, Term(term, (USER,)))
-    if not kept:
-        raise DataError("no terms in the list", path=name, hint="expected one term a line, of two characters or more")
-    return TermList(tuple(kept.values()), n_duplicates, n_too_short, n_cleaned)
 
 
 def merge(terms: Iterable[Term]) -> list[Term]:

@@ -1,19 +1,21 @@
-"""Counting the mentions that a pipeline finds."""
+"""Counting mentions: those that a pipeline finds, or those of gold data."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from mslm_cli.terms.lexicon import Term, identity, is_too_short
 from mslm_cli.terms.pipeline import Mention
+from mslm_cli.terms.tables import Tables
 
 
-class MentionCounts:
-    """The mentions met so far, their spellings and types; grows with the distinct ones."""
+@dataclass
+class MentionCounts(Tables):
+    """The mentions met so far, by their identity: their spellings and types; grows with the distinct ones."""
 
-    def __init__(self) -> None:
-        self._spellings: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._types: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._doc_counts: Counter[str] = Counter()
+    spellings: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    types: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    doc_counts: Counter[str] = field(default_factory=Counter)
 
     def add_document(self, mentions: Iterable[Mention]) -> None:
         """Count the mentions of one document."""
@@ -21,24 +23,24 @@ class MentionCounts:
         for text, mention_type in mentions:
             if is_too_short(text):
                 continue
-            key = identity(text, case_sensitive=False)
+            key = identity(text)
             keys.add(key)
-            self._spellings[key][text] += 1
+            self.spellings[key][text] += 1
             if mention_type is not None:
-                self._types[key][mention_type] += 1
-        self._doc_counts.update(keys)
+                self.types[key][mention_type] += 1
+        self.doc_counts.update(keys)
 
     def terms(self, source: str, *, min_count: int) -> list[Term]:
-        """A term for each mention that occurs often enough: its most frequent spelling, its most frequent type."""
+        """A term for each mention that occurs often enough, by identity: its most frequent spelling and type."""
         return [
             Term(
                 _most_frequent(spellings),
                 (source,),
-                _most_frequent(self._types[key]) if key in self._types else None,
+                _most_frequent(self.types[key]) if key in self.types else None,
                 spellings.total(),
-                self._doc_counts[key],
+                self.doc_counts[key],
             )
-            for key, spellings in self._spellings.items()
+            for key, spellings in sorted(self.spellings.items())
             if spellings.total() >= min_count
         ]
 

@@ -1,6 +1,6 @@
-"""spaCy and scispaCy pipelines: loading them, and the mentions and abbreviations they find.
+"""spaCy and scispaCy pipelines: loading them, and the mentions they find.
 
-The only module, besides ``sentences``, that imports spaCy; it does so when it is used.
+spaCy is imported when it is used.
 """
 
 import warnings
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 _Companion = TypeVar("_Companion")
 
 DEFAULT = "default"
-# The detector's time grows with the square of what stands between brackets; no sentence is longer.
-_MAX_SENTENCE_CHARS = 10_000
 _UNTYPED = {"", "ENTITY", "MENTION"}
 HINT = (
     "scispaCy's models come from its release page, spaCy's from `python -m spacy download`, your own by their path;"
@@ -30,36 +28,6 @@ class Mention(NamedTuple):
 
     text: str
     type: str | None
-
-
-class Abbreviation(NamedTuple):
-    """A short form and the long form it is defined by."""
-
-    short: str
-    long: str
-
-
-def load_abbreviation_detector() -> "Language":
-    """The default pipeline: English tokens by scispaCy's rules, and its AbbreviationDetector.
-
-    Raises:
-        UnavailableError: scispaCy cannot be imported.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            import spacy
-            from scispacy.abbreviation import AbbreviationDetector  # noqa: F401 - registers the component
-            from scispacy.custom_tokenizer import combined_rule_tokenizer
-        except ImportError as error:
-            raise UnavailableError(
-                f"extract-terms needs scispaCy, which cannot be imported: {error}",
-                hint="pip install scispacy; it has no build for Linux on ARM, the other commands work without it",
-            ) from error
-        nlp = spacy.blank("en")
-        nlp.tokenizer = combined_rule_tokenizer(nlp)
-        nlp.add_pipe("abbreviation_detector")
-        return nlp
 
 
 def load_pipeline(name: str) -> "Language":
@@ -98,18 +66,3 @@ def find_mentions(
                 for entity in doc.ents
             ]
             yield mentions, companion
-
-
-def find_abbreviations(nlp: "Language", sentences: Iterable[str]) -> set[Abbreviation]:
-    """The abbreviations that the sentences define, by scispaCy's AbbreviationDetector.
-
-    Source: Schwartz and Hearst 2003, as scispaCy has it; each sentence stands for itself.
-    """
-    bracketed = (text for text in sentences if "(" in text and ")" in text and len(text) <= _MAX_SENTENCE_CHARS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return {
-            Abbreviation(short.text, short._.long_form.text)
-            for doc in nlp.pipe(bracketed)
-            for short in doc._.abbreviations
-        }

@@ -14,6 +14,10 @@ an occurrence in the text, per million words, at least 0.01, where wordfreq's li
 f0 the occurrences there would be by chance, from those of the words. Cohesion is what makes a
 term of common words ("heart failure"); f - 1 keeps chance meetings of rare words down.
 
+Where a background of general English is given and holds the whole term, its own contrast with it, f for a and its
+occurrences there for g (s half an occurrence in the smaller text), is an upper bound of its specificity. What
+the background does not hold is left to the rarity of its words: absence from a small text says little.
+
 Source: C-value from Frantzi, Ananiadou and Mima 2000 (section 2.3). Departures: 1 + n, so that single
 words have a value; a logarithm of the frequency, so that frequent words do not win by frequency
 alone; and specificity, squared: among lexicons of one size those match gold mentions more
@@ -56,8 +60,15 @@ def general_english() -> Mapping[str, float]:
 class Termhood:
     """Scores for the terms of a counted text."""
 
-    def __init__(self, counts: CandidateCounts, general: Mapping[str, float], reader: WordReader) -> None:
+    def __init__(
+        self,
+        counts: CandidateCounts,
+        general: Mapping[str, float],
+        reader: WordReader,
+        background: CandidateCounts | None = None,
+    ) -> None:
         self._counts = counts
+        self._background = background
         self._general = general
         self._reader = reader
         self._specificities: dict[str, float] = {}
@@ -120,7 +131,17 @@ class Termhood:
         if not content:
             return 0.0
         mean = sum(map(self._word_specificity, content)) / len(content)
-        return mean + _COHESION_WEIGHT * self._cohesion(words, count)
+        return min(mean + _COHESION_WEIGHT * self._cohesion(words, count), self._contrast(words, count))
+
+    def _contrast(self, words: list[str], count: int) -> float:
+        """How much more frequent the whole term is here than in the background; infinite where that has none."""
+        there = self._background
+        if there is None or not (n_there := there.counts[" ".join(words)]):
+            return math.inf
+        n_here_words, n_there_words = max(1, self._counts.n_words), there.n_words
+        smoothing = 0.5 / min(n_here_words, n_there_words)
+        ratio = (count / n_here_words + smoothing) / (n_there / n_there_words + smoothing)
+        return max(0.0, math.log10(ratio))
 
     def _word_specificity(self, form: str) -> float:
         known = self._specificities.get(form)
@@ -173,7 +194,7 @@ class _SmoothedShare:
         self._some, self._all = some, all_of_them
         self._overall = some.total() / max(1, all_of_them.total())
         endings: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        for word, n in all_of_them.items():
+        for word, n in sorted(all_of_them.items()):  # sums of fractions depend on their order
             weight = min(n, 20)
             entry = endings[word[-_SUFFIX:]]
             entry[0] += weight * some[word] / n

@@ -137,12 +137,13 @@ def test_a_users_terms_are_kept_whatever_their_count(text: Path) -> None:
     assert (found["hypothyroidism"]["count"], found["hypothyroidism"]["score"]) == (0, 0)
     assert "1 terms repeated" in result.stderr
     assert "1 terms of fewer than two" in result.stderr
-    assert "control characters in 1 lines" in result.stderr
+    assert "control characters in 1 terms" in result.stderr
     assert stats_of(Path("lexicon"))["user_list"] == {
         "n_terms": 5,
         "n_not_in_text": 2,
         "n_duplicates": 1,
         "n_too_short": 1,
+        "n_too_long": 0,
         "n_cleaned": 1,
     }
 
@@ -212,12 +213,6 @@ def test_a_pipeline_that_is_not_there(text: Path) -> None:
     Path("folder").mkdir()
     assert_fails(run(text, "--pipeline", "folder", "-o", "lexicon"), 5, "'folder'")
     assert_fails(run(text, "--pipeline", "", "-o", "lexicon"), 5, "--pipeline default")
-
-
-def test_without_scispacy(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ["scispacy", *(name for name in sys.modules if name.startswith("scispacy."))]:
-        monkeypatch.setitem(sys.modules, name, None)
-    assert_fails(run(text, "-o", "lexicon"), 5, "needs scispaCy", "pip install scispacy")
 
 
 def test_options_out_of_bounds(text: Path) -> None:

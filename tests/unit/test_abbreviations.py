@@ -6,35 +6,37 @@ import sys
 from pathlib import Path
 
 from mslm_cli.terms.abbreviations import AbbreviationCounts
-from mslm_cli.terms.pipeline import Abbreviation
+from mslm_cli.terms.definitions import Abbreviation
 from mslm_cli.terms.words import WordLists, WordReader
 
 LISTS = WordLists(
     stop=frozenset(["the", "of", "was", "showed", "for"]), general=frozenset(["confidence", "interval", "index"])
 )
 
+READER = WordReader(LISTS)
+
 
 def pairs(*documents: tuple[str, str, str], min_count: int = 1) -> list[tuple[str, str]]:
-    found, _ = counted(*documents).pairs(min_count=min_count)
+    found, _ = counted(*documents).pairs(READER, min_count=min_count)
     return [(short.term, long.term) for short, long in found]
 
 
 def counted(*documents: tuple[str, str, str]) -> AbbreviationCounts:
     """Counts of documents, each given as a short form, its long form, and the text."""
-    counts = AbbreviationCounts(WordReader(LISTS))
+    counts = AbbreviationCounts()
     for short, long, text in documents:
-        counts.add_document([Abbreviation(short, long)], text)
+        counts.add_document([Abbreviation(short, long)], text, READER)
     return counts
 
 
 def test_both_forms_are_terms_counted_where_they_are_defined() -> None:
     text = "Familial polyposis (FAP). FAP, fap and familial  polyposis. FAP FAP"
     found, general = counted(("FAP", "Familial polyposis", text), ("FAP", "Familial polyposis", text)).pairs(
-        min_count=2
+        READER, min_count=2
     )
     ((short, long),) = found
     assert (short.term, short.count, short.doc_count, short.case_sensitive) == ("FAP", 8, 2, True)
-    assert (long.term, long.count, long.doc_count, long.case_sensitive) == ("Familial polyposis", 4, 2, False)
+    assert (long.term, long.count, long.doc_count, long.case_sensitive) == ("Familial polyposis", 4, 2, None)
     assert short.sources == long.sources == ("abbreviation",)
     assert general == set()
 
@@ -48,7 +50,7 @@ def test_a_pair_stands_or_falls_by_its_more_frequent_form() -> None:
 def test_forms_of_general_words_are_none_and_are_named() -> None:
     ci = ("CI", "confidence interval", "confidence interval (CI)")
     implant = ("CI", "cochlear implant", "cochlear implant (CI)")
-    assert counted(ci, ci, implant).pairs(min_count=1) == ([], {"CI"})
+    assert counted(ci, ci, implant).pairs(READER, min_count=1) == ([], {"CI"})
     assert pairs(ci, implant) == [("CI", "cochlear implant")]
 
 
@@ -67,12 +69,13 @@ def test_the_forms_are_shown_as_words() -> None:
 
 PROGRAM = """
 from mslm_cli.terms.abbreviations import AbbreviationCounts
-from mslm_cli.terms.pipeline import Abbreviation
+from mslm_cli.terms.definitions import Abbreviation
 from mslm_cli.terms.words import WordLists, WordReader
 
-counts = AbbreviationCounts(WordReader(WordLists(frozenset(), frozenset())))
-counts.add_document([Abbreviation(c + "V", c + word) for c in "RLMN" for word in ("ight", "eft", "ost", "one")], "")
-print(counts.pairs(min_count=0))
+counts, reader = AbbreviationCounts(), WordReader(WordLists(frozenset(), frozenset()))
+pairs = [Abbreviation(c + "V", c + word) for c in "RLMN" for word in ("ight", "eft", "ost", "one")]
+counts.add_document(pairs, "", reader)
+print(counts.pairs(reader, min_count=0))
 """
 
 

@@ -22,8 +22,9 @@ LAYERS = [
     {"stages"},
     {"training", "evaluation"},
     {"masking", "terms", "corpus"},
+    {"workspace"},
     {"artifacts"},
-    {"errors", "console", "config", "fsio", "provenance", "models"},
+    {"errors", "console", "config", "fsio", "provenance", "models", "processes"},
 ]
 """From the top; a module may import from its own room and from lower layers, not from a room beside it."""
 
@@ -34,6 +35,8 @@ ROOMS = {
     "tokenizers": {"stages", "models"},
     "spacy": {"terms"},
     "scispacy": {"terms"},
+    "nmslib": {"terms"},
+    "sklearn": {"terms"},
     "wordfreq": {"terms"},
     "ahocorasick_rs": {"terms"},
     "pyarrow": {"masking"},
@@ -42,7 +45,7 @@ ROOMS = {
     "typer": {"cli"},
     "rich": {"console"},
 }
-LAZY = {"spacy", "scispacy", "wordfreq"}
+LAZY = {"spacy", "scispacy", "nmslib", "sklearn", "wordfreq"}
 """Imported inside functions only, so that who needs them not, has them not."""
 
 

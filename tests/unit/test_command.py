@@ -36,7 +36,8 @@ def test_without_options_the_configuration_is_the_default(captured: Captured, ms
         "texts": [Path("a.txt"), Path("b.txt")],
         "output": Path("out"),
         "config": ExtractTermsConfig(),
-        "terms_file": None,
+        "given": extract_terms.Given([], [], [], None),
+        "resume": "auto",
         "overwrite": False,
     }
 

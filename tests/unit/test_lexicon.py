@@ -18,7 +18,6 @@ from mslm_cli.terms.lexicon import (
     matches_case,
     merge,
     read_terms,
-    user_terms,
     write_terms,
 )
 
@@ -91,26 +90,6 @@ def test_a_lexicon_that_cannot_be_read(tmp_path: Path) -> None:
         read_terms(tmp_path / "terms.jsonl")
 
 
-def test_a_users_list_is_cleaned_and_counted() -> None:
-    lines = ["aspirin", "", "  kidney \t disease ", "Aspirin", "x", "a-", "IL-2", "IL - 2", "breast\x0bcancer", "\x07"]
-    found = user_terms(lines, "mine.txt")
-    assert [term.term for term in found.terms] == ["aspirin", "kidney disease", "IL-2", "breast cancer"]
-    assert all(term.sources == ("user",) for term in found.terms)
-    assert (found.n_duplicates, found.n_too_short, found.n_cleaned) == (2, 2, 2)
-
-
-def test_spellings_that_are_matched_apart_are_no_duplicates() -> None:
-    found = user_terms(["WAS", "was", "Was"], "mine.txt")
-    assert [term.term for term in found.terms] == ["WAS", "was"]
-    assert found.n_duplicates == 1
-
-
-@pytest.mark.parametrize("lines", [[], ["", " "], ["x", "-"]])
-def test_a_list_without_terms_is_an_error(lines: list[str]) -> None:
-    with pytest.raises(DataError, match=r"mine\.txt: no terms in the list"):
-        user_terms(lines, "mine.txt")
-
-
 @pytest.mark.parametrize(
     ("term", "is_short"),
     [("APC", True), ("IL-2", True), ("ABCDE", True), ("ABCDEF", False), ("mRNA", False), ("12", False), ("Β2", True)],
@@ -125,9 +104,21 @@ def test_too_short_means_fewer_than_two_letters_or_digits() -> None:
 
 
 def test_identity_is_the_folded_tokens_unless_case_counts() -> None:
-    assert identity("Non - Hodgkin", case_sensitive=False) == identity("non-hodgkin", case_sensitive=False)
-    assert identity("MS", case_sensitive=False) != identity("ms", case_sensitive=False)
-    assert identity("mTOR", case_sensitive=True) != identity("mtor", case_sensitive=True)
+    assert identity("Non - Hodgkin") == identity("non-hodgkin")
+    assert identity("MS") != identity("ms")
+    assert identity("mTOR") == identity("mtor")
+
+
+def test_a_case_rule_of_its_own_wins_over_the_spelling() -> None:
+    assert matches_case(Term("mTOR", ("user",), case_sensitive=True))
+    assert not matches_case(Term("APC", ("user",), case_sensitive=False))
+    assert matches_case(Term("APC", ("user",)))
+    assert not matches_case(Term("mTOR", ("user",)))
+
+
+def test_the_case_rule_is_written_out(tmp_path: Path) -> None:
+    write_terms(tmp_path / "terms.jsonl", [Term("APC", ("user",)), Term("MS", ("user",), case_sensitive=False)])
+    assert [term.case_sensitive for term in read_terms(tmp_path / "terms.jsonl")] == [True, False]
 
 
 def test_terms_of_several_sources_become_one() -> None:

@@ -175,7 +175,7 @@ def test_the_size_of_the_blocks_read_does_not_matter(file: Path, block: int, mon
 
 
 def test_a_very_long_document_comes_in_parts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "MAX_DOCUMENT_CHARS", 20)
+    monkeypatch.setattr(readers, "MAX_DOCUMENT_CHARS", 21)
     file.write_text("Ten chars.\n" * 5)
     assert texts(file) == ["Ten chars.\nTen chars.", "Ten chars.\nTen chars.", "Ten chars."]
     file.write_text("# doc 7\n" + "Ten B\nchars O\n. O\n\n" * 4)

@@ -22,9 +22,9 @@ LISTS = WordLists(
 def count(*documents: str, max_words: int = 4) -> tuple[CandidateCounts, WordReader]:
     """Counts of documents whose sentences are parted by ``|``."""
     reader = WordReader(LISTS)
-    counts = CandidateCounts(max_words)
+    counts = CandidateCounts()
     for document in documents:
-        counts.add_document([reader.read(sentence) for sentence in document.split("|")])
+        counts.add_document([reader.read(sentence) for sentence in document.split("|")], max_words=max_words)
     return counts, reader
 
 

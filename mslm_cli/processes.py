@@ -1,0 +1,71 @@
+"""Work spread over processes."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from mslm_cli.errors import UnavailableError
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+_state: dict[str, Any] = {}
+
+
+def map_in_order(
+    prepare: Callable[[], Callable[[_Item], _Result]], items: Iterable[_Item], *, workers: int
+) -> Iterator[_Result]:
+    """The results for ``items``, in their order, whatever the number of ``workers``.
+
+    ``prepare`` makes what turns an item into its result, once in each process; with one worker that is this
+    process. Items are asked for when they are needed, few of them ahead. The processes end with this one,
+    however it ends.
+
+    Raises:
+        UnavailableError: a process died.
+    """
+    if workers == 1:
+        yield from map(prepare(), items)
+        return
+    # Forked processes would share locks of the libraries that run threads here.
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(prepare,))
+    waiting: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(executor.submit(_work, item))
+            if len(waiting) == 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        hint = "was it killed for want of memory? try fewer --workers"
+        raise UnavailableError("a worker process died", hint=hint) from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(prepare: Callable[[], Callable[[Any], Any]]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _state["prepare"] = prepare
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(item: Any) -> Any:
+    # Made here and not in _begin, whose errors come to the parent without their message.
+    if "work" not in _state:
+        _state["work"] = _state["prepare"]()
+    return _state["work"](item)

@@ -1,0 +1,100 @@
+"""What the sources of terms find in a text, counted batch by batch."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mslm_cli.terms import pipeline, words
+from mslm_cli.terms.abbreviations import AbbreviationCounts
+from mslm_cli.terms.candidates import CandidateCounts
+from mslm_cli.terms.definitions import find_abbreviations
+from mslm_cli.terms.lexicon import Term
+from mslm_cli.terms.matcher import Matcher
+from mslm_cli.terms.mentions import MentionCounts
+from mslm_cli.terms.pipeline import Mention
+from mslm_cli.terms.sentences import chunks
+from mslm_cli.terms.tables import Tables
+from mslm_cli.terms.words import WordReader, shown
+
+
+@dataclass
+class Evidence(Tables):
+    """What one pass over a text counts, by source; grows with the distinct terms.
+
+    ``given``, ``given_docs``: occurrences of the terms that were given, and the documents with one, by the term.
+    """
+
+    candidates: CandidateCounts = field(default_factory=CandidateCounts)
+    abbreviations: AbbreviationCounts = field(default_factory=AbbreviationCounts)
+    mentions: MentionCounts = field(default_factory=MentionCounts)
+    given: Counter[str] = field(default_factory=Counter)
+    given_docs: Counter[str] = field(default_factory=Counter)
+    n_documents: int = 0
+    n_sentences: int = 0
+
+
+class Passage(NamedTuple):
+    """A document's text and the [start, end) of its sentences; ``is_tokenised``: its words are parted by spaces."""
+
+    text: str
+    sentences: Sequence[tuple[int, int]]
+    is_tokenised: bool
+
+
+class Prospector:
+    """Looks for terms in documents, by each of ``sources`` (pipeline, abbreviation, termhood)."""
+
+    def __init__(self, sources: Sequence[str], pipeline_name: str, given: Sequence[Term], *, max_words: int) -> None:
+        """Load what the sources need.
+
+        Raises:
+            UnavailableError: the pipeline is not installed.
+        """
+        self._sources = frozenset(sources)
+        self._nlp = None
+        if "pipeline" in self._sources and pipeline_name != pipeline.DEFAULT:
+            self._nlp = pipeline.load_pipeline(pipeline_name)
+        self._given = given
+        self._matcher = Matcher(given) if given else None
+        self._reader = WordReader(words.english())
+        self._max_words = max_words
+
+    def evidence(self, passages: Sequence[Passage]) -> Evidence:
+        """What ``passages`` hold, each a document of its own."""
+        found = Evidence(n_documents=len(passages))
+        for passage in passages:
+            self._count(passage, found)
+        if self._nlp is not None:
+            gathered: list[Mention] = []
+            for mentions, is_last in pipeline.find_mentions(self._nlp, _parts(passages)):
+                gathered += mentions
+                if is_last:
+                    found.mentions.add_document(gathered)
+                    gathered = []
+        return found
+
+    def _count(self, passage: Passage, found: Evidence) -> None:
+        text, spans, is_tokenised = passage
+        sentences = [text[start:end] for start, end in spans]
+        found.n_sentences += len(sentences)
+        as_words = [self._reader.read(sentence, is_tokenised=is_tokenised) for sentence in sentences]
+        # The words are counted whether or not n-grams are a source: every term's score goes by them.
+        found.candidates.add_document(as_words, max_words=self._max_words)
+        if "abbreviation" in self._sources:
+            raw = map(shown, as_words) if is_tokenised else sentences
+            defined = (abbreviation for sentence in raw for abbreviation in find_abbreviations(sentence))
+            found.abbreviations.add_document(defined, text, self._reader)
+        if self._matcher is not None:
+            matches = Counter(self._given[match.index].term for match in self._matcher.find(text))
+            found.given.update(matches)
+            found.given_docs.update(matches.keys())
+
+
+def _parts(passages: Iterable[Passage]) -> Iterator[tuple[str, bool]]:
+    """The text of each document in parts that a pipeline can take, each with whether it is the last one."""
+    for text, _, is_tokenised in passages:
+        # A pipeline wants hyphens as they are written.
+        plain = text.replace(" - ", "-") if is_tokenised else text
+        for start, end in chunks(plain, 0, len(plain)):
+            yield plain[start:end], end == len(plain)

@@ -1,0 +1,95 @@
+"""Choosing a lexicon's terms from the evidence that a text gives."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from mslm_cli.config import ExtractTermsConfig
+from mslm_cli.terms import pipeline
+from mslm_cli.terms.evidence import Evidence
+from mslm_cli.terms.lexicon import GIVEN, Term, matches_case, merge
+from mslm_cli.terms.termhood import Termhood
+from mslm_cli.terms.tokens import exact_key, folded_key
+from mslm_cli.terms.words import WordReader
+
+Link = Callable[[Sequence[str]], Sequence[str | None]]
+"""Gives each of some terms its type, or None."""
+
+
+def choose(
+    evidence: Evidence,
+    given: Sequence[Term],
+    config: ExtractTermsConfig,
+    ranking: Termhood,
+    reader: WordReader,
+    link: Link | None = None,
+) -> list[Term]:
+    """The lexicon's terms, best first: what each source offers by its own rule, merged, typed and filtered.
+
+    Terms that were given come before all others and are never cut off. A type is taken from where it was
+    given, else from ``link``, else from the pipeline; the two forms of an abbreviation share theirs.
+    """
+    pairs, general = evidence.abbreviations.pairs(reader, min_count=config.min_count)
+    pairs = list(_specific(pairs, ranking, config.min_score))
+    candidates = []
+    if "termhood" in config.sources:
+        candidates = ranking.ranked(min_count=config.min_count, min_score=config.min_score)
+    offered = [
+        *(replace(t, count=evidence.given[t.term], doc_count=evidence.given_docs[t.term]) for t in given),
+        *(term for term in candidates if general.isdisjoint(term.term.split())),
+        *evidence.mentions.terms(pipeline.source_name(config.pipeline), min_count=config.min_count),
+        *(form for pair in pairs for form in pair),
+    ]
+    terms = [_completed(term, ranking) for term in merge(offered)]
+    terms = _tied(_linked(terms, link), pairs)
+    if config.types:
+        terms = [t for t in terms if t.type in config.types or (t.type is None and _is_given(t))]
+    terms.sort(key=lambda t: (-t.score, t.term, matches_case(t)))
+    own = [term for term in terms if _is_given(term)]
+    return own + [term for term in terms if not _is_given(term)][: max(0, config.max_terms - len(own))]
+
+
+def _is_given(term: Term) -> bool:
+    return not GIVEN.isdisjoint(term.sources)
+
+
+def _specific(pairs: Iterable[tuple[Term, Term]], ranking: Termhood, min_score: float) -> Iterator[tuple[Term, Term]]:
+    """The abbreviations whose long form reaches the score, were it as frequent as the short one.
+
+    A short form can look like a general word ("AT"), so it is as specific as what it stands for.
+    """
+    for short, long in pairs:
+        if ranking.score(long.term, max(short.count, long.count)) >= min_score:
+            yield replace(short, score=ranking.score(long.term, short.count, n_words=1)), long
+
+
+def _completed(term: Term, ranking: Termhood) -> Term:
+    """``term`` with the largest of its counts, a score if no source gave one, and the case rule it comes under."""
+    count, doc_count = ranking.count(term)
+    count, doc_count = max(count, term.count), max(doc_count, term.doc_count)
+    score = term.score or ranking.score(term.term, count)
+    return replace(term, count=count, doc_count=doc_count, score=score, case_sensitive=matches_case(term))
+
+
+def _linked(terms: list[Term], link: Link | None) -> list[Term]:
+    """``terms`` with the types that ``link`` knows, but for those that were given with a type."""
+    if link is None:
+        return terms
+    asked = [i for i, term in enumerate(terms) if term.type is None or not _is_given(term)]
+    typed = list(terms)
+    for i, found in zip(asked, link([terms[i].term for i in asked]), strict=True):
+        typed[i] = replace(terms[i], type=found or terms[i].type)
+    return typed
+
+
+def _tied(terms: list[Term], pairs: Sequence[tuple[Term, Term]]) -> list[Term]:
+    """``terms`` with the type of an abbreviation's one form for the other, where that has none."""
+    types = {_key(term): term.type for term in terms}
+    for short, long in pairs:
+        one, other = _key(short), _key(long)
+        types[one] = types.get(one) or types.get(other)
+        types[other] = types.get(other) or types[one]
+    return [term if term.type else replace(term, type=types[_key(term)]) for term in terms]
+
+
+def _key(term: Term) -> str:
+    return (exact_key if matches_case(term) else folded_key)(term.term)

@@ -1,0 +1,82 @@
+"""Typing terms by a knowledge base: scispaCy's candidates, the bounds, and what is no knowledge base."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+from mslm_cli.errors import DataError, UnavailableError
+from mslm_cli.terms.linking import Linker
+
+CONCEPTS = [
+    {"concept_id": "D1", "canonical_name": "Heart failure", "aliases": ["cardiac failure"], "types": ["Disease"]},
+    {"concept_id": "D2", "canonical_name": "Gout", "aliases": [], "types": ["Disease", "Joint"], "definition": None},
+    {"concept_id": "C1", "canonical_name": "Acetylsalicylic acid", "aliases": ["aspirin"], "types": ["Chemical"]},
+    {"concept_id": "C2", "canonical_name": "Sodium chloride", "types": []},
+]
+GOOD = CONCEPTS[0]
+
+
+def lines(*concepts: object) -> Iterable[str]:
+    return [concept if isinstance(concept, str) else json.dumps(concept) for concept in concepts]
+
+
+def test_terms_get_the_first_type_of_the_most_similar_concept() -> None:
+    linker = Linker(lines(*CONCEPTS, ""), "kb.jsonl", min_similarity=0.8)
+    terms = ["heart failure", "cardiac failures", "gout", "aspirin", "sodium chloride", "dog", "§§"]
+    assert linker.types(terms) == ["Disease", "Disease", "Disease", "Chemical", None, None, None]
+    assert linker.types([]) == []
+
+
+def test_the_bound_decides_how_similar() -> None:
+    assert Linker(lines(*CONCEPTS), "kb.jsonl", min_similarity=0.99).types(["cardiac failures"]) == [None]
+    assert Linker(lines(*CONCEPTS), "kb.jsonl", min_similarity=0.3).types(["acute heart failure"]) == ["Disease"]
+
+
+def test_of_two_concepts_of_one_name_the_smaller_id_wins() -> None:
+    twins = [{"concept_id": i, "canonical_name": "cold", "types": [f"T{i}"]} for i in ("9", "10", "2")]
+    assert Linker(lines(*twins), "kb.jsonl", min_similarity=0.8).types(["cold"]) == ["T10"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("aspirin", "kb.jsonl:2: not a JSON line"),
+        ("[1]", "kb.jsonl:2: expected a JSON object, found list"),
+        (
+            {"concept_id": "C1", "aliases": []},
+            "kb.jsonl:2: no canonical_name, types in the concept (expected concept_id",
+        ),
+        (GOOD | {"types": "Disease"}, "kb.jsonl:2: types cannot be 'Disease'"),
+        (GOOD | {"aliases": [1]}, "kb.jsonl:2: aliases cannot be [1]"),
+        (GOOD | {"concept_id": 7}, "kb.jsonl:2: concept_id cannot be 7"),
+    ],
+)
+def test_a_line_that_is_no_concept_is_named(bad: object, reason: str) -> None:
+    with pytest.raises(DataError, match=re.escape(reason)):
+        Linker(lines(GOOD, bad), "kb.jsonl", min_similarity=0.8)
+
+
+@pytest.mark.parametrize("concepts", [[], [""], [GOOD | {"types": []}]])
+def test_a_knowledge_base_that_types_nothing(concepts: list[object]) -> None:
+    with pytest.raises(DataError, match=re.escape("kb.jsonl: no concept with a type")):
+        Linker(lines(*concepts), "kb.jsonl", min_similarity=0.8)
+
+
+def test_a_knowledge_base_without_names() -> None:
+    nameless = GOOD | {"canonical_name": " ", "aliases": []}
+    with pytest.raises(DataError, match=re.escape("kb.jsonl: no concept has a name")):
+        Linker(lines(nameless), "kb.jsonl", min_similarity=0.8)
+
+
+@pytest.mark.parametrize("missing", ["scispacy", "nmslib"])
+def test_without_scispacy(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        UnavailableError, match=r"--link needs scispaCy, which cannot be imported.*pip install"
+    ) as error:
+        Linker(lines(GOOD), "kb.jsonl", min_similarity=0.8)
+    assert error.value.exit_code == 5
