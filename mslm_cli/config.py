@@ -126,6 +126,10 @@ class ExtractTermsConfig(TextOptions):
     workers: int = Field(1, ge=1, description="Processes that read text; the result does not depend on it.")
 
 
+class MatchConfig(TextOptions):
+    """Options of ``mslm match``."""
+
+
 class PreprocessConfig(TextOptions, ModelOptions):
     """Options of ``mslm preprocess``."""
 

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 def _console() -> Console:
@@ -18,6 +20,7 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
 
 
+_MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
 _state = {"quiet": False, "verbose": False}
 
@@ -33,6 +36,34 @@ def result(text: str) -> None:
     """Print the command's result, the only thing that goes to stdout."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def stream(parts: Iterable[str]) -> None:
+    """Print a result that comes in parts, each as it is."""
+    for part in parts:
+        sys.stdout.write(part)
+    sys.stdout.flush()
+
+
+def marked(text: str, marks: Sequence[tuple[int, int, str]]) -> str:
+    """``text`` with its marks ([start, end), label; in order, apart) in brackets, and in colour on a terminal.
+
+    A label has the same colour wherever it stands; an empty one is not shown.
+    """
+    shown = Text()
+    position = 0
+    for start, end, label in marks:
+        colour = _MARKS[zlib.crc32(label.encode()) % len(_MARKS)]
+        shown.append(text[position:start])
+        shown.append(f"[{text[start:end]}", f"bold {colour}")
+        shown.append(f"|{label}]" if label else "]", colour)
+        position = end
+    shown.append(text[position:])
+    is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    target = Console(highlight=False, soft_wrap=True, color_system="standard" if is_coloured else None)
+    with target.capture() as captured:
+        target.print(shown, end="")
+    return captured.get()
 
 
 def note(message: str) -> None:
@@ -85,8 +116,8 @@ class Progressing:
 
 
 @contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Progressing]:
-    """Show a progress line while the block runs; on a terminal only, and not with -q."""
+def progress(description: str, total: float | None = None, *, shown: bool = True) -> Iterator[Progressing]:
+    """Show a progress line while the block runs, if it is to be ``shown``; on a terminal only, and not with -q."""
     columns: list[ProgressColumn] = [
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -95,6 +126,6 @@ def progress(description: str, total: float | None = None) -> Iterator[Progressi
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", style="dim"),
     ]
-    shown = _stderr.is_terminal and not _state["quiet"]
-    with Progress(*columns, console=_stderr, transient=True, disable=not shown) as bar:
+    is_seen = shown and _stderr.is_terminal and not _state["quiet"]
+    with Progress(*columns, console=_stderr, transient=True, disable=not is_seen) as bar:
         yield Progressing(bar, bar.add_task(escape(description), total=total, note=""))

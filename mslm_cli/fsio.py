@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from mslm_cli.errors import UnavailableError, UsageError
 
@@ -55,6 +56,27 @@ def write_text(path: Path, text: str) -> None:
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
+
+
+@contextmanager
+def staged_file(path: Path) -> Iterator[TextIO]:
+    """Yield a file (UTF-8, LF) that becomes ``path`` when the block ends well; else nothing is left of it.
+
+    Raises:
+        UnavailableError: there is no space left on the device.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    with disk_full_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def sha256_of(path: Path) -> str:

@@ -14,7 +14,7 @@ DIED = 86
 
 _PRELOADED = [
     "mslm_cli.cli.app",
-    *(f"mslm_cli.stages.{stage}" for stage in ("preprocess", "adapt", "finetune", "evaluate")),
+    *(f"mslm_cli.stages.{stage}" for stage in ("extract_terms", "preprocess", "adapt", "finetune", "evaluate")),
 ]
 
 

@@ -33,7 +33,8 @@ def test_help_loads_no_heavy_library() -> None:
 
 
 def test_the_commands_are_those_of_the_chain() -> None:
-    assert COMMANDS[:5] == ["extract-terms", "preprocess", "adapt", "finetune", "eval"]
+    chain = ["extract-terms", "preprocess", "adapt", "finetune", "eval"]
+    assert [command for command in COMMANDS if command in chain] == chain
     assert {"demo", "models"} <= set(COMMANDS)
 
 

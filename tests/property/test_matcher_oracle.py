@@ -13,7 +13,9 @@ from mslm_cli.terms.tokens import exact_form, folded_form
 CHARACTERS = "aAbBıİßſσςΣ2_-–'.( \n\u0301\u0308\u00ad\u200b\u200déﬁ½µ\x1c"
 TEXTS = st.text(CHARACTERS, max_size=30) | st.text("aAb2- ", max_size=30) | st.text(max_size=20)
 TERMS = st.lists(
-    st.builds(Term, st.text("aAbB2- \u0301İß", max_size=6), st.just(("user",)), case_sensitive=st.booleans()),
+    st.builds(
+        Term, st.text("aAbB2- \u0301İß", max_size=6), st.just(("user",)), case_sensitive=st.none() | st.booleans()
+    ),
     max_size=8,
 )
 

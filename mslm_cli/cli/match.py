@@ -1,0 +1,48 @@
+"""``mslm match``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mslm_cli.cli._command import Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.config import MatchConfig
+from mslm_cli.errors import UsageError
+
+EXAMPLES = """\
+mslm match abstracts.txt --lexicon lexicon
+mslm match abstracts/ --lexicon lexicon --json | jq -r .term | sort | uniq -c
+mslm match abstracts.txt --lexicon lexicon --html -o matches.html"""
+
+
+@subcommand("match", MatchConfig, examples=EXAMPLES)
+def match(
+    texts: Texts,
+    lexicon: Annotated[
+        Path,
+        typer.Option(help="Lexicon from `mslm extract-terms`, or - to read its path from a pipe.", show_default=False),
+    ],
+    config: MatchConfig,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON line for each match: doc, start, end, text, term, type, score.")
+    ] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="A page to look at, by displaCy.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; its path is printed instead.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show where the terms of a lexicon stand in a text.
+
+    Finds what `mslm preprocess` masks. On a terminal the matches are marked in the text; in a pipe or a
+    file they are JSON lines, with offsets [start, end) in characters of the document.
+    """
+    refuse_shared_stdin({"the text": "-" if Path("-") in texts else None, "--lexicon": lexicon})
+    if as_json and as_html:
+        raise UsageError("--json and --html cannot both be had")
+    from mslm_cli.stages import match as stage
+
+    is_shown = output is None and sys.stdout.isatty()
+    form: stage.Form = "html" if as_html else "text" if is_shown and not as_json else "json"
+    stage.run(texts, artifact_path(lexicon), config, form=form, output=output, overwrite=overwrite)

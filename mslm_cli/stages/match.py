@@ -1,0 +1,126 @@
+"""``mslm match``: the occurrences of a lexicon's terms in text."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mslm_cli import artifacts, console, fsio
+from mslm_cli.config import MatchConfig
+from mslm_cli.corpus.lines import OnRead, unheard
+from mslm_cli.corpus.readers import read_documents, source_files
+from mslm_cli.errors import UsageError
+from mslm_cli.terms.display import Mark, html_page
+from mslm_cli.terms.lexicon import Term, read_terms
+from mslm_cli.terms.matcher import Match, Matcher
+
+TERMS = "terms.jsonl"
+Form = Literal["json", "text", "html"]
+
+
+class Found(NamedTuple):
+    """A document with its matches; ``first``: where its text begins in the document that the input names."""
+
+    doc: str
+    first: int
+    text: str
+    matches: list[Match]
+
+
+@dataclass
+class Counts:
+    """What went by."""
+
+    n_documents: int = 0
+    n_matches: int = 0
+    terms: set[int] = field(default_factory=set)
+
+
+def run(
+    texts: Sequence[Path],
+    lexicon: Path,
+    config: MatchConfig,
+    *,
+    form: Form,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the matches to standard output, or to the file ``output``, document by document.
+
+    ``json``: a line for each match; ``text``: each document with its matches marked; ``html``: a page.
+
+    Raises:
+        UsageError: ``output`` exists, and ``overwrite`` is false.
+        ArtifactError: ``lexicon`` is no sound lexicon.
+        DataError: the text cannot be read.
+    """
+    if output is not None:
+        if output.exists() and not overwrite:
+            raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
+        fsio.check_writable(output)
+    source = artifacts.load(lexicon, "lexicon", verify=True)
+    terms = read_terms(source.path / TERMS)
+    files = source_files(texts)
+    counts = Counts()
+    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    with console.progress("match", n_bytes or None, shown=form != "text") as bar:
+        documents = _counted(find(files, config, terms, bar.advance), counts)
+        if output is not None:
+            with fsio.staged_file(output) as file:
+                file.writelines(_lines(documents, terms, form))
+            console.result(str(output))
+        else:
+            console.stream(_lines(documents, terms, form))
+    console.note(f"{counts.n_matches:,} matches of {len(counts.terms):,} terms in {counts.n_documents:,} documents")
+
+
+def find(
+    files: Sequence[Path], config: MatchConfig, terms: Sequence[Term], on_read: OnRead = unheard
+) -> Iterator[Found]:
+    """The documents of ``files``, each with the occurrences of ``terms``.
+
+    A long document that the input names comes in parts under one id: offsets go on in the next part.
+    """
+    matcher = Matcher(terms)
+    doc, first, length = "", 0, 0
+    for document in read_documents(files, config, on_read):
+        first = first + length + 1 if document.has_id and document.id == doc else 0
+        doc, length = document.id, len(document.text)
+        yield Found(doc, first, document.text, matcher.find(document.text))
+
+
+def _counted(documents: Iterable[Found], counts: Counts) -> Iterator[Found]:
+    for found in documents:
+        counts.n_documents += 1
+        counts.n_matches += len(found.matches)
+        counts.terms.update(match.index for match in found.matches)
+        yield found
+
+
+def _lines(documents: Iterable[Found], terms: Sequence[Term], form: Form) -> Iterator[str]:
+    if form == "json":
+        return (line for found in documents for line in _records(found, terms))
+    if form == "html":
+        types = sorted({term.type or "" for term in terms})
+        return html_page("mslm match", ((f.doc, f.text, _marks(f, terms)) for f in documents), types)
+    return (console.marked(found.text, _marks(found, terms)) + "\n\n" for found in documents)
+
+
+def _records(found: Found, terms: Sequence[Term]) -> Iterator[str]:
+    for match in found.matches:
+        term = terms[match.index]
+        record = {
+            "doc": found.doc,
+            "start": found.first + match.start,
+            "end": found.first + match.end,
+            "text": found.text[match.start : match.end],
+            "term": term.term,
+            "type": term.type,
+            "score": term.score,
+        }
+        yield json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _marks(found: Found, terms: Sequence[Term]) -> list[Mark]:
+    return [Mark(match.start, match.end, terms[match.index].type or "") for match in found.matches]

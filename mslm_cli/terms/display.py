@@ -1,0 +1,43 @@
+"""Matches as a page to look at, by spaCy's displaCy."""
+
+import html
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+_COLOURS = ("#ffd6a5", "#caffbf", "#9bf6ff", "#bdb2ff", "#ffadad", "#fdffb6", "#a0c4ff", "#ffc6ff")
+_START = """\
+<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title></head>
+<body style="font-family: sans-serif; max-width: 60em; margin: auto; padding: 2em">
+"""
+_END = "</body>\n</html>\n"
+
+
+class Mark(NamedTuple):
+    """[start, end) characters of a text, and what they are."""
+
+    start: int
+    end: int
+    label: str
+
+
+def html_page(title: str, documents: Iterable[tuple[str, str, Sequence[Mark]]], labels: Sequence[str]) -> Iterator[str]:
+    """The parts of an HTML page with the documents (id, text, marks in order) one by one.
+
+    ``labels`` are told apart by colour, as far as there are colours.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from spacy import displacy
+
+    options = {"colors": dict(zip(map(html.escape, labels), _COLOURS, strict=False))}
+    yield _START.format(title=html.escape(title))
+    for doc, text, marks in documents:
+        # displaCy escapes the text, but neither labels nor titles.
+        entities = [{"start": start, "end": end, "label": html.escape(label)} for start, end, label in marks]
+        document = {"text": text, "ents": entities, "title": html.escape(doc)}
+        shown = displacy.render(document, style="ent", manual=True, options=options, jupyter=False)
+        yield f"<article>{shown}</article>\n"
+    yield _END
