@@ -17,6 +17,9 @@ from mslm_cli.terms.sentences import chunks
 from mslm_cli.terms.tables import Tables
 from mslm_cli.terms.words import WordReader, shown
 
+# A pipeline's memory grows with the text it is handed, many times over.
+_PART_CHARS = 3_000
+
 
 @dataclass
 class Evidence(Tables):
@@ -92,9 +95,27 @@ class Prospector:
 
 
 def _parts(passages: Iterable[Passage]) -> Iterator[tuple[str, bool]]:
-    """The text of each document in parts that a pipeline can take, each with whether it is the last one."""
-    for text, _, is_tokenised in passages:
+    """The text of each document in parts of whole sentences, each with whether it is the last one."""
+    for text, sentences, is_tokenised in passages:
         # A pipeline wants hyphens as they are written.
-        plain = text.replace(" - ", "-") if is_tokenised else text
-        for start, end in chunks(plain, 0, len(plain)):
-            yield plain[start:end], end == len(plain)
+        parts = [
+            text[start:end].replace(" - ", "-") if is_tokenised else text[start:end]
+            for first, last in _groups(sentences)
+            for start, end in chunks(text, first, last)
+        ]
+        yield from ((part, False) for part in parts[:-1])
+        yield parts[-1] if parts else "", True
+
+
+def _groups(sentences: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """[start, end) of runs of sentences, of ``_PART_CHARS`` at most if no sentence is longer."""
+    start, end = -1, 0
+    for first, last in sentences:
+        if start < 0:
+            start = first
+        elif last - start > _PART_CHARS:
+            yield start, end
+            start = first
+        end = last
+    if start >= 0:
+        yield start, end
