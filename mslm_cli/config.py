@@ -18,7 +18,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mslm_cli.errors import UsageError
 from mslm_cli.provenance import portable_path
 
-
 _THREE_SHARES = "expected three shares that sum to 1, such as 0.8,0.1,0.1"
 
 
@@ -115,10 +114,28 @@ class ExtractTermsConfig(TextOptions):
 class PreprocessConfig(TextOptions, ModelOptions):
     """Options of ``mslm preprocess``."""
 
-    strategy: Literal["mslm", "token"] = Field("mslm", description="mslm: DS-terms whole, then words; token: as BERT.")
-    elm_rate: Rate = Field(0.5, description="mslm: share of DS-term mentions that are masked, whole.")
+    strategy: Literal["mslm", "entity", "token", "word", "span", "pmi", "none"] = Field(
+        "mslm", description="What is masked: DS-terms and generic words, DS-terms, tokens, words, spans, collocations."
+    )
+    elm_rate: Rate = Field(0.5, description="mslm, entity: share of DS-term mentions that are masked, whole.")
     blm_rate: Rate = Field(0.15, description="mslm: share of the generic words that are masked.")
-    rate: Rate = Field(0.15, description="token: share of the tokens that are masked.")
+    rate: Rate = Field(
+        0.15,
+        description="token, word, pmi: share of the tokens, words or collocations that are masked;"
+        " span: share of the tokens of each sequence.",
+    )
+    budget: Rate | None = Field(
+        None, description="Share of all tokens to mask, instead of the rate (mslm: of the blm rate)."
+    )
+    schedule: str = Field(
+        "constant",
+        pattern=r"^(constant|linear:(0?\.\d+|[01](\.0*)?):(0?\.\d+|[01](\.0*)?))$",
+        description="constant, or linear:FROM:TO, the budget of the first and of the last copy.",
+    )
+    pmi_min_count: int = Field(10, ge=0, description="pmi: a collocation occurs more often than this.")
+    pmi_size: int | None = Field(
+        None, ge=1, description="pmi: number of collocations; else half of those that are frequent enough."
+    )
     mask_replace: Shares = Field(
         (0.8, 0.1, 0.1), description="Shares of masked units that become [MASK], become random, stay as they are."
     )

@@ -30,6 +30,10 @@ class Purpose(IntEnum):
     WORD = 2  # is this word masked (BLM)
     CORRUPTION = 3  # [MASK], random or unchanged, per unit
     RANDOM_ID = 4  # which random token, per token
+    SPAN_LENGTH = 5  # how long is the k-th span of a sequence
+    SPAN_START = 6  # where does the k-th span of a sequence begin
+    SPAN_END = 7  # is the word masked at which a sequence's share is reached
+    OVERLAP = 8  # which of overlapping n-grams comes first
 
 
 def child(key: int, counter: int) -> int:

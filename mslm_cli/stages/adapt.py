@@ -16,8 +16,8 @@ from mslm_cli import artifacts, console, models
 from mslm_cli.artifacts import Artifact, Job
 from mslm_cli.config import AdaptConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
+from mslm_cli.masking.batch import BASE, ENTITY
 from mslm_cli.masking.shards import EpochMasks, ShardReader
-from mslm_cli.masking.strategies import BASE, ENTITY
 from mslm_cli.masking.weights import KindWeights, kind_weights, weights_notice
 from mslm_cli.training import model_card
 from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes, plan_updates

@@ -19,10 +19,13 @@ from mslm_cli.corpus.lines import STDIN, display_name
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UnavailableError, UsageError
+from mslm_cli.masking import budget, pmi, spans
+from mslm_cli.masking.batch import Drawn, Int32, Int64, RaggedBatch
+from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.counts import MaskCounts, share
 from mslm_cli.masking.packing import TokenisedText, longest_disjoint, pack, whole_words
-from mslm_cli.masking.shards import Sequences, concatenate, write_masks, write_sequences
-from mslm_cli.masking.strategies import Drawn, Int32, Int64, Masks, RaggedBatch, collect, corrupt, draw
+from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_masks, write_sequences
+from mslm_cli.masking.strategies import RATES, draw
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.terms.sentences import split_sentences
@@ -49,6 +52,21 @@ class Vocabulary:
     special_ids: Int64
 
 
+@dataclass(frozen=True)
+class MaskSummary:
+    """What was masked.
+
+    rates, copies: of each epoch. n_collocations: by order, of the PMI vocabulary.
+    drawn_lengths, realised_lengths: how many spans have 0, 1, ... 10 words, as drawn and as masked.
+    """
+
+    rates: list[dict[str, float]]
+    copies: list[MaskCounts]
+    n_collocations: dict[int, int]
+    drawn_lengths: Int64
+    realised_lengths: Int64
+
+
 @dataclass
 class TextCounts:
     """What became of the text."""
@@ -68,14 +86,16 @@ def run(
     """The published shards artifact: sequences packed from the text of ``files``, with masks for every epoch.
 
     Raises:
-        UsageError: ``mslm`` without a lexicon, or sequences longer than the encoder takes.
+        UsageError: ``mslm`` or ``entity`` without a lexicon, sequences longer than the encoder takes, or a budget that
+            cannot be met.
         DataError: the text cannot be read, or there is none.
         ArtifactError: the lexicon is damaged or none.
         UnavailableError: the model's tokenizer cannot be had, or is of no use for masking.
     """
-    if config.strategy == "mslm" and lexicon is None:
+    budgets = _budgets(config)
+    if config.strategy in ("mslm", "entity") and lexicon is None:
         raise UsageError(
-            "--strategy mslm masks the terms of a lexicon, and no --lexicon was given",
+            f"--strategy {config.strategy} masks the terms of a lexicon, and no --lexicon was given",
             hint="make one with `mslm extract-terms`, or use --strategy token",
         )
     files = source_files(files)
@@ -99,22 +119,18 @@ def run(
     with job.publish() as draft, console.progress("preprocess") as bar:
         sequences = _sequences(read_documents(files, config), vocabulary, matcher, config.max_length, text, seen)
         n_sequences = 0
-        copies = [MaskCounts() for _ in range(config.copies)]
         for number, shard in enumerate(_shards(sequences, config.shard_sequences)):
             write_sequences(draft.path, number, shard)
-            for copy in range(config.copies):
-                drawn, masks = _masks(shard.batch, config, vocabulary, copy)
-                write_masks(draft.path, copy, number, masks)
-                copies[copy] += MaskCounts.of(shard.batch, drawn, masks, vocabulary.mask_id)
             n_sequences += len(shard)
             bar.advance(len(shard))
         if n_sequences == 0:
             raise DataError("the text has no words that the tokenizer knows anything of: there is nothing to mask")
+        masks = _write_masks(draft.path, config, budgets, vocabulary)
         tokenizer.save_pretrained(draft.path / TOKENIZER)
         artifacts.pass_on_sketches([terms_from], draft.path)
         (draft.path / artifacts.SKETCHES).mkdir(exist_ok=True)
         seen.save(draft.path / artifacts.SKETCHES / "preprocess.u64")
-        stats = _statistics(text, copies, n_sequences, len(terms), config)
+        stats = _statistics(text, masks, n_sequences, len(terms), config)
         (draft.path / STATS).write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
         draft.seeds["masks"] = config.seed
     _report(stats, config, has_terms=bool(terms))
@@ -271,18 +287,60 @@ def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
         yield concatenate(waiting)
 
 
-def _masks(batch: RaggedBatch, config: PreprocessConfig, vocabulary: Vocabulary, copy: int) -> tuple[Drawn, Masks]:
-    """The masks of one shard in epoch ``copy``."""
-    drawn = draw(
-        config.strategy,
-        batch,
-        rate=config.rate,
-        elm_rate=config.elm_rate,
-        blm_rate=config.blm_rate,
-        seed=config.seed,
-        epoch=copy,
-    )
-    corrupted = corrupt(
+def _budgets(config: PreprocessConfig) -> list[float] | None:
+    """The share of tokens to mask in each copy, or None where rates are given.
+
+    Raises:
+        UsageError: a schedule beside a budget, or without copies to run over.
+    """
+    if config.schedule == "constant":
+        return None if config.budget is None else [config.budget] * config.copies
+    if config.budget is not None:
+        raise UsageError(f"--schedule {config.schedule} says the budget of every copy, so --budget has no place")
+    if config.copies == 1:
+        raise UsageError(
+            f"--schedule {config.schedule} goes from copy to copy, and there is one", hint="give --copies EPOCHS"
+        )
+    _, first, last = config.schedule.split(":")
+    return budget.linear(float(first), float(last), config.copies)
+
+
+def _write_masks(
+    folder: Path, config: PreprocessConfig, budgets: list[float] | None, vocabulary: Vocabulary
+) -> MaskSummary:
+    """Write the masks of every copy of the sequences in ``folder``."""
+    reader = ShardReader(folder)
+
+    def shards() -> Iterator[RaggedBatch]:
+        for first in range(0, len(reader), config.shard_sequences):
+            yield reader.batch(np.arange(first, min(first + config.shard_sequences, len(reader))))
+
+    collocations = pmi.build(shards, config.pmi_min_count, config.pmi_size) if config.strategy == "pmi" else None
+    if budgets is None:
+        rates = [{name: getattr(config, name) for name in RATES[config.strategy]}] * config.copies
+    else:
+        rates = budget.solve(
+            config.strategy, shards, budgets, elm_rate=config.elm_rate, seed=config.seed, vocabulary=collocations
+        )
+    copies = []
+    drawn_lengths = realised_lengths = np.zeros(spans.MAX_LENGTH + 1, dtype=np.int64)
+    for copy, epoch_rates in enumerate(rates):
+        counts = MaskCounts()
+        for number, batch in enumerate(shards()):
+            drawn = draw(config.strategy, batch, **epoch_rates, seed=config.seed, epoch=copy, vocabulary=collocations)
+            masks = collect(batch, drawn, _corrupted(batch, drawn, config, vocabulary, copy))
+            write_masks(folder, copy, number, masks)
+            counts += MaskCounts.of(batch, drawn, masks, vocabulary.mask_id)
+            if config.strategy == "span":
+                asked, realised = spans.count_lengths(batch, drawn, config.seed, copy, epoch_rates["rate"])
+                drawn_lengths, realised_lengths = drawn_lengths + asked, realised_lengths + realised
+        copies.append(counts)
+    n_collocations = {} if collocations is None else {n: len(keys) for n, keys in collocations.keys.items()}
+    return MaskSummary(rates, copies, n_collocations, drawn_lengths, realised_lengths)
+
+
+def _corrupted(batch: RaggedBatch, drawn: Drawn, config: PreprocessConfig, vocabulary: Vocabulary, copy: int) -> Int32:
+    return corrupt(
         batch,
         drawn,
         mask_id=vocabulary.mask_id,
@@ -292,17 +350,15 @@ def _masks(batch: RaggedBatch, config: PreprocessConfig, vocabulary: Vocabulary,
         seed=config.seed,
         epoch=copy,
     )
-    return drawn, collect(batch, drawn, corrupted)
 
 
 def _statistics(
-    text: TextCounts, copies: Sequence[MaskCounts], n_sequences: int, n_terms: int, config: PreprocessConfig
+    text: TextCounts, masks: MaskSummary, n_sequences: int, n_terms: int, config: PreprocessConfig
 ) -> dict[str, Any]:
     """The content of stats.json: counts of the text, and of each copy's masks what was asked and what came out."""
-    first = copies[0]
-    total = sum(copies, MaskCounts())
-    names = {"token": ["rate"], "mslm": ["elm_rate", "blm_rate"]}[config.strategy]
-    return {
+    first = masks.copies[0]
+    total = sum(masks.copies, MaskCounts())
+    stats: dict[str, Any] = {
         "n_documents": text.n_documents,
         "n_sentences": text.n_sentences,
         "n_sequences": n_sequences,
@@ -318,13 +374,35 @@ def _statistics(
         "n_special_mentions": text.n_special_mentions,
         "n_overlapping_mentions": text.n_overlapping_mentions,
         "strategy": config.strategy,
-        "asked": {name: getattr(config, name) for name in names},
+        "asked": _asked(config),
         "realised": total.rates(),
         "corrupted": total.corruption(),
         "copies": [
-            {"n_base": c.n_predicted_base, "n_entity": c.n_predicted_entity, "realised": c.rates()} for c in copies
+            {"rates": r, "n_base": c.n_predicted_base, "n_entity": c.n_predicted_entity, "realised": c.rates()}
+            for r, c in zip(masks.rates, masks.copies, strict=True)
         ],
     }
+    if config.strategy == "pmi":
+        stats["n_collocations"] = masks.n_collocations
+    if config.strategy == "span":
+        lengths = {"drawn": masks.drawn_lengths, "realised": masks.realised_lengths}
+        stats["span_lengths"] = {
+            name: {
+                "mean": share(int(np.arange(len(counts)) @ counts), int(counts.sum())),
+                "counts": {n: int(counts[n]) for n in range(1, len(counts))},
+            }
+            for name, counts in lengths.items()
+        }
+    return stats
+
+
+def _asked(config: PreprocessConfig) -> dict[str, float | str]:
+    """The options that decide how much is masked."""
+    names = RATES[config.strategy]
+    if config.budget is None and config.schedule == "constant":
+        return {name: getattr(config, name) for name in names}
+    asked: dict[str, float | str] = {name: getattr(config, name) for name in names[:-1]}
+    return asked | ({"schedule": config.schedule} if config.budget is None else {"budget": config.budget})
 
 
 def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool) -> None:
@@ -338,10 +416,17 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool)
             ("generic", "generic_tokens", n - n_ds),
         ]
     ]
-    asked = ", ".join(f"{name} {value:g}" for name, value in stats["asked"].items())
+    asked = ", ".join(f"{n} {v if isinstance(v, str) else format(v, 'g')}" for n, v in stats["asked"].items())
     copies = "" if config.copies == 1 else f", {config.copies} copies"
     title = f"{stats['n_sequences']:,} sequences from {stats['n_sentences']:,} sentences"
-    console.table(f"{title}; {config.strategy}: {asked}{copies}", ["tokens", "number", "share", "masked"], rows)
+    console.table(
+        f"{title}; {config.strategy}{': ' * bool(asked)}{asked}{copies}", ["tokens", "number", "share", "masked"], rows
+    )
+    if config.strategy == "span":
+        drawn, realised = (stats["span_lengths"][name]["mean"] for name in ("drawn", "realised"))
+        console.note(f"mean span length: {drawn:.2f} words drawn, {realised:.2f} masked")
+    if config.strategy == "pmi":
+        _report_collocations(stats["n_collocations"], config)
     if has_terms and not stats["n_matched_terms"]:
         console.warn(
             f"none of the lexicon's {stats['n_terms']:,} terms is in the text ({stats['n_sentences']:,} sentences):"
@@ -355,3 +440,13 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool)
     for count, what in lost:
         if count:
             console.note(f"{count:,} {what}")
+
+
+def _report_collocations(n_collocations: dict[int, int], config: PreprocessConfig) -> None:
+    if any(n_collocations.values()):
+        console.note("collocations: " + ", ".join(f"{count:,} of {n} words" for n, count in n_collocations.items()))
+    else:
+        console.warn(
+            f"no words stand together more than {config.pmi_min_count} times: single words are masked;"
+            " lower --pmi-min-count"
+        )

@@ -64,7 +64,7 @@ def rows(packed: Packed) -> list[tuple[list[int], list[int], list[list[int]], li
             s.batch.input_ids[s.batch.offsets[i] : s.batch.offsets[i + 1]].tolist(),
             s.batch.word_ids[s.batch.offsets[i] : s.batch.offsets[i + 1]].tolist(),
             s.batch.spans[s.batch.span_offsets[i] : s.batch.span_offsets[i + 1]].tolist(),
-            s.sentences[s.sentence_offsets[i] : s.sentence_offsets[i + 1]].tolist(),
+            s.batch.sentences[s.batch.sentence_offsets[i] : s.batch.sentence_offsets[i + 1]].tolist(),
             int(s.doc[i]),
         )
         for i in range(len(s))
