@@ -124,8 +124,8 @@ class PreprocessConfig(TextOptions, ModelOptions):
         description="token, word, pmi: share of the tokens, words or collocations that are masked;"
         " span: share of the tokens of each sequence.",
     )
-    budget: Rate | None = Field(
-        None, description="Share of all tokens to mask, instead of the rate (mslm: of the blm rate)."
+    budget: float | None = Field(
+        None, ge=0.0, le=1.0, description="Share of all tokens to mask; the rate is solved for (mslm: the blm rate)."
     )
     schedule: str = Field(
         "constant",

@@ -96,7 +96,8 @@ class RaggedBatch:
         begins_sentence[self.offsets[row] + self.sentences] = True
         begins_sentence[self.offsets[:-1]] = True
         follows = np.append(-1, ends[:-1])
-        return begins_sentence[starts] | (starts != follows[: len(starts)])
+        begins: NDArray[np.bool_] = begins_sentence[starts] | (starts != follows[: len(starts)])
+        return begins
 
     @cached_property
     def mentions(self) -> tuple[Int64, Int64, Int64]:

@@ -189,14 +189,16 @@ def _room(batch: RaggedBatch) -> Int64:
     begins = np.flatnonzero(batch.begins_stretch)
     n_words = len(batch.begins_stretch)
     ends = np.append(begins[1:], n_words)[: len(begins)]
-    return np.repeat(ends, ends - begins) - np.arange(n_words)
+    room: Int64 = np.repeat(ends, ends - begins) - np.arange(n_words)
+    return room
 
 
 def _contains(keys: UInt64, wanted: UInt64) -> NDArray[np.bool_]:
     """Which of ``wanted`` are in the ascending ``keys``: bool."""
     if not len(keys):
         return np.zeros(len(wanted), dtype=np.bool_)
-    return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    found: NDArray[np.bool_] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    return found
 
 
 def _unique(grams: UInt64) -> tuple[UInt64, Int64, UInt64]:
