@@ -73,16 +73,36 @@ class RaggedBatch:
         return np.diff(until[self.offsets])
 
     @cached_property
+    def word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether a word begins, and whether one ends with a token: two bool [T]."""
+        n_tokens = len(self.word_ids)
+        changes = np.ones(n_tokens + 1, dtype=np.bool_)
+        np.not_equal(self.word_ids[1:], self.word_ids[:-1], out=changes[1:-1])
+        changes[self.offsets] = True
+        in_word = self.word_ids >= 0
+        return changes[:-1] & in_word, changes[1:] & in_word
+
+    @cached_property
     def words(self) -> tuple[Int64, Int64]:
         """The words as [start, end) in the flat arrays: two int64 [W]."""
-        n_tokens = len(self.word_ids)
-        begins = np.ones(n_tokens, dtype=np.bool_)
-        begins[1:] = self.word_ids[1:] != self.word_ids[:-1]
-        begins[self.offsets[self.offsets < n_tokens]] = True
+        begins, ends = self.word_edges
         starts = np.flatnonzero(begins)
-        ends = np.append(starts[1:], n_tokens)
-        is_word = self.word_ids[starts] >= 0
-        return starts[is_word], ends[is_word]
+        # A word ends where the next one begins, but for the few that a special token or nothing follows.
+        last = np.flatnonzero(ends & ~np.append(begins[1:], False))
+        word_ends = np.append(starts[1:], 0)[: len(starts)]
+        word_ends[np.searchsorted(starts, last, side="right") - 1] = last + 1
+        return starts, word_ends
+
+    @cached_property
+    def generic_words(self) -> tuple[Int64, Int64]:
+        """The words outside of all DS-mentions, in the same way."""
+        begins, ends = self.word_edges
+        outside = ~self.in_mention
+        return np.flatnonzero(begins & outside), np.flatnonzero(ends & outside) + 1
+
+    def sizes(self, tokens: Int64) -> Int64:
+        """How many of ``tokens``, ascending places in the flat arrays, belong to each sequence: int64 [n]."""
+        return np.diff(np.searchsorted(tokens, self.offsets))
 
     @cached_property
     def begins_stretch(self) -> NDArray[np.bool_]:
@@ -119,11 +139,11 @@ class Drawn(NamedTuple):
     """What a strategy drew.
 
     kinds: uint8 [T]; NOT_PREDICTED, BASE or ENTITY.
-    units: int32 [T]; for a predicted token the position in its sequence where its unit begins, else -1.
+    units: int64 [T]; for a predicted token the place in the flat arrays where its unit begins, else -1.
     """
 
     kinds: UInt8
-    units: Int32
+    units: Int64
 
 
 @dataclass(frozen=True)
@@ -146,5 +166,7 @@ def flat_ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[An
     """The numbers of all ranges ``[start, start + length)``, one range after the other: int64."""
     ends = np.cumsum(lengths, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
+    if total == len(lengths) and total == np.count_nonzero(lengths):
+        return starts.astype(np.int64)
     numbers: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
     return numbers

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mslm_cli.masking.batch import Drawn, Int32, Int64, Masks, RaggedBatch
-from mslm_cli.masking.random import Purpose, sequence_keys, uniforms
+from mslm_cli.masking.batch import NOT_PREDICTED, Drawn, Int32, Int64, Masks, RaggedBatch
+from mslm_cli.masking.random import Purpose, ragged_children, sequence_keys, to_uniforms
 
 
 def corrupt(
@@ -26,18 +26,19 @@ def corrupt(
         special_ids: sorted, no id twice, all below ``vocab_size``.
     """
     masked_share, _, kept_share = mask_replace
-    predicted = np.flatnonzero(drawn.kinds)
-    row = batch.row[predicted]
+    predicted = np.flatnonzero(drawn.kinds != NOT_PREDICTED)
+    sizes = batch.sizes(predicted)
     keys = sequence_keys(seed, epoch, Purpose.CORRUPTION, batch.index)
-    fate = uniforms(keys[row], drawn.units[predicted])
+    fate = to_uniforms(ragged_children(keys, batch.offsets[:-1], sizes, drawn.units[predicted]))
     corrupted = batch.input_ids.copy()
     corrupted[predicted[fate < masked_share]] = mask_id
 
     # 1 - kept rather than masked + random: rounding must leave no unit unchanged when the kept share is 0.
     randomised = (fate >= masked_share) & (fate < 1.0 - kept_share)
-    predicted, row = predicted[randomised], row[randomised]
+    predicted = predicted[randomised]
     keys = sequence_keys(seed, epoch, Purpose.RANDOM_ID, batch.index)
-    rank = uniforms(keys[row], batch.position[predicted]) * (vocab_size - len(special_ids))
+    numbers = ragged_children(keys, batch.offsets[:-1], batch.sizes(predicted), predicted)
+    rank = to_uniforms(numbers) * (vocab_size - len(special_ids))
     # The r-th ordinary id is r plus the number of special ids below it.
     rank = rank.astype(np.int64)
     below = np.searchsorted(special_ids - np.arange(len(special_ids)), rank, side="right")
@@ -47,6 +48,6 @@ def corrupt(
 
 def collect(batch: RaggedBatch, drawn: Drawn, corrupted: Int32) -> Masks:
     """The predicted tokens alone, out of arrays over all tokens."""
-    predicted = np.flatnonzero(drawn.kinds)
+    predicted = np.flatnonzero(drawn.kinds != NOT_PREDICTED)
     offsets = np.searchsorted(predicted, batch.offsets)
     return Masks(offsets, batch.position[predicted], drawn.kinds[predicted], corrupted[predicted])

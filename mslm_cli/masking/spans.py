@@ -32,7 +32,7 @@ def place(batch: RaggedBatch, seed: int, epoch: int, max_share: float) -> Placed
     The length comes first, then the start, uniform over all places of the sequence where a span of that length
     fits; where there is none, the span gets the longest length that fits somewhere.
     """
-    # Room are the stretches of words that no span covers: a row for each sequence that is not done yet.
+    # Room are the stretches of words that no span covers: a column for each sequence that is not done yet.
     row = np.flatnonzero(batch.n_ordinary)
     room_start, room = _stretches(batch, row)
     word_starts, word_ends = batch.words
@@ -43,25 +43,25 @@ def place(batch: RaggedBatch, seed: int, epoch: int, max_share: float) -> Placed
     covered = np.zeros(len(batch), dtype=np.int64)
     parts: list[Placed] = []
     while True:
-        going = (covered[row] < wanted[row]) & room.any(axis=1)
-        row, room, room_start = row[going], room[going], room_start[going]
-        if not len(row):
+        going = np.flatnonzero((covered[row] < wanted[row]) & room.any(axis=0))
+        if not len(going):
             break
+        if len(going) < len(row):
+            row, room, room_start = row[going], room.take(going, axis=1), room_start.take(going, axis=1)
         number = np.full(len(row), len(parts))
         drawn = np.searchsorted(bounds, uniforms(length_keys[row], number), side="right") + 1
-        length = np.minimum(drawn, room.max(axis=1))
-        until = np.cumsum(np.maximum(room - length[:, None] + 1, 0), axis=1)
-        rank = (uniforms(start_keys[row], number) * until[:, -1]).astype(np.int64)
-        column = (until <= rank[:, None]).sum(axis=1)
-        here = np.arange(len(row)), column
+        length = np.minimum(drawn, room.max(axis=0))
+        until = np.cumsum(np.maximum(room - (length - 1), 0), axis=0)
+        rank = (uniforms(start_keys[row], number) * until[-1]).astype(np.int64)
+        here = np.count_nonzero(until <= rank, axis=0), np.arange(len(row))
         free = room[here]
         offset = rank - (until[here] - (free - length + 1))
         first = room_start[here] + offset
         parts.append(Placed(row, first, length, drawn))
 
         room[here] = offset
-        room_start = np.column_stack([room_start, first + length])
-        room = np.column_stack([room, free - offset - length])
+        room_start = np.vstack([room_start, first + length])
+        room = np.vstack([room, free - offset - length])
         covered[row] += word_ends[first + length - 1] - word_starts[first]
     nothing = np.empty(0, dtype=np.int64)
     parts.append(Placed(nothing, nothing, nothing, nothing))
@@ -75,14 +75,14 @@ def count_lengths(batch: RaggedBatch, drawn: Drawn, seed: int, epoch: int, rate:
     asked = np.bincount(place(batch, seed, epoch, rate).drawn, minlength=MAX_LENGTH + 1)
     starts, _ = batch.words
     starts = starts[drawn.kinds[starts] > 0]
-    _, n_words = np.unique(batch.offsets[batch.row[starts]] + drawn.units[starts], return_counts=True)
+    _, n_words = np.unique(drawn.units[starts], return_counts=True)
     return asked, np.bincount(n_words, minlength=MAX_LENGTH + 1)
 
 
 def _stretches(batch: RaggedBatch, rows: Int64) -> tuple[Int64, Int64]:
     """The stretches of words of these sequences, all of which have words.
 
-    The first word and the number of words of each: two int64 [n, most stretches], padded with 0 words.
+    The first word and the number of words of each: two int64 [most stretches, n], padded with 0 words.
     """
     starts, _ = batch.words
     first = np.flatnonzero(batch.begins_stretch)
@@ -91,4 +91,4 @@ def _stretches(batch: RaggedBatch, rows: Int64) -> tuple[Int64, Int64]:
     used = np.arange(per_row.max(initial=0)) < per_row[:, None]
     room_start, room = np.zeros(used.shape, dtype=np.int64), np.zeros(used.shape, dtype=np.int64)
     room_start[used], room[used] = first, n_words
-    return room_start, room
+    return room_start.T.copy(), room.T.copy()

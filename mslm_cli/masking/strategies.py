@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mslm_cli.masking import pmi, spans
 from mslm_cli.masking.batch import BASE, ENTITY, Drawn, Int64, RaggedBatch, flat_ranges
-from mslm_cli.masking.random import Purpose, sequence_keys, uniforms
+from mslm_cli.masking.random import Purpose, ragged_children, sequence_keys, to_uniforms, uniforms
 
 RATES: dict[str, tuple[str, ...]] = {
     "token": ("rate",),
@@ -81,7 +81,7 @@ def span(batch: RaggedBatch, seed: int, epoch: int, max_rate: float) -> Units:
     starts, ends = word_starts[words], word_ends[words]
     sizes = ends - starts
     filled = np.cumsum(sizes) - sizes
-    before = filled - filled[np.searchsorted(row, row)]
+    before = filled - filled[np.searchsorted(row, np.arange(len(batch)))[row]]
     crossing = uniforms(sequence_keys(seed, epoch, Purpose.SPAN_END, batch.index), np.zeros(len(batch), np.int64))
     draws = (before + crossing[row] * sizes) / np.maximum(batch.n_ordinary, 1)[row]
     return Units(starts, ends, np.repeat(word_starts[placed.first], placed.lengths), draws, BASE)
@@ -112,9 +112,8 @@ def generic_word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
 
     Source: MSLM (arXiv 2403.18025), section 3, base-level masking; there over all that is left unmasked.
     """
-    starts, ends = batch.words
-    generic = ~batch.in_mention[starts]
-    return _independent(batch, starts[generic], ends[generic], Purpose.WORD, BASE, seed, epoch)
+    starts, ends = batch.generic_words
+    return _independent(batch, starts, ends, Purpose.WORD, BASE, seed, epoch)
 
 
 def units(
@@ -171,14 +170,14 @@ def draw(
     """
     rates = {"rate": rate, "elm_rate": elm_rate, "blm_rate": blm_rate}
     n_tokens = len(batch.input_ids)
-    kinds, unit_starts = np.zeros(n_tokens, dtype=np.uint8), np.full(n_tokens, -1, dtype=np.int32)
+    kinds, unit_starts = np.zeros(n_tokens, dtype=np.uint8), np.full(n_tokens, -1, dtype=np.int64)
     for name, found in units(strategy, batch, seed, epoch, max_rate=rate, vocabulary=vocabulary).items():
         masked = np.flatnonzero(found.draws < rates[name])
         starts = found.starts[masked]
         lengths = found.ends[masked] - starts
         tokens = flat_ranges(starts, lengths)
         kinds[tokens] = found.kind
-        unit_starts[tokens] = np.repeat(batch.position[found.anchors[masked]], lengths)
+        unit_starts[tokens] = np.repeat(found.anchors[masked], lengths)
     return Drawn(kinds, unit_starts)
 
 
@@ -187,4 +186,5 @@ def _independent(
 ) -> Units:
     """Units that are drawn each by itself."""
     keys = sequence_keys(seed, epoch, purpose, batch.index)
-    return Units(starts, ends, starts, uniforms(keys[batch.row[starts]], batch.position[starts]), kind)
+    draws = to_uniforms(ragged_children(keys, batch.offsets[:-1], batch.sizes(starts), starts))
+    return Units(starts, ends, starts, draws, kind)

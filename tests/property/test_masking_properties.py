@@ -299,7 +299,7 @@ def test_spans_and_collocations_are_runs_of_words_in_one_sentence(
     batch = ragged(examples) if examples else ragged([NOTHING])
     drawn = draw(strategy, batch, rate=r.rate, seed=seed, epoch=epoch, vocabulary=collocations(examples))
     for e, begin in zip(examples, batch.offsets, strict=False):
-        units = drawn.units[begin : begin + len(e.ids)].tolist()
+        units = [max(u - int(begin), -1) for u in drawn.units[begin : begin + len(e.ids)].tolist()]
         for unit in set(units) - {-1}:
             positions = [p for p, u in enumerate(units) if u == unit]
             assert positions == list(range(unit, unit + len(positions)))
