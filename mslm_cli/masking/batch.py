@@ -85,20 +85,14 @@ class RaggedBatch:
     @cached_property
     def words(self) -> tuple[Int64, Int64]:
         """The words as [start, end) in the flat arrays: two int64 [W]."""
-        begins, ends = self.word_edges
-        starts = np.flatnonzero(begins)
-        # A word ends where the next one begins, but for the few that a special token or nothing follows.
-        last = np.flatnonzero(ends & ~np.append(begins[1:], False))
-        word_ends = np.append(starts[1:], 0)[: len(starts)]
-        word_ends[np.searchsorted(starts, last, side="right") - 1] = last + 1
-        return starts, word_ends
+        return _stretches(*self.word_edges)
 
     @cached_property
     def generic_words(self) -> tuple[Int64, Int64]:
         """The words outside of all DS-mentions, in the same way."""
         begins, ends = self.word_edges
         outside = ~self.in_mention
-        return np.flatnonzero(begins & outside), np.flatnonzero(ends & outside) + 1
+        return _stretches(begins & outside, ends & outside)
 
     def sizes(self, tokens: Int64) -> Int64:
         """How many of ``tokens``, ascending places in the flat arrays, belong to each sequence: int64 [n]."""
@@ -135,15 +129,40 @@ class RaggedBatch:
         return inside
 
 
-class Drawn(NamedTuple):
-    """What a strategy drew.
+class DrawnKind(NamedTuple):
+    """The tokens of one kind that are predicted.
 
-    kinds: uint8 [T]; NOT_PREDICTED, BASE or ENTITY.
-    units: int64 [T]; for a predicted token the place in the flat arrays where its unit begins, else -1.
+    tokens: int64 [P]; places in the flat arrays, ascending. units: int64 [P]; the place where the unit of each begins.
+    kind: BASE or ENTITY.
     """
 
-    kinds: UInt8
+    tokens: Int64
     units: Int64
+    kind: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a strategy drew among ``n_tokens`` tokens: disjoint sets of tokens, one for each kind."""
+
+    n_tokens: int
+    parts: tuple[DrawnKind, ...]
+
+    @cached_property
+    def kinds(self) -> UInt8:
+        """The kind of every token, NOT_PREDICTED, BASE or ENTITY: uint8 [T]."""
+        kinds = np.zeros(self.n_tokens, dtype=np.uint8)
+        for part in self.parts:
+            kinds[part.tokens] = part.kind
+        return kinds
+
+    @cached_property
+    def units(self) -> Int64:
+        """The place in the flat arrays where the unit of each token begins, -1 if it has none: int64 [T]."""
+        units = np.full(self.n_tokens, -1, dtype=np.int64)
+        for part in self.parts:
+            units[part.tokens] = part.units
+        return units
 
 
 @dataclass(frozen=True)
@@ -170,3 +189,13 @@ def flat_ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[An
         return starts.astype(np.int64)
     numbers: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
     return numbers
+
+
+def _stretches(begins: NDArray[np.bool_], ends: NDArray[np.bool_]) -> tuple[Int64, Int64]:
+    """The stretches [start, end) that begin and end with these tokens: two int64, ascending."""
+    starts = np.flatnonzero(begins)
+    # Most stretches end where the next one begins; the others are few, and looked up.
+    last = np.flatnonzero(ends & ~np.append(begins[1:], False))
+    stops = np.append(starts[1:], 0)[: len(starts)]
+    stops[np.searchsorted(starts, last, side="right") - 1] = last + 1
+    return starts, stops

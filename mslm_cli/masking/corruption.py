@@ -26,23 +26,21 @@ def corrupt(
         special_ids: sorted, no id twice, all below ``vocab_size``.
     """
     masked_share, _, kept_share = mask_replace
-    predicted = np.flatnonzero(drawn.kinds != NOT_PREDICTED)
-    sizes = batch.sizes(predicted)
-    keys = sequence_keys(seed, epoch, Purpose.CORRUPTION, batch.index)
-    fate = to_uniforms(ragged_children(keys, batch.offsets[:-1], sizes, drawn.units[predicted]))
     corrupted = batch.input_ids.copy()
-    corrupted[predicted[fate < masked_share]] = mask_id
+    fate_keys = sequence_keys(seed, epoch, Purpose.CORRUPTION, batch.index)
+    id_keys = sequence_keys(seed, epoch, Purpose.RANDOM_ID, batch.index)
+    firsts = batch.offsets[:-1]
+    for tokens, unit_starts, _ in drawn.parts:
+        fate = to_uniforms(ragged_children(fate_keys, firsts, batch.sizes(tokens), unit_starts))
+        corrupted[tokens[fate < masked_share]] = mask_id
 
-    # 1 - kept rather than masked + random: rounding must leave no unit unchanged when the kept share is 0.
-    randomised = (fate >= masked_share) & (fate < 1.0 - kept_share)
-    predicted = predicted[randomised]
-    keys = sequence_keys(seed, epoch, Purpose.RANDOM_ID, batch.index)
-    numbers = ragged_children(keys, batch.offsets[:-1], batch.sizes(predicted), predicted)
-    rank = to_uniforms(numbers) * (vocab_size - len(special_ids))
-    # The r-th ordinary id is r plus the number of special ids below it.
-    rank = rank.astype(np.int64)
-    below = np.searchsorted(special_ids - np.arange(len(special_ids)), rank, side="right")
-    corrupted[predicted] = rank + below
+        # 1 - kept rather than masked + random: rounding must leave no unit unchanged when the kept share is 0.
+        randomised = tokens[(fate >= masked_share) & (fate < 1.0 - kept_share)]
+        draws = to_uniforms(ragged_children(id_keys, firsts, batch.sizes(randomised), randomised))
+        rank = (draws * (vocab_size - len(special_ids))).astype(np.int64)
+        # The r-th ordinary id is r plus the number of special ids below it.
+        below = np.searchsorted(special_ids - np.arange(len(special_ids)), rank, side="right")
+        corrupted[randomised] = rank + below
     return corrupted
 
 

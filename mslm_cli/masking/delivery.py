@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mslm_cli.masking.batch import NOT_PREDICTED, Drawn, Int32, Int64, RaggedBatch
+from mslm_cli.masking.batch import Drawn, Int32, Int64, RaggedBatch
 
 IGNORED = -100
 """The label of a token that is not predicted, as in PyTorch."""
@@ -29,8 +29,8 @@ def padded_batches(
     """The sequences of ``batch`` in their order, ``batch_size`` at a time."""
     lengths = np.diff(batch.offsets)
     flat_labels = np.full(len(corrupted), IGNORED, dtype=np.int32)
-    predicted = np.flatnonzero(drawn.kinds != NOT_PREDICTED)
-    flat_labels[predicted] = batch.input_ids[predicted]
+    for part in drawn.parts:
+        flat_labels[part.tokens] = batch.input_ids[part.tokens]
     columns = np.arange(lengths.max(initial=0))
     for first in range(0, len(lengths), batch_size):
         here = lengths[first : first + batch_size]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mslm_cli.masking import pmi, spans
-from mslm_cli.masking.batch import BASE, ENTITY, Drawn, Int64, RaggedBatch, flat_ranges
+from mslm_cli.masking.batch import BASE, ENTITY, Drawn, DrawnKind, Int64, RaggedBatch, flat_ranges
 from mslm_cli.masking.random import Purpose, ragged_children, sequence_keys, to_uniforms, uniforms
 
 RATES: dict[str, tuple[str, ...]] = {
@@ -169,16 +169,18 @@ def draw(
         ValueError: as ``units``.
     """
     rates = {"rate": rate, "elm_rate": elm_rate, "blm_rate": blm_rate}
-    n_tokens = len(batch.input_ids)
-    kinds, unit_starts = np.zeros(n_tokens, dtype=np.uint8), np.full(n_tokens, -1, dtype=np.int64)
+    n_tokens, parts = len(batch.input_ids), []
     for name, found in units(strategy, batch, seed, epoch, max_rate=rate, vocabulary=vocabulary).items():
         masked = np.flatnonzero(found.draws < rates[name])
         starts = found.starts[masked]
         lengths = found.ends[masked] - starts
-        tokens = flat_ranges(starts, lengths)
-        kinds[tokens] = found.kind
-        unit_starts[tokens] = np.repeat(found.anchors[masked], lengths)
-    return Drawn(kinds, unit_starts)
+        parts.append(DrawnKind(flat_ranges(starts, lengths), np.repeat(found.anchors[masked], lengths), found.kind))
+    if strategy == "span":
+        # spans come in the order in which they were placed
+        unit_of = Drawn(n_tokens, tuple(parts)).units
+        tokens = np.flatnonzero(unit_of >= 0)
+        parts = [DrawnKind(tokens, unit_of[tokens], BASE)]
+    return Drawn(n_tokens, tuple(parts))
 
 
 def _independent(

@@ -85,16 +85,17 @@ def assert_share(count: int, n: int, p: float) -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.075, 0.15, 0.4, 1.0])
 def test_token_masks_single_tokens_at_the_rate(big: RaggedBatch, rate: float) -> None:
-    kinds, units = draw("token", big, rate=rate, seed=11, epoch=0)
+    drawn = draw("token", big, rate=rate, seed=11, epoch=0)
+    kinds = drawn.kinds
     ordinary = big.word_ids >= 0
     assert_share(int((kinds == BASE).sum()), int(ordinary.sum()), rate)
     assert not np.any(kinds[~ordinary])
     assert not np.any(kinds == ENTITY)
-    assert np.array_equal(units[kinds > 0], np.flatnonzero(kinds))
+    assert np.array_equal(drawn.units[kinds > 0], np.flatnonzero(kinds))
 
 
 def test_token_masks_every_position_alike(big: RaggedBatch) -> None:
-    kinds, _ = draw("token", big, rate=0.15, seed=11, epoch=0)
+    kinds = draw("token", big, rate=0.15, seed=11, epoch=0).kinds
     ordinary = big.word_ids >= 0
     positions = np.arange(1, 70)
     n = np.bincount(big.position[ordinary], minlength=70)[positions]
@@ -116,7 +117,7 @@ def test_mslm_masks_mentions_and_generic_words_at_their_rates(
 
 
 def test_mslm_masks_every_word_position_alike(big: RaggedBatch) -> None:
-    kinds, _ = draw("mslm", big, elm_rate=0.5, blm_rate=0.15, seed=11, epoch=0)
+    kinds = draw("mslm", big, elm_rate=0.5, blm_rate=0.15, seed=11, epoch=0).kinds
     starts, _ = big.words
     starts = starts[~big.in_mention[starts]]
     place = big.word_ids[starts]
@@ -127,7 +128,7 @@ def test_mslm_masks_every_word_position_alike(big: RaggedBatch) -> None:
 
 
 def test_one_mention_says_nothing_about_the_next_one(big: RaggedBatch) -> None:
-    kinds, _ = draw("mslm", big, elm_rate=0.5, blm_rate=0.15, seed=11, epoch=0)
+    kinds = draw("mslm", big, elm_rate=0.5, blm_rate=0.15, seed=11, epoch=0).kinds
     row, starts, _ = big.mentions
     masked = kinds[starts] == ENTITY
     neighbours = row[1:] == row[:-1]
@@ -223,7 +224,7 @@ def test_collect_keeps_the_predicted_tokens_in_order(big: RaggedBatch) -> None:
 def test_words_spans_and_collocations_mask_so_many_tokens(
     big: RaggedBatch, collocations: pmi.PmiVocabulary, strategy: str, rate: float
 ) -> None:
-    kinds, _ = draw(strategy, big, rate=rate, seed=11, epoch=0, vocabulary=collocations)
+    kinds = draw(strategy, big, rate=rate, seed=11, epoch=0, vocabulary=collocations).kinds
     (found,) = units(strategy, big, 11, 0, vocabulary=collocations).values()
     n_tokens = int((big.word_ids >= 0).sum())
     sd = N_SIGMA * np.sqrt(rate * (1 - rate) * ((found.ends - found.starts) ** 2).sum())
@@ -232,13 +233,13 @@ def test_words_spans_and_collocations_mask_so_many_tokens(
 
 
 def test_spans_mask_their_share_of_every_sequence(big: RaggedBatch) -> None:
-    kinds, _ = draw("span", big, rate=0.15, seed=11, epoch=0)
+    kinds = draw("span", big, rate=0.15, seed=11, epoch=0).kinds
     masked = np.bincount(big.row[kinds > 0], minlength=len(big))
     assert np.all(np.abs(masked - 0.15 * big.n_ordinary) < 4), "to less than the pieces of a word"
 
 
 def test_words_mask_every_position_alike(big: RaggedBatch) -> None:
-    kinds, _ = draw("word", big, rate=0.15, seed=11, epoch=0)
+    kinds = draw("word", big, rate=0.15, seed=11, epoch=0).kinds
     starts, _ = big.words
     n, masked = np.bincount(big.word_ids[starts]), np.bincount(big.word_ids[starts[kinds[starts] > 0]])
     chi_square = ((masked - n * 0.15) ** 2 / (n * 0.15 * 0.85)).sum()
@@ -301,7 +302,7 @@ def test_a_budget_is_met_in_every_epoch(
     solved = budget.solve(strategy, blocks, [share] * 2, elm_rate=0.2, seed=3, vocabulary=collocations)
     n_tokens = part.n_ordinary.sum()
     for epoch, rates in enumerate(solved):
-        kinds, _ = draw(strategy, part, **rates, seed=3, epoch=epoch, vocabulary=collocations)
+        kinds = draw(strategy, part, **rates, seed=3, epoch=epoch, vocabulary=collocations).kinds
         assert abs((kinds > 0).sum() / n_tokens - share) < 0.0002
         assert strategy != "mslm" or rates["elm_rate"] == 0.2
 
