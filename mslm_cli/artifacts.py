@@ -135,6 +135,7 @@ class Job:
     output: Path
     config: Config
     inputs: Sequence[Input]
+    started: float = field(default_factory=time.perf_counter, compare=False)
 
     @property
     def fingerprint(self) -> str:
@@ -170,7 +171,6 @@ class Job:
     @contextmanager
     def publish(self) -> Iterator[Draft]:
         """Yield a draft whose folder becomes the output, manifest and all, when the block ends well."""
-        started = time.perf_counter()
         with fsio.staged_folder(self.output) as folder:
             draft = Draft(folder)
             yield draft
@@ -189,7 +189,7 @@ class Job:
                 code=provenance.code_version(),
                 environment=provenance.environment(),
                 seeds=draft.seeds,
-                run={"duration_s": round(time.perf_counter() - started, 3), **draft.run},
+                run={"duration_s": round(time.perf_counter() - self.started, 3), **draft.run},
             )
             fsio.sync_tree(folder)
             fsio.write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")

@@ -1,5 +1,6 @@
 """What the user sees: results on stdout, everything else on stderr."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+def _console() -> Console:
+    # rich takes NO_COLOR at its word and goes on with bold and dim, which are escape codes too
+    is_plain = bool(os.environ.get("NO_COLOR"))
+    return Console(stderr=True, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
+
+
+_stderr = _console()
 _state = {"quiet": False, "verbose": False}
 
 
@@ -19,7 +27,7 @@ def configure(*, quiet: bool = False, verbose: bool = False) -> None:
     """Set how much is said on stderr for the rest of the process."""
     global _stderr
     _state.update(quiet=quiet, verbose=verbose)
-    _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    _stderr = _console()
 
 
 def result(text: str) -> None:

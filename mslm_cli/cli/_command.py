@@ -21,7 +21,7 @@ from mslm_cli import console
 from mslm_cli.config import Config, read_config_file
 from mslm_cli.errors import ArtifactError, MslmError, UsageError
 
-Texts = Annotated[list[Path], typer.Argument(help="Text or CoNLL files, folders, or - for stdin.", metavar="TEXT...")]
+Texts = Annotated[list[Path], typer.Argument(help="Text or CoNLL files, folders, or - for stdin.", metavar="TEXT")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)]
 Resume = Annotated[
     str,

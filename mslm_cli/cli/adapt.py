@@ -17,7 +17,10 @@ mslm adapt shards --model ./biobert --allow-pickle -o adapted"""
 
 @subcommand("adapt", AdaptConfig, examples=EXAMPLES)
 def adapt(
-    shards: Annotated[Path, typer.Argument(help="Shards from `mslm preprocess`, or - to read their path from a pipe.")],
+    shards: Annotated[
+        Path,
+        typer.Argument(metavar="SHARDS", help="Shards from `mslm preprocess`, or - to read their path from a pipe."),
+    ],
     output: Output,
     config: AdaptConfig,
     resume: Resume = "auto",

@@ -16,7 +16,9 @@ mslm eval ner --data test.tsv -o scores --json | jq .exact_match.f1"""
 
 @subcommand("eval", EvalConfig, examples=EXAMPLES)
 def evaluate(
-    ner: Annotated[Path, typer.Argument(help="NER model from `mslm finetune`, or - to read its path from a pipe.")],
+    ner: Annotated[
+        Path, typer.Argument(metavar="NER", help="NER model from `mslm finetune`, or - to read its path from a pipe.")
+    ],
     data: Annotated[Path, typer.Option(help="Labelled sentences to score on (CoNLL).", show_default=False)],
     output: Output,
     config: EvalConfig,

@@ -21,7 +21,7 @@ from mslm_cli.masking.shards import EpochMasks, ShardReader
 from mslm_cli.masking.weights import KindWeights, kind_weights, weights_notice
 from mslm_cli.training import model_card
 from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes, plan_updates
-from mslm_cli.training.checkpoint import Workspace, workspace
+from mslm_cli.training.checkpoint import Workspace, discard_workspace, workspace
 from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Step, Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
@@ -73,6 +73,7 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     job = Job("encoder", output, config, [source.as_input("shards"), model_input])
     if job.is_done(overwrite=overwrite):
+        discard_workspace(job)
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
     reader = ShardReader(source.path)

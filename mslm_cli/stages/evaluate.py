@@ -30,8 +30,8 @@ def run(ner: Path, data: Path, output: Path, config: EvalConfig, *, overwrite: b
         DataError: ``data`` is not sound.
     """
     source = artifacts.load(ner, "ner", verify=True)
-    corpus = read_labelled(data, encoding=config.encoding, errors=config.errors)
     job = Job("eval", output, config, [source.as_input("ner"), artifacts.file_input("data", data)])
+    corpus = read_labelled(data, encoding=config.encoding, errors=config.errors)
     if job.is_done(overwrite=overwrite):
         return output
     predicted = predict(source, corpus, config)

@@ -1,13 +1,9 @@
 """``mslm extract-terms``: a lexicon of domain-specific terms from text."""
 
 import json
-import shutil
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +13,7 @@ from mslm_cli import artifacts, console
 from mslm_cli.artifacts import Input, Job
 from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import Document
-from mslm_cli.corpus.lines import STDIN, read_lines
+from mslm_cli.corpus.lines import read_lines
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UnavailableError
@@ -65,18 +61,18 @@ def run(
         DataError: an input cannot be read, the list holds no term, or no term is found at all.
         UnavailableError: scispaCy or the pipeline is not installed.
     """
+    files = source_files(texts)
+    inputs = [artifacts.file_input("text", file) for file in files]
+    if terms_file is not None:
+        inputs.append(artifacts.file_input("terms", terms_file))
+    if config.pipeline != pipeline.DEFAULT:
+        inputs.append(_pipeline_input(config.pipeline))
     own = _user_terms(terms_file)
-    with _spooled(source_files(texts)) as files:
-        inputs = [artifacts.file_input("text", file) for file in files]
-        if terms_file is not None:
-            inputs.append(artifacts.file_input("terms", terms_file))
-        if config.pipeline != pipeline.DEFAULT:
-            inputs.append(_pipeline_input(config.pipeline))
-        job = Job("lexicon", output, config, inputs)
-        if job.is_done(overwrite=overwrite):
-            return output
-        reader = WordReader(words.english())
-        evidence = _read(files, config, own.terms, reader)
+    job = Job("lexicon", output, config, inputs)
+    if job.is_done(overwrite=overwrite):
+        return output
+    reader = WordReader(words.english())
+    evidence = _read(files, config, own.terms, reader)
     terms = _choose(evidence, config, own.terms, reader)
     if not terms:
         raise DataError(
@@ -91,19 +87,6 @@ def run(
         evidence.seen.save(draft.path / artifacts.SKETCHES / "extract-terms.u64")
     _report(stats, terms)
     return output
-
-
-@contextmanager
-def _spooled(files: Sequence[Path]) -> Iterator[list[Path]]:
-    """``files`` with standard input copied to a file that can be read twice: to be identified, then for its text."""
-    if STDIN not in files:
-        yield list(files)
-        return
-    with tempfile.TemporaryDirectory(prefix="mslm-") as folder:
-        copy = Path(folder, "<stdin>")
-        with copy.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        yield [copy if file == STDIN else file for file in files]
 
 
 def _pipeline_input(name: str) -> Input:

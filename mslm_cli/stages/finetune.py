@@ -22,7 +22,7 @@ from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.training import model_card
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
-from mslm_cli.training.checkpoint import Workspace, workspace
+from mslm_cli.training.checkpoint import Workspace, discard_workspace, workspace
 from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
@@ -62,13 +62,14 @@ def run(
         UnavailableError: the encoder cannot be had.
         DivergedError: the loss is not finite.
     """
+    inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
     train_corpus, dev_corpus = (_read(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
-    inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file), model_input]
-    job = Job("ner", output, config, inputs)
+    job = Job("ner", output, config, [*inputs, model_input])
     if job.is_done(overwrite=overwrite):
+        discard_workspace(job)
         return output
     labels = _labels(train_corpus, dev_corpus, train_file)
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
@@ -172,7 +173,8 @@ def _train(
                     work.log(record | {"n_tokens": n_tokens, "tokens_per_s": tokens_per_s})
                     bar.advance()
                     bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {tokens_per_s:,.0f} tokens/s")
-                    if work.is_due(step.update):
+                    # the end of an epoch has a checkpoint of its own, after the dev scores
+                    if work.is_due(step.update) and step.update < done_before + len(plan):
                         work.save(step.update, trainee, {"epoch": epoch - 1, "best": best})
                 scores = _dev_scores(model, dev, tokenizer)
                 work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores})
@@ -180,6 +182,7 @@ def _train(
                 if not best or scores["f1"] > best["f1"]:
                     best = _keep(model, work.folder, epoch + 1, scores)
                 work.save(trainee.n_updates, trainee, {"epoch": epoch, "best": best})
+                _drop_all_but(best["folder"], work.folder)
             done_before += len(plan)
     return best
 
@@ -190,6 +193,12 @@ def _keep(model: PreTrainedModel, folder: Path, epoch: int, scores: dict[str, An
     with fsio.staged_folder(folder / name) as staged:
         model.save_pretrained(staged)
     return {"epoch": epoch, "folder": name, **{k: scores[k] for k in ("precision", "recall", "f1")}}
+
+
+def _drop_all_but(best: str, folder: Path) -> None:
+    for other in folder.glob("best-*"):
+        if other.name != best:
+            shutil.rmtree(other)
 
 
 def _dev_scores(model: PreTrainedModel, dev: TaggedData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

@@ -1,9 +1,6 @@
 """``mslm preprocess``: text becomes sequences with DS-mentions and, for every epoch, masks."""
 
-import hashlib
-import io
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,7 +12,6 @@ import numpy as np
 from mslm_cli import artifacts, console, models
 from mslm_cli.config import PreprocessConfig
 from mslm_cli.corpus.documents import Document
-from mslm_cli.corpus.lines import STDIN, display_name
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UnavailableError, UsageError
@@ -104,7 +100,7 @@ def run(
     _check_length(folder, config)
     tokenizer = models.load_tokenizer(folder, lowercase=config.lowercase)
     tokenizer_id = models.tokenizer_fingerprint(tokenizer)
-    inputs = [_text_input(file) for file in files]
+    inputs = [artifacts.file_input("text", file) for file in files]
     inputs.append(artifacts.Input(role="tokenizer", path=TOKENIZER, fingerprint=tokenizer_id))
     if terms_from is not None:
         inputs.append(terms_from.as_input("lexicon"))
@@ -123,7 +119,7 @@ def run(
             write_sequences(draft.path, number, shard)
             n_sequences += len(shard)
             bar.advance(len(shard))
-        if n_sequences == 0:
+        if copies[0].n_tokens == 0:
             raise DataError("the text has no words that the tokenizer knows anything of: there is nothing to mask")
         masks = _write_masks(draft.path, config, budgets, vocabulary)
         tokenizer.save_pretrained(draft.path / TOKENIZER)
@@ -137,21 +133,9 @@ def run(
     return output
 
 
-def _text_input(file: Path) -> artifacts.Input:
-    """A text file as an input; standard input is taken in whole, because it must be known before it is read."""
-    if file != STDIN:
-        return artifacts.file_input("text", file)
-    content = sys.stdin.buffer.read()
-    sys.stdin = io.TextIOWrapper(io.BytesIO(content))
-    return artifacts.Input(role="text", path=display_name(file), fingerprint=hashlib.sha256(content).hexdigest())
-
-
 def _check_length(folder: Path, config: PreprocessConfig) -> None:
     """Refuse sequences that have more tokens than the encoder has positions."""
-    try:
-        limit = models.position_limit(json.loads((folder / "config.json").read_bytes()))
-    except (OSError, ValueError) as error:
-        raise UnavailableError(f"{folder / 'config.json'}: not a model's configuration: {error}") from error
+    limit = models.position_limit(models.read_config(folder))
     if config.max_length > limit:
         raise UsageError(f"--max-length {config.max_length}: model {config.model!r} takes at most {limit} tokens")
 

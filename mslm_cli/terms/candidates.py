@@ -18,6 +18,7 @@ class CandidateCounts:
     content word. Keys are the words' forms joined by spaces. ``n_words`` is the number of words,
     punctuation left out.
 
+    ``words``: occurrences of the words of all runs; ``content``: those of content words alone.
     ``ends``: occurrences of a content word before punctuation, a stop word or a weak word, which
     nouns have and attributive adjectives have not. ``before_determiner``: occurrences before
     "the", "a" and the like, which transitive verbs have and nouns have not.
@@ -27,6 +28,7 @@ class CandidateCounts:
     n_words: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     doc_counts: Counter[str] = field(default_factory=Counter)
+    words: Counter[str] = field(default_factory=Counter)
     content: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     before_determiner: Counter[str] = field(default_factory=Counter)
@@ -38,13 +40,14 @@ class CandidateCounts:
         for words in sentences:
             self.n_words += sum(word.form[:1].isalnum() for word in words)
             for start, run, following in _runs(words):
-                self._count_content(run, following)
+                self._count_words(run, following)
                 counts.update(self._candidates(run, is_at_start=start == 0))
         self.counts.update(counts)
         self.doc_counts.update(counts.keys())
 
-    def _count_content(self, run: list[Word], following: Word) -> None:
+    def _count_words(self, run: list[Word], following: Word) -> None:
         for word, after in zip(run, [*run[1:], following], strict=True):
+            self.words[word.form] += 1
             if word.kind is Kind.CONTENT:
                 self.content[word.form] += 1
                 if after.kind in (Kind.BREAK, Kind.WEAK):

@@ -4,17 +4,20 @@ Score of a term of n words (hyphenated compounds count as one) that occurs f tim
 
     score = log2(1 + n) * log2(1 + f') * specificity^2
     f' = f - mean f of the longer noun-like candidates that contain it           (C-value)
-    specificity = mean over its content words of min(contrast, rarity), not below 0
+    specificity = mean over its content words of min(contrast, rarity), not below 0, + 0.4 * cohesion
     contrast = log10((a + s) / (g + s)),  rarity = 6 - log10(1000 g)
+    cohesion = log10((f - 1) / f0) / (n - 1) / 3, between 0 and 1; 0 for single words
 
 with a and g a word's occurrences per million words in the text and in general English
-(package wordfreq; log10(1000 g) is its Zipf value, 0 for a word it does not know), and s half
-an occurrence in the text, per million words, at least 0.01, where wordfreq's lists end.
+(package wordfreq; log10(1000 g) is its Zipf value, 0 for a word it does not know), s half
+an occurrence in the text, per million words, at least 0.01, where wordfreq's lists end, and
+f0 the occurrences there would be by chance, from those of the words. Cohesion is what makes a
+term of common words ("heart failure"); f - 1 keeps chance meetings of rare words down.
 
 Source: C-value from Frantzi, Ananiadou and Mima 2000 (section 2.3). Departures: 1 + n, so that single
 words have a value; a logarithm of the frequency, so that frequent words do not win by frequency
-alone; and the contrast with general English, squared: among lexicons of one size those match gold
-mentions more precisely, at the same recall (NCBI-disease devel).
+alone; and specificity, squared: among lexicons of one size those match gold mentions more
+precisely, at the same recall (NCBI-disease devel).
 """
 
 import math
@@ -36,6 +39,8 @@ _MIN_HEAD, _MIN_HEAD_ALONE = 0.2, 0.25
 _MAX_BEFORE_DETERMINER = 0.12
 _MAX_ZIPF = 6.0
 _RAREST = 1e-8
+_COHESION_WEIGHT = 0.4
+_MAX_LINK = 3.0
 _PRIOR_WEIGHT = 5.0
 _SUFFIX = 3
 
@@ -66,13 +71,12 @@ class Termhood:
         for form in nouns:
             surface, n_surface = counts.surface(form)
             count = n_surface if is_short_capitals(surface) else counts.counts[form]
-            score = self._score(len(form.split()), count - nested.get(form, 0.0), self._content(form))
+            words = form.split()
+            content = [word for word in words if word in counts.content]
+            score = _score(len(words), count - nested.get(form, 0.0), self._specificity(words, content, count))
             if count >= min_count and score >= min_score and score > 0:
                 terms.append(Term(surface, (TERMHOOD,), None, count, min(count, counts.doc_counts[form]), score))
         return sorted(terms, key=lambda term: (-term.score, term.term))
-
-    def _content(self, form: str) -> list[str]:
-        return [word for word in form.split() if word in self._counts.content]
 
     def _noun_like(self, min_count: int) -> Iterator[tuple[str, int]]:
         """The frequent candidates that can be noun phrases, and their counts."""
@@ -85,7 +89,7 @@ class Termhood:
                 continue
             if last.endswith("'s") or (last.endswith("ed") and not last.endswith("eed") and len(last) > 4):
                 continue
-            if any(verbs[word] > _MAX_BEFORE_DETERMINER for word in self._content(form)):
+            if any(word in counts.content and verbs[word] > _MAX_BEFORE_DETERMINER for word in form.split()):
                 continue
             surface, _ = counts.surface(form)
             min_head = _MIN_HEAD_ALONE if last == form else _MIN_HEAD
@@ -101,7 +105,8 @@ class Termhood:
         """
         words = [word for word in self._reader.read(term) if word.kind is not Kind.BREAK]
         content = [word.form for word in words if word.kind is Kind.CONTENT]
-        return self._score(n_words or len(words), count, content)
+        specificity = self._specificity([word.form for word in words], content, count)
+        return _score(n_words or len(words), count, specificity)
 
     def count(self, term: Term) -> tuple[int, int]:
         """Occurrences of ``term`` as a candidate, and the documents that hold one; zeros if it is none."""
@@ -111,13 +116,13 @@ class Termhood:
             return (n, min(n, self._counts.doc_counts[form])) if surface == term.term else (0, 0)
         return self._counts.counts[form], self._counts.doc_counts[form]
 
-    def _score(self, n_words: int, frequency: float, content: list[str]) -> float:
-        if not content or frequency <= 0:
+    def _specificity(self, words: list[str], content: list[str], count: int) -> float:
+        if not content:
             return 0.0
-        specificity = sum(map(self._specificity, content)) / len(content)
-        return round(math.log2(1 + n_words) * math.log2(1 + frequency) * specificity**2, 3)
+        mean = sum(map(self._word_specificity, content)) / len(content)
+        return mean + _COHESION_WEIGHT * self._cohesion(words, count)
 
-    def _specificity(self, form: str) -> float:
+    def _word_specificity(self, form: str) -> float:
         known = self._specificities.get(form)
         if known is None:
             general = self._general.get(form, 0.0)
@@ -127,6 +132,18 @@ class Termhood:
             rarity = _MAX_ZIPF - (math.log10(general * 1e9) if general else 0.0)
             known = self._specificities[form] = max(0.0, min(contrast, rarity))
         return known
+
+    def _cohesion(self, words: list[str], count: int) -> float:
+        counts = self._counts
+        if len(words) == 1 or count <= 1 or not all(word in counts.words for word in words):
+            return 0.0
+        by_chance = counts.n_words * math.prod(counts.words[word] / counts.n_words for word in words)
+        link = math.log10((count - 1) / by_chance) / (len(words) - 1)
+        return max(0.0, min(link, _MAX_LINK)) / _MAX_LINK
+
+
+def _score(n_words: int, frequency: float, specificity: float) -> float:
+    return round(math.log2(1 + n_words) * math.log2(1 + max(0.0, frequency)) * specificity**2, 3)
 
 
 def _is_symbol(word: str) -> bool:

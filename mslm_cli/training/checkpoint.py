@@ -6,10 +6,11 @@ resumed run ends in the same bits as an undisturbed one.
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from safetensors.torch import load_file, save_file
 
 from mslm_cli import console, fsio
 from mslm_cli.artifacts import Job
-from mslm_cli.errors import ArtifactError, UsageError
+from mslm_cli.errors import ArtifactError, DivergedError, UsageError
 from mslm_cli.training.device import numerics
 from mslm_cli.training.loop import Trainee
 
+IDENTITY = "identity.json"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -81,8 +83,11 @@ def restore_checkpoint(folder: Path, trainee: Trainee) -> None:
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
-    except (OSError, ValueError) as error:
+        missing = {"total_updates", "metrics_bytes"} - record["progress"].keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, str(error)) from error
+    if missing:
+        raise _damaged(folder, f"no {min(missing)} in state.json")
     return record
 
 
@@ -121,7 +126,8 @@ class Workspace:
         """Write a checkpoint after ``n_updates`` updates in all, then drop the older ones."""
         fsio.sync(self.metrics)
         name = f"step-{n_updates:07d}"
-        save_checkpoint(self.folder / name, trainee, {**progress, "total_updates": n_updates})
+        position = {"total_updates": n_updates, "metrics_bytes": self.metrics.stat().st_size}
+        save_checkpoint(self.folder / name, trainee, {**progress, **position})
         for other in self.folder.glob("step-*"):
             if other.name != name:
                 shutil.rmtree(other)
@@ -137,77 +143,115 @@ class Workspace:
 def workspace(job: Job, device: torch.device, *, every: str, resume: str) -> Iterator[Workspace]:
     """Yield the run's OUTPUT.work, with the checkpoint to go on from where there is one.
 
-    It is deleted when the block ends well, and kept for the next run otherwise.
+    It is deleted when the block ends well; otherwise it is kept for the next run if it holds a checkpoint.
 
     Args:
         every: time or updates between checkpoints, such as ``5m`` or ``200u``.
-        resume: ``auto`` goes on from the newest checkpoint, ``never`` starts again, anything else is a checkpoint.
+        resume: ``auto`` goes on from the newest checkpoint, ``never`` starts again, anything else is a
+            checkpoint in OUTPUT.work.
 
     Raises:
-        UsageError: OUTPUT.work belongs to a run with other options or input; the message names them.
-        ArtifactError: the checkpoint named by ``resume`` does not exist.
+        UsageError: OUTPUT.work belongs to a run with other options or input (the message names them), or to
+            no run at all.
+        ArtifactError: the checkpoint named by ``resume`` does not exist, or the one to go on from is damaged.
+        UnavailableError: there is no space left on the device.
     """
-    folder = job.output.with_name(f"{job.output.name}.work")
-    if resume == "never" and folder.exists():
+    folder = _folder(job)
+    with fsio.disk_full_named(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with fsio.locked(folder):
+            _refuse_strangers(folder)
+            try:
+                if resume == "never":
+                    fsio.empty(folder)
+                _claim(folder, job, device)
+                work = Workspace(folder, every, _checkpoint(folder, resume))
+                _rewind(work)
+                yield work
+            except BaseException as error:
+                _leave(folder, error)
+                raise
             shutil.rmtree(folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with fsio.locked(folder):
-        _claim(folder, job, device)
-        work = Workspace(folder, every, _checkpoint(folder, resume))
-        if work.resumed is not None:
-            work.progress = _read_record(work.resumed)["progress"]
-            work._saved_updates = int(work.progress["total_updates"])
-            console.note(f"going on from {work.resumed} (update {work._saved_updates})")
-        _forget_metrics_after(work.metrics, work.progress.get("total_updates", 0))
-        yield work
-        shutil.rmtree(folder)
+
+
+def discard_workspace(job: Job) -> None:
+    """Delete the OUTPUT.work of a job whose output is there: what a kill at the very end left."""
+    folder = _folder(job)
+    # another process that writes the same output may hold it
+    with suppress(OSError, ValueError, UsageError), fsio.locked(folder):
+        found = json.loads((folder / IDENTITY).read_bytes())
+        if all(found[part] == value for part, value in _identity(job).items()):
+            shutil.rmtree(folder)
+
+
+def _folder(job: Job) -> Path:
+    return job.output.with_name(f"{job.output.name}.work")
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """A folder of this name that mslm did not make is not touched."""
+    if not (folder / IDENTITY).is_file() and any(not p.name.startswith(".") for p in folder.iterdir()):
+        raise UsageError(f"{folder} exists and is no work folder of mslm", hint="choose another -o")
+
+
+def _leave(folder: Path, error: BaseException) -> None:
+    """Clear away what no run can go on from; say what one can."""
+    newest = max(folder.glob("step-*"), default=None)
+    if newest is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif not isinstance(error, DivergedError | UsageError | ArtifactError):
+        console.note(f"{newest} is kept: the same command goes on from there")
 
 
 def _checkpoint(folder: Path, resume: str) -> Path | None:
     if resume in ("auto", "never"):
         return max(folder.glob("step-*"), default=None)
     chosen = Path(resume)
-    if not (chosen / "state.json").is_file():
-        raise ArtifactError(f"--resume {resume}: no checkpoint there", hint=f"they are the step-* folders in {folder}")
+    if not (chosen / "state.json").is_file() or not chosen.resolve().parent.samefile(folder):
+        hint = f"they are the step-* folders in {folder}"
+        raise ArtifactError(f"--resume {resume}: no checkpoint of this run", hint=hint)
     return chosen
+
+
+def _identity(job: Job) -> dict[str, dict[str, Any]]:
+    return {"options": job.config.identity(), "inputs": {i.role: i.fingerprint for i in job.inputs}}
 
 
 def _claim(folder: Path, job: Job, device: torch.device) -> None:
     """Make the folder this job's, or check that it is."""
-    identity_path = folder / "identity.json"
-    wanted = {
-        "options": job.config.identity(),
-        "inputs": {i.role: i.fingerprint for i in job.inputs},
-        "numerics": numerics(device),
-    }
+    wanted = {**_identity(job), "numerics": numerics(device)}
     if not any(folder.glob("step-*")):
-        fsio.write_text(identity_path, json.dumps(wanted, indent=2) + "\n")
+        fsio.write_text(folder / IDENTITY, json.dumps(wanted, indent=2) + "\n")
         return
     try:
-        found = json.loads(identity_path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{identity_path}: {error}", hint="use --resume never to start again") from error
+        found = json.loads((folder / IDENTITY).read_bytes())
+        different = {
+            part: sorted(k for k in {*found[part], *wanted[part]} if found[part].get(k) != wanted[part].get(k))
+            for part in wanted
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{folder / IDENTITY}: damaged: {error}", hint="use --resume never to start again"
+        ) from error
     for part in ("options", "inputs"):
-        keys = sorted(k for k in {*found[part], *wanted[part]} if found[part].get(k) != wanted[part].get(k))
-        if keys:
+        if different[part]:
             raise UsageError(
-                f"{folder} holds a run with other {part}: {', '.join(keys)}",
+                f"{folder} holds a run with other {part}: {', '.join(different[part])}",
                 hint="give the same ones to go on, or --resume never to start again",
             )
-    different = {
-        k: (found["numerics"].get(k), v) for k, v in wanted["numerics"].items() if found["numerics"].get(k) != v
-    }
-    if different:
-        changes = ", ".join(f"{k} was {was}, is {now}" for k, (was, now) in different.items())
+    if keys := different["numerics"]:
+        changes = ", ".join(f"{k} was {found['numerics'].get(k)}, is {wanted['numerics'].get(k)}" for k in keys)
         console.warn(f"going on in another environment ({changes}): the last bits will differ")
 
 
-def _forget_metrics_after(path: Path, n_updates: int) -> None:
-    """Drop the lines of updates that will be done again."""
-    kept = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.endswith("}") and json.loads(line)["update"] <= n_updates:
-                kept.append(line + "\n")
-    fsio.write_text(path, "".join(kept))
+def _rewind(work: Workspace) -> None:
+    """Take up the progress of the checkpoint, and drop the metrics of what will be done again."""
+    work.metrics.touch()
+    n_bytes = 0
+    if work.resumed is not None:
+        work.progress = _read_record(work.resumed)["progress"]
+        work._saved_updates, n_bytes = int(work.progress["total_updates"]), int(work.progress["metrics_bytes"])
+        if work.metrics.stat().st_size < n_bytes:
+            raise _damaged(work.resumed, f"{work.metrics} has lost lines")
+        console.note(f"going on from {work.resumed} (update {work._saved_updates})")
+    os.truncate(work.metrics, n_bytes)

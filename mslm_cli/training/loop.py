@@ -69,7 +69,7 @@ def train(
         if not (math.isfinite(grad_norm) and math.isfinite(float(loss))):
             raise DivergedError(
                 f"update {trainee.n_updates + 1}: loss {float(loss):.4g}, gradient norm {grad_norm:.4g}",
-                hint="lower --learning-rate",
+                hint="start again with --resume never and a lower --learning-rate",
             )
         learning_rate = float(trainee.schedule.get_last_lr()[0])
         trainee.optimizer.step()

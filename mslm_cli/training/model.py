@@ -8,12 +8,13 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClassification, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from mslm_cli.errors import UnavailableError, UsageError
-from mslm_cli.models import position_limit, quiet_transformers
+from mslm_cli.models import position_limit, quiet_transformers, reason
 from mslm_cli.training.batching import PaddedBatch
 
 
@@ -62,8 +63,8 @@ def _load(
                 dtype=torch.float32,
                 **options,
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UnavailableError(f"{folder}: no encoder can be loaded from it: {error}") from error
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise UnavailableError(f"{folder}: no encoder can be loaded from it: {reason(error)}") from error
     prefix = f"{model.base_model_prefix}."
     fresh = sorted(report["missing_keys"])
     lost = [name for name in fresh if name.startswith(prefix) and ".pooler." not in name]

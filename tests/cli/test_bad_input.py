@@ -161,7 +161,7 @@ def test_something_that_is_not_there(refused: Refused, command: str, exit_code: 
     [
         ("adapt lexicon --model encoder -o out", "lexicon: expected a shards artifact, found a lexicon artifact"),
         ("preprocess text.txt --lexicon shards -o out", "shards: expected a lexicon artifact, found a shards artifact"),
-        ("eval adapted --data test.tsv -o out", "adapted: expected a ner artifact, found a encoder artifact"),
+        ("eval adapted --data test.tsv -o out", "adapted: expected a ner artifact, found an encoder artifact"),
         ("eval encoder --data test.tsv -o out", "encoder: expected a ner artifact, found no manifest.json"),
         ("adapt shards --model ner -o out", "ner: expected an encoder artifact, found a ner artifact"),
         ("adapt text.txt -o out", "text.txt: expected a shards artifact, found a file"),
@@ -221,20 +221,20 @@ def test_an_output_that_exists(refused: Refused, workplace: Path) -> None:
 def test_an_output_that_cannot_be(refused: Refused) -> None:
     for command in COMMANDS.values():
         refused(command.replace("-o out", "-o ."), USAGE, ". exists")
-        refused(command.replace("-o out", "-o text.txt/out"), ENVIRONMENT, "text.txt")
+        refused(command.replace("-o out", "-o text.txt/out"), USAGE, "text.txt/out: cannot be made")
 
 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("adapt shards -o out --epochs three", ["--epochs", "three"]),
+        ("adapt shards -o out --epochs three", ["--epochs", "valid integer"]),
         ("adapt shards -o out --epochs -1", ["--epochs", "-1"]),
         ("adapt shards -o out --device gpu", ["--device", "gpu", "cuda"]),
-        ("adapt shards -o out --weights heavy", ["--weights", "heavy", "ratio:2"]),
+        ("adapt shards -o out --weights heavy", ["--weights", "heavy", "ratio:R"]),
         ("adapt shards -o out --checkpoint-every often", ["--checkpoint-every", "often", "5m"]),
         ("adapt shards -o out --devise cpu", ["--devise", "--device"]),
         ("adapt shards", ["--output"]),
-        ("adapt -o out", ["shards"]),
+        ("adapt -o out", ["SHARDS"]),
         ("adapt shards more -o out", ["more"]),
         ("adpt shards -o out", ["adpt", "adapt"]),
         ("preprocess text.txt -o out", ["--lexicon", "mslm extract-terms", "--strategy token"]),
@@ -291,7 +291,7 @@ def test_a_model_folder_without_what_it_needs(refused: Refused) -> None:
         refused(command, ENVIRONMENT, "bare", "model.safetensors")
     Path("bare/model.safetensors").write_bytes(b"\0" * 100)
     for command in commands[1:]:
-        refused(command, ENVIRONMENT, "bare", "safetensors")
+        refused(command, ENVIRONMENT, "bare", "no encoder can be loaded")
     Path("bare/config.json").write_text("{")
     for command in commands:
         refused(command, ENVIRONMENT, "bare", "config.json")

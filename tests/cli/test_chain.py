@@ -42,7 +42,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
     documents = ["-DOCSTART-\tPMID7\n", *(sentence(i) for i in range(80, 90)), "-DOCSTART-\tPMID8\n"]
     test.write_text("\n".join([*documents, sentence(91, n_filler=90), sentence(3)]))
     text = folder / "abstracts.txt"
-    text.write_text("\n\n".join(f"Patients with {d} were treated after {d}. The study was acute." for d in DISEASES * 8))
+    text.write_text(
+        "\n\n".join(f"Patients with {d} were treated after {d}. The study was acute." for d in DISEASES * 8)
+    )
     fast = ("--model", tiny_encoder, "--threads", "1", "--tokens-per-update", "256")
     mslm("extract-terms", text, train, "-o", folder / "lexicon")
     mslm("preprocess", text, train, "--lexicon", folder / "lexicon", "--model", tiny_encoder, "--max-length", "32",
@@ -76,7 +78,8 @@ def test_the_model_learns_what_there_is_to_learn(chain: Path) -> None:
 def test_scores_are_those_of_seqeval_strict(chain: Path) -> None:
     rows = predictions(chain)
     gold, predicted = (
-        [tags_from_mentions([tuple(m) for m in row[key]], len(row["words"])) for row in rows] for key in ("gold", "pred")
+        [tags_from_mentions([tuple(m) for m in row[key]], len(row["words"])) for row in rows]
+        for key in ("gold", "pred")
     )
     match = results(chain)["exact_match"]
     assert match["mode"] == "strict"

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ def test_every_word_is_owned_once_and_every_window_fits(sizes: list[int], capaci
 @given(SIZES, st.integers(1, 20), st.integers(0, 30))
 def test_windows_share_no_more_than_the_overlap(sizes: list[int], capacity: int, overlap: int) -> None:
     windows = word_windows(sizes, capacity, overlap)
-    for left, right in zip(windows, windows[1:], strict=False):
+    for left, right in pairwise(windows):
         assert left.end < right.end
         assert left.start < right.start
         assert sum(sizes[right.start : left.end]) <= overlap

@@ -62,7 +62,7 @@ def test_an_output_of_other_work_is_refused_and_the_difference_named(tmp_path: P
     with pytest.raises(UsageError, match=r"seed 0 there, 3 now.*--overwrite"):
         Job("shards", tmp_path / "shards", PreprocessConfig(seed=3), [TEXT]).is_done(overwrite=False)
     other = Input(role="text", path="b.txt", fingerprint="def")
-    with pytest.raises(UsageError, match="other input .text."):
+    with pytest.raises(UsageError, match=r"other input .text."):
         Job("shards", tmp_path / "shards", PreprocessConfig(), [other]).is_done(overwrite=False)
 
 

@@ -29,9 +29,14 @@ def test_a_staged_folder_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_output_and_nothing_else(tmp_path: Path) -> None:
     output = tmp_path / "out"
     fill(output, "old")
-    with pytest.raises(RuntimeError), fsio.staged_folder(output) as staged:
-        (staged / "file.txt").write_text("half")
-        raise RuntimeError
+
+    def fail_halfway() -> None:
+        with fsio.staged_folder(output) as staged:
+            (staged / "file.txt").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert (output / "file.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
@@ -79,7 +84,7 @@ def test_everything_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: 
     real_fsync, real_rename = os.fsync, Path.rename
 
     def fsync(descriptor: int) -> None:
-        events.append("sync " + Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        events.append("sync " + Path(f"/proc/self/fd/{descriptor}").readlink().name)
         real_fsync(descriptor)
 
     def rename(self: Path, target: Path) -> Path:

@@ -86,10 +86,21 @@ def test_the_score_is_the_documented_formula() -> None:
         rarity = 6 - math.log10(general[word] * 1e9) if word in general else 6
         return min(contrast, rarity)
 
-    # in "papillary renal carcinoma" once, hence 3 - 1
     mean = (specificity("renal", 3) + specificity("carcinoma", 3)) / 2
-    assert found["renal carcinoma"].score == pytest.approx(math.log2(3) * math.log2(1 + 2) * mean**2, abs=1e-3)
+    cohesion = math.log10((3 - 1) / (n_words * (3 / n_words) ** 2)) / 3
+    assert cohesion > 0
+    # in "papillary renal carcinoma" once, hence 3 - 1
+    expected = math.log2(1 + 2) * math.log2(1 + 3 - 1) * (mean + 0.4 * cohesion) ** 2
+    assert found["renal carcinoma"].score == pytest.approx(expected, abs=1e-3)
     assert (found["renal carcinoma"].count, found["renal carcinoma"].doc_count) == (3, 1)
+
+
+def test_common_words_that_keep_together_are_a_term() -> None:
+    general = {"heart": 1e-1, "attack": 1e-1}
+    apart = [*["the heart and the heart"] * 5, *["an attack and an attack"] * 5]
+    filler = [f"with word{i} and word{i}" for i in range(20)]
+    assert "heart attack" not in rank(*apart, "a heart attack", *filler, general=general)
+    assert rank(*apart, *["a heart attack"] * 5, *filler, general=general)["heart attack"].score > 0
 
 
 def test_words_that_are_frequent_everywhere_are_no_terms() -> None:
