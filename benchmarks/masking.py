@@ -5,7 +5,8 @@ python benchmarks/masking.py NCBI-disease/train.tsv.gz --model MINILM [--quick] 
 One process, one thread. Both sides deliver the same padded tensors (input_ids, attention_mask, labels, int64)
 batch by batch, from the same sequences in memory; the collator gets them as lists, as a data set hands them over.
 Every mask is drawn anew. The sides take turns, so that a busy machine slows both alike; the ratio is that of the
-turns' own pairs. Time is CPU time, which on an idle machine is that of the clock. Tokens are counted with their special tokens, without padding.
+turns' own pairs. Time is CPU time, which on an idle machine is that of the clock. Tokens are counted with their
+special tokens, without padding.
 """
 
 import argparse

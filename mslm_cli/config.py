@@ -140,6 +140,9 @@ class PreprocessConfig(TextOptions, ModelOptions):
         (0.8, 0.1, 0.1), description="Shares of masked units that become [MASK], become random, stay as they are."
     )
     copies: int = Field(1, ge=1, le=1000, description="Masks for so many epochs, each drawn anew.")
+    dynamic: bool = Field(
+        False, description="Write no masks: `mslm adapt` draws the same ones as it goes, anew for every epoch."
+    )
     max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the masks.")
     shard_sequences: int = Field(65_536, ge=1, description="Sequences in one shard file.")

@@ -11,7 +11,7 @@ from mslm_cli.cli._command import app
 
 __all__ = ["adapt", "app", "demo", "evaluate", "extract_terms", "finetune", "models", "preprocess", "show_masks"]
 
-_ORDER = ("extract-terms", "preprocess", "show-masks", "adapt", "finetune", "eval", "demo", "models")
+_ORDER = ("extract-terms", "preprocess", "adapt", "finetune", "eval", "show-masks", "demo", "models")
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 

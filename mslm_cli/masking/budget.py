@@ -34,9 +34,10 @@ def solve(
     *,
     elm_rate: float,
     seed: int,
+    first_epoch: int = 0,
     vocabulary: pmi.PmiVocabulary | None = None,
 ) -> list[dict[str, float]]:
-    """For each epoch, from 0 on, the rates with which the strategy masks the epoch's budget.
+    """For each epoch, from ``first_epoch`` on, the rates with which the strategy masks the epoch's budget.
 
     For ``mslm``, ``elm_rate`` is given and blm_rate solved for.
 
@@ -49,7 +50,7 @@ def solve(
     """
     rates: list[dict[str, float]] = []
     feasible = elm_rate
-    for epoch, budget in enumerate(budgets):
+    for epoch, budget in enumerate(budgets, first_epoch):
         n_tokens, below = _tokens_below(strategy, blocks(), budget, seed, epoch, vocabulary)
         wanted = budget * n_tokens
         solved: dict[str, float] = {}

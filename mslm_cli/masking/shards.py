@@ -161,7 +161,12 @@ class ShardReader:
             indices.astype(np.int64),
         )
 
-    def epoch(self, copy: int) -> "EpochMasks":
+    def blocks(self, size: int = 65_536) -> Iterator[RaggedBatch]:
+        """All sequences in order, ``size`` at a time."""
+        for first in range(0, len(self), size):
+            yield self.batch(np.arange(first, min(first + size, len(self))))
+
+    def epoch(self, copy: int) -> "StoredEpoch":
         """The masks of epoch ``copy``, counted from 0.
 
         Raises:
@@ -172,7 +177,7 @@ class ShardReader:
             raise ArtifactError(
                 f"{self.folder}: holds masks for {self.n_copies} epochs, none for epoch {copy} (from 0)", hint=_REMEDY
             )
-        masks = EpochMasks([b for path in paths for b in _record_batches(path, MASK_SCHEMA)])
+        masks = StoredEpoch([b for path in paths for b in _record_batches(path, MASK_SCHEMA)])
         if len(masks) != len(self):
             raise ArtifactError(
                 f"{paths[0].parent}: masks-{copy:03}-*.arrow hold {len(masks):,} rows for {len(self):,} sequences",
@@ -181,7 +186,7 @@ class ShardReader:
         return masks
 
 
-class EpochMasks:
+class StoredEpoch:
     """Random access to one epoch's masks by the number of the sequence."""
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:

@@ -14,11 +14,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import artifacts, console, models
 from mslm_cli.artifacts import Artifact, Job
-from mslm_cli.config import AdaptConfig
+from mslm_cli.config import AdaptConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
 from mslm_cli.masking.batch import BASE, ENTITY
-from mslm_cli.masking.shards import EpochMasks, ShardReader
-from mslm_cli.masking.weights import KindWeights, kind_weights, weights_notice
+from mslm_cli.masking.recipe import MaskSource, ShardMasks, open_masks
+from mslm_cli.masking.shards import ShardReader
+from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, weights_notice
 from mslm_cli.training import model_card
 from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes, plan_updates
 from mslm_cli.training.checkpoint import Workspace, discard_workspace, workspace
@@ -77,6 +78,7 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
     reader = ShardReader(source.path)
+    masks = open_masks(reader, PreprocessConfig.model_validate(source.manifest.config), tokenizer)
     device = pick(config.device, threads=config.threads)
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
     if reader.lengths.max(initial=0) > max_tokens(model):
@@ -84,9 +86,9 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
             f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}"
         )
     place(model, device)
-    phases = _phases(reader, config, fresh)
+    phases = _phases(reader, masks, config, fresh)
     with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
-        summary = _train_phases(model, reader, phases, config, tokenizer, work)
+        summary = _train_phases(model, masks, phases, config, tokenizer, work)
         with job.publish() as draft:
             model.save_pretrained(draft.path)
             tokenizer.save_pretrained(draft.path)
@@ -112,11 +114,12 @@ def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> Pre
     return tokenizer
 
 
-def _phases(reader: ShardReader, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
+def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
     """What is trained one after the other; says what the user should know about it."""
+    masks.prepare(config.epochs)
     lengths = reader.lengths.astype(np.int64)
     plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
-    weights = kind_weights(config.weights, *_count_kinds(reader))
+    weights = kind_weights(config.weights, *_count_kinds(masks, config))
     if notice := weights_notice(config.weights, weights):
         console.note(notice)
     phases = [Phase("adapt", sum(map(len, plans)), weights)] if config.epochs else []
@@ -133,22 +136,27 @@ def _phases(reader: ShardReader, config: AdaptConfig, fresh: Sequence[str]) -> l
     return phases
 
 
-def _count_kinds(reader: ShardReader) -> tuple[int, int]:
-    """Predicted base and entity tokens over all copies.
+def _count_kinds(masks: ShardMasks, config: AdaptConfig) -> tuple[int, int]:
+    """Predicted base and entity tokens over all copies, or over all epochs where masks are drawn as they are needed.
+
+    Where the weights need no counts, the first epoch stands for all that would have to be drawn.
 
     Raises:
         DataError: nothing is masked.
     """
-    counts = [reader.epoch(copy).count_kinds() for copy in range(reader.n_copies)]
+    n_epochs = masks.reader.n_copies or (config.epochs if needs_counts(config.weights) else 1)
+    counts = [masks.epoch(epoch).count_kinds() for epoch in range(max(1, n_epochs))]
     n_base, n_entity = sum(b for b, _ in counts), sum(e for _, e in counts)
     if n_base + n_entity == 0:
-        raise DataError(f"{reader.folder}: no token is masked, so there is nothing to learn", hint="raise the rates")
+        raise DataError(
+            f"{masks.reader.folder}: no token is masked, so there is nothing to learn", hint="raise the rates"
+        )
     return n_base, n_entity
 
 
 def _train_phases(
     model: PreTrainedModel,
-    reader: ShardReader,
+    masks: ShardMasks,
     phases: Sequence[Phase],
     config: AdaptConfig,
     tokenizer: PreTrainedTokenizerFast,
@@ -161,7 +169,7 @@ def _train_phases(
             trainee = _trainee(model, phase, config)
             if work.progress.get("phase") == number:
                 work.restore(trainee)
-            _train_phase(trainee, number, phase, done_before, reader, config, tokenizer, work)
+            _train_phase(trainee, number, phase, done_before, masks, config, tokenizer, work)
         done_before += phase.n_updates
     return _summary(work.metrics)
 
@@ -181,7 +189,7 @@ def _train_phase(
     number: int,
     phase: Phase,
     done_before: int,
-    reader: ShardReader,
+    masks: ShardMasks,
     config: AdaptConfig,
     tokenizer: PreTrainedTokenizerFast,
     work: Workspace,
@@ -192,7 +200,7 @@ def _train_phase(
         model.base_model.eval()
     if trainee.n_updates == 0:
         torch.manual_seed(config.seed)
-    updates = _updates(reader, phase, config, tokenizer, model.device, start=trainee.n_updates)
+    updates = _updates(masks, phase, config, tokenizer, model.device, start=trainee.n_updates)
 
     def share_of_loss(batch: MaskedBatch) -> torch.Tensor:
         logits = logits_at(model, batch.padded, batch.positions)
@@ -215,7 +223,7 @@ def _train_phase(
 
 
 def _updates(
-    reader: ShardReader,
+    masks: ShardMasks,
     phase: Phase,
     config: AdaptConfig,
     tokenizer: PreTrainedTokenizerFast,
@@ -223,22 +231,24 @@ def _updates(
     *,
     start: int,
 ) -> Iterator[list[MaskedBatch]]:
-    """The batches of each update of a phase, from update ``start`` on; an epoch takes the next mask copy."""
-    lengths = reader.lengths.astype(np.int64)
+    """The batches of each update of a phase, from update ``start`` on; an epoch has its own masks."""
+    lengths = masks.reader.lengths.astype(np.int64)
     number = epoch = 0
     while number < phase.n_updates:
         plan = plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=epoch)
-        masks = reader.epoch(epoch % reader.n_copies)
+        epoch_masks = masks.training_epoch(epoch)
         for sequences in plan[: phase.n_updates - number]:
             if number >= start:
-                yield _masked_batches(reader, masks, sequences, lengths, phase.weights, config, tokenizer, device)
+                yield _masked_batches(
+                    masks.reader, epoch_masks, sequences, lengths, phase.weights, config, tokenizer, device
+                )
             number += 1
         epoch += 1
 
 
 def _masked_batches(
     reader: ShardReader,
-    masks: EpochMasks,
+    masks: MaskSource,
     sequences: NDArray[np.int64],
     lengths: NDArray[np.int64],
     kind_weights: KindWeights,

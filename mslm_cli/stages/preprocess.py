@@ -15,13 +15,13 @@ from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UnavailableError, UsageError
-from mslm_cli.masking import budget, pmi, spans
-from mslm_cli.masking.batch import Drawn, Int32, Int64, RaggedBatch
-from mslm_cli.masking.corruption import collect, corrupt
+from mslm_cli.masking import pmi, spans
+from mslm_cli.masking.batch import Int32, Int64
 from mslm_cli.masking.counts import MaskCounts, share
 from mslm_cli.masking.packing import TokenisedText, longest_disjoint, pack, whole_words
+from mslm_cli.masking.recipe import Rates, Recipe, epoch_budgets, write_collocations
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_masks, write_sequences
-from mslm_cli.masking.strategies import RATES, draw
+from mslm_cli.masking.strategies import RATES
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.terms.sentences import split_sentences
@@ -38,13 +38,11 @@ _SENTENCES_PER_BATCH = 4096
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What of a tokenizer the masks need; ``special_ids``: int64, ascending; ``before``, ``after``: ids."""
+    """What of a tokenizer the sequences need; ``special_ids``: int64, ascending; ``before``, ``after``: ids."""
 
     backend: "Tokenizer"
     before: list[int]
     after: list[int]
-    mask_id: int
-    size: int
     special_ids: Int64
 
 
@@ -56,7 +54,7 @@ class MaskSummary:
     drawn_lengths, realised_lengths: how many spans have 0, 1, ... 10 words, as drawn and as masked.
     """
 
-    rates: list[dict[str, float]]
+    rates: list[Rates]
     copies: list[MaskCounts]
     n_collocations: dict[int, int]
     drawn_lengths: Int64
@@ -88,7 +86,7 @@ def run(
         ArtifactError: the lexicon is damaged or none.
         UnavailableError: the model's tokenizer cannot be had, or is of no use for masking.
     """
-    budgets = _budgets(config)
+    epoch_budgets(config)
     if config.strategy in ("mslm", "entity") and lexicon is None:
         raise UsageError(
             f"--strategy {config.strategy} masks the terms of a lexicon, and no --lexicon was given",
@@ -114,14 +112,15 @@ def run(
     text, seen = TextCounts(), Sketch()
     with job.publish() as draft, console.progress("preprocess") as bar:
         sequences = _sequences(read_documents(files, config), vocabulary, matcher, config.max_length, text, seen)
-        n_sequences = 0
+        n_sequences = n_tokens = 0
         for number, shard in enumerate(_shards(sequences, config.shard_sequences)):
             write_sequences(draft.path, number, shard)
             n_sequences += len(shard)
+            n_tokens += int(shard.batch.n_ordinary.sum())
             bar.advance(len(shard))
-        if copies[0].n_tokens == 0:
+        if n_tokens == 0:
             raise DataError("the text has no words that the tokenizer knows anything of: there is nothing to mask")
-        masks = _write_masks(draft.path, config, budgets, vocabulary)
+        masks = _write_masks(draft.path, config, tokenizer)
         tokenizer.save_pretrained(draft.path / TOKENIZER)
         artifacts.pass_on_sketches([terms_from], draft.path)
         (draft.path / artifacts.SKETCHES).mkdir(exist_ok=True)
@@ -141,7 +140,7 @@ def _check_length(folder: Path, config: PreprocessConfig) -> None:
 
 
 def _vocabulary(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabulary:
-    """What the masks need to know of the tokenizer.
+    """What the sequences need to know of the tokenizer.
 
     Raises:
         UnavailableError: it has no mask token, or does not tell words apart.
@@ -157,7 +156,7 @@ def _vocabulary(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabular
         raise UnavailableError(f"{folder}: its tokenizer does not tell words apart, so whole words cannot be masked")
     before, after = models.special_frame(tokenizer)
     special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
-    return Vocabulary(backend, before, after, tokenizer.mask_token_id, len(tokenizer), special_ids)
+    return Vocabulary(backend, before, after, special_ids)
 
 
 def _sequences(
@@ -271,69 +270,29 @@ def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
         yield concatenate(waiting)
 
 
-def _budgets(config: PreprocessConfig) -> list[float] | None:
-    """The share of tokens to mask in each copy, or None where rates are given.
-
-    Raises:
-        UsageError: a schedule beside a budget, or without copies to run over.
-    """
-    if config.schedule == "constant":
-        return None if config.budget is None else [config.budget] * config.copies
-    if config.budget is not None:
-        raise UsageError(f"--schedule {config.schedule} says the budget of every copy, so --budget has no place")
-    if config.copies == 1:
-        raise UsageError(
-            f"--schedule {config.schedule} goes from copy to copy, and there is one", hint="give --copies EPOCHS"
-        )
-    _, first, last = config.schedule.split(":")
-    return budget.linear(float(first), float(last), config.copies)
-
-
-def _write_masks(
-    folder: Path, config: PreprocessConfig, budgets: list[float] | None, vocabulary: Vocabulary
-) -> MaskSummary:
-    """Write the masks of every copy of the sequences in ``folder``."""
+def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast") -> MaskSummary:
+    """Draw the masks of every copy of the sequences in ``folder``, and write them unless they are drawn later."""
     reader = ShardReader(folder)
-
-    def shards() -> Iterator[RaggedBatch]:
-        for first in range(0, len(reader), config.shard_sequences):
-            yield reader.batch(np.arange(first, min(first + config.shard_sequences, len(reader))))
-
-    collocations = pmi.build(shards, config.pmi_min_count, config.pmi_size) if config.strategy == "pmi" else None
-    if budgets is None:
-        rates = [{name: getattr(config, name) for name in RATES[config.strategy]}] * config.copies
-    else:
-        rates = budget.solve(
-            config.strategy, shards, budgets, elm_rate=config.elm_rate, seed=config.seed, vocabulary=collocations
-        )
+    collocations = pmi.build(reader.blocks, config.pmi_min_count, config.pmi_size) if config.strategy == "pmi" else None
+    if collocations is not None:
+        write_collocations(folder, collocations)
+    recipe = Recipe.of(config, tokenizer, collocations)
+    rates = recipe.rates(reader.blocks, range(config.copies))
     copies = []
     drawn_lengths = realised_lengths = np.zeros(spans.MAX_LENGTH + 1, dtype=np.int64)
     for copy, epoch_rates in enumerate(rates):
         counts = MaskCounts()
-        for number, batch in enumerate(shards()):
-            drawn = draw(config.strategy, batch, **epoch_rates, seed=config.seed, epoch=copy, vocabulary=collocations)
-            masks = collect(batch, drawn, _corrupted(batch, drawn, config, vocabulary, copy))
-            write_masks(folder, copy, number, masks)
-            counts += MaskCounts.of(batch, drawn, masks, vocabulary.mask_id)
+        for number, batch in enumerate(reader.blocks(config.shard_sequences)):
+            drawn, masks = recipe.mask(batch, epoch_rates, copy)
+            if not config.dynamic:
+                write_masks(folder, copy, number, masks)
+            counts += MaskCounts.of(batch, drawn, masks, recipe.mask_id)
             if config.strategy == "span":
                 asked, realised = spans.count_lengths(batch, drawn, config.seed, copy, epoch_rates["rate"])
                 drawn_lengths, realised_lengths = drawn_lengths + asked, realised_lengths + realised
         copies.append(counts)
     n_collocations = {} if collocations is None else {n: len(keys) for n, keys in collocations.keys.items()}
     return MaskSummary(rates, copies, n_collocations, drawn_lengths, realised_lengths)
-
-
-def _corrupted(batch: RaggedBatch, drawn: Drawn, config: PreprocessConfig, vocabulary: Vocabulary, copy: int) -> Int32:
-    return corrupt(
-        batch,
-        drawn,
-        mask_id=vocabulary.mask_id,
-        vocab_size=vocabulary.size,
-        special_ids=vocabulary.special_ids,
-        mask_replace=config.mask_replace,
-        seed=config.seed,
-        epoch=copy,
-    )
 
 
 def _statistics(
@@ -402,6 +361,7 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool)
     ]
     asked = ", ".join(f"{n} {v if isinstance(v, str) else format(v, 'g')}" for n, v in stats["asked"].items())
     copies = "" if config.copies == 1 else f", {config.copies} copies"
+    copies += ", drawn when they are needed" * config.dynamic
     title = f"{stats['n_sequences']:,} sequences from {stats['n_sentences']:,} sentences"
     console.table(
         f"{title}; {config.strategy}{': ' * bool(asked)}{asked}{copies}", ["tokens", "number", "share", "masked"], rows

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mslm_cli import artifacts, models
+from mslm_cli.config import PreprocessConfig
 from mslm_cli.masking.batch import ENTITY, NOT_PREDICTED
+from mslm_cli.masking.recipe import open_masks
 from mslm_cli.masking.shards import ShardReader
 
 if TYPE_CHECKING:
@@ -60,13 +62,16 @@ def run(shards: Path, n: int, epoch: int) -> list[MaskedSequence]:
     """
     source = artifacts.load(shards, "shards")
     reader = ShardReader(source.path)
-    masks = reader.epoch(epoch)
+    config = PreprocessConfig.model_validate(source.manifest.config)
+    indices = np.arange(min(n, len(reader)))
+    masks = open_masks(reader, config, load_tokenizer(source.path)).epoch(epoch).batch(indices)
     shown = []
-    for index in range(min(n, len(reader))):
-        sequence, mask = reader[index], masks[index]
+    for index, first, last in zip(indices.tolist(), masks.offsets[:-1], masks.offsets[1:], strict=True):
+        sequence = reader[index]
+        positions = masks.positions[first:last]
         input_ids, kind = sequence.input_ids.copy(), np.zeros(len(sequence.input_ids), dtype=np.uint8)
-        input_ids[mask.positions] = mask.replacements
-        kind[mask.positions] = mask.kinds
+        input_ids[positions] = masks.replacements[first:last]
+        kind[positions] = masks.kinds[first:last]
         shown.append(
             MaskedSequence(
                 ids=sequence.input_ids.tolist(),
@@ -98,11 +103,13 @@ def runs(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list
             return "entity" if sequence.kind[position] == ENTITY else "base"
         return "kept" if after == before else "random"
 
+    def piece(token: int) -> str:
+        return str(tokenizer.convert_ids_to_tokens(token))
+
     found = []
     for (name, kind), group in groupby(range(len(sequence.ids)), lambda p: (look(p), sequence.kind[p])):
         positions = list(group)
-        before = tokenizer.convert_ids_to_tokens([sequence.ids[p] for p in positions])
-        after = tokenizer.convert_ids_to_tokens([sequence.input_ids[p] for p in positions])
+        before, after = ([piece(ids[p]) for p in positions] for ids in (sequence.ids, sequence.input_ids))
         text = " ".join(before) if name == "special" else tokenizer.convert_tokens_to_string(before).strip()
         label = "entity" if kind == ENTITY else "base"
         match name:
