@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mslm_cli.masking.batch import BASE, ENTITY
 from mslm_cli.masking.recipe import MaskSource, ShardMasks, open_masks
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, weights_notice
-from mslm_cli.training import model_card
+from mslm_cli.training import model_card, ranks
 from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes, plan_updates
 from mslm_cli.training.checkpoint import Workspace, discard_workspace, workspace
 from mslm_cli.training.device import pick, place
@@ -202,17 +203,10 @@ def _train_phase(
         torch.manual_seed(config.seed)
     updates = _updates(masks, phase, config, tokenizer, model.device, start=trainee.n_updates)
 
-    def share_of_loss(batch: MaskedBatch) -> torch.Tensor:
-        logits = logits_at(model, batch.padded, batch.positions)
-        share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
-        batch.cross_entropy = per_position.cpu().numpy()
-        batch.is_top = (logits.detach().argmax(-1) == batch.targets).cpu().numpy()
-        return share
-
     with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
         bar.advance(trainee.n_updates)
         started = time.perf_counter()
-        for step in train(trainee, updates, share_of_loss, config.max_grad_norm):
+        for step in train(trainee, updates, partial(share_of_loss, model), config.max_grad_norm):
             record = _record(step, phase.name, done_before + step.update, time.perf_counter() - started)
             started = time.perf_counter()
             work.log(record)
@@ -220,6 +214,15 @@ def _train_phase(
             bar.update(_progress_text(record))
             if work.is_due(done_before + step.update) or step.update == phase.n_updates:
                 work.save(done_before + step.update, trainee, {"phase": number})
+
+
+def share_of_loss(model: PreTrainedModel, batch: MaskedBatch) -> torch.Tensor:
+    """The share of this batch in the loss of its update; what came of each position is kept in ``batch``."""
+    logits = logits_at(model, batch.padded, batch.positions)
+    share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
+    batch.cross_entropy = per_position.cpu().numpy()
+    batch.is_top = (logits.detach().argmax(-1) == batch.targets).cpu().numpy()
+    return share
 
 
 def _updates(
@@ -239,14 +242,14 @@ def _updates(
         epoch_masks = masks.training_epoch(epoch)
         for sequences in plan[: phase.n_updates - number]:
             if number >= start:
-                yield _masked_batches(
+                yield masked_batches(
                     masks.reader, epoch_masks, sequences, lengths, phase.weights, config, tokenizer, device
                 )
             number += 1
         epoch += 1
 
 
-def _masked_batches(
+def masked_batches(
     reader: ShardReader,
     masks: MaskSource,
     sequences: NDArray[np.int64],
@@ -256,11 +259,15 @@ def _masked_batches(
     tokenizer: PreTrainedTokenizerFast,
     device: torch.device,
 ) -> list[MaskedBatch]:
-    """The forward passes of one update, each with the weight of the whole update."""
+    """The forward passes of one update, each with the weight of the whole update.
+
+    With several processes, those of this one; the weight is that of all of them.
+    """
     weight_of_kind = np.array([0.0, kind_weights.base, kind_weights.entity], dtype=np.float32)
-    groups = plan_forward_passes(sequences, lengths, config.batch_tokens)
+    groups = plan_forward_passes(ranks.own(sequences), lengths, config.batch_tokens)
     drawn = [masks.batch(group) for group in groups]
-    total_weight = float(sum(weight_of_kind[m.kinds].sum(dtype=np.float64) for m in drawn)) or 1.0
+    own_weight = sum(float(weight_of_kind[m.kinds].sum(dtype=np.float64)) for m in drawn)
+    total_weight = ranks.total(own_weight) or 1.0
     batches = []
     for group, mask in zip(groups, drawn, strict=True):
         ids = [reader[i].input_ids.copy() for i in group]

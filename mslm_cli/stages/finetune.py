@@ -20,7 +20,7 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
-from mslm_cli.training import model_card
+from mslm_cli.training import model_card, ranks
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
 from mslm_cli.training.checkpoint import Workspace, discard_workspace, workspace
 from mslm_cli.training.device import pick, place
@@ -218,5 +218,5 @@ def _updates(
     """The forward passes of each update; each knows the number of labelled words of the whole update."""
     for chosen in plan:
         n_words = float(sum(len(windows[i].words) for i in chosen))
-        groups = plan_forward_passes(chosen, lengths, config.batch_tokens)
+        groups = plan_forward_passes(ranks.own(chosen), lengths, config.batch_tokens)
         yield [collate([windows[i] for i in g], tokenizer.pad_token_id, device, total_weight=n_words) for g in groups]
