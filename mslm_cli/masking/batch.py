@@ -73,6 +73,11 @@ class RaggedBatch:
         return np.diff(until[self.offsets])
 
     @cached_property
+    def ordinary(self) -> Int64:
+        """The tokens that are not special, as places in the flat arrays: int64, ascending."""
+        return np.flatnonzero(self.word_ids >= 0)
+
+    @cached_property
     def word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether a word begins, and whether one ends with a token: two bool [T]."""
         n_tokens = len(self.word_ids)
@@ -85,14 +90,15 @@ class RaggedBatch:
     @cached_property
     def words(self) -> tuple[Int64, Int64]:
         """The words as [start, end) in the flat arrays: two int64 [W]."""
-        return _stretches(*self.word_edges)
+        begins, ends = self.word_edges
+        return np.flatnonzero(begins), np.flatnonzero(ends) + 1
 
     @cached_property
     def generic_words(self) -> tuple[Int64, Int64]:
         """The words outside of all DS-mentions, in the same way."""
         begins, ends = self.word_edges
         outside = ~self.in_mention
-        return _stretches(begins & outside, ends & outside)
+        return np.flatnonzero(begins & outside), np.flatnonzero(ends & outside) + 1
 
     def sizes(self, tokens: Int64) -> Int64:
         """How many of ``tokens``, ascending places in the flat arrays, belong to each sequence: int64 [n]."""
@@ -189,13 +195,3 @@ def flat_ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[An
         return starts.astype(np.int64)
     numbers: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
     return numbers
-
-
-def _stretches(begins: NDArray[np.bool_], ends: NDArray[np.bool_]) -> tuple[Int64, Int64]:
-    """The stretches [start, end) that begin and end with these tokens: two int64, ascending."""
-    starts = np.flatnonzero(begins)
-    # Most stretches end where the next one begins; the others are few, and looked up.
-    last = np.flatnonzero(ends & ~np.append(begins[1:], False))
-    stops = np.append(starts[1:], 0)[: len(starts)]
-    stops[np.searchsorted(starts, last, side="right") - 1] = last + 1
-    return starts, stops

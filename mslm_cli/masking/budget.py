@@ -17,7 +17,8 @@ from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import Int64, RaggedBatch
 from mslm_cli.masking.strategies import RATES, units
 
-_N_BINS = 2**20
+_BIN_BITS = 20
+_N_BINS = 1 << _BIN_BITS
 _TOLERANCE = 0.002
 _HEADROOM = 0.05  # the rate of spans is the share of tokens that they mask, but for chance
 
@@ -87,7 +88,7 @@ def _tokens_below(
     for batch in batches:
         n_tokens += int(batch.n_ordinary.sum())
         for name, found in units(strategy, batch, seed, epoch, max_rate=max_rate, vocabulary=vocabulary).items():
-            bins = (found.draws * _N_BINS).astype(np.int64) + 1
+            bins = (found.draws >> np.uint64(64 - _BIN_BITS)).astype(np.int64) + 1
             masked[name] += np.bincount(bins, found.ends - found.starts, _N_BINS + 1).astype(np.int64)
     return n_tokens, {name: np.cumsum(counts) for name, counts in masked.items()}
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mslm_cli.masking.batch import NOT_PREDICTED, Drawn, Int32, Int64, Masks, RaggedBatch
-from mslm_cli.masking.random import Purpose, ragged_children, sequence_keys, to_uniforms
+from mslm_cli.masking.random import Purpose, children, is_below, sequence_keys, uniforms
 
 
 def corrupt(
@@ -26,21 +26,22 @@ def corrupt(
         special_ids: sorted, no id twice, all below ``vocab_size``.
     """
     masked_share, _, kept_share = mask_replace
+    tokens = np.concatenate([part.tokens for part in drawn.parts] or [np.empty(0, dtype=np.int64)])
+    units = np.concatenate([part.units for part in drawn.parts] or [np.empty(0, dtype=np.int64)])
+    row = batch.row[tokens]
+    fate = children(sequence_keys(seed, epoch, Purpose.CORRUPTION, batch.index)[row], units - batch.offsets[row])
+    is_masked = is_below(fate, masked_share)
     corrupted = batch.input_ids.copy()
-    fate_keys = sequence_keys(seed, epoch, Purpose.CORRUPTION, batch.index)
-    id_keys = sequence_keys(seed, epoch, Purpose.RANDOM_ID, batch.index)
-    firsts = batch.offsets[:-1]
-    for tokens, unit_starts, _ in drawn.parts:
-        fate = to_uniforms(ragged_children(fate_keys, firsts, batch.sizes(tokens), unit_starts))
-        corrupted[tokens[fate < masked_share]] = mask_id
+    corrupted[tokens[is_masked]] = mask_id
 
-        # 1 - kept rather than masked + random: rounding must leave no unit unchanged when the kept share is 0.
-        randomised = tokens[(fate >= masked_share) & (fate < 1.0 - kept_share)]
-        draws = to_uniforms(ragged_children(id_keys, firsts, batch.sizes(randomised), randomised))
-        rank = (draws * (vocab_size - len(special_ids))).astype(np.int64)
-        # The r-th ordinary id is r plus the number of special ids below it.
-        below = np.searchsorted(special_ids - np.arange(len(special_ids)), rank, side="right")
-        corrupted[randomised] = rank + below
+    # 1 - kept rather than masked + random: rounding must leave no unit unchanged when the kept share is 0.
+    randomised = np.flatnonzero(is_below(fate, 1.0 - kept_share) & ~is_masked)
+    tokens, row = tokens[randomised], row[randomised]
+    keys = sequence_keys(seed, epoch, Purpose.RANDOM_ID, batch.index)[row]
+    rank = (uniforms(keys, tokens - batch.offsets[row]) * (vocab_size - len(special_ids))).astype(np.int64)
+    # The r-th ordinary id is r plus the number of special ids below it.
+    below = np.searchsorted(special_ids - np.arange(len(special_ids)), rank, side="right")
+    corrupted[tokens] = rank + below
     return corrupted
 
 

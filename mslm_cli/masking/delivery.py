@@ -31,13 +31,18 @@ def padded_batches(
     flat_labels = np.full(len(corrupted), IGNORED, dtype=np.int32)
     for part in drawn.parts:
         flat_labels[part.tokens] = batch.input_ids[part.tokens]
-    columns = np.arange(lengths.max(initial=0))
-    for first in range(0, len(lengths), batch_size):
-        here = lengths[first : first + batch_size]
-        tokens = slice(batch.offsets[first], batch.offsets[first + len(here)])
-        inside = columns[: here.max()] < here[:, None]
-        input_ids = np.full(inside.shape, pad_id, dtype=np.int64)
+    firsts = np.arange(0, len(lengths), batch_size)
+    bounds = np.append(batch.offsets[firsts], batch.offsets[-1]).tolist()
+    widths = np.maximum.reduceat(lengths, firsts).tolist() if len(lengths) else []
+    # Whether a place is inside of a row, by the length of the row: cheaper to look up than to compare.
+    is_inside = np.tri(lengths.max(initial=0) + 1, lengths.max(initial=0), -1, dtype=np.bool_)
+    for number, width in enumerate(widths):
+        tokens = slice(bounds[number], bounds[number + 1])
+        inside = is_inside[lengths[number * batch_size : (number + 1) * batch_size], :width]
+        input_ids, attention_mask, labels = padded = np.empty((3, *inside.shape), dtype=np.int64)
+        padded[0] = pad_id
         input_ids[inside] = corrupted[tokens]
-        labels = np.full(inside.shape, IGNORED, dtype=np.int64)
+        padded[1] = inside
+        padded[2] = IGNORED
         labels[inside] = flat_labels[tokens]
-        yield PaddedMasks(input_ids, inside.astype(np.int64), labels)
+        yield PaddedMasks(input_ids, attention_mask, labels)

@@ -8,6 +8,7 @@ Source: Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, OOPS
 (constants of the reference implementation by Vigna, splitmix64.c).
 """
 
+import math
 from enum import IntEnum
 from typing import Any
 
@@ -85,6 +86,14 @@ def sequence_keys(seed: int, epoch: int, purpose: Purpose, index: NDArray[np.int
 def uniforms(keys: UInt64, counters: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """Numbers uniform in [0, 1), multiples of 2^-53: float64, one for each (key, counter)."""
     return to_uniforms(children(keys, counters))
+
+
+def is_below(numbers: UInt64, share: float) -> NDArray[np.bool_]:
+    """Which of random 64-bit numbers are below ``share`` of 2^64: bool; true for each with that probability."""
+    if share >= 1:
+        return np.ones(len(numbers), dtype=np.bool_)
+    below: NDArray[np.bool_] = numbers < np.uint64(math.ceil(share * 2**64))
+    return below
 
 
 def to_uniforms(numbers: UInt64) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Masking strategies: what may be masked, and the number that was drawn for it.
 
-A strategy is a function of (sequences, seed, epoch). It returns units, each with a draw in
-[0, 1): a unit is masked when its draw is below its rate. So a higher rate masks what a lower
+A strategy is a function of (sequences, seed, epoch). It returns units, each with a draw, a number of 64 bits:
+a unit is masked when its draw is below its rate times 2^64. So a higher rate masks what a lower
 one masks and more, and a budget is met by solving for the rate (``masking.budget``). Every
 draw is keyed by the global sequence index and a place in the sequence, so a mask does not
 depend on the batch it is drawn in. To add a strategy: one function here, one line in ``units``.
@@ -10,11 +10,10 @@ depend on the batch it is drawn in. To add a strategy: one function here, one li
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mslm_cli.masking import pmi, spans
 from mslm_cli.masking.batch import BASE, ENTITY, Drawn, DrawnKind, Int64, RaggedBatch, flat_ranges
-from mslm_cli.masking.random import Purpose, ragged_children, sequence_keys, to_uniforms, uniforms
+from mslm_cli.masking.random import Purpose, UInt64, is_below, ragged_children, sequence_keys, uniforms
 
 RATES: dict[str, tuple[str, ...]] = {
     "token": ("rate",),
@@ -33,14 +32,14 @@ class Units(NamedTuple):
 
     starts, ends: int64 [U].
     anchors: int64 [U]; where what is corrupted as one begins: the start, or that of the span it belongs to.
-    draws: float64 [U], in [0, 1); a unit is masked when its draw is below the rate.
+    draws: uint64 [U]; a unit is masked when its draw is below the rate times 2^64.
     kind: BASE or ENTITY.
     """
 
     starts: Int64
     ends: Int64
     anchors: Int64
-    draws: NDArray[np.float64]
+    draws: UInt64
     kind: int
 
 
@@ -49,7 +48,7 @@ def token(batch: RaggedBatch, seed: int, epoch: int) -> Units:
 
     Source: Devlin et al. 2019 (BERT), section 3.1; there a fixed number of tokens is drawn, here they are i.i.d.
     """
-    starts = np.flatnonzero(batch.word_ids >= 0)
+    starts = batch.ordinary
     return _independent(batch, starts, starts + 1, Purpose.TOKEN, BASE, seed, epoch)
 
 
@@ -83,7 +82,8 @@ def span(batch: RaggedBatch, seed: int, epoch: int, max_rate: float) -> Units:
     filled = np.cumsum(sizes) - sizes
     before = filled - filled[np.searchsorted(row, np.arange(len(batch)))[row]]
     crossing = uniforms(sequence_keys(seed, epoch, Purpose.SPAN_END, batch.index), np.zeros(len(batch), np.int64))
-    draws = (before + crossing[row] * sizes) / np.maximum(batch.n_ordinary, 1)[row]
+    share = (before + crossing[row] * sizes) / np.maximum(batch.n_ordinary, 1)[row]
+    draws = (share * 2.0**53).astype(np.uint64) << np.uint64(11)
     return Units(starts, ends, np.repeat(word_starts[placed.first], placed.lengths), draws, BASE)
 
 
@@ -171,7 +171,7 @@ def draw(
     rates = {"rate": rate, "elm_rate": elm_rate, "blm_rate": blm_rate}
     n_tokens, parts = len(batch.input_ids), []
     for name, found in units(strategy, batch, seed, epoch, max_rate=rate, vocabulary=vocabulary).items():
-        masked = np.flatnonzero(found.draws < rates[name])
+        masked = np.flatnonzero(is_below(found.draws, rates[name]))
         starts = found.starts[masked]
         lengths = found.ends[masked] - starts
         parts.append(DrawnKind(flat_ranges(starts, lengths), np.repeat(found.anchors[masked], lengths), found.kind))
@@ -188,5 +188,5 @@ def _independent(
 ) -> Units:
     """Units that are drawn each by itself."""
     keys = sequence_keys(seed, epoch, purpose, batch.index)
-    draws = to_uniforms(ragged_children(keys, batch.offsets[:-1], batch.sizes(starts), starts))
+    draws = ragged_children(keys, batch.offsets[:-1], batch.sizes(starts), starts)
     return Units(starts, ends, starts, draws, kind)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mslm_cli import artifacts, console, models
+from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.config import PreprocessConfig
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.readers import read_documents, source_files
@@ -86,6 +86,7 @@ def run(
         ArtifactError: the lexicon is damaged or none.
         UnavailableError: the model's tokenizer cannot be had, or is of no use for masking.
     """
+    allocator.keep_freed_memory()
     epoch_budgets(config)
     if config.strategy in ("mslm", "entity") and lexicon is None:
         raise UsageError(
@@ -278,19 +279,17 @@ def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "PreTrainedT
         write_collocations(folder, collocations)
     recipe = Recipe.of(config, tokenizer, collocations)
     rates = recipe.rates(reader.blocks, range(config.copies))
-    copies = []
+    copies = [MaskCounts()] * config.copies
     drawn_lengths = realised_lengths = np.zeros(spans.MAX_LENGTH + 1, dtype=np.int64)
-    for copy, epoch_rates in enumerate(rates):
-        counts = MaskCounts()
-        for number, batch in enumerate(reader.blocks(config.shard_sequences)):
+    for number, batch in enumerate(reader.blocks(config.shard_sequences)):
+        for copy, epoch_rates in enumerate(rates):
             drawn, masks = recipe.mask(batch, epoch_rates, copy)
             if not config.dynamic:
                 write_masks(folder, copy, number, masks)
-            counts += MaskCounts.of(batch, drawn, masks, recipe.mask_id)
+            copies[copy] += MaskCounts.of(batch, drawn, masks, recipe.mask_id)
             if config.strategy == "span":
                 asked, realised = spans.count_lengths(batch, drawn, config.seed, copy, epoch_rates["rate"])
                 drawn_lengths, realised_lengths = drawn_lengths + asked, realised_lengths + realised
-        copies.append(counts)
     n_collocations = {} if collocations is None else {n: len(keys) for n, keys in collocations.keys.items()}
     return MaskSummary(rates, copies, n_collocations, drawn_lengths, realised_lengths)
 

@@ -1,15 +1,20 @@
 """``mslm preprocess --dynamic``: no masks on disk, and the same ones when the batch is made."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import child_process
 import numpy as np
 import pytest
 from typer.testing import Result
 
+from mslm_cli import artifacts, models
+from mslm_cli.config import PreprocessConfig
 from mslm_cli.fsio import sha256_of
+from mslm_cli.masking.recipe import open_masks
 from mslm_cli.masking.shards import ShardReader
 
 Mslm = Callable[..., Result]
@@ -68,6 +73,37 @@ def test_an_encoder_adapted_on_either_has_the_same_bits(
         done = mslm("adapt", output, "--model", "encoder", *training, "--weights", weights, "-o", f"{output}-adapted")
         assert done.exit_code == 0, done.stderr
     assert sha256_of(Path("stored-adapted/model.safetensors")) == sha256_of(Path("drawn-adapted/model.safetensors"))
+
+
+def masks_of(shards: str, first: int, last: int, epoch: int) -> list[list[int]]:
+    source = artifacts.load(Path(shards), "shards")
+    config = PreprocessConfig.model_validate(source.manifest.config)
+    masks = open_masks(ShardReader(Path(shards)), config, models.load_tokenizer(Path(shards, "tokenizer")))
+    found = masks.epoch(epoch).batch(np.arange(first, last))
+    return [found.offsets.tolist(), found.positions.tolist(), found.kinds.tolist(), found.replacements.tolist()]
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_any_number_of_processes_draws_the_same(workplace: Path, mslm: Mslm, n_workers: int) -> None:
+    make(mslm, "mslm", "drawn", "--copies", 2, "--dynamic")
+    cuts = [(first, first + 7) for first in range(0, 49, 7)]
+    expected = [masks_of("drawn", *cut, 1) for cut in cuts]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mslm_cli.stages.adapt"])
+    with context.Pool(n_workers) as pool:
+        assert pool.starmap(masks_of, [(str(workplace / "drawn"), *cut, 1) for cut in cuts], chunksize=1) == expected
+
+
+def test_a_killed_run_on_drawn_masks_ends_in_the_same_bits(workplace: Path, mslm: Mslm) -> None:
+    make(mslm, "mslm", "drawn", "--copies", 2, "--dynamic")
+    training = ["--model", "encoder", "--epochs", 2, "--tokens-per-update", 128, "--head-warmup-updates", 2]
+    command = ["adapt", "drawn", *training, "--threads", 1, "--checkpoint-every", "1u", "-o"]
+    assert mslm(*command, "whole").exit_code == 0
+    assert child_process.run(*command, "cut", folder=workplace, dies_after="step-0000009") == child_process.DIED
+    again = mslm(*command, "cut")
+    assert again.exit_code == 0, again.stderr
+    assert "going on from cut.work/step-0000009" in again.stderr
+    assert sha256_of(Path("cut/model.safetensors")) == sha256_of(Path("whole/model.safetensors"))
 
 
 def test_a_budget_that_a_later_epoch_cannot_meet_is_refused_before_training(workplace: Path, mslm: Mslm) -> None:

@@ -141,6 +141,10 @@ def uniform(seed: int, epoch: int, purpose: Purpose, sequence: int, position: in
     return (child(child(child(child(child(seed, 0), epoch), purpose), sequence), position) >> 11) / 2**53
 
 
+def is_below(seed: int, epoch: int, purpose: Purpose, sequence: int, position: int, rate: float) -> bool:
+    return child(child(child(child(child(seed, 0), epoch), purpose), sequence), position) < rate * 2**64
+
+
 def gram_key(ids: list[int], words: list[list[int]]) -> int:
     keys = [child(sum(child(ids[p], k) for k, p in enumerate(word)) % 2**64, 0) for word in words]
     key = keys[0]
@@ -224,7 +228,9 @@ def oracle(
     if strategy == "mslm":
         found += [(w, Purpose.WORD, r.blm_rate, BASE) for w in words if not in_mention.intersection(w)]
     units = [
-        (positions, positions[0], kind) for positions, purpose, rate, kind in found if u(purpose, positions[0]) < rate
+        (positions, positions[0], kind)
+        for positions, purpose, rate, kind in found
+        if is_below(seed, epoch, purpose, sequence, positions[0], rate)
     ]
     if strategy == "span":
         units = [(word, anchor, BASE) for word, anchor in span_words(e, r, u)]
@@ -290,6 +296,17 @@ def test_mentions_are_masked_whole_or_not_and_words_outside_only(
             outside -= set(range(start, end))
         assert all(kinds[position] != ENTITY for position in outside)
         assert strategy == "mslm" or not any(kinds[position] for position in outside)
+
+
+@given(batches, all_rates, seeds, epochs)
+@example([ONE_MENTION, TOUCHING, NO_WORDS, NOTHING], Rates(0, 1.0, 1.0, (1.0, 0.0, 0.0)), 1, 0)
+def test_elm_and_blm_never_mask_the_same_token(examples: list[Example], r: Rates, seed: int, epoch: int) -> None:
+    drawn = draw("mslm", ragged(examples), elm_rate=r.elm_rate, blm_rate=r.blm_rate, seed=seed, epoch=epoch)
+    tokens = [token for part in drawn.parts for token in part.tokens.tolist()]
+    assert len(set(tokens)) == len(tokens)
+    assert {part.kind for part in drawn.parts} == {BASE, ENTITY}
+    for part in drawn.parts:
+        assert np.all(np.diff(part.tokens) > 0)
 
 
 @given(st.sampled_from(["span", "pmi"]), batches, all_rates, seeds, epochs)

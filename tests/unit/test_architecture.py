@@ -23,7 +23,7 @@ LAYERS = [
     {"training", "evaluation"},
     {"masking", "terms", "corpus"},
     {"artifacts"},
-    {"errors", "console", "config", "fsio", "provenance", "models"},
+    {"allocator", "errors", "console", "config", "fsio", "provenance", "models"},
 ]
 """From the top; a module may import from its own room and from lower layers, not from a room beside it."""
 
