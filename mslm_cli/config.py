@@ -204,6 +204,24 @@ class EvalConfig(Config):
     errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
 
 
+class ProbeConfig(TextOptions):
+    """Options of ``mslm probe``."""
+
+    items: int = Field(1000, ge=1, description="Most mentions to probe, and as many of each other kind.")
+    max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
+    warm_up_head: bool = Field(
+        False, description="Train a fresh MLM head alone on half of the documents, and probe the other half."
+    )
+    head_updates: int = Field(100, ge=1, description="Updates of --warm-up-head, of 4096 tokens each.")
+    replicates: int = Field(1000, ge=1, description="Bootstrap replicates of the 95 % intervals.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the choice of items, fresh heads and the bootstrap.")
+    batch_tokens: int = Field(8192, ge=16, description="Most tokens in one forward pass.")
+    lowercase: bool | None = Field(None, description="Lowercase text, where the checkpoint does not say.")
+    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+
+
 class DemoConfig(Config):
     """Options of ``mslm demo``."""
 

@@ -14,12 +14,11 @@ from torch import distributed
 from torch.nn.functional import cross_entropy
 
 from mslm_cli import models
-from mslm_cli.config import AdaptConfig
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
-from mslm_cli.stages import adapt
 from mslm_cli.training import ranks
 from mslm_cli.training.loop import Trainee, train
+from mslm_cli.training.masked import masked_batches, share_of_loss
 from mslm_cli.training.model import load_masked_lm
 
 SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
@@ -40,14 +39,14 @@ def gradient(folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(S
     reader = ShardReader(folder / "shards")
     tokenizer = models.load_tokenizer(folder / "encoder")
     model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
-    batches = adapt.masked_batches(
+    batches = masked_batches(
         reader,
         reader.epoch(0),
         np.array(sequences),
         reader.lengths.astype(np.int64),
         WEIGHTS,
-        AdaptConfig(batch_tokens=batch_tokens),
-        tokenizer,
+        batch_tokens,
+        tokenizer.pad_token_id,
         torch.device("cpu"),
     )
     found: list[torch.Tensor] = []
@@ -58,7 +57,7 @@ def gradient(folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(S
 
     optimizer.register_step_pre_hook(keep)
     trainee = Trainee(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
-    (step,) = train(trainee, [batches], partial(adapt.share_of_loss, model), max_grad_norm=1e9)
+    (step,) = train(trainee, [batches], partial(share_of_loss, model), max_grad_norm=1e9)
     return torch.cat([found[0], torch.tensor([step.loss])])
 
 
