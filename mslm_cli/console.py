@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 def _console() -> Console:
@@ -33,6 +34,12 @@ def result(text: str) -> None:
     """Print the command's result, the only thing that goes to stdout."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def styled_result(parts: list[tuple[str, str]]) -> None:
+    """Print a result of (text, style) parts, a space between them, in one line; styles show on a terminal alone."""
+    line = Text(" ").join(Text(text, style) for text, style in parts)
+    Console(file=sys.stdout, highlight=False, soft_wrap=True).print(line)
 
 
 def note(message: str) -> None:

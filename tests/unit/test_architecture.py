@@ -20,10 +20,10 @@ LAYERS = [
     {"cli"},
     {"studies"},
     {"stages"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "sequences"},
     {"masking", "terms", "corpus"},
     {"artifacts"},
-    {"errors", "console", "config", "fsio", "provenance", "models"},
+    {"allocator", "errors", "console", "config", "fsio", "provenance", "models"},
 ]
 """From the top; a module may import from its own room and from lower layers, not from a room beside it."""
 
@@ -31,7 +31,7 @@ ROOMS = {
     "torch": {"training", "stages"},
     "safetensors": {"training"},
     "transformers": {"training", "stages", "models"},
-    "tokenizers": {"stages", "models"},
+    "tokenizers": {"sequences", "models"},
     "spacy": {"terms"},
     "scispacy": {"terms"},
     "wordfreq": {"terms"},
