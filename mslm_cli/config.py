@@ -133,14 +133,35 @@ class MatchConfig(TextOptions):
 class PreprocessConfig(TextOptions, ModelOptions):
     """Options of ``mslm preprocess``."""
 
-    strategy: Literal["mslm", "token"] = Field("mslm", description="mslm: DS-terms whole, then words; token: as BERT.")
-    elm_rate: Rate = Field(0.5, description="mslm: share of DS-term mentions that are masked, whole.")
+    strategy: Literal["mslm", "entity", "token", "word", "span", "pmi", "none"] = Field(
+        "mslm", description="What is masked: DS-terms and generic words, DS-terms, tokens, words, spans, collocations."
+    )
+    elm_rate: Rate = Field(0.5, description="mslm, entity: share of DS-term mentions that are masked, whole.")
     blm_rate: Rate = Field(0.15, description="mslm: share of the generic words that are masked.")
-    rate: Rate = Field(0.15, description="token: share of the tokens that are masked.")
+    rate: Rate = Field(
+        0.15,
+        description="token, word, pmi: share of the tokens, words or collocations that are masked;"
+        " span: share of the tokens of each sequence.",
+    )
+    budget: float | None = Field(
+        None, ge=0.0, le=1.0, description="Share of all tokens to mask; the rate is solved for (mslm: the blm rate)."
+    )
+    schedule: str = Field(
+        "constant",
+        pattern=r"^(constant|linear:(0?\.\d+|[01](\.0*)?):(0?\.\d+|[01](\.0*)?))$",
+        description="constant, or linear:FROM:TO, the budget of the first and of the last copy.",
+    )
+    pmi_min_count: int = Field(10, ge=0, description="pmi: a collocation occurs more often than this.")
+    pmi_size: int | None = Field(
+        None, ge=1, description="pmi: number of collocations; else half of those that are frequent enough."
+    )
     mask_replace: Shares = Field(
         (0.8, 0.1, 0.1), description="Shares of masked units that become [MASK], become random, stay as they are."
     )
     copies: int = Field(1, ge=1, le=1000, description="Masks for so many epochs, each drawn anew.")
+    dynamic: bool = Field(
+        False, description="Write no masks: `mslm adapt` draws the same ones as it goes, anew for every epoch."
+    )
     max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the masks.")
     shard_sequences: int = Field(65_536, ge=1, description="Sequences in one shard file.")
@@ -200,6 +221,24 @@ class EvalConfig(Config):
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
     encoding: str = Field("utf-8", description="Character encoding of the data.")
     errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
+
+
+class ProbeConfig(TextOptions):
+    """Options of ``mslm probe``."""
+
+    items: int = Field(1000, ge=1, description="Most mentions to probe, and as many of each other kind.")
+    max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
+    warm_up_head: bool = Field(
+        False, description="Train a fresh MLM head alone on half of the documents, and probe the other half."
+    )
+    head_updates: int = Field(100, ge=1, description="Updates of --warm-up-head, of 4096 tokens each.")
+    replicates: int = Field(1000, ge=1, description="Bootstrap replicates of the 95 % intervals.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the choice of items, fresh heads and the bootstrap.")
+    batch_tokens: int = Field(8192, ge=16, description="Most tokens in one forward pass.")
+    lowercase: bool | None = Field(None, description="Lowercase text, where the checkpoint does not say.")
+    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
 
 
 class DemoConfig(Config):

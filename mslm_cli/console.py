@@ -38,6 +38,12 @@ def result(text: str) -> None:
     sys.stdout.flush()
 
 
+def styled_result(parts: list[tuple[str, str]]) -> None:
+    """Print a result of (text, style) parts, a space between them, in one line; styles show on a terminal alone."""
+    line = Text(" ").join(Text(text, style) for text, style in parts)
+    Console(file=sys.stdout, highlight=False, soft_wrap=True).print(line)
+
+
 def stream(parts: Iterable[str]) -> None:
     """Print a result that comes in parts, each as it is."""
     for part in parts:

@@ -168,7 +168,8 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
         lowercase: decide where the folder leaves open whether text is lowercased.
 
     Raises:
-        UnavailableError: there is no fast tokenizer in the folder.
+        UnavailableError: there is no fast tokenizer in the folder, or one for which a word that begins a text is
+            another than the same word later.
         UsageError: the vocabulary's case contradicts the tokenizer's, and ``lowercase`` is None.
     """
     quiet_transformers()
@@ -187,7 +188,7 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    _set_prefix_space(tokenizer)
+    _set_prefix_space(folder, tokenizer)
     if isinstance(backend.normalizer, normalizers.BertNormalizer):
         if lowercase is not None:
             backend.normalizer.lowercase = lowercase
@@ -197,13 +198,24 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
     return tokenizer
 
 
-def _set_prefix_space(tokenizer: "PreTrainedTokenizerFast") -> None:
-    from tokenizers import pre_tokenizers
+def _set_prefix_space(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
+    """Have byte-level BPE take the first word of a text, and each of words given one by one, as any other word."""
+    from tokenizers import pre_tokenizers, processors
 
-    pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
-    if isinstance(pre_tokenizer, pre_tokenizers.ByteLevel):
-        pre_tokenizer.add_prefix_space = True
+    backend = tokenizer.backend_tokenizer
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
+        backend.pre_tokenizer.add_prefix_space = True
+        if isinstance(backend.post_processor, processors.RobertaProcessing):
+            backend.post_processor.add_prefix_space = True
         _remember(tokenizer, "add_prefix_space", True)
+    if "ByteLevel" in repr(backend.pre_tokenizer):
+        one = backend.encode("risk", add_special_tokens=False).ids
+        for two in ("risk risk", ["risk", "risk"]):
+            if backend.encode(two, is_pretokenized=isinstance(two, list), add_special_tokens=False).ids != one * 2:
+                raise UnavailableError(
+                    f"{folder}: for its tokenizer the first word of a text is another than the same word later,"
+                    " and add_prefix_space cannot change that"
+                )
 
 
 def _remember(tokenizer: "PreTrainedTokenizerFast", option: str, value: bool) -> None:

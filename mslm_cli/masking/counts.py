@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Self
 
-from mslm_cli.masking.strategies import BASE, ENTITY, Drawn, Masks, RaggedBatch
+from mslm_cli.masking.batch import BASE, ENTITY, Drawn, Masks, RaggedBatch
 
 
 @dataclass(frozen=True)

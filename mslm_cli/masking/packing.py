@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mslm_cli.masking.batch import Int32, Int64, RaggedBatch
 from mslm_cli.masking.shards import Sequences
-from mslm_cli.masking.strategies import Int32, Int64, RaggedBatch
 
 Bool = NDArray[np.bool_]
 
@@ -126,10 +126,11 @@ def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]
         word_ids=word_ids,
         spans=spans.astype(np.int32),
         span_offsets=np.searchsorted(mention_row, np.arange(n + 1)),
+        sentences=sentences.astype(np.int32),
+        sentence_offsets=np.append(first_part, len(sentences)),
         index=np.arange(first_index, first_index + n),
     )
-    sequences = Sequences(batch, sentences.astype(np.int32), np.append(first_part, len(sentences)), doc[first_part])
-    return Packed(sequences, n_cut_words, int(is_cut.sum()), int((has_special & ~is_cut).sum()))
+    return Packed(Sequences(batch, doc[first_part]), n_cut_words, int(is_cut.sum()), int((has_special & ~is_cut).sum()))
 
 
 def _cut(text: TokenisedText, capacity: int) -> tuple[Int64, int]:

@@ -8,6 +8,7 @@ Source: Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, OOPS
 (constants of the reference implementation by Vigna, splitmix64.c).
 """
 
+import math
 from enum import IntEnum
 from typing import Any
 
@@ -30,6 +31,10 @@ class Purpose(IntEnum):
     WORD = 2  # is this word masked (BLM)
     CORRUPTION = 3  # [MASK], random or unchanged, per unit
     RANDOM_ID = 4  # which random token, per token
+    SPAN_LENGTH = 5  # how long is the k-th span of a sequence
+    SPAN_START = 6  # where does the k-th span of a sequence begin
+    SPAN_END = 7  # is the word masked at which a sequence's share is reached
+    OVERLAP = 8  # which of overlapping n-grams comes first
 
 
 def child(key: int, counter: int) -> int:
@@ -46,6 +51,21 @@ def children(keys: UInt64, counters: NDArray[np.integer[Any]]) -> UInt64:
     z += np.uint64(1)
     z *= np.uint64(_GAMMA)
     z = z + keys
+    return _mixed(z)
+
+
+def ragged_children(
+    keys: UInt64, firsts: NDArray[np.int64], sizes: NDArray[np.integer[Any]], numbers: NDArray[np.int64]
+) -> UInt64:
+    """``child(keys[i], number - firsts[i])`` for the ``sizes[i]`` numbers of each i, one i after the other: uint64."""
+    z: UInt64 = numbers.view(np.uint64) * np.uint64(_GAMMA)
+    # Addition and multiplication wrap, so what all numbers of one key share is worked out once.
+    z += np.repeat(keys + (1 - firsts).view(np.uint64) * np.uint64(_GAMMA), sizes)
+    return _mixed(z)
+
+
+def _mixed(z: UInt64) -> UInt64:
+    """The output function of splitmix64, in place."""
     z ^= z >> np.uint64(30)
     z *= np.uint64(_MULTIPLIER_1)
     z ^= z >> np.uint64(27)
@@ -65,4 +85,19 @@ def sequence_keys(seed: int, epoch: int, purpose: Purpose, index: NDArray[np.int
 
 def uniforms(keys: UInt64, counters: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """Numbers uniform in [0, 1), multiples of 2^-53: float64, one for each (key, counter)."""
-    return (children(keys, counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return to_uniforms(children(keys, counters))
+
+
+def is_below(numbers: UInt64, share: float) -> NDArray[np.bool_]:
+    """Which of random 64-bit numbers are below ``share`` of 2^64: bool; true for each with that probability."""
+    if share >= 1:
+        return np.ones(len(numbers), dtype=np.bool_)
+    below: NDArray[np.bool_] = numbers < np.uint64(math.ceil(share * 2**64))
+    return below
+
+
+def to_uniforms(numbers: UInt64) -> NDArray[np.float64]:
+    """Random 64-bit numbers as numbers in [0, 1), multiples of 2^-53: float64."""
+    uniform: NDArray[np.float64] = (numbers >> np.uint64(11)).astype(np.float64)
+    uniform *= 2.0**-53
+    return uniform

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mslm_cli.errors import ArtifactError
-from mslm_cli.masking.strategies import BASE, ENTITY, Int32, Int64, Masks, RaggedBatch, UInt8, flat_ranges
+from mslm_cli.masking.batch import BASE, ENTITY, Int32, Int64, Masks, RaggedBatch, UInt8, flat_ranges
 
 _INTS = pa.list_(pa.int32())
 SEQUENCE_SCHEMA = pa.schema(
@@ -33,13 +33,10 @@ class Sequences:
     """The content of one data file.
 
     batch: the sequences; its ``index`` is where they stand among all sequences.
-    sentences, sentence_offsets: int32, int64 [n + 1]; the token at which each sentence begins.
     doc: int32 [n]; the number of the document that a sequence is from.
     """
 
     batch: RaggedBatch
-    sentences: Int32
-    sentence_offsets: Int64
     doc: Int32
 
     def __len__(self) -> int:
@@ -47,9 +44,7 @@ class Sequences:
 
     def rows(self, first: int, last: int) -> "Sequences":
         """The sequences [first, last) of these."""
-        bounds = self.sentence_offsets[first : last + 1]
-        sentences = self.sentences[bounds[0] : bounds[-1]]
-        return Sequences(self.batch.rows(first, last), sentences, bounds - bounds[0], self.doc[first:last])
+        return Sequences(self.batch.rows(first, last), self.doc[first:last])
 
 
 @dataclass(frozen=True)
@@ -81,14 +76,11 @@ def concatenate(parts: Seq[Sequences]) -> Sequences:
         word_ids=np.concatenate([b.word_ids for b in batches]),
         spans=np.concatenate([b.spans for b in batches]),
         span_offsets=_joined_offsets([b.span_offsets for b in batches]),
+        sentences=np.concatenate([b.sentences for b in batches]),
+        sentence_offsets=_joined_offsets([b.sentence_offsets for b in batches]),
         index=np.concatenate([b.index for b in batches]),
     )
-    return Sequences(
-        batch,
-        np.concatenate([part.sentences for part in parts]),
-        _joined_offsets([part.sentence_offsets for part in parts]),
-        np.concatenate([part.doc for part in parts]),
-    )
+    return Sequences(batch, np.concatenate([part.doc for part in parts]))
 
 
 def _joined_offsets(parts: Seq[Int64]) -> Int64:
@@ -102,7 +94,7 @@ def write_sequences(folder: Path, number: int, sequences: Sequences, *, max_batc
         "input_ids": (batch.offsets, batch.input_ids),
         "word_ids": (batch.offsets, batch.word_ids),
         "spans": (batch.span_offsets * 2, batch.spans.reshape(-1)),
-        "sentences": (sequences.sentence_offsets, sequences.sentences),
+        "sentences": (batch.sentence_offsets, batch.sentences),
     }
     path = folder / f"data-{number:05}.arrow"
     _write(path, SEQUENCE_SCHEMA, columns, {"doc": sequences.doc}, _slices(batch.offsets, max_batch_tokens))
@@ -157,11 +149,24 @@ class ShardReader:
         offsets, input_ids = self._input_ids.take(indices)
         _, word_ids = self._word_ids.take(indices)
         span_offsets, spans = self._spans.take(indices)
+        sentence_offsets, sentences = self._sentences.take(indices)
         return RaggedBatch(
-            offsets, input_ids, word_ids, spans.reshape(-1, 2), span_offsets // 2, indices.astype(np.int64)
+            offsets,
+            input_ids,
+            word_ids,
+            spans.reshape(-1, 2),
+            span_offsets // 2,
+            sentences,
+            sentence_offsets,
+            indices.astype(np.int64),
         )
 
-    def epoch(self, copy: int) -> "EpochMasks":
+    def blocks(self, size: int = 65_536) -> Iterator[RaggedBatch]:
+        """All sequences in order, ``size`` at a time."""
+        for first in range(0, len(self), size):
+            yield self.batch(np.arange(first, min(first + size, len(self))))
+
+    def epoch(self, copy: int) -> "StoredEpoch":
         """The masks of epoch ``copy``, counted from 0.
 
         Raises:
@@ -172,7 +177,7 @@ class ShardReader:
             raise ArtifactError(
                 f"{self.folder}: holds masks for {self.n_copies} epochs, none for epoch {copy} (from 0)", hint=_REMEDY
             )
-        masks = EpochMasks([b for path in paths for b in _record_batches(path, MASK_SCHEMA)])
+        masks = StoredEpoch([b for path in paths for b in _record_batches(path, MASK_SCHEMA)])
         if len(masks) != len(self):
             raise ArtifactError(
                 f"{paths[0].parent}: masks-{copy:03}-*.arrow hold {len(masks):,} rows for {len(self):,} sequences",
@@ -181,7 +186,7 @@ class ShardReader:
         return masks
 
 
-class EpochMasks:
+class StoredEpoch:
     """Random access to one epoch's masks by the number of the sequence."""
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:

@@ -1,247 +1,192 @@
-"""Masking strategies: which tokens are predicted, as pure functions of (sequences, rates, seed, epoch).
+"""Masking strategies: what may be masked, and the number that was drawn for it.
 
-A strategy works on a ragged batch at once and returns the kind of every token and the
-unit it was drawn with. Every draw is keyed by the global sequence index and the token
-position where its unit begins, so a mask does not depend on the batch it is drawn in.
-To add a strategy: one function here, one line in ``draw``.
+A strategy is a function of (sequences, seed, epoch). It returns units, each with a draw, a number of 64 bits:
+a unit is masked when its draw is below its rate times 2^64. So a higher rate masks what a lower
+one masks and more, and a budget is met by solving for the rate (``masking.budget``). Every
+draw is keyed by the global sequence index and a place in the sequence, so a mask does not
+depend on the batch it is drawn in. To add a strategy: one function here, one line in ``units``.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mslm_cli.masking.random import Purpose, sequence_keys, uniforms
+from mslm_cli.masking import pmi, spans
+from mslm_cli.masking.batch import BASE, ENTITY, Drawn, DrawnKind, Int64, RaggedBatch, flat_ranges
+from mslm_cli.masking.random import Purpose, UInt64, is_below, ragged_children, sequence_keys, uniforms
 
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
-UInt8 = NDArray[np.uint8]
+RATES: dict[str, tuple[str, ...]] = {
+    "token": ("rate",),
+    "word": ("rate",),
+    "span": ("rate",),
+    "pmi": ("rate",),
+    "entity": ("elm_rate",),
+    "mslm": ("elm_rate", "blm_rate"),
+    "none": (),
+}
+"""The rates that each strategy has; a budget solves for the last one."""
 
-NOT_PREDICTED, BASE, ENTITY = 0, 1, 2
 
+class Units(NamedTuple):
+    """What may be masked at one rate: disjoint stretches [start, end) of the flat arrays.
 
-@dataclass(frozen=True)
-class RaggedBatch:
-    """Sequences laid end to end; sequence i is ``[offsets[i], offsets[i + 1])`` of the flat arrays.
-
-    offsets: int64 [n + 1], from 0.
-    input_ids: int32 [T].
-    word_ids: int32 [T]; a word is a run of equal ids inside a sequence, -1 is a special token.
-    spans: int32 [S, 2]; DS-mentions [start, end) in tokens of their sequence, whole words,
-        ascending and not overlapping.
-    span_offsets: int64 [n + 1]; the mentions of sequence i are ``spans[span_offsets[i]:span_offsets[i + 1]]``.
-    index: int64 [n]; the global sequence numbers that key the draws.
+    starts, ends: int64 [U].
+    anchors: int64 [U]; where what is corrupted as one begins: the start, or that of the span it belongs to.
+    draws: uint64 [U]; a unit is masked when its draw is below the rate times 2^64.
+    kind: BASE or ENTITY.
     """
 
-    offsets: Int64
-    input_ids: Int32
-    word_ids: Int32
-    spans: Int32
-    span_offsets: Int64
-    index: Int64
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def rows(self, first: int, last: int) -> "RaggedBatch":
-        """The sequences [first, last) of this batch."""
-        tokens, spans = self.offsets[first : last + 1], self.span_offsets[first : last + 1]
-        return RaggedBatch(
-            tokens - tokens[0],
-            self.input_ids[tokens[0] : tokens[-1]],
-            self.word_ids[tokens[0] : tokens[-1]],
-            self.spans[spans[0] : spans[-1]],
-            spans - spans[0],
-            self.index[first:last],
-        )
-
-    @cached_property
-    def row(self) -> Int64:
-        """The sequence of each token: int64 [T]."""
-        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
-
-    @cached_property
-    def position(self) -> Int32:
-        """The place of each token in its sequence: int32 [T]."""
-        return (np.arange(len(self.input_ids)) - np.repeat(self.offsets[:-1], np.diff(self.offsets))).astype(np.int32)
-
-    @cached_property
-    def words(self) -> tuple[Int64, Int64]:
-        """The words as [start, end) in the flat arrays: two int64 [W]."""
-        n_tokens = len(self.word_ids)
-        begins = np.ones(n_tokens, dtype=np.bool_)
-        begins[1:] = self.word_ids[1:] != self.word_ids[:-1]
-        begins[self.offsets[self.offsets < n_tokens]] = True
-        starts = np.flatnonzero(begins)
-        ends = np.append(starts[1:], n_tokens)
-        is_word = self.word_ids[starts] >= 0
-        return starts[is_word], ends[is_word]
-
-    @cached_property
-    def mentions(self) -> tuple[Int64, Int64, Int64]:
-        """The DS-mentions' sequence, and [start, end) in the flat arrays: three int64 [S]."""
-        row = np.repeat(np.arange(len(self)), np.diff(self.span_offsets))
-        base = self.offsets[row]
-        return row, base + self.spans[:, 0], base + self.spans[:, 1]
-
-    @cached_property
-    def in_mention(self) -> NDArray[np.bool_]:
-        """Whether a token belongs to a DS-mention: bool [T]."""
-        _, starts, ends = self.mentions
-        inside = np.zeros(len(self.input_ids), dtype=np.bool_)
-        inside[flat_ranges(starts, ends - starts)] = True
-        return inside
+    starts: Int64
+    ends: Int64
+    anchors: Int64
+    draws: UInt64
+    kind: int
 
 
-class Drawn(NamedTuple):
-    """What a strategy drew.
-
-    kinds: uint8 [T]; NOT_PREDICTED, BASE or ENTITY.
-    units: int32 [T]; for a predicted token the position in its sequence where its unit begins, else -1.
-    """
-
-    kinds: UInt8
-    units: Int32
-
-
-@dataclass(frozen=True)
-class Masks:
-    """The predicted tokens of some sequences; those of sequence i are ``[offsets[i], offsets[i + 1])``.
-
-    offsets: int64 [n + 1], from 0.
-    positions: int32 [P]; places in their sequence, ascending.
-    kinds: uint8 [P]; BASE or ENTITY.
-    replacements: int32 [P]; the ids that the model is given there.
-    """
-
-    offsets: Int64
-    positions: Int32
-    kinds: UInt8
-    replacements: Int32
-
-
-def flat_ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[Any]]) -> Int64:
-    """The numbers of all ranges ``[start, start + length)``, one range after the other: int64."""
-    ends = np.cumsum(lengths, dtype=np.int64)
-    total = int(ends[-1]) if len(ends) else 0
-    numbers: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
-    return numbers
-
-
-def token(batch: RaggedBatch, rate: float, seed: int, epoch: int) -> Drawn:
-    """Single tokens, each with probability ``rate`` (kind BASE).
+def token(batch: RaggedBatch, seed: int, epoch: int) -> Units:
+    """Single tokens.
 
     Source: Devlin et al. 2019 (BERT), section 3.1; there a fixed number of tokens is drawn, here they are i.i.d.
     """
-    drawn = _nothing(batch)
-    candidates = np.flatnonzero(batch.word_ids >= 0)
-    chosen = candidates[_chosen(batch, Purpose.TOKEN, batch.row[candidates], candidates, rate, seed, epoch)]
-    drawn.kinds[chosen] = BASE
-    drawn.units[chosen] = batch.position[chosen]
-    return drawn
+    starts = batch.ordinary
+    return _independent(batch, starts, starts + 1, Purpose.TOKEN, BASE, seed, epoch)
 
 
-def mslm(batch: RaggedBatch, elm_rate: float, blm_rate: float, seed: int, epoch: int) -> Drawn:
-    """Whole mentions with probability ``elm_rate`` (kind ENTITY), then words outside all mentions with ``blm_rate``.
+def word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
+    """Whole words.
 
-    A word of a mention that was not drawn is never drawn alone, so the two kinds are disjoint.
-
-    Source: MSLM (arXiv 2403.18025), section 3: entity-level, then base-level masking. There the number of masked
-    mentions of a sequence is the rate times their number, rounded down; here each mention is drawn by itself.
+    Source: whole-word masking of the BERT repository (2019); there a fixed number is drawn, here they are i.i.d.
     """
-    drawn = _nothing(batch)
-    row, starts, ends = batch.mentions
-    chosen = _chosen(batch, Purpose.MENTION, row, starts, elm_rate, seed, epoch)
-    _predict(batch, drawn, starts[chosen], ends[chosen], ENTITY)
-
     starts, ends = batch.words
-    generic = ~batch.in_mention[starts]
-    starts, ends = starts[generic], ends[generic]
-    chosen = _chosen(batch, Purpose.WORD, batch.row[starts], starts, blm_rate, seed, epoch)
-    _predict(batch, drawn, starts[chosen], ends[chosen], BASE)
-    return drawn
+    return _independent(batch, starts, ends, Purpose.WORD, BASE, seed, epoch)
 
 
-def draw(
-    strategy: str, batch: RaggedBatch, *, rate: float, elm_rate: float, blm_rate: float, seed: int, epoch: int
-) -> Drawn:
-    """What the strategy of that name draws in one epoch; it reads the rates it knows.
+def span(batch: RaggedBatch, seed: int, epoch: int, max_rate: float) -> Units:
+    """The words of random spans, each corrupted as one; in every sequence the rate is the share of its tokens.
+
+    Spans are placed one after the other (``spans.place``), and their words are masked in that order, from left to
+    right, until the sequence's share is reached; so the last span loses words at its end. The word at which the
+    share is reached is masked with the probability that makes the expected share the rate.
+
+    Args:
+        max_rate: spans are placed for rates up to this one.
+
+    Source: Joshi et al. 2020 (SpanBERT), section 3.1; lengths as in its code (truncated at 10 and renormalised).
+    """
+    placed = spans.place(batch, seed, epoch, max_rate)
+    word_starts, word_ends = batch.words
+    words = flat_ranges(placed.first, placed.lengths)
+    row = np.repeat(placed.row, placed.lengths)
+    starts, ends = word_starts[words], word_ends[words]
+    sizes = ends - starts
+    filled = np.cumsum(sizes) - sizes
+    before = filled - filled[np.searchsorted(row, np.arange(len(batch)))[row]]
+    crossing = uniforms(sequence_keys(seed, epoch, Purpose.SPAN_END, batch.index), np.zeros(len(batch), np.int64))
+    share = (before + crossing[row] * sizes) / np.maximum(batch.n_ordinary, 1)[row]
+    draws = (share * 2.0**53).astype(np.uint64) << np.uint64(11)
+    return Units(starts, ends, np.repeat(word_starts[placed.first], placed.lengths), draws, BASE)
+
+
+def pmi_grams(batch: RaggedBatch, seed: int, epoch: int, vocabulary: pmi.PmiVocabulary) -> Units:
+    """The n-grams of ``vocabulary`` in the text, and single words where there is none.
+
+    Source: Levine et al. 2021 (PMI-Masking), section 4; there a fixed number is drawn, here they are i.i.d.
+    """
+    first, lengths = pmi.segment(batch, vocabulary, seed, epoch)
+    starts, ends = batch.words
+    return _independent(batch, starts[first], ends[first + lengths - 1], Purpose.WORD, BASE, seed, epoch)
+
+
+def entity(batch: RaggedBatch, seed: int, epoch: int) -> Units:
+    """Whole DS-mentions.
+
+    Source: MSLM (arXiv 2403.18025), section 3, entity-level masking. There the number of masked mentions of a
+    sequence is the rate times their number, rounded down; here each mention is drawn by itself.
+    """
+    _, starts, ends = batch.mentions
+    return _independent(batch, starts, ends, Purpose.MENTION, ENTITY, seed, epoch)
+
+
+def generic_word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
+    """Whole words outside all DS-mentions; so they are disjoint from what ``entity`` masks.
+
+    Source: MSLM (arXiv 2403.18025), section 3, base-level masking; there over all that is left unmasked.
+    """
+    starts, ends = batch.generic_words
+    return _independent(batch, starts, ends, Purpose.WORD, BASE, seed, epoch)
+
+
+def units(
+    strategy: str,
+    batch: RaggedBatch,
+    seed: int,
+    epoch: int,
+    *,
+    max_rate: float = 1.0,
+    vocabulary: pmi.PmiVocabulary | None = None,
+) -> dict[str, Units]:
+    """The units of the strategy of that name, by the rate they are masked at (see ``RATES``).
+
+    Args:
+        max_rate: no rate will be above this one; saves time for spans.
+        vocabulary: needed by pmi.
 
     Raises:
-        ValueError: there is no such strategy.
+        ValueError: there is no such strategy, or pmi is without a vocabulary.
     """
     match strategy:
         case "token":
-            return token(batch, rate, seed, epoch)
+            return {"rate": token(batch, seed, epoch)}
+        case "word":
+            return {"rate": word(batch, seed, epoch)}
+        case "span":
+            return {"rate": span(batch, seed, epoch, max_rate)}
+        case "pmi" if vocabulary is not None:
+            return {"rate": pmi_grams(batch, seed, epoch, vocabulary)}
+        case "entity":
+            return {"elm_rate": entity(batch, seed, epoch)}
         case "mslm":
-            return mslm(batch, elm_rate, blm_rate, seed, epoch)
-    raise ValueError(f"no masking strategy {strategy!r}")
+            return {"elm_rate": entity(batch, seed, epoch), "blm_rate": generic_word(batch, seed, epoch)}
+        case "none":
+            return {}
+    raise ValueError(f"no masking strategy {strategy!r}, or no vocabulary for it")
 
 
-def corrupt(
+def draw(
+    strategy: str,
     batch: RaggedBatch,
-    drawn: Drawn,
     *,
-    mask_id: int,
-    vocab_size: int,
-    special_ids: Int64,
-    mask_replace: tuple[float, float, float],
+    rate: float = 0.0,
+    elm_rate: float = 0.0,
+    blm_rate: float = 0.0,
     seed: int,
     epoch: int,
-) -> Int32:
-    """The input with its predicted tokens replaced: int32 [T]; all others are as they were.
+    vocabulary: pmi.PmiVocabulary | None = None,
+) -> Drawn:
+    """What the strategy of that name draws in one epoch; it reads the rates it has (see ``RATES``).
 
-    One draw a unit decides between [MASK], random tokens and no change, with the shares ``mask_replace``;
-    random tokens are drawn one by one, uniformly from the ids below ``vocab_size`` that are not special.
-
-    Args:
-        special_ids: sorted, no id twice, all below ``vocab_size``.
+    Raises:
+        ValueError: as ``units``.
     """
-    masked_share, _, kept_share = mask_replace
-    predicted = np.flatnonzero(drawn.kinds)
-    row = batch.row[predicted]
-    keys = sequence_keys(seed, epoch, Purpose.CORRUPTION, batch.index)
-    fate = uniforms(keys[row], drawn.units[predicted])
-    corrupted = batch.input_ids.copy()
-    corrupted[predicted[fate < masked_share]] = mask_id
-
-    # 1 - kept rather than masked + random: rounding must leave no unit unchanged when the kept share is 0.
-    randomised = (fate >= masked_share) & (fate < 1.0 - kept_share)
-    predicted, row = predicted[randomised], row[randomised]
-    keys = sequence_keys(seed, epoch, Purpose.RANDOM_ID, batch.index)
-    rank = uniforms(keys[row], batch.position[predicted]) * (vocab_size - len(special_ids))
-    # The r-th ordinary id is r plus the number of special ids below it.
-    rank = rank.astype(np.int64)
-    below = np.searchsorted(special_ids - np.arange(len(special_ids)), rank, side="right")
-    corrupted[predicted] = rank + below
-    return corrupted
+    rates = {"rate": rate, "elm_rate": elm_rate, "blm_rate": blm_rate}
+    n_tokens, parts = len(batch.input_ids), []
+    for name, found in units(strategy, batch, seed, epoch, max_rate=rate, vocabulary=vocabulary).items():
+        masked = np.flatnonzero(is_below(found.draws, rates[name]))
+        starts = found.starts[masked]
+        lengths = found.ends[masked] - starts
+        parts.append(DrawnKind(flat_ranges(starts, lengths), np.repeat(found.anchors[masked], lengths), found.kind))
+    if strategy == "span":
+        # spans come in the order in which they were placed
+        unit_of = Drawn(n_tokens, tuple(parts)).units
+        tokens = np.flatnonzero(unit_of >= 0)
+        parts = [DrawnKind(tokens, unit_of[tokens], BASE)]
+    return Drawn(n_tokens, tuple(parts))
 
 
-def collect(batch: RaggedBatch, drawn: Drawn, corrupted: Int32) -> Masks:
-    """The predicted tokens alone, out of arrays over all tokens."""
-    predicted = np.flatnonzero(drawn.kinds)
-    offsets = np.searchsorted(predicted, batch.offsets)
-    return Masks(offsets, batch.position[predicted], drawn.kinds[predicted], corrupted[predicted])
-
-
-def _nothing(batch: RaggedBatch) -> Drawn:
-    n_tokens = len(batch.input_ids)
-    return Drawn(np.zeros(n_tokens, dtype=np.uint8), np.full(n_tokens, -1, dtype=np.int32))
-
-
-def _chosen(
-    batch: RaggedBatch, purpose: Purpose, row: Int64, starts: Int64, rate: float, seed: int, epoch: int
-) -> NDArray[np.bool_]:
-    """Whether each unit, given by its sequence and its first token in the flat arrays, is masked: bool."""
+def _independent(
+    batch: RaggedBatch, starts: Int64, ends: Int64, purpose: Purpose, kind: int, seed: int, epoch: int
+) -> Units:
+    """Units that are drawn each by itself."""
     keys = sequence_keys(seed, epoch, purpose, batch.index)
-    return uniforms(keys[row], starts - batch.offsets[row]) < rate
-
-
-def _predict(batch: RaggedBatch, drawn: Drawn, starts: Int64, ends: Int64, kind: int) -> None:
-    """Mark the units [start, end) of the flat arrays as predicted."""
-    lengths = ends - starts
-    tokens = flat_ranges(starts, lengths)
-    drawn.kinds[tokens] = kind
-    drawn.units[tokens] = np.repeat(batch.position[starts], lengths)
+    draws = ragged_children(keys, batch.offsets[:-1], batch.sizes(starts), starts)
+    return Units(starts, ends, starts, draws, kind)

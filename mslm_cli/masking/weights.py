@@ -34,7 +34,7 @@ def kind_weights(scheme: str, n_base: int, n_entity: int) -> KindWeights:
         return KindWeights(1.0, 1.0)
     if scheme.startswith("ratio:"):
         return KindWeights(1.0, _ratio(scheme))
-    if scheme not in ("frequency", "reference"):
+    if not needs_counts(scheme):
         raise UsageError(f"--weights {scheme}: expected uniform, frequency, reference or ratio:R")
     if n_base + n_entity == 0:
         raise DataError(f"--weights {scheme} counts predicted tokens, and there are none")
@@ -46,9 +46,14 @@ def kind_weights(scheme: str, n_base: int, n_entity: int) -> KindWeights:
     return KindWeights(base, entity)
 
 
+def needs_counts(scheme: str) -> bool:
+    """Whether the weights depend on how many tokens of each kind are predicted."""
+    return scheme in ("frequency", "reference")
+
+
 def weights_notice(scheme: str, weights: KindWeights) -> str | None:
     """What the user should know about weights that a rule computed, or None for weights that were given."""
-    if scheme not in ("frequency", "reference"):
+    if not needs_counts(scheme):
         return None
     came_to = f"--weights {scheme} comes to ratio:{weights.ratio:.3f} on these shards"
     if weights.ratio == 1.0:

@@ -4,51 +4,34 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import artifacts, console, models
 from mslm_cli.artifacts import Artifact, Job
-from mslm_cli.config import AdaptConfig
+from mslm_cli.config import AdaptConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
-from mslm_cli.masking.shards import EpochMasks, ShardReader
-from mslm_cli.masking.strategies import BASE, ENTITY
-from mslm_cli.masking.weights import KindWeights, kind_weights, weights_notice
+from mslm_cli.masking.batch import BASE, ENTITY
+from mslm_cli.masking.recipe import ShardMasks, open_masks
+from mslm_cli.masking.shards import ShardReader
+from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, weights_notice
 from mslm_cli.training import model_card
-from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes, plan_updates
+from mslm_cli.training.batching import plan_updates
 from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Step, Trainee, train
-from mslm_cli.training.losses import weighted_cross_entropy
-from mslm_cli.training.model import load_masked_lm, logits_at, max_tokens
+from mslm_cli.training.masked import MaskedBatch, masked_batches, share_of_loss
+from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
 _KIND_NAMES = {BASE: "base", ENTITY: "entity"}
-
-
-@dataclass
-class MaskedBatch:
-    """The masked sequences of one forward pass, and after it what came of each predicted position.
-
-    ``positions`` int64, ``targets`` int64, ``weights`` float32, ``kinds`` uint8: all [n_predicted].
-    """
-
-    padded: PaddedBatch
-    n_tokens: int
-    positions: torch.Tensor
-    targets: torch.Tensor
-    weights: torch.Tensor
-    kinds: NDArray[np.uint8]
-    total_weight: float
-    cross_entropy: NDArray[np.float32] | None = None
-    is_top: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +61,7 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
     reader = ShardReader(source.path)
+    masks = open_masks(reader, PreprocessConfig.model_validate(source.manifest.config), tokenizer)
     device = pick(config.device, threads=config.threads)
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
     if reader.lengths.max(initial=0) > max_tokens(model):
@@ -85,9 +69,9 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
             f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}"
         )
     place(model, device)
-    phases = _phases(reader, config, fresh)
+    phases = _phases(reader, masks, config, fresh)
     with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
-        summary = _train_phases(model, reader, phases, config, tokenizer, work)
+        summary = _train_phases(model, masks, phases, config, tokenizer, work)
         with job.publish() as draft:
             model.save_pretrained(draft.path)
             tokenizer.save_pretrained(draft.path)
@@ -113,11 +97,12 @@ def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> Pre
     return tokenizer
 
 
-def _phases(reader: ShardReader, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
+def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
     """What is trained one after the other; says what the user should know about it."""
+    masks.prepare(config.epochs)
     lengths = reader.lengths.astype(np.int64)
     plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
-    weights = kind_weights(config.weights, *_count_kinds(reader))
+    weights = kind_weights(config.weights, *_count_kinds(masks, config))
     if notice := weights_notice(config.weights, weights):
         console.note(notice)
     phases = [Phase("adapt", sum(map(len, plans)), weights)] if config.epochs else []
@@ -134,22 +119,27 @@ def _phases(reader: ShardReader, config: AdaptConfig, fresh: Sequence[str]) -> l
     return phases
 
 
-def _count_kinds(reader: ShardReader) -> tuple[int, int]:
-    """Predicted base and entity tokens over all copies.
+def _count_kinds(masks: ShardMasks, config: AdaptConfig) -> tuple[int, int]:
+    """Predicted base and entity tokens over all copies, or over all epochs where masks are drawn as they are needed.
+
+    Where the weights need no counts, the first epoch stands for all that would have to be drawn.
 
     Raises:
         DataError: nothing is masked.
     """
-    counts = [reader.epoch(copy).count_kinds() for copy in range(reader.n_copies)]
+    n_epochs = masks.reader.n_copies or (config.epochs if needs_counts(config.weights) else 1)
+    counts = [masks.epoch(epoch).count_kinds() for epoch in range(max(1, n_epochs))]
     n_base, n_entity = sum(b for b, _ in counts), sum(e for _, e in counts)
     if n_base + n_entity == 0:
-        raise DataError(f"{reader.folder}: no token is masked, so there is nothing to learn", hint="raise the rates")
+        raise DataError(
+            f"{masks.reader.folder}: no token is masked, so there is nothing to learn", hint="raise the rates"
+        )
     return n_base, n_entity
 
 
 def _train_phases(
     model: PreTrainedModel,
-    reader: ShardReader,
+    masks: ShardMasks,
     phases: Sequence[Phase],
     config: AdaptConfig,
     tokenizer: PreTrainedTokenizerFast,
@@ -162,7 +152,7 @@ def _train_phases(
             trainee = _trainee(model, phase, config)
             if work.progress.get("phase") == number:
                 work.restore(trainee)
-            _train_phase(trainee, number, phase, done_before, reader, config, tokenizer, work)
+            _train_phase(trainee, number, phase, done_before, masks, config, tokenizer, work)
         done_before += phase.n_updates
     return _summary(work.metrics)
 
@@ -182,7 +172,7 @@ def _train_phase(
     number: int,
     phase: Phase,
     done_before: int,
-    reader: ShardReader,
+    masks: ShardMasks,
     config: AdaptConfig,
     tokenizer: PreTrainedTokenizerFast,
     work: Workspace,
@@ -193,19 +183,12 @@ def _train_phase(
         model.base_model.eval()
     if trainee.n_updates == 0:
         torch.manual_seed(config.seed)
-    updates = _updates(reader, phase, config, tokenizer, model.device, start=trainee.n_updates)
-
-    def share_of_loss(batch: MaskedBatch) -> torch.Tensor:
-        logits = logits_at(model, batch.padded, batch.positions)
-        share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
-        batch.cross_entropy = per_position.cpu().numpy()
-        batch.is_top = (logits.detach().argmax(-1) == batch.targets).cpu().numpy()
-        return share
+    updates = _updates(masks, phase, config, tokenizer, model.device, start=trainee.n_updates)
 
     with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
         bar.advance(trainee.n_updates)
         started = time.perf_counter()
-        for step in train(trainee, updates, share_of_loss, config.max_grad_norm):
+        for step in train(trainee, updates, partial(share_of_loss, model), config.max_grad_norm):
             record = _record(step, phase.name, done_before + step.update, time.perf_counter() - started)
             started = time.perf_counter()
             work.log(record)
@@ -216,7 +199,7 @@ def _train_phase(
 
 
 def _updates(
-    reader: ShardReader,
+    masks: ShardMasks,
     phase: Phase,
     config: AdaptConfig,
     tokenizer: PreTrainedTokenizerFast,
@@ -224,54 +207,18 @@ def _updates(
     *,
     start: int,
 ) -> Iterator[list[MaskedBatch]]:
-    """The batches of each update of a phase, from update ``start`` on; an epoch takes the next mask copy."""
-    lengths = reader.lengths.astype(np.int64)
+    """The batches of each update of a phase, from update ``start`` on; an epoch has its own masks."""
+    lengths = masks.reader.lengths.astype(np.int64)
     number = epoch = 0
     while number < phase.n_updates:
         plan = plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=epoch)
-        masks = reader.epoch(epoch % reader.n_copies)
+        epoch_masks = masks.training_epoch(epoch)
         for sequences in plan[: phase.n_updates - number]:
             if number >= start:
-                yield _masked_batches(reader, masks, sequences, lengths, phase.weights, config, tokenizer, device)
+                pad_id, drawn = tokenizer.pad_token_id, (masks.reader, epoch_masks)
+                yield masked_batches(*drawn, sequences, lengths, phase.weights, config.batch_tokens, pad_id, device)
             number += 1
         epoch += 1
-
-
-def _masked_batches(
-    reader: ShardReader,
-    masks: EpochMasks,
-    sequences: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    kind_weights: KindWeights,
-    config: AdaptConfig,
-    tokenizer: PreTrainedTokenizerFast,
-    device: torch.device,
-) -> list[MaskedBatch]:
-    """The forward passes of one update, each with the weight of the whole update."""
-    weight_of_kind = np.array([0.0, kind_weights.base, kind_weights.entity], dtype=np.float32)
-    groups = plan_forward_passes(sequences, lengths, config.batch_tokens)
-    drawn = [masks.batch(group) for group in groups]
-    total_weight = float(sum(weight_of_kind[m.kinds].sum(dtype=np.float64) for m in drawn)) or 1.0
-    batches = []
-    for group, mask in zip(groups, drawn, strict=True):
-        ids = [reader[i].input_ids.copy() for i in group]
-        longest = max(map(len, ids))
-        row = np.repeat(np.arange(len(group)), np.diff(mask.offsets))
-        targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
-        for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
-            ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
-        batches.append(
-            MaskedBatch(
-                pad(ids, tokenizer.pad_token_id, device),
-                sum(map(len, ids)),
-                torch.from_numpy(row * longest + mask.positions).to(device),
-                torch.from_numpy(targets).to(device),
-                torch.from_numpy(weight_of_kind[mask.kinds]).to(device),
-                mask.kinds,
-                total_weight,
-            )
-        )
-    return batches
 
 
 def _record(step: Step[MaskedBatch], phase: str, update: int, duration_s: float) -> dict[str, Any]:

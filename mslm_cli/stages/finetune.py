@@ -20,13 +20,13 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
-from mslm_cli.training import model_card
+from mslm_cli.training import model_card, ranks
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
 from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
-from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens
+from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.training.tagging import Window, WindowBatch, collate, make_windows, predict_tags, window_lengths
 from mslm_cli.workspace import discard
@@ -75,6 +75,7 @@ def run(
     labels = _labels(train_corpus, dev_corpus, train_file)
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
     device = pick(config.device, threads=config.threads)
+    head = mlm_head(encoder, allow_pickle=config.allow_pickle)
     model = load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed)
     place(model, device)
     max_length = min(config.max_length, max_tokens(model))
@@ -87,6 +88,8 @@ def run(
         with job.publish() as draft:
             shutil.copytree(work.folder / best["folder"], draft.path, dirs_exist_ok=True)
             tokenizer.save_pretrained(draft.path)
+            if head:
+                save_mlm_head(head, draft.path)
             (draft.path / METRICS).write_bytes(work.metrics.read_bytes())
             (draft.path / "README.md").write_text(model_card.ner(config, labels, best), encoding="utf-8")
             artifacts.pass_on_sketches([parent], draft.path)
@@ -219,5 +222,5 @@ def _updates(
     """The forward passes of each update; each knows the number of labelled words of the whole update."""
     for chosen in plan:
         n_words = float(sum(len(windows[i].words) for i in chosen))
-        groups = plan_forward_passes(chosen, lengths, config.batch_tokens)
+        groups = plan_forward_passes(ranks.own(chosen), lengths, config.batch_tokens)
         yield [collate([windows[i] for i in g], tokenizer.pad_token_id, device, total_weight=n_words) for g in groups]

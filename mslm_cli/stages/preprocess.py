@@ -2,60 +2,48 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mslm_cli import artifacts, console, models
+from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.config import PreprocessConfig
-from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.corpus.seen import Sketch
-from mslm_cli.errors import DataError, UnavailableError, UsageError
+from mslm_cli.errors import DataError, UsageError
+from mslm_cli.masking import pmi, spans
+from mslm_cli.masking.batch import Int64
 from mslm_cli.masking.counts import MaskCounts, share
-from mslm_cli.masking.packing import TokenisedText, longest_disjoint, pack, whole_words
-from mslm_cli.masking.shards import Sequences, concatenate, write_masks, write_sequences
-from mslm_cli.masking.strategies import Drawn, Int32, Int64, Masks, RaggedBatch, collect, corrupt, draw
+from mslm_cli.masking.recipe import Rates, Recipe, epoch_budgets, write_collocations
+from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_masks, write_sequences
+from mslm_cli.masking.strategies import RATES
+from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
-from mslm_cli.terms.sentences import split_sentences
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 TERMS = "terms.jsonl"
 STATS = "stats.json"
 TOKENIZER = "tokenizer"
-_SENTENCES_PER_BATCH = 4096
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """What of a tokenizer the masks need; ``special_ids``: int64, ascending; ``before``, ``after``: ids."""
+class MaskSummary:
+    """What was masked.
 
-    backend: "Tokenizer"
-    before: list[int]
-    after: list[int]
-    mask_id: int
-    size: int
-    special_ids: Int64
+    rates, copies: of each epoch. n_collocations: by order, of the PMI vocabulary.
+    drawn_lengths, realised_lengths: how many spans have 0, 1, ... 10 words, as drawn and as masked.
+    """
 
-
-@dataclass
-class TextCounts:
-    """What became of the text."""
-
-    n_documents: int = 0
-    n_sentences: int = 0
-    n_cut_words: int = 0
-    n_cut_mentions: int = 0
-    n_special_mentions: int = 0
-    n_overlapping_mentions: int = 0
-    matched_terms: set[int] = field(default_factory=set)
+    rates: list[Rates]
+    copies: list[MaskCounts]
+    n_collocations: dict[int, int]
+    drawn_lengths: Int64
+    realised_lengths: Int64
 
 
 def run(
@@ -64,14 +52,17 @@ def run(
     """The published shards artifact: sequences packed from the text of ``files``, with masks for every epoch.
 
     Raises:
-        UsageError: ``mslm`` without a lexicon, or sequences longer than the encoder takes.
+        UsageError: ``mslm`` or ``entity`` without a lexicon, sequences longer than the encoder takes, or a budget that
+            cannot be met.
         DataError: the text cannot be read, or there is none.
         ArtifactError: the lexicon is damaged or none.
         UnavailableError: the model's tokenizer cannot be had, or is of no use for masking.
     """
-    if config.strategy == "mslm" and lexicon is None:
+    allocator.keep_freed_memory()
+    epoch_budgets(config)
+    if config.strategy in ("mslm", "entity") and lexicon is None:
         raise UsageError(
-            "--strategy mslm masks the terms of a lexicon, and no --lexicon was given",
+            f"--strategy {config.strategy} masks the terms of a lexicon, and no --lexicon was given",
             hint="make one with `mslm extract-terms`, or use --strategy token",
         )
     files = source_files(files)
@@ -88,29 +79,28 @@ def run(
     if job.is_done(overwrite=overwrite):
         return output
 
-    vocabulary = _vocabulary(tokenizer, folder)
+    vocabulary = vocabulary_of(tokenizer, folder)
     terms = [] if terms_from is None else read_terms(terms_from.path / TERMS)
     matcher = Matcher(terms) if terms else None
     text, seen = TextCounts(), Sketch()
     with job.publish() as draft, console.progress("preprocess") as bar:
-        sequences = _sequences(read_documents(files, config), vocabulary, matcher, config.max_length, text, seen)
-        n_sequences = 0
-        copies = [MaskCounts() for _ in range(config.copies)]
+        sequences = text_sequences(
+            read_documents(files, config), vocabulary, matcher, config.max_length, text, seen.add
+        )
+        n_sequences = n_tokens = 0
         for number, shard in enumerate(_shards(sequences, config.shard_sequences)):
             write_sequences(draft.path, number, shard)
-            for copy in range(config.copies):
-                drawn, masks = _masks(shard.batch, config, vocabulary, copy)
-                write_masks(draft.path, copy, number, masks)
-                copies[copy] += MaskCounts.of(shard.batch, drawn, masks, vocabulary.mask_id)
             n_sequences += len(shard)
+            n_tokens += int(shard.batch.n_ordinary.sum())
             bar.advance(len(shard))
-        if copies[0].n_tokens == 0:
+        if n_tokens == 0:
             raise DataError("the text has no words that the tokenizer knows anything of: there is nothing to mask")
+        masks = _write_masks(draft.path, config, tokenizer)
         tokenizer.save_pretrained(draft.path / TOKENIZER)
         artifacts.pass_on_sketches([terms_from], draft.path)
         (draft.path / artifacts.SKETCHES).mkdir(exist_ok=True)
         seen.save(draft.path / artifacts.SKETCHES / "preprocess.u64")
-        stats = _statistics(text, copies, n_sequences, len(terms), config)
+        stats = _statistics(text, masks, n_sequences, len(terms), config)
         (draft.path / STATS).write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
         draft.seeds["masks"] = config.seed
     _report(stats, config, has_terms=bool(terms))
@@ -122,120 +112,6 @@ def _check_length(folder: Path, config: PreprocessConfig) -> None:
     limit = models.position_limit(models.read_config(folder))
     if config.max_length > limit:
         raise UsageError(f"--max-length {config.max_length}: model {config.model!r} takes at most {limit} tokens")
-
-
-def _vocabulary(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabulary:
-    """What the masks need to know of the tokenizer.
-
-    Raises:
-        UnavailableError: it has no mask token, or does not tell words apart.
-    """
-    from tokenizers import Tokenizer
-
-    if tokenizer.mask_token_id is None:
-        raise UnavailableError(f"{folder}: its tokenizer has no mask token", hint="choose a masked language model")
-    # A copy: "[MASK]" in running text is text, but the tokenizer that is published stays what it was.
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.encode_special_tokens = True
-    if len(set(backend.encode("two words", add_special_tokens=False).word_ids)) < 2:
-        raise UnavailableError(f"{folder}: its tokenizer does not tell words apart, so whole words cannot be masked")
-    before, after = models.special_frame(tokenizer)
-    special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
-    return Vocabulary(backend, before, after, tokenizer.mask_token_id, len(tokenizer), special_ids)
-
-
-def _sequences(
-    documents: Iterable[Document],
-    vocabulary: Vocabulary,
-    matcher: Matcher | None,
-    max_length: int,
-    counts: TextCounts,
-    seen: Sketch,
-) -> Iterator[Sequences]:
-    """Sequences of whole sentences, numbered from 0 on; fills in ``counts`` and ``seen``."""
-    n_sequences = 0
-    for sentences, doc in _sentence_batches(documents, counts):
-        for sentence in sentences:
-            seen.add(sentence)
-        text = _tokenise(sentences, np.array(doc, dtype=np.int32), vocabulary, matcher, counts)
-        packed = pack(text, max_length, vocabulary.before, vocabulary.after, n_sequences)
-        counts.n_cut_words += packed.n_cut_words
-        counts.n_cut_mentions += packed.n_cut_mentions
-        counts.n_special_mentions += packed.n_special_mentions
-        n_sequences += len(packed.sequences)
-        yield packed.sequences
-
-
-def _sentence_batches(documents: Iterable[Document], counts: TextCounts) -> Iterator[tuple[list[str], list[int]]]:
-    """Sentences with single spaces, and the number of their document; a document is never divided."""
-    sentences: list[str] = []
-    doc: list[int] = []
-    for document in documents:
-        bounds = split_sentences(document.text) if document.sentences is None else document.sentences
-        found = [" ".join(document.text[start:end].split()) for start, end in bounds]
-        sentences += found
-        doc += [counts.n_documents] * len(found)
-        counts.n_documents += 1
-        counts.n_sentences += len(found)
-        if len(sentences) >= _SENTENCES_PER_BATCH:
-            yield sentences, doc
-            sentences, doc = [], []
-    if sentences:
-        yield sentences, doc
-
-
-def _tokenise(
-    sentences: Sequence[str],
-    doc: Int32,
-    vocabulary: Vocabulary,
-    matcher: Matcher | None,
-    counts: TextCounts,
-) -> TokenisedText:
-    """The sentences in tokens, with the lexicon's mentions in them; sentences without tokens vanish."""
-    encodings: list[Encoding] = vocabulary.backend.encode_batch(list(sentences), add_special_tokens=False)
-    lengths = np.array([len(e) for e in encodings], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    n_tokens = int(offsets[-1])
-    input_ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32, n_tokens)
-    in_sentence = np.fromiter(chain.from_iterable(e.word_ids for e in encodings), np.int64, n_tokens)
-    begins_word = np.diff(in_sentence, prepend=-1) != 0
-    begins_word[offsets[:-1][lengths > 0]] = True
-    words = np.cumsum(begins_word) - 1
-
-    is_special = np.isin(input_ids, vocabulary.special_ids)
-    if is_special.any():
-        is_special = np.isin(words, words[is_special])
-    mentions = np.empty((0, 2), dtype=np.int64)
-    if matcher is not None and n_tokens:
-        mentions = _mentions(sentences, encodings, lengths, words, matcher, counts)
-    filled = lengths > 0
-    return TokenisedText(np.append(offsets[:-1][filled], n_tokens), doc[filled], input_ids, words, is_special, mentions)
-
-
-def _mentions(
-    sentences: Sequence[str],
-    encodings: "Sequence[Encoding]",
-    lengths: Int64,
-    words: Int64,
-    matcher: Matcher,
-    counts: TextCounts,
-) -> Int64:
-    """The lexicon's matches as tokens of all sentences laid end to end: int64 [M, 2]."""
-    # All sentences get their stretch of one line of characters, so that one search serves them all.
-    bases = np.cumsum([0, *(len(sentence) + 1 for sentence in sentences)])
-    spans = []
-    for sentence, base in zip(sentences, bases.tolist(), strict=False):
-        for match in matcher.find(sentence):
-            spans.append((base + match.start, base + match.end))
-            counts.matched_terms.add(match.index)
-    n_numbers = 2 * len(words)
-    flat = np.fromiter(chain.from_iterable(chain.from_iterable(e.offsets for e in encodings)), np.int64, n_numbers)
-    characters = flat.reshape(-1, 2) + np.repeat(bases[:-1], lengths)[:, None]
-    matches = np.array(spans, dtype=np.int64).reshape(-1, 2)
-    found = whole_words(characters[:, 0], characters[:, 1], words, matches)
-    mentions = longest_disjoint(found)
-    counts.n_overlapping_mentions += len(found) - len(mentions)
-    return mentions
 
 
 def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
@@ -255,38 +131,36 @@ def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
         yield concatenate(waiting)
 
 
-def _masks(batch: RaggedBatch, config: PreprocessConfig, vocabulary: Vocabulary, copy: int) -> tuple[Drawn, Masks]:
-    """The masks of one shard in epoch ``copy``."""
-    drawn = draw(
-        config.strategy,
-        batch,
-        rate=config.rate,
-        elm_rate=config.elm_rate,
-        blm_rate=config.blm_rate,
-        seed=config.seed,
-        epoch=copy,
-    )
-    corrupted = corrupt(
-        batch,
-        drawn,
-        mask_id=vocabulary.mask_id,
-        vocab_size=vocabulary.size,
-        special_ids=vocabulary.special_ids,
-        mask_replace=config.mask_replace,
-        seed=config.seed,
-        epoch=copy,
-    )
-    return drawn, collect(batch, drawn, corrupted)
+def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast") -> MaskSummary:
+    """Draw the masks of every copy of the sequences in ``folder``, and write them unless they are drawn later."""
+    reader = ShardReader(folder)
+    collocations = pmi.build(reader.blocks, config.pmi_min_count, config.pmi_size) if config.strategy == "pmi" else None
+    if collocations is not None:
+        write_collocations(folder, collocations)
+    recipe = Recipe.of(config, tokenizer, collocations)
+    rates = recipe.rates(reader.blocks, range(config.copies))
+    copies = [MaskCounts()] * config.copies
+    drawn_lengths = realised_lengths = np.zeros(spans.MAX_LENGTH + 1, dtype=np.int64)
+    for number, batch in enumerate(reader.blocks(config.shard_sequences)):
+        for copy, epoch_rates in enumerate(rates):
+            drawn, masks = recipe.mask(batch, epoch_rates, copy)
+            if not config.dynamic:
+                write_masks(folder, copy, number, masks)
+            copies[copy] += MaskCounts.of(batch, drawn, masks, recipe.mask_id)
+            if config.strategy == "span":
+                asked, realised = spans.count_lengths(batch, drawn, config.seed, copy, epoch_rates["rate"])
+                drawn_lengths, realised_lengths = drawn_lengths + asked, realised_lengths + realised
+    n_collocations = {} if collocations is None else {n: len(keys) for n, keys in collocations.keys.items()}
+    return MaskSummary(rates, copies, n_collocations, drawn_lengths, realised_lengths)
 
 
 def _statistics(
-    text: TextCounts, copies: Sequence[MaskCounts], n_sequences: int, n_terms: int, config: PreprocessConfig
+    text: TextCounts, masks: MaskSummary, n_sequences: int, n_terms: int, config: PreprocessConfig
 ) -> dict[str, Any]:
     """The content of stats.json: counts of the text, and of each copy's masks what was asked and what came out."""
-    first = copies[0]
-    total = sum(copies, MaskCounts())
-    names = {"token": ["rate"], "mslm": ["elm_rate", "blm_rate"]}[config.strategy]
-    return {
+    first = masks.copies[0]
+    total = sum(masks.copies, MaskCounts())
+    stats: dict[str, Any] = {
         "n_documents": text.n_documents,
         "n_sentences": text.n_sentences,
         "n_sequences": n_sequences,
@@ -302,13 +176,35 @@ def _statistics(
         "n_special_mentions": text.n_special_mentions,
         "n_overlapping_mentions": text.n_overlapping_mentions,
         "strategy": config.strategy,
-        "asked": {name: getattr(config, name) for name in names},
+        "asked": _asked(config),
         "realised": total.rates(),
         "corrupted": total.corruption(),
         "copies": [
-            {"n_base": c.n_predicted_base, "n_entity": c.n_predicted_entity, "realised": c.rates()} for c in copies
+            {"rates": r, "n_base": c.n_predicted_base, "n_entity": c.n_predicted_entity, "realised": c.rates()}
+            for r, c in zip(masks.rates, masks.copies, strict=True)
         ],
     }
+    if config.strategy == "pmi":
+        stats["n_collocations"] = masks.n_collocations
+    if config.strategy == "span":
+        lengths = {"drawn": masks.drawn_lengths, "realised": masks.realised_lengths}
+        stats["span_lengths"] = {
+            name: {
+                "mean": share(int(np.arange(len(counts)) @ counts), int(counts.sum())),
+                "counts": {n: int(counts[n]) for n in range(1, len(counts))},
+            }
+            for name, counts in lengths.items()
+        }
+    return stats
+
+
+def _asked(config: PreprocessConfig) -> dict[str, float | str]:
+    """The options that decide how much is masked."""
+    names = RATES[config.strategy]
+    if config.budget is None and config.schedule == "constant":
+        return {name: getattr(config, name) for name in names}
+    asked: dict[str, float | str] = {name: getattr(config, name) for name in names[:-1]}
+    return asked | ({"schedule": config.schedule} if config.budget is None else {"budget": config.budget})
 
 
 def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool) -> None:
@@ -322,10 +218,18 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool)
             ("generic", "generic_tokens", n - n_ds),
         ]
     ]
-    asked = ", ".join(f"{name} {value:g}" for name, value in stats["asked"].items())
+    asked = ", ".join(f"{n} {v if isinstance(v, str) else format(v, 'g')}" for n, v in stats["asked"].items())
     copies = "" if config.copies == 1 else f", {config.copies} copies"
+    copies += ", drawn when they are needed" * config.dynamic
     title = f"{stats['n_sequences']:,} sequences from {stats['n_sentences']:,} sentences"
-    console.table(f"{title}; {config.strategy}: {asked}{copies}", ["tokens", "number", "share", "masked"], rows)
+    console.table(
+        f"{title}; {config.strategy}{': ' * bool(asked)}{asked}{copies}", ["tokens", "number", "share", "masked"], rows
+    )
+    if config.strategy == "span":
+        drawn, realised = (stats["span_lengths"][name]["mean"] for name in ("drawn", "realised"))
+        console.note(f"mean span length: {drawn:.2f} words drawn, {realised:.2f} masked")
+    if config.strategy == "pmi":
+        _report_collocations(stats["n_collocations"], config)
     if has_terms and not stats["n_matched_terms"]:
         console.warn(
             f"none of the lexicon's {stats['n_terms']:,} terms is in the text ({stats['n_sentences']:,} sentences):"
@@ -339,3 +243,13 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool)
     for count, what in lost:
         if count:
             console.note(f"{count:,} {what}")
+
+
+def _report_collocations(n_collocations: dict[int, int], config: PreprocessConfig) -> None:
+    if any(n_collocations.values()):
+        console.note("collocations: " + ", ".join(f"{count:,} of {n} words" for n, count in n_collocations.items()))
+    else:
+        console.warn(
+            f"no words stand together more than {config.pmi_min_count} times: single words are masked;"
+            " lower --pmi-min-count"
+        )

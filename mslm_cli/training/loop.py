@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from mslm_cli.errors import DivergedError
 from mslm_cli.training.device import autocast
+from mslm_cli.training.ranks import sum_gradients
 
 Batch = TypeVar("Batch")
 
@@ -49,7 +50,7 @@ def train(
     """Yield after each optimizer step.
 
     Args:
-        updates: the batches (forward passes) of each step.
+        updates: the batches (forward passes) of each step, or those of this process.
         share_of_loss: a batch's share of its step's loss; the shares of a step sum up to its loss.
 
     Raises:
@@ -65,6 +66,7 @@ def train(
                 share = share_of_loss(batch)
             share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             loss += share.detach()
+        loss = sum_gradients(parameters, loss)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
         if not (math.isfinite(grad_norm) and math.isfinite(float(loss))):
             raise DivergedError(

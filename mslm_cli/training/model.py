@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClassification, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -17,17 +17,42 @@ from mslm_cli.errors import UnavailableError, UsageError
 from mslm_cli.models import position_limit, quiet_transformers, reason
 from mslm_cli.training.batching import PaddedBatch
 
+MLM_HEAD = "mlm_head.safetensors"
+
 
 def load_masked_lm(folder: Path, *, allow_pickle: bool, seed: int) -> tuple[PreTrainedModel, list[str]]:
     """The encoder with an MLM head, and the names of the head's parameters that are fresh.
 
-    A fresh parameter is one that the checkpoint does not hold; it is drawn from ``seed``.
+    A fresh parameter is one that the checkpoint does not hold; it is drawn from ``seed``. A NER checkpoint may have its
+    encoder's MLM head beside it (``MLM_HEAD``).
 
     Raises:
         UsageError: the checkpoint is a pickle and ``allow_pickle`` is false.
         UnavailableError: it cannot be loaded, or parameters outside the head are missing.
     """
-    return _load(AutoModelForMaskedLM, folder, allow_pickle=allow_pickle, seed=seed)
+    model, fresh = _load(AutoModelForMaskedLM, folder, allow_pickle=allow_pickle, seed=seed)
+    kept = folder / MLM_HEAD
+    if fresh and kept.is_file():
+        head = load_file(kept)
+        model.load_state_dict(head, strict=False)
+        fresh = [name for name in fresh if name not in head]
+    return model, fresh
+
+
+def mlm_head(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
+    """The parameters of an encoder's MLM head that are not the encoder's own; none where the head is fresh.
+
+    Raises: as ``load_masked_lm``.
+    """
+    model, fresh = load_masked_lm(folder, allow_pickle=allow_pickle, seed=0)
+    in_encoder = {p.data_ptr() for p in model.base_model.parameters()}
+    head = {name: t.clone() for name, t in model.state_dict().items() if t.data_ptr() not in in_encoder}
+    return {} if fresh else head
+
+
+def save_mlm_head(head: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write what ``mlm_head`` gave beside a checkpoint, for ``load_masked_lm`` to find."""
+    save_file(head, folder / MLM_HEAD)
 
 
 def load_token_classifier(folder: Path, labels: list[str], *, allow_pickle: bool, seed: int) -> PreTrainedModel:

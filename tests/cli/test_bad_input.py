@@ -238,7 +238,7 @@ def test_an_output_that_cannot_be(refused: Refused) -> None:
         ("adapt shards more -o out", ["more"]),
         ("adpt shards -o out", ["adpt", "adapt"]),
         ("preprocess text.txt -o out", ["--lexicon", "mslm extract-terms", "--strategy token"]),
-        ("preprocess text.txt --lexicon lexicon --strategy word -o out", ["--strategy", "word"]),
+        ("preprocess text.txt --lexicon lexicon --strategy words -o out", ["--strategy", "word"]),
         ("preprocess text.txt --lexicon lexicon --elm-rate 2 -o out", ["--elm-rate", "2"]),
         ("preprocess text.txt --lexicon lexicon --mask-replace 1,1 -o out", ["--mask-replace", "1,1"]),
         ("preprocess - --lexicon - -o out", ["standard input", "--lexicon"]),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,8 +167,111 @@ def test_the_lexicon_may_come_through_a_pipe(mslm: Mslm) -> None:
     assert json.loads(Path("shards/stats.json").read_text())["n_mentions"] == 90
 
 
-def test_mslm_without_a_lexicon_is_a_usage_error(mslm: Mslm) -> None:
-    assert_refused(mslm("text.txt", "-o", "shards"), 2, "--lexicon", "mslm extract-terms", "--strategy token")
+@pytest.mark.parametrize("strategy", ["mslm", "entity"])
+def test_ds_terms_without_a_lexicon_are_a_usage_error(mslm: Mslm, strategy: str) -> None:
+    refused = mslm("text.txt", "--strategy", strategy, "-o", "shards")
+    assert_refused(refused, 2, f"--strategy {strategy}", "--lexicon", "mslm extract-terms", "--strategy token")
+
+
+def stats_of(output: str) -> dict[str, Any]:
+    stats: dict[str, Any] = json.loads(Path(output, "stats.json").read_text())
+    return stats
+
+
+@pytest.mark.parametrize("strategy", ["token", "word", "span", "pmi", "entity", "mslm"])
+def test_every_strategy_meets_the_budget_in_every_copy(mslm: Mslm, strategy: str) -> None:
+    arguments = ["text.txt", "--lexicon", "lexicon", "--strategy", strategy, "--budget", "0.2", "--elm-rate", "0.3"]
+    result = mslm(*arguments, "--copies", "3", "-o", "shards")
+    assert result.exit_code == 0, result.stderr
+    stats = stats_of("shards")
+    assert stats["asked"] == ({"elm_rate": 0.3} if strategy == "mslm" else {}) | {"budget": 0.2}
+    for copy in stats["copies"]:
+        # 600 tokens: half a mention of 3 words is more than 0.2 points
+        assert abs(copy["realised"]["all_tokens"] - 0.2) < 3 / stats["n_tokens"]
+        assert 0 < list(copy["rates"].values())[-1] < 1
+
+
+def test_masks_do_not_depend_on_the_shard_size(mslm: Mslm) -> None:
+    for strategy in ("span", "pmi", "mslm"):
+        arguments = ["text.txt", "--lexicon", "lexicon", "--strategy", strategy, "--budget", "0.2", "--elm-rate", "0.2"]
+        for size in ("7", "1000"):
+            assert mslm(*arguments, "--shard-sequences", size, "-o", f"{strategy}{size}").exit_code == 0
+        small, large = (ShardReader(Path(f"{strategy}{size}")) for size in ("7", "1000"))
+        everything = np.arange(len(small))
+        one, two = (reader.epoch(0).batch(everything) for reader in (small, large))
+        for name, column in vars(one).items():
+            assert column.tolist() == getattr(two, name).tolist()
+
+
+def test_an_elm_rate_beyond_the_budget_names_the_largest_feasible(mslm: Mslm) -> None:
+    arguments = ["text.txt", "--lexicon", "lexicon", "--budget", "0.1", "-o", "shards", "--elm-rate"]
+    refused = mslm(*arguments, "0.9")
+    assert_refused(refused, 2, "--elm-rate 0.9 alone", "the largest feasible --elm-rate is 0.")
+    largest = refused.stderr.strip().rstrip(")").split()[-1]
+    assert mslm(*arguments, largest).exit_code == 0
+
+
+def test_a_budget_beyond_what_there_is_to_mask_is_refused(mslm: Mslm) -> None:
+    arguments = ["text.txt", "--lexicon", "lexicon", "--strategy", "entity", "--budget", "0.9", "-o", "shards"]
+    assert_refused(mslm(*arguments), 2, "a budget of 0.9: entity can mask 0.")
+
+
+def test_a_schedule_goes_from_copy_to_copy(mslm: Mslm) -> None:
+    arguments = ["text.txt", "--strategy", "word", "--schedule", "linear:0.3:0.15", "-o", "shards"]
+    result = mslm(*arguments, "--copies", "4")
+    assert result.exit_code == 0, result.stderr
+    realised = [copy["realised"]["all_tokens"] for copy in stats_of("shards")["copies"]]
+    assert realised == pytest.approx([0.3, 0.25, 0.2, 0.15], abs=0.005)
+    assert stats_of("shards")["asked"] == {"schedule": "linear:0.3:0.15"}
+    assert "word: schedule linear:0.3:0.15, 4 copies" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--schedule", "linear:0.3:0.15"], "--copies EPOCHS"),
+        (["--schedule", "linear:0.3:0.15", "--copies", "2", "--budget", "0.2"], "--budget has no place"),
+        (["--schedule", "linear:0.3"], "linear:FROM:TO"),
+        (["--schedule", "linear:0.3:1.5", "--copies", "2"], "linear:FROM:TO"),
+        (["--budget", "1.5"], "--budget"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_usage_errors(mslm: Mslm, more: list[str], said: str) -> None:
+    assert_refused(mslm("text.txt", "--strategy", "word", "-o", "shards", *more), 2, said)
+
+
+def test_span_lengths_are_reported_as_drawn_and_as_masked(mslm: Mslm) -> None:
+    result = mslm("text.txt", "--strategy", "span", "--rate", "0.3", "-o", "shards")
+    assert result.exit_code == 0, result.stderr
+    lengths = stats_of("shards")["span_lengths"]
+    for name in ("drawn", "realised"):
+        counts = {int(n): count for n, count in lengths[name]["counts"].items()}
+        assert set(counts) == set(range(1, 11))
+        mean = sum(n * count for n, count in counts.items()) / sum(counts.values())
+        assert lengths[name]["mean"] == pytest.approx(mean)
+    assert lengths["realised"]["mean"] < lengths["drawn"]["mean"]
+    drawn, realised = lengths["drawn"]["mean"], lengths["realised"]["mean"]
+    assert f"mean span length: {drawn:.2f} words drawn, {realised:.2f} masked" in result.stderr
+
+
+def test_collocations_come_from_the_text(mslm: Mslm) -> None:
+    arguments = ["text.txt", "--strategy", "pmi", "-o"]
+    result = mslm(*arguments, "shards")
+    assert result.exit_code == 0, result.stderr
+    assert all(stats_of("shards")["n_collocations"][n] > 0 for n in "2345")
+    assert "collocations: " in result.stderr
+    assert mslm(*arguments, "few", "--pmi-size", "4").exit_code == 0
+    assert stats_of("few")["n_collocations"] == {"2": 2, "3": 1, "4": 0, "5": 0}
+    result = mslm(*arguments, "none", "--pmi-min-count", "1000")
+    assert "warning: no words stand together more than 1000 times" in result.stderr
+    assert not any(stats_of("none")["n_collocations"].values())
+
+
+def test_none_masks_nothing(mslm: Mslm) -> None:
+    result = mslm("text.txt", "--strategy", "none", "-o", "shards")
+    assert result.exit_code == 0, result.stderr
+    assert stats_of("shards")["realised"]["all_tokens"] == 0
+    assert ShardReader(Path("shards")).epoch(0).count_kinds() == (0, 0)
 
 
 def test_a_lexicon_that_matches_nothing_is_warned_about_with_numbers(mslm: Mslm) -> None:

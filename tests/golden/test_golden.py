@@ -13,7 +13,7 @@ from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.stages import evaluate
 
 FOLDER = Path(__file__).parent
-COMMANDS = ["", "extract-terms", "match", "preprocess", "adapt", "finetune", "eval", "demo", "models"]
+COMMANDS = ["", "extract-terms", "match", "preprocess", "show-masks", "adapt", "finetune", "eval", "demo", "models"]
 
 
 def compare(name: str, text: str) -> None:

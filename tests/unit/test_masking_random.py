@@ -33,7 +33,7 @@ def test_masks_of_a_published_key_never_change() -> None:
     keys = sequence_keys(7, 3, Purpose.WORD, np.array([0, 1, 10**9]))
     assert keys.tolist() == [child(child(child(child(7, 0), 3), 2), i) for i in (0, 1, 10**9)]
     assert uniforms(keys, np.array([5, 5, 5])).tolist() == [(child(k, 5) >> 11) / 2**53 for k in keys.tolist()]
-    assert [p.value for p in Purpose] == [0, 1, 2, 3, 4]
+    assert [p.value for p in Purpose] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_sequence_has_the_same_key_in_any_batch() -> None:

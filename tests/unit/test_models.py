@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import make_bert
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mslm_cli import models as library
@@ -74,6 +74,17 @@ def test_byte_level_bpe_gets_a_prefix_space(tmp_path: Path) -> None:
     tokenizer = library.load_tokenizer(tmp_path / "m")
     words = tokenizer(["ab", "c"], is_split_into_words=True, add_special_tokens=False)
     assert [p.startswith("Ġ") for p in words.tokens()] == [True, False, False, True, False]
+
+
+def test_a_byte_level_tokenizer_that_cannot_have_a_prefix_space_is_refused(tmp_path: Path) -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate(["<unk>", "<mask>", "<pad>", *alphabet])}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    split = pre_tokenizers.Split(Regex(r" ?\w+"), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>").save_pretrained(tmp_path)
+    with pytest.raises(UnavailableError, match="the first word of a text is another than the same word later"):
+        library.load_tokenizer(tmp_path)
 
 
 def test_special_tokens_around_a_sequence(tiny_encoder: Path) -> None:

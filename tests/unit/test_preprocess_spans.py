@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli import artifacts
+from mslm_cli import artifacts, sequences
 from mslm_cli.config import ExtractTermsConfig, PreprocessConfig
 from mslm_cli.masking.packing import Packed, TokenisedText, longest_disjoint, pack, whole_words
 from mslm_cli.masking.shards import ShardReader
@@ -64,7 +64,7 @@ def rows(packed: Packed) -> list[tuple[list[int], list[int], list[list[int]], li
             s.batch.input_ids[s.batch.offsets[i] : s.batch.offsets[i + 1]].tolist(),
             s.batch.word_ids[s.batch.offsets[i] : s.batch.offsets[i + 1]].tolist(),
             s.batch.spans[s.batch.span_offsets[i] : s.batch.span_offsets[i + 1]].tolist(),
-            s.sentences[s.sentence_offsets[i] : s.sentence_offsets[i + 1]].tolist(),
+            s.batch.sentences[s.batch.sentence_offsets[i] : s.batch.sentence_offsets[i + 1]].tolist(),
             int(s.doc[i]),
         )
         for i in range(len(s))
@@ -359,7 +359,7 @@ def test_copies_are_drawn_anew_and_do_not_depend_on_how_many_there_are(process: 
 def test_batches_of_sentences_say_nothing(process: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "\n\n".join(f"the patients with heart failure had {n} aspirin. A study." for n in range(20))
     whole, *_ = process(text, ["heart failure"])
-    monkeypatch.setattr(preprocess, "_SENTENCES_PER_BATCH", 3)
+    monkeypatch.setattr(sequences, "_SENTENCES_PER_BATCH", 3)
     parts, *_ = process(text, ["heart failure"])
     everything = np.arange(len(whole))
     assert len(parts) == len(whole)

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mslm_cli.errors import ArtifactError
+from mslm_cli.masking.batch import BASE, ENTITY, Drawn, DrawnKind, RaggedBatch
+from mslm_cli.masking.corruption import collect
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_masks, write_sequences
-from mslm_cli.masking.strategies import BASE, ENTITY, Drawn, RaggedBatch, collect
 
 LENGTHS = [5, 2, 0, 7, 3, 9, 2, 4]
 
@@ -22,17 +23,18 @@ def make_sequences(lengths: list[int]) -> Sequences:
     offsets = np.cumsum([0, *lengths])
     has_mention = np.array(lengths) >= 4
     spans = np.array([[1, 3]] * int(has_mention.sum()), dtype=np.int32).reshape(-1, 2)
+    n_sentences = [min(length, 2) for length in lengths]
     batch = RaggedBatch(
         offsets,
         np.arange(100, 100 + n, dtype=np.int32),
         np.arange(n, dtype=np.int32) % 5 - 1,
         spans,
         np.cumsum([0, *has_mention]),
+        np.array([s for n in n_sentences for s in range(1, n + 1)], dtype=np.int32),
+        np.cumsum([0, *n_sentences]),
         np.arange(len(lengths)),
     )
-    n_sentences = [min(length, 2) for length in lengths]
-    sentences = np.array([s for n in n_sentences for s in range(1, n + 1)], dtype=np.int32)
-    return Sequences(batch, sentences, np.cumsum([0, *n_sentences]), np.arange(len(lengths), dtype=np.int32) // 2)
+    return Sequences(batch, np.arange(len(lengths), dtype=np.int32) // 2)
 
 
 def write(folder: Path, sequences: Sequences, sizes: list[int], copies: int = 2, max_batch_tokens: int = 2**29) -> None:
@@ -44,7 +46,8 @@ def write(folder: Path, sequences: Sequences, sizes: list[int], copies: int = 2,
         for copy in range(copies):
             ids = part.batch.input_ids
             kinds = np.where(ids % 3 == copy, np.where(ids % 2, BASE, ENTITY), 0).astype(np.uint8)
-            masks = collect(part.batch, Drawn(kinds, ids), ids + 1000 * (copy + 1))
+            parts = (DrawnKind(np.flatnonzero(kinds == k), np.flatnonzero(kinds == k), k) for k in (BASE, ENTITY))
+            masks = collect(part.batch, Drawn(len(ids), tuple(parts)), ids + 1000 * (copy + 1))
             write_masks(folder, copy, number, masks, max_batch_tokens=max_batch_tokens)
         first += size
     assert first == len(sequences)
@@ -107,6 +110,8 @@ def test_the_cut_into_files_and_record_batches_says_nothing(
             assert batch.word_ids[tokens].tolist() == reader[i].word_ids.tolist()
             here = slice(batch.span_offsets[k], batch.span_offsets[k + 1])
             assert batch.spans[here].tolist() == reader[i].spans.tolist()
+            here = slice(batch.sentence_offsets[k], batch.sentence_offsets[k + 1])
+            assert batch.sentences[here].tolist() == reader[i].sentences.tolist()
             predicted = slice(masks.offsets[k], masks.offsets[k + 1])
             assert masks.positions[predicted].tolist() == reader.epoch(0)[i].positions.tolist()
             assert masks.kinds[predicted].tolist() == reader.epoch(0)[i].kinds.tolist()
@@ -121,8 +126,7 @@ def test_concatenated_rows_are_the_whole(groups: list[list[int]]) -> None:
     joined = concatenate([whole.rows(a, b) for a, b in pairwise(bounds)])
     for name, value in vars(whole.batch).items():
         assert getattr(joined.batch, name).tolist() == value.tolist()
-    for name in ("sentences", "sentence_offsets", "doc"):
-        assert getattr(joined, name).tolist() == getattr(whole, name).tolist()
+    assert joined.doc.tolist() == whole.doc.tolist()
 
 
 def test_sequences_are_views_of_the_mapped_file(tmp_path: Path) -> None:

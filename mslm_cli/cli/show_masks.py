@@ -1,0 +1,42 @@
+"""``mslm show-masks``."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mslm_cli import console
+from mslm_cli.cli._command import artifact_path, subcommand
+
+EXAMPLES = """\
+mslm show-masks shards
+mslm show-masks shards --n 100 --epoch 3 --json > masks.jsonl"""
+
+
+@subcommand("show-masks", examples=EXAMPLES)
+def show_masks(
+    shards: Annotated[Path, typer.Argument(help="Shards from `mslm preprocess`, or - to read their path from a pipe.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Sequences to show, from the first on.")] = 5,
+    epoch: Annotated[int, typer.Option(min=0, help="Which copy of the masks, counted from 0.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A line for each sequence: ids, input_ids, word_ids, kind, spans.")
+    ] = False,
+) -> None:
+    """Show what is masked in shards.
+
+    Words in braces are DS-terms, or are predicted: entity for a DS-term that is masked whole, base for others,
+    with what the model gets in their place; a kept word stays as it is.
+    """
+    from mslm_cli.stages import show_masks as stage
+
+    shards = artifact_path(shards)
+    sequences = stage.run(shards, n, epoch)
+    if as_json:
+        for sequence in sequences:
+            console.result(json.dumps(dataclasses.asdict(sequence)))
+        return
+    tokenizer = stage.load_tokenizer(shards)
+    for sequence in sequences:
+        console.styled_result([(run.text, stage.STYLES[run.look]) for run in stage.runs(sequence, tokenizer)])

@@ -1,0 +1,102 @@
+"""Rates that mask a given share of all tokens.
+
+A unit is masked when its draw is below the rate, so the share that a rate masks of given
+sequences is known from their draws, and the rate for a share is a quantile of them. It is
+solved over all sequences, before any mask is made. A mask then is a function of the key and
+this one number: no remainder is carried from sequence to sequence, the share is met by all
+of them together, and a sequence has the same mask in any batch, shard or process.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mslm_cli.errors import UsageError
+from mslm_cli.masking import pmi
+from mslm_cli.masking.batch import Int64, RaggedBatch
+from mslm_cli.masking.strategies import RATES, units
+
+_BIN_BITS = 20
+_N_BINS = 1 << _BIN_BITS
+_TOLERANCE = 0.002
+_HEADROOM = 0.05  # the rate of spans is the share of tokens that they mask, but for chance
+
+
+def linear(first: float, last: float, n: int) -> list[float]:
+    """``n`` numbers from ``first`` to ``last`` in equal steps."""
+    return [float(share) for share in np.linspace(first, last, n)]
+
+
+def solve(
+    strategy: str,
+    blocks: pmi.Blocks,
+    budgets: Sequence[float],
+    *,
+    elm_rate: float,
+    seed: int,
+    first_epoch: int = 0,
+    vocabulary: pmi.PmiVocabulary | None = None,
+) -> list[dict[str, float]]:
+    """For each epoch, from ``first_epoch`` on, the rates with which the strategy masks the epoch's budget.
+
+    For ``mslm``, ``elm_rate`` is given and blm_rate solved for.
+
+    Args:
+        blocks: gives all sequences, every time anew.
+        budgets: the share of all tokens that are not special.
+
+    Raises:
+        UsageError: there is no such rate; for ``mslm`` the message names the largest elm_rate for which there is.
+    """
+    rates: list[dict[str, float]] = []
+    feasible = elm_rate
+    for epoch, budget in enumerate(budgets, first_epoch):
+        n_tokens, below = _tokens_below(strategy, blocks(), budget, seed, epoch, vocabulary)
+        wanted = budget * n_tokens
+        solved: dict[str, float] = {}
+        if strategy == "mslm":
+            feasible = min(feasible, (int(np.searchsorted(below["elm_rate"], wanted, side="right")) - 1) / _N_BINS)
+            solved["elm_rate"] = elm_rate
+            wanted -= int(below["elm_rate"][round(elm_rate * _N_BINS)])
+        most = max((int(below[name][-1]) for name in RATES[strategy][-1:]), default=0)
+        if most < wanted - _TOLERANCE * n_tokens:
+            most_of_all = budget - (wanted - most) / n_tokens
+            raise UsageError(f"a budget of {budget:g}: {strategy} can mask {most_of_all:.4f} of the tokens at most")
+        solved |= {name: _nearest(below[name], wanted) for name in RATES[strategy][-1:]}
+        rates.append(solved)
+    if feasible < elm_rate:
+        raise UsageError(
+            f"a budget of {min(budgets):g}: --elm-rate {elm_rate:g} alone masks more than that",
+            hint=f"the largest feasible --elm-rate is {math.floor(feasible * 1000) / 1000:g}",
+        )
+    return rates
+
+
+def _tokens_below(
+    strategy: str,
+    batches: Iterable[RaggedBatch],
+    budget: float,
+    seed: int,
+    epoch: int,
+    vocabulary: pmi.PmiVocabulary | None,
+) -> tuple[int, dict[str, Int64]]:
+    """The number of tokens, and by rate how many are masked at 0, 1/N, ... N/N: int64 [N + 1] each."""
+    n_tokens = 0
+    masked = {name: np.zeros(_N_BINS + 1, dtype=np.int64) for name in RATES[strategy]}
+    max_rate = min(1.0, budget + _HEADROOM)
+    for batch in batches:
+        n_tokens += int(batch.n_ordinary.sum())
+        for name, found in units(strategy, batch, seed, epoch, max_rate=max_rate, vocabulary=vocabulary).items():
+            bins = (found.draws >> np.uint64(64 - _BIN_BITS)).astype(np.int64) + 1
+            masked[name] += np.bincount(bins, found.ends - found.starts, _N_BINS + 1).astype(np.int64)
+    return n_tokens, {name: np.cumsum(counts) for name, counts in masked.items()}
+
+
+def _nearest(below: Int64, wanted: float) -> float:
+    """The rate at which the number of masked tokens is nearest to ``wanted``."""
+    k = int(np.searchsorted(below, wanted))
+    k = min(k, _N_BINS)
+    if k and wanted - below[k - 1] < below[k] - wanted:
+        k -= 1
+    return k / _N_BINS

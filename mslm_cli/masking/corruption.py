@@ -1,0 +1,52 @@
+"""What the model is given in place of the predicted tokens."""
+
+import numpy as np
+
+from mslm_cli.masking.batch import NOT_PREDICTED, Drawn, Int32, Int64, Masks, RaggedBatch
+from mslm_cli.masking.random import Purpose, children, is_below, sequence_keys, uniforms
+
+
+def corrupt(
+    batch: RaggedBatch,
+    drawn: Drawn,
+    *,
+    mask_id: int,
+    vocab_size: int,
+    special_ids: Int64,
+    mask_replace: tuple[float, float, float],
+    seed: int,
+    epoch: int,
+) -> Int32:
+    """The input with its predicted tokens replaced: int32 [T]; all others are as they were.
+
+    One draw a unit decides between [MASK], random tokens and no change, with the shares ``mask_replace``;
+    random tokens are drawn one by one, uniformly from the ids below ``vocab_size`` that are not special.
+
+    Args:
+        special_ids: sorted, no id twice, all below ``vocab_size``.
+    """
+    masked_share, _, kept_share = mask_replace
+    tokens = np.concatenate([part.tokens for part in drawn.parts] or [np.empty(0, dtype=np.int64)])
+    units = np.concatenate([part.units for part in drawn.parts] or [np.empty(0, dtype=np.int64)])
+    row = batch.row[tokens]
+    fate = children(sequence_keys(seed, epoch, Purpose.CORRUPTION, batch.index)[row], units - batch.offsets[row])
+    is_masked = is_below(fate, masked_share)
+    corrupted = batch.input_ids.copy()
+    corrupted[tokens[is_masked]] = mask_id
+
+    # 1 - kept rather than masked + random: rounding must leave no unit unchanged when the kept share is 0.
+    randomised = np.flatnonzero(is_below(fate, 1.0 - kept_share) & ~is_masked)
+    tokens, row = tokens[randomised], row[randomised]
+    keys = sequence_keys(seed, epoch, Purpose.RANDOM_ID, batch.index)[row]
+    rank = (uniforms(keys, tokens - batch.offsets[row]) * (vocab_size - len(special_ids))).astype(np.int64)
+    # The r-th ordinary id is r plus the number of special ids below it.
+    below = np.searchsorted(special_ids - np.arange(len(special_ids)), rank, side="right")
+    corrupted[tokens] = rank + below
+    return corrupted
+
+
+def collect(batch: RaggedBatch, drawn: Drawn, corrupted: Int32) -> Masks:
+    """The predicted tokens alone, out of arrays over all tokens."""
+    predicted = np.flatnonzero(drawn.kinds != NOT_PREDICTED)
+    offsets = np.searchsorted(predicted, batch.offsets)
+    return Masks(offsets, batch.position[predicted], drawn.kinds[predicted], corrupted[predicted])

@@ -1,0 +1,216 @@
+"""Collocations by pointwise mutual information: their vocabulary, and where they are in text.
+
+A word is the tuple of its token ids, so the words are those that the model sees. Words and
+n-grams are known by 64-bit hashes: among 100 million n-grams the chance of any collision is
+1 in 4,000, and a collision masks words together that do not belong together.
+
+Source: Levine et al. 2021 (PMI-Masking, ICLR), sections 3 and 4.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mslm_cli.masking.batch import Int64, RaggedBatch, flat_ranges
+from mslm_cli.masking.random import Purpose, UInt64, children, sequence_keys
+
+MAX_N = 5
+QUOTAS = {2: 0.5, 3: 0.25, 4: 0.125, 5: 0.125}
+
+Blocks = Callable[[], Iterable[RaggedBatch]]
+
+
+@dataclass(frozen=True)
+class PmiVocabulary:
+    """The n-grams that are masked as one: for n = 2 to 5 their keys (``gram_keys``), uint64, ascending."""
+
+    keys: dict[int, UInt64]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.keys.values()))
+
+
+class Grams(NamedTuple):
+    """The frequent n-grams of one order.
+
+    keys: uint64 [G], ascending. counts: int64 [G]. words: uint64 [G, n]; the keys of their words.
+    n_all: how many n-grams of this order the text has, the rare ones too.
+    """
+
+    keys: UInt64
+    counts: Int64
+    words: UInt64
+    n_all: int
+
+
+def word_keys(batch: RaggedBatch) -> UInt64:
+    """The key of each word, a hash of its token ids: uint64 [W]."""
+    starts, ends = batch.words
+    sizes = ends - starts
+    tokens = flat_ranges(starts, sizes)
+    hashes = children(batch.input_ids[tokens].astype(np.uint64), tokens - np.repeat(starts, sizes))
+    return children(np.add.reduceat(hashes, np.cumsum(sizes) - sizes), np.zeros(1, dtype=np.int64))
+
+
+def gram_keys(words: UInt64) -> UInt64:
+    """The key of each n-gram, given by the keys of its words: uint64 [G, n] to uint64 [G]."""
+    keys = words[:, 0]
+    for k in range(1, words.shape[1]):
+        keys = children(keys, words[:, k])
+    return keys
+
+
+def count_grams(blocks: Blocks, min_count: int) -> dict[int, Grams]:
+    """The n-grams of words, n = 1 to 5, that occur more than ``min_count`` times; none crosses a sentence.
+
+    Args:
+        blocks: gives all sequences, every time anew; they are read once for each order.
+    """
+    frequent: dict[int, Grams] = {}
+    for n in range(1, MAX_N + 1):
+        parts, n_all = [_unique(np.empty((0, n), dtype=np.uint64))], 0
+        for batch in blocks():
+            words = word_keys(batch)
+            starts = np.flatnonzero(_room(batch) >= n)
+            n_all += len(starts)
+            grams = words[starts[:, None] + np.arange(n)]
+            if n > 1:
+                # what a frequent n-gram begins and ends with is frequent
+                known = frequent[n - 1].keys
+                grams = grams[_contains(known, gram_keys(grams[:, :-1])) & _contains(known, gram_keys(grams[:, 1:]))]
+            parts.append(_unique(grams))
+        keys, counts, words = _merged(parts)
+        often = counts > min_count
+        frequent[n] = Grams(keys[often], counts[often], words[often], n_all)
+    return frequent
+
+
+def mutual_information(grams: dict[int, Grams], n: int) -> NDArray[np.float64]:
+    """PMI of each n-gram of order ``n``: float64 [G], in nats.
+
+    It is the least over all ways to cut the n-gram into two or more pieces of log p(n-gram) / prod p(piece), where p
+    is the count over the number of n-grams of that order.
+
+    Source: Levine et al. 2021, equation 2, over all segmentations but the n-gram itself.
+    """
+    words = grams[n].words
+    # The likeliest cutting of the words [i, j), the uncut piece among them but for the n-gram itself.
+    best: dict[tuple[int, int], NDArray[np.float64]] = {}
+    for length in range(1, n + 1):
+        order = grams[length]
+        for i in range(n - length + 1):
+            j = i + length
+            cuts = [best[i, k] + best[k, j] for k in range(i + 1, j)]
+            if length < n:
+                at = np.searchsorted(order.keys, gram_keys(words[:, i:j]))
+                cuts.append(np.log(order.counts[at] / order.n_all))
+            best[i, j] = np.max(cuts, axis=0)
+    uncut: NDArray[np.float64] = np.log(grams[n].counts / grams[n].n_all)
+    return uncut - best[0, n]
+
+
+def build(blocks: Blocks, min_count: int, size: int | None = None) -> PmiVocabulary:
+    """The n-grams of highest PMI: half of ``size`` are pairs, a quarter triples, an eighth each of n = 4 and 5.
+
+    Args:
+        min_count: an n-gram must occur more often.
+        size: by default half of the number of n-grams that do.
+    """
+    grams = count_grams(blocks, min_count)
+    if size is None:
+        size = sum(len(grams[n].keys) for n in QUOTAS) // 2
+    chosen = {}
+    for n, quota in QUOTAS.items():
+        order = np.lexsort((grams[n].keys, -grams[n].counts, -mutual_information(grams, n)))
+        chosen[n] = np.sort(grams[n].keys[order[: round(size * quota)]])
+    return PmiVocabulary(chosen)
+
+
+def segment(batch: RaggedBatch, vocabulary: PmiVocabulary, seed: int, epoch: int) -> tuple[Int64, Int64]:
+    """The text cut into n-grams of the vocabulary and single words: first word and number of words, two int64 [U].
+
+    An n-gram within a longer one is none. Of those that overlap otherwise, the first in a random order stays.
+    """
+    starts, ends = _longest(batch, vocabulary)
+    word_starts, _ = batch.words
+    keys = sequence_keys(seed, epoch, Purpose.OVERLAP, batch.index)
+    first_token = word_starts[starts]
+    priority = children(keys[batch.row[first_token]], batch.position[first_token])
+    kept = _disjoint(starts, ends, priority)
+    starts, ends = starts[kept], ends[kept]
+    lengths = np.ones(len(word_starts), dtype=np.int64)
+    lengths[flat_ranges(starts, ends - starts)] = 0
+    lengths[starts] = ends - starts
+    first = np.flatnonzero(lengths)
+    return first, lengths[first]
+
+
+def _longest(batch: RaggedBatch, vocabulary: PmiVocabulary) -> tuple[Int64, Int64]:
+    """The n-grams of the vocabulary that are in no longer one, as words [start, end): both ascending."""
+    words, room = word_keys(batch), _room(batch)
+    reach = np.zeros(len(words), dtype=np.int64)
+    for n in sorted(vocabulary.keys):
+        starts = np.flatnonzero(room >= n)
+        found = starts[_contains(vocabulary.keys[n], gram_keys(words[starts[:, None] + np.arange(n)]))]
+        reach[found] = found + n
+    starts = np.flatnonzero(reach)
+    ends = reach[starts]
+    before = np.maximum.accumulate(np.append(0, ends))[:-1]
+    return starts[ends > before], ends[ends > before]
+
+
+def _disjoint(starts: Int64, ends: Int64, priority: UInt64) -> Int64:
+    """The stretches that stay when they are taken by falling priority, unless one taken before overlaps: int64 [K].
+
+    Starts and ends ascend and no stretch is longer than 5, so only 4 neighbours on each side can overlap.
+    """
+    left = np.arange(len(starts))
+    taken: list[Int64] = []
+    while len(left):
+        is_first, is_hit = np.ones(len(left), dtype=np.bool_), np.zeros(len(left), dtype=np.bool_)
+        overlaps = [ends[left[:-k]] > starts[left[k:]] for k in range(1, min(MAX_N, len(left)))]
+        for k, overlap in enumerate(overlaps, 1):
+            left_wins = priority[left[:-k]] >= priority[left[k:]]
+            is_first[:-k] &= left_wins | ~overlap
+            is_first[k:] &= ~(left_wins & overlap)
+        for k, overlap in enumerate(overlaps, 1):
+            is_hit[:-k] |= is_first[k:] & overlap
+            is_hit[k:] |= is_first[:-k] & overlap
+        taken.append(left[is_first])
+        left = left[~is_first & ~is_hit]
+    return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *taken]))
+
+
+def _room(batch: RaggedBatch) -> Int64:
+    """How many words there are from each word to the end of its stretch, itself included: int64 [W]."""
+    begins = np.flatnonzero(batch.begins_stretch)
+    n_words = len(batch.begins_stretch)
+    ends = np.append(begins[1:], n_words)[: len(begins)]
+    room: Int64 = np.repeat(ends, ends - begins) - np.arange(n_words)
+    return room
+
+
+def _contains(keys: UInt64, wanted: UInt64) -> NDArray[np.bool_]:
+    """Which of ``wanted`` are in the ascending ``keys``: bool."""
+    if not len(keys):
+        return np.zeros(len(wanted), dtype=np.bool_)
+    found: NDArray[np.bool_] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    return found
+
+
+def _unique(grams: UInt64) -> tuple[UInt64, Int64, UInt64]:
+    """Keys, ascending, counts and words of the distinct n-grams among ``grams``, uint64 [any, n]."""
+    keys, index, counts = np.unique(gram_keys(grams), return_index=True, return_counts=True)
+    return keys, counts, grams[index]
+
+
+def _merged(parts: list[tuple[UInt64, Int64, UInt64]]) -> tuple[UInt64, Int64, UInt64]:
+    """As ``_unique``, of all parts together."""
+    all_keys, all_counts, all_words = (np.concatenate(column) for column in zip(*parts, strict=True))
+    keys, index, inverse = np.unique(all_keys, return_index=True, return_inverse=True)
+    counts = np.zeros(len(keys), dtype=np.int64)
+    np.add.at(counts, inverse, all_counts)
+    return keys, counts, all_words[index]

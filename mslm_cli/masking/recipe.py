@@ -1,0 +1,201 @@
+"""From the options of ``mslm preprocess`` to the masks of any epoch, stored or drawn when they are needed.
+
+The masks of an epoch are a function of the recipe, the sequences and the number of the epoch; so those that
+``--dynamic`` draws for a batch are those that would have been on disk.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mslm_cli.config import PreprocessConfig
+from mslm_cli.errors import ArtifactError, UsageError
+from mslm_cli.masking import budget
+from mslm_cli.masking.batch import BASE, ENTITY, Drawn, Int64, Masks, RaggedBatch
+from mslm_cli.masking.corruption import collect, corrupt
+from mslm_cli.masking.pmi import QUOTAS, Blocks, PmiVocabulary
+from mslm_cli.masking.shards import ShardReader
+from mslm_cli.masking.strategies import RATES, draw
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Rates = dict[str, float]
+
+
+class MaskSource(Protocol):
+    """The masks of one epoch, by the numbers of the sequences."""
+
+    def batch(self, indices: NDArray[np.integer[Any]]) -> Masks:
+        """The masks of the sequences of these numbers, in this order."""
+
+    def count_kinds(self) -> tuple[int, int]:
+        """The number of base tokens and of entity tokens that are predicted."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the masks of given sequences in any epoch.
+
+    mask_id, vocab_size, special_ids (int64, ascending): of the tokenizer. collocations: for pmi alone.
+    """
+
+    config: PreprocessConfig
+    mask_id: int
+    vocab_size: int
+    special_ids: Int64
+    collocations: PmiVocabulary | None = None
+
+    @classmethod
+    def of(
+        cls, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast", collocations: PmiVocabulary | None
+    ) -> "Recipe":
+        """The recipe for sequences of this tokenizer's ids."""
+        special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
+        return cls(config, tokenizer.mask_token_id, len(tokenizer), special_ids, collocations)
+
+    def rates(self, blocks: Blocks, epochs: Sequence[int]) -> list[Rates]:
+        """The rates of each of ``epochs``, which are consecutive.
+
+        Args:
+            blocks: gives all sequences, every time anew.
+
+        Raises:
+            UsageError: the budget of an epoch cannot be met.
+        """
+        budgets = epoch_budgets(self.config)
+        if budgets is None:
+            return [{name: getattr(self.config, name) for name in RATES[self.config.strategy]} for _ in epochs]
+        return budget.solve(
+            self.config.strategy,
+            blocks,
+            [budgets[min(epoch, len(budgets) - 1)] for epoch in epochs],
+            first_epoch=epochs[0],
+            elm_rate=self.config.elm_rate,
+            seed=self.config.seed,
+            vocabulary=self.collocations,
+        )
+
+    def mask(self, batch: RaggedBatch, rates: Rates, epoch: int) -> tuple[Drawn, Masks]:
+        """What is masked in ``batch`` in this epoch."""
+        seed = self.config.seed
+        drawn = draw(self.config.strategy, batch, **rates, seed=seed, epoch=epoch, vocabulary=self.collocations)
+        corrupted = corrupt(
+            batch,
+            drawn,
+            mask_id=self.mask_id,
+            vocab_size=self.vocab_size,
+            special_ids=self.special_ids,
+            mask_replace=self.config.mask_replace,
+            seed=seed,
+            epoch=epoch,
+        )
+        return drawn, collect(batch, drawn, corrupted)
+
+
+def epoch_budgets(config: PreprocessConfig) -> list[float] | None:
+    """The share of tokens to mask in each epoch (the last one's in all that follow), or None where rates are given.
+
+    Raises:
+        UsageError: a schedule beside a budget, or without epochs to run over.
+    """
+    if config.schedule == "constant":
+        return None if config.budget is None else [config.budget] * config.copies
+    if config.budget is not None:
+        raise UsageError(f"--schedule {config.schedule} says the budget of every copy, so --budget has no place")
+    if config.copies == 1:
+        raise UsageError(
+            f"--schedule {config.schedule} goes from copy to copy, and there is one", hint="give --copies EPOCHS"
+        )
+    _, first, last = config.schedule.split(":")
+    return budget.linear(float(first), float(last), config.copies)
+
+
+@dataclass(frozen=True)
+class DrawnEpoch:
+    """The masks of one epoch, drawn when they are asked for."""
+
+    reader: ShardReader
+    recipe: Recipe
+    number: int
+    rates: Rates
+
+    def batch(self, indices: NDArray[np.integer[Any]]) -> Masks:
+        """The masks of the sequences of these numbers, in this order."""
+        return self.recipe.mask(self.reader.batch(indices), self.rates, self.number)[1]
+
+    def count_kinds(self) -> tuple[int, int]:
+        """The number of base tokens and of entity tokens that are predicted."""
+        counts = np.zeros(3, dtype=np.int64)
+        for batch in self.reader.blocks():
+            counts += np.bincount(self.recipe.mask(batch, self.rates, self.number)[1].kinds, minlength=3)
+        return int(counts[BASE]), int(counts[ENTITY])
+
+
+@dataclass(frozen=True)
+class ShardMasks:
+    """The masks of all epochs of a shards folder."""
+
+    reader: ShardReader
+    recipe: Recipe
+    _known: dict[int, DrawnEpoch] = field(default_factory=dict)
+
+    def epoch(self, number: int) -> MaskSource:
+        """The masks of an epoch, counted from 0.
+
+        Raises:
+            ArtifactError: the folder holds masks, and none for this epoch.
+        """
+        if not self.recipe.config.dynamic:
+            return self.reader.epoch(number)
+        if number not in self._known:
+            (rates,) = self.recipe.rates(self.reader.blocks, [number])
+            self._known[number] = DrawnEpoch(self.reader, self.recipe, number, rates)
+        return self._known[number]
+
+    def prepare(self, n_epochs: int) -> None:
+        """Work out the rates of epochs whose masks are drawn later.
+
+        Raises:
+            UsageError: the budget of one of them cannot be met.
+        """
+        if self.recipe.config.dynamic and n_epochs:
+            for number, rates in enumerate(self.recipe.rates(self.reader.blocks, range(n_epochs))):
+                self._known[number] = DrawnEpoch(self.reader, self.recipe, number, rates)
+
+    def training_epoch(self, number: int) -> MaskSource:
+        """As ``epoch``, but stored copies are used again when all were."""
+        return self.epoch(number if self.recipe.config.dynamic else number % self.reader.n_copies)
+
+
+def write_collocations(folder: Path, vocabulary: PmiVocabulary) -> None:
+    """Write the vocabulary of ``pmi``, a file for each order."""
+    for n, keys in vocabulary.keys.items():
+        np.save(folder / f"collocations-{n}.npy", keys)
+
+
+def read_collocations(folder: Path) -> PmiVocabulary:
+    """The vocabulary that ``write_collocations`` wrote.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    try:
+        return PmiVocabulary({n: np.load(folder / f"collocations-{n}.npy") for n in QUOTAS})
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder}: no collocations can be read: {error}", hint="make the shards again") from error
+
+
+def open_masks(reader: ShardReader, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast") -> ShardMasks:
+    """The masks of a shards folder that was made with ``config``.
+
+    Raises:
+        ArtifactError: as ``read_collocations``.
+    """
+    needs_collocations = config.dynamic and config.strategy == "pmi"
+    collocations = read_collocations(reader.folder) if needs_collocations else None
+    return ShardMasks(reader, Recipe.of(config, tokenizer, collocations))

@@ -1,0 +1,94 @@
+"""Random spans of whole words: how long, and where."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mslm_cli.masking.batch import Drawn, Int64, RaggedBatch
+from mslm_cli.masking.random import Purpose, sequence_keys, uniforms
+
+MAX_LENGTH = 10
+_P = 0.2
+LENGTH_SHARES = (1 - _P) ** np.arange(MAX_LENGTH) / ((1 - (1 - _P) ** MAX_LENGTH) / _P)
+"""P(length = l) for l = 1 to 10: a geometric distribution, truncated and renormalised; its mean is 3.80."""
+
+
+class Placed(NamedTuple):
+    """Spans of whole words: by sequence, in it in the order in which they were placed.
+
+    row: int64 [K]; the sequence. first: int64 [K]; the first word, as an index into ``RaggedBatch.words``.
+    lengths: int64 [K]; in words. drawn: int64 [K]; the length that was drawn, before the span had to fit.
+    """
+
+    row: Int64
+    first: Int64
+    lengths: Int64
+    drawn: Int64
+
+
+def place(batch: RaggedBatch, seed: int, epoch: int, max_share: float) -> Placed:
+    """Spans that do not overlap and are inside of sentences, until they cover ``max_share`` of each sequence's tokens.
+
+    The length comes first, then the start, uniform over all places of the sequence where a span of that length
+    fits; where there is none, the span gets the longest length that fits somewhere.
+    """
+    # Room are the stretches of words that no span covers: a column for each sequence that is not done yet.
+    row = np.flatnonzero(batch.n_ordinary)
+    room_start, room = _stretches(batch, row)
+    word_starts, word_ends = batch.words
+    length_keys = sequence_keys(seed, epoch, Purpose.SPAN_LENGTH, batch.index)
+    start_keys = sequence_keys(seed, epoch, Purpose.SPAN_START, batch.index)
+    bounds = np.cumsum(LENGTH_SHARES)[:-1]
+    wanted = max_share * batch.n_ordinary
+    covered = np.zeros(len(batch), dtype=np.int64)
+    parts: list[Placed] = []
+    while True:
+        going = np.flatnonzero((covered[row] < wanted[row]) & room.any(axis=0))
+        if not len(going):
+            break
+        if len(going) < len(row):
+            row, room, room_start = row[going], room.take(going, axis=1), room_start.take(going, axis=1)
+        number = np.full(len(row), len(parts))
+        drawn = np.searchsorted(bounds, uniforms(length_keys[row], number), side="right") + 1
+        length = np.minimum(drawn, room.max(axis=0))
+        until = np.cumsum(np.maximum(room - (length - 1), 0), axis=0)
+        rank = (uniforms(start_keys[row], number) * until[-1]).astype(np.int64)
+        here = np.count_nonzero(until <= rank, axis=0), np.arange(len(row))
+        free = room[here]
+        offset = rank - (until[here] - (free - length + 1))
+        first = room_start[here] + offset
+        parts.append(Placed(row, first, length, drawn))
+
+        room[here] = offset
+        room_start = np.vstack([room_start, first + length])
+        room = np.vstack([room, free - offset - length])
+        covered[row] += word_ends[first + length - 1] - word_starts[first]
+    nothing = np.empty(0, dtype=np.int64)
+    parts.append(Placed(nothing, nothing, nothing, nothing))
+    joined = Placed(*map(np.concatenate, zip(*parts, strict=True)))
+    order = np.argsort(joined.row, kind="stable")
+    return Placed(*(column[order] for column in joined))
+
+
+def count_lengths(batch: RaggedBatch, drawn: Drawn, seed: int, epoch: int, rate: float) -> tuple[Int64, Int64]:
+    """How many spans were drawn, and how many masked, with 0, 1, ... 10 words: two int64 [11]."""
+    asked = np.bincount(place(batch, seed, epoch, rate).drawn, minlength=MAX_LENGTH + 1)
+    starts, _ = batch.words
+    starts = starts[drawn.kinds[starts] > 0]
+    _, n_words = np.unique(drawn.units[starts], return_counts=True)
+    return asked, np.bincount(n_words, minlength=MAX_LENGTH + 1)
+
+
+def _stretches(batch: RaggedBatch, rows: Int64) -> tuple[Int64, Int64]:
+    """The stretches of words of these sequences, all of which have words.
+
+    The first word and the number of words of each: two int64 [most stretches, n], padded with 0 words.
+    """
+    starts, _ = batch.words
+    first = np.flatnonzero(batch.begins_stretch)
+    n_words = np.diff(np.append(first, len(starts)))
+    per_row = np.bincount(batch.row[starts[first]], minlength=len(batch))[rows]
+    used = np.arange(per_row.max(initial=0)) < per_row[:, None]
+    room_start, room = np.zeros(used.shape, dtype=np.int64), np.zeros(used.shape, dtype=np.int64)
+    room_start[used], room[used] = first, n_words
+    return room_start.T.copy(), room.T.copy()

@@ -1,0 +1,161 @@
+"""From text to packed sequences of token ids, with the lexicon's mentions in them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mslm_cli import models
+from mslm_cli.corpus.documents import Document
+from mslm_cli.errors import UnavailableError
+from mslm_cli.masking.batch import Int32, Int64
+from mslm_cli.masking.packing import TokenisedText, longest_disjoint, pack, whole_words
+from mslm_cli.masking.shards import Sequences
+from mslm_cli.terms.matcher import Matcher
+from mslm_cli.terms.sentences import split_sentences
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+_SENTENCES_PER_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What of a tokenizer the sequences need; ``special_ids``: int64, ascending; ``before``, ``after``: ids."""
+
+    backend: "Tokenizer"
+    before: list[int]
+    after: list[int]
+    special_ids: Int64
+
+
+@dataclass
+class TextCounts:
+    """What became of the text."""
+
+    n_documents: int = 0
+    n_sentences: int = 0
+    n_cut_words: int = 0
+    n_cut_mentions: int = 0
+    n_special_mentions: int = 0
+    n_overlapping_mentions: int = 0
+    matched_terms: set[int] = field(default_factory=set)
+
+
+def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabulary:
+    """What the sequences need to know of the tokenizer.
+
+    Raises:
+        UnavailableError: it has no mask token, or does not tell words apart.
+    """
+    from tokenizers import Tokenizer
+
+    if tokenizer.mask_token_id is None:
+        raise UnavailableError(f"{folder}: its tokenizer has no mask token", hint="choose a masked language model")
+    # A copy: "[MASK]" in running text is text, but the tokenizer that is published stays what it was.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.encode_special_tokens = True
+    if len(set(backend.encode("two words", add_special_tokens=False).word_ids)) < 2:
+        raise UnavailableError(f"{folder}: its tokenizer does not tell words apart, so whole words cannot be masked")
+    before, after = models.special_frame(tokenizer)
+    special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
+    return Vocabulary(backend, before, after, special_ids)
+
+
+def text_sequences(
+    documents: Iterable[Document],
+    vocabulary: Vocabulary,
+    matcher: Matcher | None,
+    max_length: int,
+    counts: TextCounts,
+    see: Callable[[str], None],
+) -> Iterator[Sequences]:
+    """Sequences of whole sentences, numbered from 0 on; fills in ``counts``, and lets ``see`` see every sentence."""
+    n_sequences = 0
+    for sentences, doc in _sentence_batches(documents, counts):
+        for sentence in sentences:
+            see(sentence)
+        text = _tokenise(sentences, np.array(doc, dtype=np.int32), vocabulary, matcher, counts)
+        packed = pack(text, max_length, vocabulary.before, vocabulary.after, n_sequences)
+        counts.n_cut_words += packed.n_cut_words
+        counts.n_cut_mentions += packed.n_cut_mentions
+        counts.n_special_mentions += packed.n_special_mentions
+        n_sequences += len(packed.sequences)
+        yield packed.sequences
+
+
+def _sentence_batches(documents: Iterable[Document], counts: TextCounts) -> Iterator[tuple[list[str], list[int]]]:
+    """Sentences with single spaces, and the number of their document; a document is never divided."""
+    sentences: list[str] = []
+    doc: list[int] = []
+    for document in documents:
+        bounds = split_sentences(document.text) if document.sentences is None else document.sentences
+        found = [" ".join(document.text[start:end].split()) for start, end in bounds]
+        sentences += found
+        doc += [counts.n_documents] * len(found)
+        counts.n_documents += 1
+        counts.n_sentences += len(found)
+        if len(sentences) >= _SENTENCES_PER_BATCH:
+            yield sentences, doc
+            sentences, doc = [], []
+    if sentences:
+        yield sentences, doc
+
+
+def _tokenise(
+    sentences: Sequence[str],
+    doc: Int32,
+    vocabulary: Vocabulary,
+    matcher: Matcher | None,
+    counts: TextCounts,
+) -> TokenisedText:
+    """The sentences in tokens, with the lexicon's mentions in them; sentences without tokens vanish."""
+    encodings: list[Encoding] = vocabulary.backend.encode_batch(list(sentences), add_special_tokens=False)
+    lengths = np.array([len(e) for e in encodings], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    n_tokens = int(offsets[-1])
+    input_ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32, n_tokens)
+    in_sentence = np.fromiter(chain.from_iterable(e.word_ids for e in encodings), np.int64, n_tokens)
+    begins_word = np.diff(in_sentence, prepend=-1) != 0
+    begins_word[offsets[:-1][lengths > 0]] = True
+    words = np.cumsum(begins_word) - 1
+
+    is_special = np.isin(input_ids, vocabulary.special_ids)
+    if is_special.any():
+        is_special = np.isin(words, words[is_special])
+    mentions = np.empty((0, 2), dtype=np.int64)
+    if matcher is not None and n_tokens:
+        mentions = _mentions(sentences, encodings, lengths, words, matcher, counts)
+    filled = lengths > 0
+    return TokenisedText(np.append(offsets[:-1][filled], n_tokens), doc[filled], input_ids, words, is_special, mentions)
+
+
+def _mentions(
+    sentences: Sequence[str],
+    encodings: "Sequence[Encoding]",
+    lengths: Int64,
+    words: Int64,
+    matcher: Matcher,
+    counts: TextCounts,
+) -> Int64:
+    """The lexicon's matches as tokens of all sentences laid end to end: int64 [M, 2]."""
+    # All sentences get their stretch of one line of characters, so that one search serves them all.
+    bases = np.cumsum([0, *(len(sentence) + 1 for sentence in sentences)])
+    spans = []
+    for sentence, base in zip(sentences, bases.tolist(), strict=False):
+        for match in matcher.find(sentence):
+            spans.append((base + match.start, base + match.end))
+            counts.matched_terms.add(match.index)
+    n_numbers = 2 * len(words)
+    flat = np.fromiter(chain.from_iterable(chain.from_iterable(e.offsets for e in encodings)), np.int64, n_numbers)
+    characters = flat.reshape(-1, 2) + np.repeat(bases[:-1], lengths)[:, None]
+    matches = np.array(spans, dtype=np.int64).reshape(-1, 2)
+    found = whole_words(characters[:, 0], characters[:, 1], words, matches)
+    mentions = longest_disjoint(found)
+    counts.n_overlapping_mentions += len(found) - len(mentions)
+    return mentions

@@ -1,0 +1,262 @@
+"""``mslm probe``: how well encoders restore DS-terms, and generic text like them."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mslm_cli import artifacts, console, models
+from mslm_cli.artifacts import SKETCHES
+from mslm_cli.config import PreprocessConfig, ProbeConfig
+from mslm_cli.corpus.readers import read_documents, source_files
+from mslm_cli.corpus.seen import Sketch
+from mslm_cli.errors import DataError, UsageError
+from mslm_cli.evaluation.probe import Items, Resampling, general_items, matched_items, words_in
+from mslm_cli.masking.batch import RaggedBatch
+from mslm_cli.masking.recipe import DrawnEpoch, Recipe
+from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_sequences
+from mslm_cli.masking.weights import kind_weights
+from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
+from mslm_cli.terms.lexicon import read_terms
+from mslm_cli.terms.matcher import Matcher
+from mslm_cli.training.batching import plan_updates
+from mslm_cli.training.device import pick, place
+from mslm_cli.training.loop import Trainee, train
+from mslm_cli.training.masked import masked_batches, share_of_loss
+from mslm_cli.training.model import load_masked_lm, max_tokens
+from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.training.probing import SCORES, score_stretches
+
+_FEW_DOCUMENTS = 20
+_HEAD_LEARNING_RATE, _HEAD_TOKENS = 3e-3, 4096
+KIND_NAMES = {
+    "mention": "DS-terms, whole",
+    "generic_span": "generic, as long and frequent",
+    "mention_word": "a word of a DS-term",
+    "generic_word": "a generic word, as frequent",
+    "general_span": "general text, as long",
+    "general_word": "general text, a word",
+}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model that is probed, and the names of the parameters of its MLM head that are fresh."""
+
+    name: str
+    folder: Path
+    model: PreTrainedModel
+    fresh: list[str]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Items of one kind in the sequences they are in; ``clusters``: int64 [n], what is resampled as one."""
+
+    batch: RaggedBatch
+    items: Items
+    clusters: NDArray[np.int64]
+
+
+def run(
+    encoders: Sequence[str], files: Sequence[Path], config: ProbeConfig, *, lexicon: Path, general: Path | None = None
+) -> dict[str, Any]:
+    """What the probe found, as JSON values: scores by encoder and kind, the gaps of DS-terms, and for two encoders
+    the differences, the second less the first; each with its 95 % interval.
+
+    Raises:
+        UsageError: an encoder has a fresh MLM head and is not to warm it up, or two have different tokenizers.
+        DataError: the text cannot be read, or none of the lexicon's terms is in it.
+        ArtifactError: the lexicon or an encoder is damaged.
+        UnavailableError: an encoder cannot be had.
+    """
+    terms = read_terms(artifacts.load(lexicon, "lexicon", verify=True).path / "terms.jsonl")
+    device = pick(config.device, threads=config.threads)
+    loaded = [_load(name, config) for name in encoders]
+    tokenizer = _one_tokenizer(loaded, config)
+    for encoder in loaded:
+        place(encoder.model, device)
+    matcher = Matcher(terms)
+    text, seen = _read(files, loaded, tokenizer, matcher, config)
+    for encoder in loaded:
+        if encoder.fresh:
+            # the encoder itself stays as it is
+            _warm_up(encoder, _half(text, 0), tokenizer, config)
+    if config.warm_up_head:
+        text = _half(text, 1)
+    rng = np.random.default_rng(config.seed)
+    found = matched_items(text.batch, config.items, rng)
+    if not len(found["mention"].starts):
+        raise DataError(f"{files[0]}: holds no term of {lexicon} with generic words to match", hint="give more text")
+    clusters, unit = _clusters(text)
+    kinds = {name: Probed(text.batch, items, clusters[text.batch.row[items.starts]]) for name, items in found.items()}
+    resamplings = dict.fromkeys(kinds, Resampling(int(clusters.max()) + 1, config.replicates, config.seed))
+    result: dict[str, Any] = {
+        "schema_version": 1,
+        "encoders": [encoder.name for encoder in loaded],
+        "n_mentions": len(text.batch.mentions[0]),
+        "n_items": {name: len(probed.items.starts) for name, probed in kinds.items()},
+        "resampled": {"text": unit},
+        "warmed_up": [encoder.name for encoder in loaded if encoder.fresh],
+        "seen_upstream": {encoder.name: _count_seen(encoder, seen) for encoder in loaded},
+    }
+    if general is not None:
+        whole, _ = _read([general], loaded, tokenizer, matcher, config)
+        clusters, result["resampled"]["general"] = _clusters(whole)
+        items_of = general_items(whole.batch, words_in(text.batch, found["mention"]), config.items, rng)
+        for name, items in items_of.items():
+            kinds[name] = Probed(whole.batch, items, clusters[whole.batch.row[items.starts]])
+            resamplings[name] = Resampling(int(clusters.max()) + 1, config.replicates, config.seed)
+            result["n_items"][name] = len(items.starts)
+    scores = {e.name: {n: _score(e.model, probed, tokenizer, config) for n, probed in kinds.items()} for e in loaded}
+    return result | _compared(scores, kinds, resamplings)
+
+
+def _load(name: str, config: ProbeConfig) -> Encoder:
+    folder = models.resolve(name, offline=config.offline)
+    model, fresh = load_masked_lm(folder, allow_pickle=False, seed=config.seed)
+    if fresh and not config.warm_up_head:
+        raise UsageError(
+            f"{name}: has no MLM head ({len(fresh)} parameters would be random), so it can restore nothing",
+            hint="say --warm-up-head, or give what `mslm adapt` made of it",
+        )
+    shown = artifacts.file_input("model", folder).path if Path(name).is_absolute() else name
+    return Encoder(shown, folder, model, fresh)
+
+
+def _one_tokenizer(loaded: Sequence[Encoder], config: ProbeConfig) -> PreTrainedTokenizerFast:
+    first, *others = (models.load_tokenizer(encoder.folder, lowercase=config.lowercase) for encoder in loaded)
+    for encoder, other in zip(loaded[1:], others, strict=True):
+        if models.tokenizer_fingerprint(first) != models.tokenizer_fingerprint(other):
+            raise UsageError(f"{loaded[0].name} and {encoder.name} have different tokenizers: nothing can be paired")
+    if len({encoder.name for encoder in loaded}) < len(loaded):
+        raise UsageError(f"{loaded[0].name}: the same encoder twice")
+    return first
+
+
+def _read(
+    files: Sequence[Path],
+    loaded: Sequence[Encoder],
+    tokenizer: PreTrainedTokenizerFast,
+    matcher: Matcher,
+    config: ProbeConfig,
+) -> tuple[Sequences, list[str]]:
+    """The text in sequences that every encoder takes, and its sentences."""
+    max_length = min(config.max_length, *(max_tokens(encoder.model) for encoder in loaded))
+    vocabulary = vocabulary_of(tokenizer, loaded[0].folder)
+    sentences: list[str] = []
+    documents = read_documents(source_files(files), config)
+    parts = list(text_sequences(documents, vocabulary, matcher, max_length, TextCounts(), sentences.append))
+    if not sum(map(len, parts)):
+        raise DataError("no text in it", path=files[0])
+    return concatenate(parts), sentences
+
+
+def _half(text: Sequences, remainder: int) -> Sequences:
+    """Every other document; where there is one document alone, every other sequence."""
+    number = text.doc if len(set(text.doc.tolist())) > 1 else np.arange(len(text))
+    chosen = [text.rows(i, i + 1) for i in np.flatnonzero(number % 2 == remainder)]
+    if not chosen:
+        raise DataError("the text has one sequence alone: it cannot be halved to warm up a head")
+    return concatenate(chosen)
+
+
+def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFast, config: ProbeConfig) -> None:
+    """Train the fresh head alone, on whole words masked at random."""
+    model = encoder.model
+    in_encoder = {id(p) for p in model.base_model.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) not in in_encoder)
+    optimizer = make_optimizer(model.named_parameters(), _HEAD_LEARNING_RATE, 0.01)
+    trainee = Trainee(model, optimizer, make_schedule(optimizer, config.head_updates, 0.06))
+    recipe = Recipe.of(PreprocessConfig(strategy="word", seed=config.seed), tokenizer, None)
+    with tempfile.TemporaryDirectory() as folder:
+        write_sequences(Path(folder), 0, text)
+        reader = ShardReader(Path(folder))
+        lengths = reader.lengths.astype(np.int64)
+        updates: list[tuple[int, NDArray[np.int64]]] = []
+        while len(updates) < config.head_updates:
+            epoch = updates[-1][0] + 1 if updates else 0
+            updates += [(epoch, u) for u in plan_updates(lengths, _HEAD_TOKENS, seed=config.seed, epoch=epoch)]
+        uniform = kind_weights("uniform", 1, 1)
+        batches = (
+            masked_batches(
+                reader,
+                DrawnEpoch(reader, recipe, epoch, {"rate": 0.15}),
+                update,
+                lengths,
+                uniform,
+                config.batch_tokens,
+                tokenizer.pad_token_id,
+                model.device,
+            )
+            for epoch, update in updates[: config.head_updates]
+        )
+        model.train(False)
+        with console.progress(f"warming up the MLM head of {encoder.name}", config.head_updates) as bar:
+            for _ in train(trainee, batches, partial(share_of_loss, model), 1.0):
+                bar.advance()
+
+
+def _clusters(text: Sequences) -> tuple[NDArray[np.int64], str]:
+    """What is resampled as one, a number for each sequence: documents, or where there are few of them, sequences."""
+    documents, number = np.unique(text.doc, return_inverse=True)
+    if len(documents) < _FEW_DOCUMENTS:
+        return np.arange(len(text)), "sequences"
+    return number.reshape(-1).astype(np.int64), "documents"
+
+
+def _count_seen(encoder: Encoder, sentences: Sequence[str]) -> dict[str, int]:
+    """How many of the sentences the encoder or anything upstream has seen, by what saw them."""
+    sketches = sorted((encoder.folder / SKETCHES).glob("*.u64"))
+    counts = {sketch.stem: Sketch.load(sketch).count(sentences) for sketch in sketches}
+    for stem, count in counts.items():
+        if count and not stem.startswith("extract-terms"):
+            console.warn(f"{encoder.name}: {count} of {len(sentences)} sentences were seen by `{stem}`: not held out")
+    return counts
+
+
+def _score(
+    model: PreTrainedModel, probed: Probed, tokenizer: PreTrainedTokenizerFast, config: ProbeConfig
+) -> NDArray[np.float64]:
+    return score_stretches(
+        model,
+        probed.batch,
+        *probed.items,
+        mask_id=tokenizer.mask_token_id,
+        pad_id=tokenizer.pad_token_id,
+        batch_tokens=config.batch_tokens,
+    )
+
+
+def _compared(
+    scores: dict[str, dict[str, NDArray[np.float64]]], kinds: dict[str, Probed], resamplings: dict[str, Resampling]
+) -> dict[str, Any]:
+    """Means, gaps between DS-terms and generic text, and differences between encoders, with intervals."""
+
+    def means(values: NDArray[np.float64], kind: str) -> dict[str, Any]:
+        return {s: resamplings[kind].mean(values[:, i], kinds[kind].clusters)._asdict() for i, s in enumerate(SCORES)}
+
+    def gap(of: dict[str, NDArray[np.float64]], one: str, other: str) -> dict[str, Any]:
+        return {
+            s: resamplings[one]
+            .difference((of[one][:, i], kinds[one].clusters), (of[other][:, i], kinds[other].clusters))
+            ._asdict()
+            for i, s in enumerate(SCORES)
+        }
+
+    pairs = {"mention": "generic_span", "mention_word": "generic_word"}
+    result: dict[str, Any] = {
+        "scores": {name: {kind: means(v, kind) for kind, v in of.items()} for name, of in scores.items()},
+        "gap": {name: {one: gap(of, one, other) for one, other in pairs.items()} for name, of in scores.items()},
+    }
+    if len(scores) == 2:
+        first, second = scores.values()
+        result["difference"] = {kind: means(second[kind] - first[kind], kind) for kind in kinds}
+    return result

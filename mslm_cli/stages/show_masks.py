@@ -1,0 +1,123 @@
+"""``mslm show-masks``: sequences of a shards artifact as the model gets them."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mslm_cli import artifacts, models
+from mslm_cli.config import PreprocessConfig
+from mslm_cli.masking.batch import ENTITY, NOT_PREDICTED
+from mslm_cli.masking.recipe import open_masks
+from mslm_cli.masking.shards import ShardReader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+STYLES = {
+    "entity": "bold red",
+    "base": "bold blue",
+    "random": "bold magenta",
+    "kept": "bold green",
+    "DS-term": "underline",
+    "special": "dim",
+    "text": "",
+}
+"""How each ``Run.look`` is shown on a terminal."""
+
+
+@dataclass(frozen=True)
+class MaskedSequence:
+    """One sequence; all lists but ``spans`` have an entry for each token.
+
+    ids: as in the text. input_ids: as the model gets them. word_ids: the word, None for a special token.
+    kind: 0 not predicted, 1 base, 2 entity. spans: DS-mentions [start, end) in tokens.
+    """
+
+    ids: list[int]
+    input_ids: list[int]
+    word_ids: list[int | None]
+    kind: list[int]
+    spans: list[list[int]]
+
+
+class Run(NamedTuple):
+    """Neighbouring tokens that fared alike.
+
+    look: text, special or DS-term where nothing is predicted; else entity or base for [MASK], random, or kept.
+    text: what to print, the same on a terminal and in a pipe.
+    """
+
+    look: str
+    text: str
+
+
+def run(shards: Path, n: int, epoch: int) -> list[MaskedSequence]:
+    """The first ``n`` sequences with the masks of epoch ``epoch``, counted from 0.
+
+    Raises:
+        ArtifactError: the shards are damaged, or hold no such epoch.
+    """
+    source = artifacts.load(shards, "shards")
+    reader = ShardReader(source.path)
+    config = PreprocessConfig.model_validate(source.manifest.config)
+    indices = np.arange(min(n, len(reader)))
+    masks = open_masks(reader, config, load_tokenizer(source.path)).epoch(epoch).batch(indices)
+    shown = []
+    for index, first, last in zip(indices.tolist(), masks.offsets[:-1], masks.offsets[1:], strict=True):
+        sequence = reader[index]
+        positions = masks.positions[first:last]
+        input_ids, kind = sequence.input_ids.copy(), np.zeros(len(sequence.input_ids), dtype=np.uint8)
+        input_ids[positions] = masks.replacements[first:last]
+        kind[positions] = masks.kinds[first:last]
+        shown.append(
+            MaskedSequence(
+                ids=sequence.input_ids.tolist(),
+                input_ids=input_ids.tolist(),
+                word_ids=[None if word < 0 else word for word in sequence.word_ids.tolist()],
+                kind=kind.tolist(),
+                spans=sequence.spans.tolist(),
+            )
+        )
+    return shown
+
+
+def load_tokenizer(shards: Path) -> "PreTrainedTokenizerFast":
+    """The tokenizer that the shards were made with."""
+    return models.load_tokenizer(shards / "tokenizer", lowercase=None)
+
+
+def runs(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list[Run]:
+    """The sequence in words, with what became of those that are predicted."""
+    in_mention = {position for start, end in sequence.spans for position in range(start, end)}
+
+    def look(position: int) -> str:
+        before, after = sequence.ids[position], sequence.input_ids[position]
+        if sequence.kind[position] == NOT_PREDICTED:
+            if sequence.word_ids[position] is None:
+                return "special"
+            return "DS-term" if position in in_mention else "text"
+        if after == tokenizer.mask_token_id:
+            return "entity" if sequence.kind[position] == ENTITY else "base"
+        return "kept" if after == before else "random"
+
+    def piece(token: int) -> str:
+        return str(tokenizer.convert_ids_to_tokens(token))
+
+    found = []
+    for (name, kind), group in groupby(range(len(sequence.ids)), lambda p: (look(p), sequence.kind[p])):
+        positions = list(group)
+        before, after = ([piece(ids[p]) for p in positions] for ids in (sequence.ids, sequence.input_ids))
+        text = " ".join(before) if name == "special" else tokenizer.convert_tokens_to_string(before).strip()
+        label = "entity" if kind == ENTITY else "base"
+        match name:
+            case "entity" | "base" | "random":
+                text = f"{{{label}: {text} -> {' '.join(after)}}}"
+            case "kept":
+                text = f"{{{label} kept: {text}}}"
+            case "DS-term":
+                text = f"{{{text}}}"
+        found.append(Run(name, text))
+    return found

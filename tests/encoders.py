@@ -1,0 +1,191 @@
+"""Tiny random encoders of every family, each with a tokenizer of its kind trained on some words."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import (
+    SentencePieceUnigramTokenizer,
+    Tokenizer,
+    decoders,
+    models,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from tokenizers import normalizers as norm
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    ElectraConfig,
+    ElectraForMaskedLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
+
+MAX_LENGTH = 128
+BERT_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+ROBERTA_SPECIAL = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
+SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def word_piece(text: Sequence[str]) -> PreTrainedTokenizerFast:
+    """As BERT's, lowercasing."""
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = norm.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=list(BERT_SPECIAL.values()), show_progress=False)
+    backend.train_from_iterator(text, trainer)
+    return framed(backend, BERT_SPECIAL)
+
+
+def byte_level(text: Sequence[str], special: dict[str, str]) -> PreTrainedTokenizerFast:
+    """As RoBERTa's or ModernBERT's: byte-level BPE, as they ship without a space before the first word."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=list(special.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(text, trainer)
+    return framed(backend, special)
+
+
+def unigram(text: Sequence[str], special: dict[str, str]) -> PreTrainedTokenizerFast:
+    """As XLM-R's or DeBERTa's: SentencePiece-unigram."""
+    trained = SentencePieceUnigramTokenizer()
+    trained.train_from_iterator(
+        text, vocab_size=200, special_tokens=list(special.values()), unk_token=special["unk"], show_progress=False
+    )
+    return framed(trained._tokenizer, special)
+
+
+def framed(backend: Tokenizer, special: dict[str, str]) -> PreTrainedTokenizerFast:
+    """The tokenizer with its special tokens around a sequence."""
+    cls, sep = ((special[name], backend.token_to_id(special[name])) for name in ("cls", "sep"))
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{cls[0]} $A {sep[0]}", pair=f"{cls[0]} $A {sep[0]} $B {sep[0]}", special_tokens=[cls, sep]
+    )
+    names = {f"{name}_token": token for name, token in special.items()}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=MAX_LENGTH, **names)
+
+
+def ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
+
+
+def bert(text: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    tokenizer = word_piece(text)
+    return BertForMaskedLM(BertConfig(**SIZE, **ids(tokenizer), max_position_embeddings=MAX_LENGTH)), tokenizer
+
+
+def electra(text: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    tokenizer = word_piece(text)
+    config = ElectraConfig(**SIZE, **ids(tokenizer), embedding_size=8, max_position_embeddings=MAX_LENGTH)
+    return ElectraForMaskedLM(config), tokenizer
+
+
+def distilbert(text: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    tokenizer = word_piece(text)
+    size = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": MAX_LENGTH}
+    return DistilBertForMaskedLM(DistilBertConfig(**size, **ids(tokenizer))), tokenizer
+
+
+def roberta(text: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    tokenizer = byte_level(text, ROBERTA_SPECIAL)
+    n_positions = MAX_LENGTH + tokenizer.pad_token_id + 1
+    config = RobertaConfig(**SIZE, **ids(tokenizer), max_position_embeddings=n_positions, type_vocab_size=1)
+    return RobertaForMaskedLM(config), tokenizer
+
+
+def modernbert(text: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    tokenizer = byte_level(text, BERT_SPECIAL)
+    config = ModernBertConfig(
+        **SIZE,
+        **ids(tokenizer),
+        cls_token_id=tokenizer.cls_token_id,
+        sep_token_id=tokenizer.sep_token_id,
+        max_position_embeddings=MAX_LENGTH,
+        local_attention=16,
+        global_attn_every_n_layers=2,
+    )
+    return ModernBertForMaskedLM(config), tokenizer
+
+
+def xlm_r(text: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    tokenizer = unigram(text, ROBERTA_SPECIAL)
+    n_positions = MAX_LENGTH + tokenizer.pad_token_id + 1
+    config = XLMRobertaConfig(**SIZE, **ids(tokenizer), max_position_embeddings=n_positions, type_vocab_size=1)
+    return XLMRobertaForMaskedLM(config), tokenizer
+
+
+def deberta(text: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    tokenizer = unigram(text, BERT_SPECIAL)
+    config = DebertaV2Config(
+        **SIZE,
+        **ids(tokenizer),
+        max_position_embeddings=MAX_LENGTH,
+        relative_attention=True,
+        position_buckets=16,
+        pos_att_type=["p2c", "c2p"],
+        share_att_key=True,
+        norm_rel_ebd="layer_norm",
+        position_biased_input=False,
+        type_vocab_size=0,
+    )
+    return DebertaV2ForMaskedLM(config), tokenizer
+
+
+FAMILIES: dict[str, Callable[[Sequence[str]], tuple[PreTrainedModel, PreTrainedTokenizerFast]]] = {
+    "bert": bert,
+    "roberta": roberta,
+    "electra": electra,
+    "distilbert": distilbert,
+    "deberta-v2": deberta,
+    "xlm-r": xlm_r,
+    "modernbert": modernbert,
+}
+
+
+TOKENIZER_CLASSES = {
+    "bert": "BertTokenizer",
+    "roberta": "RobertaTokenizer",
+    "electra": "ElectraTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+    "xlm-r": "XLMRobertaTokenizer",
+    "modernbert": "PreTrainedTokenizerFast",
+}
+"""As the checkpoints of the hub have them."""
+
+
+def save(family: str, text: Sequence[str], folder: Path) -> Path:
+    """Save a tiny encoder with its MLM head and its tokenizer in ``folder``."""
+    torch.manual_seed(0)
+    model, tokenizer = FAMILIES[family](text)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    options = json.loads(path.read_text()) | {"tokenizer_class": TOKENIZER_CLASSES[family]}
+    path.write_text(json.dumps(options))
+    return folder

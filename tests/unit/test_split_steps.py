@@ -1,0 +1,157 @@
+"""The gradient of one step is that of the plain formula, however the step is split, padded or shared."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_bert
+from torch import distributed
+from torch.nn.functional import cross_entropy
+
+from mslm_cli import models
+from mslm_cli.masking.shards import ShardReader
+from mslm_cli.masking.weights import kind_weights
+from mslm_cli.training import ranks
+from mslm_cli.training.loop import Trainee, train
+from mslm_cli.training.masked import masked_batches, share_of_loss
+from mslm_cli.training.model import load_masked_lm
+
+SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
+WEIGHTS = kind_weights("ratio:4", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def folder(chain: Path, tiny_vocab: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with shards, and an encoder with its MLM head and no dropout."""
+    made = tmp_path_factory.mktemp("split")
+    make_bert(made / "encoder", tiny_vocab, with_head=True, dropout=0.0)
+    (made / "shards").symlink_to(chain / "shards")
+    return made
+
+
+def gradient(folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(SEQUENCES)) -> torch.Tensor:
+    """All gradients of one step of ``mslm adapt``, with its own loop, loss and batches: float32 [n_parameters]."""
+    reader = ShardReader(folder / "shards")
+    tokenizer = models.load_tokenizer(folder / "encoder")
+    model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
+    batches = masked_batches(
+        reader,
+        reader.epoch(0),
+        np.array(sequences),
+        reader.lengths.astype(np.int64),
+        WEIGHTS,
+        batch_tokens,
+        tokenizer.pad_token_id,
+        torch.device("cpu"),
+    )
+    found: list[torch.Tensor] = []
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+
+    def keep(*_: object) -> None:
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).clone())
+
+    optimizer.register_step_pre_hook(keep)
+    trainee = Trainee(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
+    (step,) = train(trainee, [batches], partial(share_of_loss, model), max_grad_norm=1e9)
+    return torch.cat([found[0], torch.tensor([step.loss])])
+
+
+def by_the_formula(folder: Path) -> torch.Tensor:
+    """The same, from each sequence alone, the logits of all its tokens and the definition in double precision."""
+    reader, masks = ShardReader(folder / "shards"), ShardReader(folder / "shards").epoch(0)
+    model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
+    model.double()
+    numerator, denominator = torch.zeros((), dtype=torch.float64), 0.0
+    for i in SEQUENCES.tolist():
+        ids, mask = reader[i].input_ids.copy(), masks[i]
+        ids[mask.positions] = mask.replacements
+        logits = model(input_ids=torch.tensor(ids[None].astype(np.int64))).logits[0]
+        for position, kind in zip(mask.positions.tolist(), mask.kinds.tolist(), strict=True):
+            weight = {1: WEIGHTS.base, 2: WEIGHTS.entity}[kind]
+            target = torch.tensor(int(reader[i].input_ids[position]))
+            numerator = numerator + weight * cross_entropy(logits[position], target)
+            denominator += weight
+    loss = numerator / denominator
+    loss.backward()
+    gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return torch.cat([*gradients, loss.detach().reshape(1)]).float()
+
+
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    assert found.shape == expected.shape
+    assert float((found - expected).norm() / expected.norm()) < 1e-6
+    assert float(found[-1]) == pytest.approx(float(expected[-1]), rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> torch.Tensor:
+    return by_the_formula(folder)
+
+
+@pytest.mark.parametrize("batch_tokens", [16, 64, 100, 10_000])
+def test_split_into_forward_passes_of_any_size(folder: Path, expected: torch.Tensor, batch_tokens: int) -> None:
+    assert_same(gradient(folder, batch_tokens), expected)
+
+
+def test_in_any_order(folder: Path, expected: torch.Tensor) -> None:
+    assert_same(gradient(folder, 100, SEQUENCES[::-1].tolist()), expected)
+
+
+def test_the_sequences_differ_in_length_and_weight(folder: Path) -> None:
+    reader = ShardReader(folder / "shards")
+    assert len(set(reader.lengths[SEQUENCES].tolist())) > 2, "or nothing is padded"
+    shares = [masks.kinds.mean() for i in SEQUENCES.tolist() if len((masks := reader.epoch(0)[i]).kinds)]
+    assert len(set(shares)) > 2, "or a mean of means would do"
+
+
+def in_ranks(n_ranks: int, folder: Path, work: Callable[[Path], None]) -> None:
+    """Run ``work`` in processes that know each other through a file."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mslm_cli.stages.adapt"])
+    processes = [context.Process(target=_in_rank, args=(rank, n_ranks, folder, work)) for rank in range(n_ranks)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * n_ranks
+
+
+def _in_rank(rank: int, n_ranks: int, folder: Path, work: Callable[[Path], None]) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    store = distributed.FileStore(str(folder / f"store-{work.__name__}-{n_ranks}"), n_ranks)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=n_ranks)
+    work(folder)
+    distributed.destroy_process_group()
+
+
+def save_gradients(folder: Path) -> None:
+    rank = distributed.get_rank()
+    several = [gradient(folder, 64), gradient(folder, 10_000), gradient(folder, 64, SEQUENCES[:1].tolist())]
+    torch.save(several, folder / f"gradients-{rank}.pt")
+    assert ranks.total(rank + 1.0) == 3.0
+    assert ranks.own(SEQUENCES).tolist() == SEQUENCES[rank::2].tolist()
+
+
+def test_shared_by_two_processes(folder: Path, expected: torch.Tensor) -> None:
+    in_ranks(2, folder, save_gradients)
+    first, second = (torch.load(folder / f"gradients-{rank}.pt") for rank in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other), "all processes take the same step"
+    assert_same(first[0], expected)
+    assert_same(first[1], expected)
+    # with one sequence for two processes, one of them has nothing to do
+    assert_same(first[2], gradient(folder, 64, SEQUENCES[:1].tolist()))
+
+
+def test_one_process_sums_up_alone() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    loss = torch.tensor(3.0)
+    assert ranks.total(2.5) == 2.5
+    assert ranks.own(SEQUENCES) is SEQUENCES
+    assert ranks.sum_gradients([parameter], loss) is loss
+    assert parameter.grad is None
