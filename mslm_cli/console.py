@@ -56,6 +56,7 @@ def marked(text: str, marks: Sequence[tuple[int, int, str]]) -> str:
 
     A label has the same colour wherever it stands; an empty one is not shown.
     """
+    text = text.replace("\x1b", "\u241b")  # what stands in a text gives no orders to the terminal
     shown = Text()
     position = 0
     for start, end, label in marks:

@@ -158,6 +158,29 @@ def test_a_file_that_is_no_knowledge_base(extract: Extract, mslm: Mslm, content:
     assert not Path("lexicon.work").exists()
 
 
+@pytest.mark.parametrize("option", ["--terms", "--from-labels", "--background", "--link"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"gout\n\x00\x01", "given:2: a binary file"),
+        (b"gout\nna\xefve", "given:2: not valid UTF-8"),
+        (None, "given: no such"),
+    ],
+    ids=["binary", "not-utf8", "missing"],
+)
+def test_whatever_is_given_is_named(
+    extract: Extract, mslm: Mslm, option: str, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        Path("given").write_bytes(
+            content if option != "--link" else content.replace(b"gout", json.dumps(KB[0]).encode())
+        )
+    result = mslm("extract-terms", "text.txt", option, "given", "-o", "lexicon")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert said in result.stderr.splitlines()[-1]
+    assert sorted(p.name for p in Path().iterdir() if p.name.startswith(("lexicon", ".lexicon"))) == []
+
+
 def test_unknown_sources_and_shared_standard_input(extract: Extract, mslm: Mslm) -> None:
     result = mslm("extract-terms", "text.txt", "--sources", "magic", "-o", "lexicon")
     assert result.exit_code == 2
