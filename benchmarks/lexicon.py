@@ -12,7 +12,8 @@ extraction     Words a second of `mslm extract-terms --workers 2` beside the sam
 matching       Words a second, time to build and peak memory of the matcher beside spaCy's PhraseMatcher (LOWER, with
                filter_spans), tokenising included, with 50,000 terms from the training text, the sides in turn.
 
-Each side of a timing runs in a process of its own. --quick reads less text and takes one turn in place of five.
+Each side of a timing runs in a process of its own. --quick reads less text and takes one turn in
+place of three (extraction) or five (matching).
 """
 
 import argparse
@@ -333,7 +334,7 @@ def sizes(documents: Sequence[str]) -> dict[str, int]:
 def extraction(data: Path, pipeline: str, *, quick: bool) -> dict[str, Any]:
     texts = [str(data / name) for name in (TIMED[:1] if quick else TIMED)]
     sides = {"extract-terms": ["--side", "extract", pipeline, *texts], "nlp.pipe": ["--side", "pipe", pipeline, *texts]}
-    measured = in_turn(sides, 1 if quick else 5)
+    measured = in_turn(sides, 1 if quick else 3)
     n_words = measured["extract-terms"][0]["n_words"]
     return {
         "n_words": n_words,
@@ -443,7 +444,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of the public data sets")
     parser.add_argument("--pipeline", default=ExtractTermsConfig().pipeline, help="spaCy pipeline (the default one)")
     parser.add_argument("--only", default="mentions,terms,abbreviations,extraction,matching")
-    parser.add_argument("--quick", action="store_true", help="less text, and one turn in place of five")
+    parser.add_argument("--quick", action="store_true", help="less text, and one turn of each timing")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     console.configure(quiet=True)
