@@ -14,6 +14,7 @@ DIED = 86
 
 _PRELOADED = [
     "mslm_cli.cli.app",
+    "spacy",
     *(f"mslm_cli.stages.{stage}" for stage in ("extract_terms", "preprocess", "adapt", "finetune", "evaluate")),
 ]
 

@@ -131,36 +131,15 @@ def test_another_run_does_not_go_on_from_it(place: Path, mslm: Mslm) -> None:
     refused = mslm(*EXTRACT, "--min-count", 7)
     assert refused.exit_code == 2
     assert "out.work holds a run with other options: min_count" in refused.stderr
+    text = Path("text/00.txt").read_text()
     Path("text/00.txt").write_text("Gout.")
     refused = mslm(*EXTRACT)
     assert "out.work holds a run with other inputs: text" in refused.stderr
+    Path("text/00.txt").write_text(text)
+    Path("out.work/step-0000001/state.json").write_text("{}")
+    damaged = mslm(*EXTRACT)
+    assert damaged.exit_code == 4
+    assert "step-0000001: damaged" in damaged.stderr
+    assert "--resume never" in damaged.stderr
     assert mslm(*EXTRACT, "--resume", "never").exit_code == 0
     assert not Path("out.work").exists()
-
-
-def test_a_damaged_step_is_named(place: Path, mslm: Mslm) -> None:
-    assert child_process.run(*EXTRACT, folder=place, dies_after="step-0000001") == child_process.DIED
-    Path("out.work/step-0000001/state.json").write_text("{}")
-    result = mslm(*EXTRACT)
-    assert result.exit_code == 4
-    assert "step-0000001: damaged" in result.stderr
-    assert "--resume never" in result.stderr
-
-
-def test_a_worker_that_dies_is_named(place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract_terms, "_prospecting", _dying)
-    result = mslm(*EXTRACT, "--workers", 2)
-    assert result.exit_code == 5
-    assert "a worker process died (was it killed for want of memory? try fewer --workers)" in result.stderr
-    assert not Path("out").exists()
-
-
-def test_an_error_in_a_worker_is_the_users(place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("ruler/meta.json").unlink()
-    result = mslm(*EXTRACT, "--workers", 2)
-    assert result.exit_code == 5
-    assert "error: pipeline 'ruler' " in result.stderr
-
-
-def _dying(*_: object) -> object:
-    os._exit(9)
