@@ -22,6 +22,7 @@ from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.recipe import DrawnEpoch, Recipe
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_sequences
 from mslm_cli.masking.weights import kind_weights
+from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
@@ -103,6 +104,9 @@ def measure(
     terms = read_terms(artifacts.load(lexicon, "lexicon", verify=True).path / "terms.jsonl")
     device = pick(config.device, threads=config.threads)
     loaded = [_load(name, config) for name in encoders]
+    if len({encoder.folder.resolve() for encoder in loaded}) < len(loaded):
+        raise UsageError(f"{encoders[0]}: the same encoder twice")
+    shown = _shown(encoders)
     tokenizer = _one_tokenizer(loaded, config)
     for encoder in loaded:
         place(encoder.model, device)
@@ -120,11 +124,11 @@ def measure(
         raise DataError(f"{files[0]}: holds no term of {lexicon} with generic words to match", hint="give more text")
     kinds, unit = _probed(text, found, config)
     about: dict[str, Any] = {
-        "encoders": [encoder.name for encoder in loaded],
+        "encoders": shown,
         "n_mentions": len(text.batch.mentions[0]),
         "resampled": {"text": unit},
-        "warmed_up": [encoder.name for encoder in loaded if encoder.fresh],
-        "seen_upstream": {encoder.name: _count_seen(encoder, seen) for encoder in loaded},
+        "warmed_up": [name for name, encoder in zip(shown, loaded, strict=True) if encoder.fresh],
+        "seen_upstream": {name: _count_seen(encoder, seen) for name, encoder in zip(shown, loaded, strict=True)},
     }
     if general is not None:
         whole, _ = _read([general], loaded, tokenizer, matcher, config)
@@ -132,7 +136,10 @@ def measure(
         of_general, about["resampled"]["general"] = _probed(whole, found, config)
         kinds |= of_general
     about["n_items"] = {name: len(probed.items.starts) for name, probed in kinds.items()}
-    scores = {e.name: {n: _score(e.model, probed, tokenizer, config) for n, probed in kinds.items()} for e in loaded}
+    scores = {
+        name: {kind: _score(encoder.model, probed, tokenizer, config) for kind, probed in kinds.items()}
+        for name, encoder in zip(shown, loaded, strict=True)
+    }
     return Measured(kinds, scores, about)
 
 
@@ -144,8 +151,13 @@ def _load(name: str, config: ProbeConfig) -> Encoder:
             f"{name}: has no MLM head ({len(fresh)} parameters would be random), so it can restore nothing",
             hint="say --warm-up-head, or give what `mslm adapt` made of it",
         )
-    shown = artifacts.file_input("model", folder).path if Path(name).is_absolute() else name
-    return Encoder(shown, folder, model, fresh)
+    return Encoder(name, folder, model, fresh)
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    """The names as they may be written down, made different where only their folders were."""
+    short = [portable_path(Path(name)) if Path(name).is_absolute() else name for name in names]
+    return [f"{name} ({short[:i].count(name) + 1})" if name in short[:i] else name for i, name in enumerate(short)]
 
 
 def _one_tokenizer(loaded: Sequence[Encoder], config: ProbeConfig) -> PreTrainedTokenizerFast:
@@ -153,8 +165,6 @@ def _one_tokenizer(loaded: Sequence[Encoder], config: ProbeConfig) -> PreTrained
     for encoder, other in zip(loaded[1:], others, strict=True):
         if models.tokenizer_fingerprint(first) != models.tokenizer_fingerprint(other):
             raise UsageError(f"{loaded[0].name} and {encoder.name} have different tokenizers: nothing can be paired")
-    if len({encoder.name for encoder in loaded}) < len(loaded):
-        raise UsageError(f"{loaded[0].name}: the same encoder twice")
     return first
 
 
