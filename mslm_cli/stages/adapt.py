@@ -25,11 +25,18 @@ from mslm_cli.training.batching import plan_updates
 from mslm_cli.training.checkpoint import Workspace, discard_workspace, workspace
 from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Step, Trainee, train
-from mslm_cli.training.masked import MaskedBatch, masked_batches, share_of_loss
+from mslm_cli.training.masked import (
+    MaskedBatch,
+    add_span_boundary_head,
+    drop_span_boundary_head,
+    masked_batches,
+    share_of_loss,
+)
 from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
 
 METRICS = "metrics.jsonl"
+_HAVE_SPANS = ("span", "pmi", "entity", "mslm")
 _KIND_NAMES = {BASE: "base", ENTITY: "entity"}
 
 
@@ -46,6 +53,7 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
     """The published encoder artifact, adapted on ``shards``.
 
     Raises:
+        UsageError: the span-boundary objective is asked for, and the masks have no spans.
         ArtifactError: the shards are damaged or were made with another tokenizer.
         UnavailableError: the encoder cannot be had.
         DivergedError: the loss is not finite.
@@ -60,17 +68,27 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
     reader = ShardReader(source.path)
-    masks = open_masks(reader, PreprocessConfig.model_validate(source.manifest.config), tokenizer)
+    masking = PreprocessConfig.model_validate(source.manifest.config)
+    if config.sbo and masking.strategy not in _HAVE_SPANS:
+        raise UsageError(
+            f"--sbo {config.sbo:g} predicts spans from what stands beside them, and strategy {masking.strategy} has none",
+            hint=f"it goes with --strategy {', '.join(_HAVE_SPANS)}",
+        )
+    masks = open_masks(reader, masking, tokenizer)
     device = pick(config.device, threads=config.threads)
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
     if reader.lengths.max(initial=0) > max_tokens(model):
         raise ArtifactError(
             f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}"
         )
+    if config.sbo:
+        add_span_boundary_head(model, config.seed)
     place(model, device)
     phases = _phases(reader, masks, config, fresh)
     with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
         summary = _train_phases(model, masks, phases, config, tokenizer, work)
+        if config.sbo:
+            drop_span_boundary_head(model)
         with job.publish() as draft:
             model.save_pretrained(draft.path)
             tokenizer.save_pretrained(draft.path)
@@ -187,7 +205,7 @@ def _train_phase(
     with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
         bar.advance(trainee.n_updates)
         started = time.perf_counter()
-        for step in train(trainee, updates, partial(share_of_loss, model), config.max_grad_norm):
+        for step in train(trainee, updates, partial(share_of_loss, model, sbo=config.sbo), config.max_grad_norm):
             record = _record(step, phase.name, done_before + step.update, time.perf_counter() - started)
             started = time.perf_counter()
             work.log(record)

@@ -18,7 +18,7 @@ from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training import ranks
 from mslm_cli.training.loop import Trainee, train
-from mslm_cli.training.masked import masked_batches, share_of_loss
+from mslm_cli.training.masked import add_span_boundary_head, masked_batches, share_of_loss
 from mslm_cli.training.model import load_masked_lm
 
 SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
@@ -34,11 +34,15 @@ def folder(chain: Path, tiny_vocab: list[str], tmp_path_factory: pytest.TempPath
     return made
 
 
-def gradient(folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(SEQUENCES)) -> torch.Tensor:
+def gradient(
+    folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(SEQUENCES), sbo: float = 0.0
+) -> torch.Tensor:
     """All gradients of one step of ``mslm adapt``, with its own loop, loss and batches: float32 [n_parameters]."""
     reader = ShardReader(folder / "shards")
     tokenizer = models.load_tokenizer(folder / "encoder")
     model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
+    if sbo:
+        add_span_boundary_head(model, 0)
     batches = masked_batches(
         reader,
         reader.epoch(0),
@@ -57,7 +61,7 @@ def gradient(folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(S
 
     optimizer.register_step_pre_hook(keep)
     trainee = Trainee(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
-    (step,) = train(trainee, [batches], partial(share_of_loss, model), max_grad_norm=1e9)
+    (step,) = train(trainee, [batches], partial(share_of_loss, model, sbo=sbo), max_grad_norm=1e9)
     return torch.cat([found[0], torch.tensor([step.loss])])
 
 
@@ -100,6 +104,13 @@ def test_split_into_forward_passes_of_any_size(folder: Path, expected: torch.Ten
 
 def test_in_any_order(folder: Path, expected: torch.Tensor) -> None:
     assert_same(gradient(folder, 100, SEQUENCES[::-1].tolist()), expected)
+
+
+@pytest.mark.parametrize("batch_tokens", [16, 100])
+def test_with_the_span_boundary_objective(folder: Path, batch_tokens: int) -> None:
+    expected = gradient(folder, 10_000, sbo=0.5)
+    assert len(expected) > len(gradient(folder, 10_000))
+    assert_same(gradient(folder, batch_tokens, SEQUENCES[::-1].tolist(), sbo=0.5), expected)
 
 
 def test_the_sequences_differ_in_length_and_weight(folder: Path) -> None:
