@@ -180,6 +180,9 @@ class AdaptConfig(TrainingOptions):
     sbo: float = Field(
         0.0, ge=0, description="Weight of the span-boundary objective: runs predicted from what stands beside them."
     )
+    detect: float = Field(
+        0.0, ge=0, description="Weight of the detection objective: which of the tokens left unmasked are DS-terms."
+    )
     head_warmup_updates: int = Field(
         100, ge=0, description="Updates of a fresh MLM head alone, before the encoder is trained."
     )

@@ -27,8 +27,9 @@ from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Step, Trainee, train
 from mslm_cli.training.masked import (
     MaskedBatch,
-    add_span_boundary_head,
-    drop_span_boundary_head,
+    Objectives,
+    add_heads,
+    drop_heads,
     masked_batches,
     share_of_loss,
 )
@@ -53,7 +54,7 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
     """The published encoder artifact, adapted on ``shards``.
 
     Raises:
-        UsageError: the span-boundary objective is asked for, and the masks have no spans.
+        UsageError: the shards have nothing for the span-boundary or the detection objective.
         ArtifactError: the shards are damaged or were made with another tokenizer.
         UnavailableError: the encoder cannot be had.
         DivergedError: the loss is not finite.
@@ -69,11 +70,7 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
     tokenizer = _same_tokenizer(source, encoder, config)
     reader = ShardReader(source.path)
     masking = PreprocessConfig.model_validate(source.manifest.config)
-    if config.sbo and masking.strategy not in _HAVE_SPANS:
-        raise UsageError(
-            f"--sbo {config.sbo:g} predicts spans from what stands beside them, and strategy {masking.strategy} has none",
-            hint=f"it goes with --strategy {', '.join(_HAVE_SPANS)}",
-        )
+    _check_objectives(reader, masking.strategy, config)
     masks = open_masks(reader, masking, tokenizer)
     device = pick(config.device, threads=config.threads)
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
@@ -81,14 +78,12 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
         raise ArtifactError(
             f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}"
         )
-    if config.sbo:
-        add_span_boundary_head(model, config.seed)
+    add_heads(model, Objectives(config.sbo, config.detect), config.seed)
     place(model, device)
     phases = _phases(reader, masks, config, fresh)
     with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
         summary = _train_phases(model, masks, phases, config, tokenizer, work)
-        if config.sbo:
-            drop_span_boundary_head(model)
+        drop_heads(model)
         with job.publish() as draft:
             model.save_pretrained(draft.path)
             tokenizer.save_pretrained(draft.path)
@@ -99,6 +94,20 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
             draft.run |= summary
     _report(summary)
     return output
+
+
+def _check_objectives(reader: ShardReader, strategy: str, config: AdaptConfig) -> None:
+    """Refuse objectives that the shards have nothing for."""
+    if config.sbo and strategy not in _HAVE_SPANS:
+        raise UsageError(
+            f"--sbo {config.sbo:g} predicts spans from what stands beside them, and strategy {strategy} has none",
+            hint=f"it goes with --strategy {', '.join(_HAVE_SPANS)}",
+        )
+    if config.detect and not any(len(batch.spans) for batch in reader.blocks()):
+        raise UsageError(
+            f"--detect {config.detect:g} learns to find DS-terms, and {reader.folder} hold none",
+            hint="make the shards with --lexicon",
+        )
 
 
 def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> PreTrainedTokenizerFast:
@@ -205,7 +214,12 @@ def _train_phase(
     with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
         bar.advance(trainee.n_updates)
         started = time.perf_counter()
-        for step in train(trainee, updates, partial(share_of_loss, model, sbo=config.sbo), config.max_grad_norm):
+        for step in train(
+            trainee,
+            updates,
+            partial(share_of_loss, model, objectives=Objectives(config.sbo, config.detect)),
+            config.max_grad_norm,
+        ):
             record = _record(step, phase.name, done_before + step.update, time.perf_counter() - started)
             started = time.perf_counter()
             work.log(record)
@@ -232,8 +246,17 @@ def _updates(
         epoch_masks = masks.training_epoch(epoch)
         for sequences in plan[: phase.n_updates - number]:
             if number >= start:
-                pad_id, drawn = tokenizer.pad_token_id, (masks.reader, epoch_masks)
-                yield masked_batches(*drawn, sequences, lengths, phase.weights, config.batch_tokens, pad_id, device)
+                yield masked_batches(
+                    masks.reader,
+                    epoch_masks,
+                    sequences,
+                    lengths,
+                    phase.weights,
+                    config.batch_tokens,
+                    tokenizer.pad_token_id,
+                    device,
+                    with_unmasked=config.detect > 0,
+                )
             number += 1
         epoch += 1
 

@@ -49,6 +49,12 @@ class SpanBoundaryHead(nn.Module):
         return functional.linear(hidden, embeddings, self.bias)
 
 
+def detection_head(model: PreTrainedModel, seed: int) -> nn.Linear:
+    """A fresh head that tells whether a token is outside of (0), begins (1) or continues (2) a DS-mention."""
+    torch.manual_seed(seed)
+    return nn.Linear(model.config.hidden_size, 3)
+
+
 def embeddings_of(model: PreTrainedModel) -> torch.Tensor:
     """The input embeddings: float [vocab, embedding]."""
     embeddings = model.get_input_embeddings().weight
