@@ -72,8 +72,13 @@ def _from_hub(repository: str, revision: str | None, patterns: list[str], *, off
             snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=local_only)
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        place = "in the Hugging Face cache, and offline" if local_only else f"on the hub ({type(error).__name__})"
-        raise UnavailableError(f"model {repository!r}: no such folder, and not {place}", hint=_CHOICES) from error
+        if local_only:
+            why = "not in the Hugging Face cache, and offline"
+        elif isinstance(error, LocalEntryNotFoundError):
+            why = "not in the Hugging Face cache, and the hub cannot be reached"
+        else:
+            why = f"not on the hub ({type(error).__name__})"
+        raise UnavailableError(f"model {repository!r}: no such folder, {why}", hint=_CHOICES) from error
     if not (folder / "config.json").is_file():
         raise UnavailableError(f"model {repository!r}: the hub's copy holds no config.json", hint=_CHOICES)
     return folder

@@ -1,16 +1,25 @@
 """``mslm demo``."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, subcommand
+from mslm_cli.cli._command import Overwrite, subcommand
 from mslm_cli.config import DemoConfig
 
 EXAMPLES = """\
-mslm demo -o demo
-mslm demo -o demo --offline"""
+mslm demo
+mslm demo -o somewhere --offline"""
 
 
 @subcommand("demo", DemoConfig, examples=EXAMPLES)
-def demo(output: Output, config: DemoConfig, overwrite: Overwrite = False) -> None:
+def demo(
+    config: DemoConfig,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("mslm-demo"),
+    overwrite: Overwrite = False,
+) -> None:
     """Run the whole chain on a sample corpus.
 
     Once with plain and once with DS-term masking. It shows the flow; a sample of this size proves nothing

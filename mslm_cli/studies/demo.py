@@ -16,7 +16,7 @@ from mslm_cli.config import (
 from mslm_cli.stages import adapt, evaluate, extract_terms, finetune, preprocess
 
 ADAPT_EPOCHS = 3
-FINETUNE_EPOCHS = 8
+FINETUNE_EPOCHS = 6
 SAMPLE_SAYS = "This sample shows the flow; a test set of some 80 sentences proves nothing about quality."
 
 
