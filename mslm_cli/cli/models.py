@@ -11,8 +11,8 @@ from mslm_cli.cli._command import subcommand
 
 @subcommand("models", examples="mslm models pull minilm")
 def models(
-    action: Annotated[Literal["pull"], typer.Argument(help="What to do: fetch a model.")],
-    name: Annotated[str, typer.Argument(help="`minilm`, or a hub id.")],
+    action: Annotated[Literal["pull"], typer.Argument(metavar="ACTION", help="What to do: fetch a model.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="`minilm`, or a hub id.")],
 ) -> None:
     """Fetch an encoder, for use offline later."""
     console.result(str(library.resolve(name)))

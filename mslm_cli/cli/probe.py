@@ -18,7 +18,9 @@ mslm probe ner held_out.txt --lexicon lexicon --general wikitext.txt --json"""
 
 @subcommand("probe", ProbeConfig, examples=EXAMPLES)
 def probe(
-    encoder: Annotated[str, typer.Argument(help="What `mslm adapt` or `mslm finetune` made, or another encoder.")],
+    encoder: Annotated[
+        str, typer.Argument(metavar="ENCODER", help="What `mslm adapt` or `mslm finetune` made, or another encoder.")
+    ],
     texts: Texts,
     config: ProbeConfig,
     lexicon: Annotated[Path, typer.Option(help="Lexicon from `mslm extract-terms`.", show_default=False)],
@@ -30,10 +32,10 @@ def probe(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Probe how well an encoder restores DS-terms of held-out text.
+    """Probe how well an encoder restores DS-terms.
 
-    DS-terms and generic words of the same length and frequency are masked one at a time. Prints top-1 and
-    top-5 accuracy, loss in nats and reciprocal rank, with 95 % intervals.
+    In held-out text, DS-terms and generic words of the same length and frequency are masked one at a time. Prints top-1
+    and top-5 accuracy, loss in nats and reciprocal rank, with 95 % intervals.
     """
     from mslm_cli.stages import probe as stage
 

@@ -17,7 +17,10 @@ mslm show-masks shards --n 100 --epoch 3 --json > masks.jsonl"""
 
 @subcommand("show-masks", examples=EXAMPLES)
 def show_masks(
-    shards: Annotated[Path, typer.Argument(help="Shards from `mslm preprocess`, or - to read their path from a pipe.")],
+    shards: Annotated[
+        Path,
+        typer.Argument(metavar="SHARDS", help="Shards from `mslm preprocess`, or - to read their path from a pipe."),
+    ],
     n: Annotated[int, typer.Option("--n", min=1, help="Sequences to show, from the first on.")] = 5,
     epoch: Annotated[int, typer.Option(min=0, help="Which copy of the masks, counted from 0.")] = 0,
     as_json: Annotated[
