@@ -196,6 +196,12 @@ class AdaptConfig(TrainingOptions):
         pattern=r"^(uniform|frequency|reference|ratio:\d+(\.\d+)?)$",
         description="Loss weights of generic words and DS-terms: uniform, frequency, reference, or ratio:R.",
     )
+    sbo: float = Field(
+        0.0, ge=0, description="Weight of the span-boundary objective: runs predicted from what stands beside them."
+    )
+    detect: float = Field(
+        0.0, ge=0, description="Weight of the detection objective: which of the tokens left unmasked are DS-terms."
+    )
     head_warmup_updates: int = Field(
         100, ge=0, description="Updates of a fresh MLM head alone, before the encoder is trained."
     )

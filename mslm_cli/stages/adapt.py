@@ -25,12 +25,20 @@ from mslm_cli.training.batching import plan_updates
 from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Step, Trainee, train
-from mslm_cli.training.masked import MaskedBatch, masked_batches, share_of_loss
+from mslm_cli.training.masked import (
+    MaskedBatch,
+    Objectives,
+    add_heads,
+    drop_heads,
+    masked_batches,
+    share_of_loss,
+)
 from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
+_HAVE_SPANS = ("span", "pmi", "entity", "mslm")
 _KIND_NAMES = {BASE: "base", ENTITY: "entity"}
 
 
@@ -47,6 +55,7 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
     """The published encoder artifact, adapted on ``shards``.
 
     Raises:
+        UsageError: the shards have nothing for the span-boundary or the detection objective.
         ArtifactError: the shards are damaged or were made with another tokenizer.
         UnavailableError: the encoder cannot be had.
         DivergedError: the loss is not finite.
@@ -61,17 +70,21 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
     reader = ShardReader(source.path)
-    masks = open_masks(reader, PreprocessConfig.model_validate(source.manifest.config), tokenizer)
+    masking = PreprocessConfig.model_validate(source.manifest.config)
+    _check_objectives(reader, masking.strategy, config)
+    masks = open_masks(reader, masking, tokenizer)
     device = pick(config.device, threads=config.threads)
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
     if reader.lengths.max(initial=0) > max_tokens(model):
         raise ArtifactError(
             f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}"
         )
+    add_heads(model, Objectives(config.sbo, config.detect), config.seed)
     place(model, device)
     phases = _phases(reader, masks, config, fresh)
     with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
         summary = _train_phases(model, masks, phases, config, tokenizer, work)
+        drop_heads(model)
         with job.publish() as draft:
             model.save_pretrained(draft.path)
             tokenizer.save_pretrained(draft.path)
@@ -82,6 +95,20 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
             draft.run |= summary
     _report(summary)
     return output
+
+
+def _check_objectives(reader: ShardReader, strategy: str, config: AdaptConfig) -> None:
+    """Refuse objectives that the shards have nothing for."""
+    if config.sbo and strategy not in _HAVE_SPANS:
+        raise UsageError(
+            f"--sbo {config.sbo:g} predicts spans from what stands beside them, and strategy {strategy} has none",
+            hint=f"it goes with --strategy {', '.join(_HAVE_SPANS)}",
+        )
+    if config.detect and not any(len(batch.spans) for batch in reader.blocks()):
+        raise UsageError(
+            f"--detect {config.detect:g} learns to find DS-terms, and {reader.folder} hold none",
+            hint="make the shards with --lexicon",
+        )
 
 
 def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> PreTrainedTokenizerFast:
@@ -188,7 +215,12 @@ def _train_phase(
     with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
         bar.advance(trainee.n_updates)
         started = time.perf_counter()
-        for step in train(trainee, updates, partial(share_of_loss, model), config.max_grad_norm):
+        for step in train(
+            trainee,
+            updates,
+            partial(share_of_loss, model, objectives=Objectives(config.sbo, config.detect)),
+            config.max_grad_norm,
+        ):
             record = _record(step, phase.name, done_before + step.update, time.perf_counter() - started)
             started = time.perf_counter()
             work.log(record)
@@ -215,8 +247,17 @@ def _updates(
         epoch_masks = masks.training_epoch(epoch)
         for sequences in plan[: phase.n_updates - number]:
             if number >= start:
-                pad_id, drawn = tokenizer.pad_token_id, (masks.reader, epoch_masks)
-                yield masked_batches(*drawn, sequences, lengths, phase.weights, config.batch_tokens, pad_id, device)
+                yield masked_batches(
+                    masks.reader,
+                    epoch_masks,
+                    sequences,
+                    lengths,
+                    phase.weights,
+                    config.batch_tokens,
+                    tokenizer.pad_token_id,
+                    device,
+                    with_unmasked=config.detect > 0,
+                )
             number += 1
         epoch += 1
 

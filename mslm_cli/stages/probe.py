@@ -22,6 +22,7 @@ from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.recipe import DrawnEpoch, Recipe
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_sequences
 from mslm_cli.masking.weights import kind_weights
+from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
@@ -57,11 +58,24 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Probed:
-    """Items of one kind in the sequences they are in; ``clusters``: int64 [n], what is resampled as one."""
+    """Items of one kind in the sequences they are in; ``clusters``: int64 [n], what ``resampling`` takes as one."""
 
     batch: RaggedBatch
     items: Items
     clusters: NDArray[np.int64]
+    resampling: Resampling
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a probe measured: the items by kind, and by encoder and kind their ``SCORES``, float64 [n, 4].
+
+    about: of the encoders, the text and the choice of items, as JSON values.
+    """
+
+    kinds: dict[str, Probed]
+    scores: dict[str, dict[str, NDArray[np.float64]]]
+    about: dict[str, Any]
 
 
 def run(
@@ -69,6 +83,17 @@ def run(
 ) -> dict[str, Any]:
     """What the probe found, as JSON values: scores by encoder and kind, the gaps of DS-terms, and for two encoders
     the differences, the second less the first; each with its 95 % interval.
+
+    Raises: as ``measure``.
+    """
+    measured = measure(encoders, files, config, lexicon=lexicon, general=general)
+    return {"schema_version": 1} | measured.about | _compared(measured)
+
+
+def measure(
+    encoders: Sequence[str], files: Sequence[Path], config: ProbeConfig, *, lexicon: Path, general: Path | None = None
+) -> Measured:
+    """What each of the encoders restores of the very same items.
 
     Raises:
         UsageError: an encoder has a fresh MLM head and is not to warm it up, or two have different tokenizers.
@@ -79,6 +104,9 @@ def run(
     terms = read_terms(artifacts.load(lexicon, "lexicon", verify=True).path / "terms.jsonl")
     device = pick(config.device, threads=config.threads)
     loaded = [_load(name, config) for name in encoders]
+    if len({encoder.folder.resolve() for encoder in loaded}) < len(loaded):
+        raise UsageError(f"{encoders[0]}: the same encoder twice")
+    shown = _shown(encoders)
     tokenizer = _one_tokenizer(loaded, config)
     for encoder in loaded:
         place(encoder.model, device)
@@ -94,28 +122,25 @@ def run(
     found = matched_items(text.batch, config.items, rng)
     if not len(found["mention"].starts):
         raise DataError(f"{files[0]}: holds no term of {lexicon} with generic words to match", hint="give more text")
-    clusters, unit = _clusters(text)
-    kinds = {name: Probed(text.batch, items, clusters[text.batch.row[items.starts]]) for name, items in found.items()}
-    resamplings = dict.fromkeys(kinds, Resampling(int(clusters.max()) + 1, config.replicates, config.seed))
-    result: dict[str, Any] = {
-        "schema_version": 1,
-        "encoders": [encoder.name for encoder in loaded],
+    kinds, unit = _probed(text, found, config)
+    about: dict[str, Any] = {
+        "encoders": shown,
         "n_mentions": len(text.batch.mentions[0]),
-        "n_items": {name: len(probed.items.starts) for name, probed in kinds.items()},
         "resampled": {"text": unit},
-        "warmed_up": [encoder.name for encoder in loaded if encoder.fresh],
-        "seen_upstream": {encoder.name: _count_seen(encoder, seen) for encoder in loaded},
+        "warmed_up": [name for name, encoder in zip(shown, loaded, strict=True) if encoder.fresh],
+        "seen_upstream": {name: _count_seen(encoder, seen) for name, encoder in zip(shown, loaded, strict=True)},
     }
     if general is not None:
         whole, _ = _read([general], loaded, tokenizer, matcher, config)
-        clusters, result["resampled"]["general"] = _clusters(whole)
-        items_of = general_items(whole.batch, words_in(text.batch, found["mention"]), config.items, rng)
-        for name, items in items_of.items():
-            kinds[name] = Probed(whole.batch, items, clusters[whole.batch.row[items.starts]])
-            resamplings[name] = Resampling(int(clusters.max()) + 1, config.replicates, config.seed)
-            result["n_items"][name] = len(items.starts)
-    scores = {e.name: {n: _score(e.model, probed, tokenizer, config) for n, probed in kinds.items()} for e in loaded}
-    return result | _compared(scores, kinds, resamplings)
+        found = general_items(whole.batch, words_in(text.batch, found["mention"]), config.items, rng)
+        of_general, about["resampled"]["general"] = _probed(whole, found, config)
+        kinds |= of_general
+    about["n_items"] = {name: len(probed.items.starts) for name, probed in kinds.items()}
+    scores = {
+        name: {kind: _score(encoder.model, probed, tokenizer, config) for kind, probed in kinds.items()}
+        for name, encoder in zip(shown, loaded, strict=True)
+    }
+    return Measured(kinds, scores, about)
 
 
 def _load(name: str, config: ProbeConfig) -> Encoder:
@@ -126,8 +151,13 @@ def _load(name: str, config: ProbeConfig) -> Encoder:
             f"{name}: has no MLM head ({len(fresh)} parameters would be random), so it can restore nothing",
             hint="say --warm-up-head, or give what `mslm adapt` made of it",
         )
-    shown = artifacts.file_input("model", folder).path if Path(name).is_absolute() else name
-    return Encoder(shown, folder, model, fresh)
+    return Encoder(name, folder, model, fresh)
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    """The names as they may be written down, made different where only their folders were."""
+    short = [portable_path(Path(name)) if Path(name).is_absolute() else name for name in names]
+    return [f"{name} ({short[:i].count(name) + 1})" if name in short[:i] else name for i, name in enumerate(short)]
 
 
 def _one_tokenizer(loaded: Sequence[Encoder], config: ProbeConfig) -> PreTrainedTokenizerFast:
@@ -135,8 +165,6 @@ def _one_tokenizer(loaded: Sequence[Encoder], config: ProbeConfig) -> PreTrained
     for encoder, other in zip(loaded[1:], others, strict=True):
         if models.tokenizer_fingerprint(first) != models.tokenizer_fingerprint(other):
             raise UsageError(f"{loaded[0].name} and {encoder.name} have different tokenizers: nothing can be paired")
-    if len({encoder.name for encoder in loaded}) < len(loaded):
-        raise UsageError(f"{loaded[0].name}: the same encoder twice")
     return first
 
 
@@ -204,12 +232,15 @@ def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFa
                 bar.advance()
 
 
-def _clusters(text: Sequences) -> tuple[NDArray[np.int64], str]:
-    """What is resampled as one, a number for each sequence: documents, or where there are few of them, sequences."""
+def _probed(text: Sequences, found: dict[str, Items], config: ProbeConfig) -> tuple[dict[str, Probed], str]:
+    """The items with what is resampled as one: documents, or where there are few of them, sequences; and which."""
     documents, number = np.unique(text.doc, return_inverse=True)
+    unit, clusters = "documents", number.reshape(-1).astype(np.int64)
     if len(documents) < _FEW_DOCUMENTS:
-        return np.arange(len(text)), "sequences"
-    return number.reshape(-1).astype(np.int64), "documents"
+        unit, clusters = "sequences", np.arange(len(text))
+    resampling = Resampling(int(clusters.max()) + 1, config.replicates, config.seed)
+    row = text.batch.row
+    return {n: Probed(text.batch, items, clusters[row[items.starts]], resampling) for n, items in found.items()}, unit
 
 
 def _count_seen(encoder: Encoder, sentences: Sequence[str]) -> dict[str, int]:
@@ -235,21 +266,20 @@ def _score(
     )
 
 
-def _compared(
-    scores: dict[str, dict[str, NDArray[np.float64]]], kinds: dict[str, Probed], resamplings: dict[str, Resampling]
-) -> dict[str, Any]:
+def _compared(measured: Measured) -> dict[str, Any]:
     """Means, gaps between DS-terms and generic text, and differences between encoders, with intervals."""
+    kinds, scores = measured.kinds, measured.scores
 
     def means(values: NDArray[np.float64], kind: str) -> dict[str, Any]:
-        return {s: resamplings[kind].mean(values[:, i], kinds[kind].clusters)._asdict() for i, s in enumerate(SCORES)}
+        probed = kinds[kind]
+        return {s: probed.resampling.mean(values[:, i], probed.clusters)._asdict() for i, s in enumerate(SCORES)}
 
     def gap(of: dict[str, NDArray[np.float64]], one: str, other: str) -> dict[str, Any]:
-        return {
-            s: resamplings[one]
-            .difference((of[one][:, i], kinds[one].clusters), (of[other][:, i], kinds[other].clusters))
-            ._asdict()
-            for i, s in enumerate(SCORES)
-        }
+        found = {}
+        for i, score in enumerate(SCORES):
+            mentions, generic = ((of[kind][:, i], kinds[kind].clusters) for kind in (one, other))
+            found[score] = kinds[one].resampling.difference(mentions, generic)._asdict()
+        return found
 
     pairs = {"mention": "generic_span", "mention_word": "generic_word"}
     result: dict[str, Any] = {

@@ -129,20 +129,32 @@ def max_tokens(model: PreTrainedModel) -> int:
 
 
 def logits_at(model: PreTrainedModel, batch: PaddedBatch, positions: torch.Tensor) -> torch.Tensor:
-    """Logits at chosen positions alone: float [n_positions, n_classes].
+    """Logits at chosen positions alone: float [n_positions, n_classes]; see ``logits_and_states_at``."""
+    return logits_and_states_at(model, batch, positions, positions[:0])[0]
+
+
+def logits_and_states_at(
+    model: PreTrainedModel, batch: PaddedBatch, positions: torch.Tensor, others: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits at chosen positions alone, and the encoder's output at ``others``.
+
+    float [n_positions, n_classes] and float [n_others, hidden].
 
     The encoder runs over the batch and the head over the chosen positions only, whatever
     the model family: heads work position by position, so the encoder's output is thinned
     out before the head sees it.
 
     Args:
-        positions: int64 [n_positions], indices into the flattened [n * longest] batch.
+        positions, others: int64, indices into the flattened [n * longest] batch.
     """
+    states: list[torch.Tensor] = []
 
     def keep_positions(_module: torch.nn.Module, _inputs: object, output: BaseModelOutput) -> BaseModelOutput:
         hidden = output.last_hidden_state
         assert hidden is not None
-        output["last_hidden_state"] = hidden.flatten(0, 1)[positions]
+        flat = hidden.flatten(0, 1)
+        states.append(flat[others])
+        output["last_hidden_state"] = flat[positions]
         return output
 
     handle = model.base_model.register_forward_hook(keep_positions)
@@ -150,4 +162,4 @@ def logits_at(model: PreTrainedModel, batch: PaddedBatch, positions: torch.Tenso
         logits: torch.Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
     finally:
         handle.remove()
-    return logits
+    return logits, states[0]

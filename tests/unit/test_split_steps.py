@@ -18,11 +18,12 @@ from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training import ranks
 from mslm_cli.training.loop import Trainee, train
-from mslm_cli.training.masked import masked_batches, share_of_loss
+from mslm_cli.training.masked import Objectives, add_heads, masked_batches, share_of_loss
 from mslm_cli.training.model import load_masked_lm
 
 SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
 WEIGHTS = kind_weights("ratio:4", 1, 1)
+PLAIN = Objectives()
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,14 @@ def folder(chain: Path, tiny_vocab: list[str], tmp_path_factory: pytest.TempPath
     return made
 
 
-def gradient(folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(SEQUENCES)) -> torch.Tensor:
+def gradient(
+    folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(SEQUENCES), objectives: Objectives = PLAIN
+) -> torch.Tensor:
     """All gradients of one step of ``mslm adapt``, with its own loop, loss and batches: float32 [n_parameters]."""
     reader = ShardReader(folder / "shards")
     tokenizer = models.load_tokenizer(folder / "encoder")
     model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
+    add_heads(model, objectives, 0)
     batches = masked_batches(
         reader,
         reader.epoch(0),
@@ -48,6 +52,7 @@ def gradient(folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(S
         batch_tokens,
         tokenizer.pad_token_id,
         torch.device("cpu"),
+        with_unmasked=objectives.detect > 0,
     )
     found: list[torch.Tensor] = []
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
@@ -57,7 +62,7 @@ def gradient(folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(S
 
     optimizer.register_step_pre_hook(keep)
     trainee = Trainee(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
-    (step,) = train(trainee, [batches], partial(share_of_loss, model), max_grad_norm=1e9)
+    (step,) = train(trainee, [batches], partial(share_of_loss, model, objectives=objectives), max_grad_norm=1e9)
     return torch.cat([found[0], torch.tensor([step.loss])])
 
 
@@ -102,6 +107,14 @@ def test_in_any_order(folder: Path, expected: torch.Tensor) -> None:
     assert_same(gradient(folder, 100, SEQUENCES[::-1].tolist()), expected)
 
 
+@pytest.mark.parametrize("batch_tokens", [16, 100])
+@pytest.mark.parametrize("objectives", [Objectives(sbo=0.5), Objectives(detect=0.5), Objectives(0.3, 0.7)])
+def test_with_other_objectives(folder: Path, batch_tokens: int, objectives: Objectives) -> None:
+    expected = gradient(folder, 10_000, objectives=objectives)
+    assert len(expected) > len(gradient(folder, 10_000))
+    assert_same(gradient(folder, batch_tokens, SEQUENCES[::-1].tolist(), objectives), expected)
+
+
 def test_the_sequences_differ_in_length_and_weight(folder: Path) -> None:
     reader = ShardReader(folder / "shards")
     assert len(set(reader.lengths[SEQUENCES].tolist())) > 2, "or nothing is padded"
@@ -131,6 +144,8 @@ def _in_rank(rank: int, n_ranks: int, folder: Path, work: Callable[[Path], None]
 
 def save_gradients(folder: Path) -> None:
     rank = distributed.get_rank()
+    for objectives in (Objectives(0.3, 0.7), PLAIN):
+        torch.save(gradient(folder, 64, objectives=objectives), folder / f"all-{objectives.sbo}-{rank}.pt")
     several = [gradient(folder, 64), gradient(folder, 10_000), gradient(folder, 64, SEQUENCES[:1].tolist())]
     torch.save(several, folder / f"gradients-{rank}.pt")
     assert ranks.total(rank + 1.0) == 3.0
@@ -142,6 +157,8 @@ def test_shared_by_two_processes(folder: Path, expected: torch.Tensor) -> None:
     first, second = (torch.load(folder / f"gradients-{rank}.pt") for rank in range(2))
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other), "all processes take the same step"
+    for rank in range(2):
+        assert_same(torch.load(folder / f"all-0.3-{rank}.pt"), gradient(folder, 64, objectives=Objectives(0.3, 0.7)))
     assert_same(first[0], expected)
     assert_same(first[1], expected)
     # with one sequence for two processes, one of them has nothing to do

@@ -1,0 +1,82 @@
+"""Heads for objectives beside masked language modelling; they serve training and are not saved with the encoder."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+_MAX_POSITION = 30
+
+
+class SpanBoundaryHead(nn.Module):
+    """Predicts a masked token from what stands on both sides of its run, and from its place in the run.
+
+    Source: Joshi et al. 2020 (SpanBERT), section 3.2: two layers with GeLU and LayerNorm, then the encoder's own
+    input embeddings as the decoder.
+    """
+
+    def __init__(self, hidden_size: int, embedding_size: int, vocab_size: int) -> None:
+        super().__init__()
+        self.places = nn.Embedding(_MAX_POSITION, hidden_size)
+        self.first = nn.Linear(3 * hidden_size, hidden_size)
+        self.first_norm = nn.LayerNorm(hidden_size)
+        self.second = nn.Linear(hidden_size, embedding_size)
+        self.second_norm = nn.LayerNorm(embedding_size)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, seed: int) -> "SpanBoundaryHead":
+        """A fresh head for ``model``, drawn from ``seed``."""
+        torch.manual_seed(seed)
+        vocab_size, embedding_size = embeddings_of(model).shape
+        return cls(model.config.hidden_size, embedding_size, vocab_size)
+
+    def forward(
+        self, left: torch.Tensor, right: torch.Tensor, place: torch.Tensor, embeddings: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits: float [n, vocab].
+
+        Args:
+            left, right: float [n, hidden]; the hidden states just outside of the run.
+            place: int64 [n]; the place in the run, from 0.
+            embeddings: float [vocab, embedding].
+        """
+        known = torch.cat([left, right, self.places(place.clamp(max=_MAX_POSITION - 1))], dim=-1)
+        hidden = self.first_norm(functional.gelu(self.first(known)))
+        hidden = self.second_norm(functional.gelu(self.second(hidden)))
+        return functional.linear(hidden, embeddings, self.bias)
+
+
+def detection_head(model: PreTrainedModel, seed: int) -> nn.Linear:
+    """A fresh head that tells whether a token is outside of (0), begins (1) or continues (2) a DS-mention."""
+    torch.manual_seed(seed)
+    return nn.Linear(model.config.hidden_size, 3)
+
+
+def embeddings_of(model: PreTrainedModel) -> torch.Tensor:
+    """The input embeddings: float [vocab, embedding]."""
+    embeddings = model.get_input_embeddings().weight
+    assert isinstance(embeddings, torch.Tensor)
+    return embeddings
+
+
+def runs(
+    row: NDArray[np.int64], positions: NDArray[np.int32], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The positions just left and right of the run of each predicted token, and its place in it: three int64 [n].
+
+    A run is one of neighbouring predicted tokens. A run at the very end of a sequence has itself for a neighbour.
+
+    Args:
+        row: int64 [n]; the sequence of each predicted token, ascending. positions: ascending in each sequence.
+        lengths: int64; of each sequence.
+    """
+    begins = np.ones(len(row), dtype=np.bool_)
+    begins[1:] = (row[1:] != row[:-1]) | (positions[1:] != positions[:-1] + 1)
+    starts = np.flatnonzero(begins)
+    sizes = np.diff(np.append(starts, len(row)))
+    first, last = np.repeat(positions[starts], sizes), np.repeat(positions[starts] + sizes - 1, sizes)
+    left, right = np.maximum(first - 1, 0), np.minimum(last + 1, lengths[row] - 1)
+    return left.astype(np.int64), right.astype(np.int64), (positions - first).astype(np.int64)
