@@ -55,6 +55,7 @@ TEST = {
     "BC5CDR": "mtl-BC5CDR-IOB/test.txt.gz",
     "BC2GM": "BC2GM/test.tsv.gz",
 }
+TYPES = {"NCBI-disease": ["Disease"], "BC5CDR": ["Chemical", "Disease"], "BC2GM": ["Gene"]}
 # The CRAFT articles beside them share sentences with test splits.
 UNLABELLED = ["unlabelled/med1250_abstracts.txt.gz", "unlabelled/pubmedqa_abstracts.txt.gz"]
 TIMED = [*UNLABELLED, "unlabelled/craft_fulltext_30articles.txt.gz"]
@@ -107,6 +108,10 @@ def mentions(data: Path, pipeline: str, folder: Path, *, quick: bool) -> dict[st
         shared[corpus] = seen.count(" ".join(s.words) for s in sentences)
         for name, terms in made.items():
             rows.append({"corpus": corpus, "lexicon": name, "terms": len(terms), **score_mentions(terms, sentences)})
+        typed = [term for term in made["all"] if term.type in TYPES[corpus]]
+        if typed:
+            name = f"all, --types {','.join(TYPES[corpus])}"
+            rows.append({"corpus": corpus, "lexicon": name, "terms": len(typed), **score_mentions(typed, sentences)})
     return {"texts": [str(t.relative_to(data)) for t in texts], "test_sentences_seen": shared, "rows": rows}
 
 

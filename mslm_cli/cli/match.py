@@ -29,8 +29,8 @@ def match(
     ] = False,
     as_html: Annotated[bool, typer.Option("--html", help="A page to look at, by displaCy.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; its path is printed instead.")
-    ] = None,
+        Path, typer.Option("--output", "-o", help="File to write; its path is printed instead. - is standard output.")
+    ] = Path("-"),
     overwrite: Overwrite = False,
 ) -> None:
     """Show where the terms of a lexicon stand in a text.
@@ -43,6 +43,7 @@ def match(
         raise UsageError("--json and --html cannot both be had")
     from mslm_cli.stages import match as stage
 
-    is_shown = output is None and sys.stdout.isatty()
+    file = None if output == Path("-") else output
+    is_shown = file is None and sys.stdout.isatty()
     form: stage.Form = "html" if as_html else "text" if is_shown and not as_json else "json"
-    stage.run(texts, artifact_path(lexicon), config, form=form, output=output, overwrite=overwrite)
+    stage.run(texts, artifact_path(lexicon), config, form=form, output=file, overwrite=overwrite)

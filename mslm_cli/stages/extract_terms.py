@@ -54,6 +54,7 @@ class Given:
     link: Path | None = None
 
     def inputs(self) -> Iterator[Input]:
+        """All of them as inputs of an artifact."""
         for role, files in (("terms", self.terms), ("labels", self.labels)):
             yield from (artifacts.file_input(role, file) for file in files)
         yield from (artifacts.file_input("background", file) for file in source_files(self.background))

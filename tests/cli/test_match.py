@@ -124,6 +124,7 @@ def test_a_file_appears_whole_and_is_not_overwritten_unasked(place: Path, mslm: 
     written = mslm("match", "text.txt", "--lexicon", "lexicon", "-o", "out/found.jsonl")
     assert (written.exit_code, written.stdout) == (0, "out/found.jsonl\n")
     assert Path("out/found.jsonl").read_text(encoding="utf-8") == expected
+    assert mslm("match", "text.txt", "--lexicon", "lexicon", "-o", "-").stdout == expected
     refused = mslm("match", "text.txt", "--lexicon", "lexicon", "-o", "out/found.jsonl")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "out/found.jsonl exists (choose another -o, or use --overwrite)" in refused.stderr
