@@ -66,9 +66,7 @@ def main() -> None:
     allocator.keep_freed_memory()
     options.work.mkdir(parents=True, exist_ok=True)
     train, held_out = split(options.data / "unlabelled", options.work, quick=options.quick)
-    lexicon = extract_terms.run(
-        [train], options.work / "lexicon", ExtractTermsConfig(), terms_file=None, overwrite=False
-    )
+    lexicon = extract_terms.run([train], options.work / "lexicon", ExtractTermsConfig(), overwrite=False)
     made = train_arms(train, lexicon, options)
     config = ProbeConfig(items=options.items, threads=options.threads)
     general = options.data / "wikitext2" / "test.txt.gz"
