@@ -104,7 +104,10 @@ class ModelOptions(Config):
 class ExtractTermsConfig(TextOptions):
     """Options of ``mslm extract-terms``."""
 
-    pipeline: Name = Field("default", description="spaCy or scispaCy pipeline, by name or path.")
+    pipeline: Name = Field(
+        "biomedical",
+        description="Mention detector: `biomedical` (packaged), a spaCy pipeline by name or path, or `none`.",
+    )
     min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (your own are always kept).")
     min_score: float = Field(1.0, ge=0, description="Lowest score of n-grams and abbreviations.")
     max_terms: int = Field(50_000, ge=1, description="Keep at most so many terms, the best (your own are always kept).")

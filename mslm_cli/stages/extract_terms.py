@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import artifacts, console
+from mslm_cli import artifacts, console, fsio
 from mslm_cli.artifacts import Input, Job
 from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import Document
@@ -65,7 +65,7 @@ def run(
     inputs = [artifacts.file_input("text", file) for file in files]
     if terms_file is not None:
         inputs.append(artifacts.file_input("terms", terms_file))
-    if config.pipeline != pipeline.DEFAULT:
+    if config.pipeline != pipeline.NONE:
         inputs.append(_pipeline_input(config.pipeline))
     own = _user_terms(terms_file)
     job = Job("lexicon", output, config, inputs)
@@ -90,7 +90,10 @@ def run(
 
 
 def _pipeline_input(name: str) -> Input:
-    """The pipeline as an input: a folder by its content, an installed one by its version."""
+    """The pipeline as an input: a folder and the packaged one by their content, an installed one by its version."""
+    if name == pipeline.DEFAULT:
+        packaged = artifacts.file_input("pipeline", fsio.resource(pipeline.DETECTOR))
+        return packaged.model_copy(update={"path": name})
     if Path(name).is_dir():
         return artifacts.file_input("pipeline", Path(name))
     try:
@@ -147,8 +150,8 @@ def _read(files: Sequence[Path], config: ExtractTermsConfig, own: Sequence[Term]
 
 
 def _with_mentions(documents: Iterable[Document], name: str) -> Iterator[tuple[Document, list[Mention]]]:
-    """Each document with the mentions of pipeline ``name``; the default one finds none."""
-    if name == pipeline.DEFAULT:
+    """Each document with the mentions of pipeline ``name``."""
+    if name == pipeline.NONE:
         for document in documents:
             yield document, []
         return
