@@ -95,7 +95,7 @@ def lexicons(texts: Sequence[Path], labels: Sequence[Path], pipeline: str, folde
 def has_pipeline(name: str) -> bool:
     from mslm_cli.terms import pipeline
 
-    return name != getattr(pipeline, "NONE", pipeline.DEFAULT)
+    return name != pipeline.NONE
 
 
 def mentions(data: Path, pipeline: str, folder: Path, *, quick: bool) -> dict[str, Any]:

@@ -109,7 +109,10 @@ class ModelOptions(Config):
 class ExtractTermsConfig(TextOptions):
     """Options of ``mslm extract-terms``."""
 
-    pipeline: Name = Field("default", description="spaCy or scispaCy pipeline, by name or path.")
+    pipeline: Name = Field(
+        "biomedical",
+        description="Mention detector: `biomedical` (packaged), a spaCy pipeline by name or path, or `none`.",
+    )
     min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (your own are always kept).")
     min_score: float = Field(1.0, ge=0, description="Lowest score of n-grams and abbreviations.")
     types: Annotated[tuple[str, ...], BeforeValidator(_parse_list)] = Field(

@@ -95,7 +95,7 @@ def run(
         raise UsageError("no text was given", hint="give TEXT, --terms or --from-labels")
     files = source_files(texts)
     inputs = [*(artifacts.file_input("text", file) for file in files), *given.inputs()]
-    if files and "pipeline" in config.sources and config.pipeline != pipeline.DEFAULT:
+    if files and "pipeline" in config.sources and config.pipeline != pipeline.NONE:
         inputs.append(_pipeline_input(config.pipeline))
     lists = [_term_list(file) for file in given.terms]
     seen = Sketch()
@@ -130,7 +130,10 @@ def run(
 
 
 def _pipeline_input(name: str) -> Input:
-    """The pipeline as an input: a folder by its content, an installed one by its version."""
+    """The pipeline as an input: a folder and the packaged one by their content, an installed one by its version."""
+    if name == pipeline.DEFAULT:
+        packaged = artifacts.file_input("pipeline", fsio.resource(pipeline.DETECTOR))
+        return packaged.model_copy(update={"path": name})
     if Path(name).is_dir():
         return artifacts.file_input("pipeline", Path(name))
     try:

@@ -56,7 +56,7 @@ class Prospector:
         """
         self._sources = frozenset(sources)
         self._nlp = None
-        if "pipeline" in self._sources and pipeline_name != pipeline.DEFAULT:
+        if "pipeline" in self._sources and pipeline_name != pipeline.NONE:
             self._nlp = pipeline.load_pipeline(pipeline_name)
         self._given = given
         self._matcher = Matcher(given) if given else None

@@ -31,7 +31,8 @@ def extract(in_tmp: Path, mslm: Mslm) -> Extract:
     (in_tmp / "text.txt").write_text(TEXT)
 
     def run(*arguments: object, text: str = "text.txt", output: str = "lexicon") -> dict[str, dict[str, Any]]:
-        result = mslm("extract-terms", *text.split(), *arguments, "-o", output, "--overwrite")
+        pipeline = () if "--pipeline" in arguments else ("--pipeline", "none")
+        result = mslm("extract-terms", *text.split(), *pipeline, *arguments, "-o", output, "--overwrite")
         assert result.exit_code == 0, result.stderr
         lines = Path(output, "terms.jsonl").read_text(encoding="utf-8").splitlines()
         return {term["term"]: term for term in map(json.loads, lines)}
