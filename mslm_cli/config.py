@@ -235,6 +235,15 @@ class EvalConfig(Config):
     errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
 
 
+class CompareConfig(Config):
+    """Options of ``mslm compare``."""
+
+    replicates: int = Field(5000, ge=1, description="Replicates of the bootstrap and of the randomisation.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of both.")
+    encoding: str = Field("utf-8", description="Character encoding of the data.")
+    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
+
+
 class ProbeConfig(TextOptions):
     """Options of ``mslm probe``."""
 

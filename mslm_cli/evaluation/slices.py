@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.evaluation.spans import Int64, Spans
+from mslm_cli.evaluation.uncertainty import Float64
 from mslm_cli.terms.lexicon import Term, matches_case
 from mslm_cli.terms.tokens import exact_key, folded_key
 
@@ -23,6 +25,7 @@ class Slicing:
     predicted: Int64
 
 
+KNOWLEDGE = ("seen_in_train", "train_frequency", "in_lexicon")
 _FREQUENCIES = (("0", 1), ("1", 2), ("2-4", 5), ("5-19", 20))
 """Names of all slices of frequency but the last, and the frequency that each stays below."""
 
@@ -30,6 +33,20 @@ _FREQUENCIES = (("0", 1), ("1", 2), ("2-4", 5), ("5-19", 20))
 def by_length(gold: Spans, predicted: Spans) -> Slicing:
     """Mentions of 1, of 2, and of 3 and more words."""
     return Slicing(("1", "2", "3+"), *(np.minimum(side.n_words, 3) - 1 for side in (gold, predicted)))
+
+
+def count_by_cluster(gold: Spans, predicted: Spans, clusters: Int64, by: Slicing) -> Float64:
+    """Gold, predicted and correct mentions of each cluster and slice: float64 [n_clusters, n_slices, 3].
+
+    Args:
+        clusters: of each sentence, int64 [n_sentences] from 0.
+    """
+    n_clusters, size = int(clusters.max(initial=-1)) + 1, len(by.names)
+    of_gold = clusters[gold.sentence] * size + by.gold
+    of_predicted = clusters[predicted.sentence] * size + by.predicted
+    columns = (of_gold, of_predicted, of_predicted[predicted.are_in(gold)])
+    counts = np.stack([np.bincount(c, minlength=n_clusters * size) for c in columns], axis=-1)
+    return counts.reshape(n_clusters, size, 3).astype(np.float64)
 
 
 def texts(spans: Spans, sentences: Sequence[Sequence[str]]) -> list[str]:
@@ -72,3 +89,21 @@ def by_lexicon(gold: Sequence[str], predicted: Sequence[str], terms: Iterable[Te
         for side in (gold, predicted)
     ]
     return Slicing(("in", "not in"), *sides)
+
+
+def by_knowledge(
+    gold: Spans,
+    predicted: Spans,
+    words: Sequence[Sequence[str]],
+    train: LabelledCorpus | None,
+    terms: Iterable[Term] | None,
+) -> dict[str, Slicing | None]:
+    """The slices ``KNOWLEDGE``, of mentions in sentences of ``words``; None where there is nothing to tell them by."""
+    found: dict[str, Slicing | None] = dict.fromkeys(KNOWLEDGE)
+    sides = texts(gold, words), texts(predicted, words)
+    if train is not None:
+        known = (" ".join(s.words[start:end]) for s in train.sentences for start, end, _ in s.mentions)
+        found |= by_train(*sides, train_counts(known))
+    if terms is not None:
+        found["in_lexicon"] = by_lexicon(*sides, terms)
+    return found

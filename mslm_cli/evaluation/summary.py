@@ -8,7 +8,7 @@ import numpy as np
 from mslm_cli.evaluation import confidence
 from mslm_cli.evaluation.exact_match import Score, match_spans
 from mslm_cli.evaluation.partial_match import SCHEMES, Pairs, credit, outcomes, pair
-from mslm_cli.evaluation.slices import Slicing, by_length
+from mslm_cli.evaluation.slices import Slicing, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Bool, Int64, Spans
 from mslm_cli.evaluation.uncertainty import (
     Float64,
@@ -48,16 +48,8 @@ def summarise(
     known = {"length": by_length(gold, predicted), **{name: s for name, s in slicings.items() if s is not None}}
     sides = clusters[gold.sentence], clusters[predicted.sentence]
 
-    def counted(by: Slicing) -> Float64:
-        """Gold, predicted and correct mentions of each slice: [n_clusters, n_slices, 3]."""
-        size = len(by.names)
-        groups = (sides[0] * size + by.gold, sides[1] * size + by.predicted)
-        columns = (groups[0], groups[1], groups[1][correct])
-        counts = np.stack([np.bincount(c, minlength=n_clusters * size) for c in columns], axis=-1)
-        return counts.reshape(n_clusters, size, 3).astype(np.float64)
-
-    blocks = {name: counted(by) for name, by in known.items()}
-    blocks["types"] = counted(Slicing(gold.types, gold.kind, predicted.kind))
+    slices = {**known, "types": Slicing(gold.types, gold.kind, predicted.kind)}
+    blocks = {name: count_by_cluster(gold, predicted, clusters, by) for name, by in slices.items()}
     results = outcomes(gold, predicted, pairs)
     totals = [np.bincount(side, minlength=n_clusters) for side in sides]
     for name, outcome in results.items():

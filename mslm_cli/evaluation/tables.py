@@ -1,5 +1,6 @@
 """The tables that people read, from the JSON values of results: at most 80 columns."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ ERROR_KINDS = {
 SLICINGS = {
     "length": "words",
     "seen_in_train": "in train",
-    "train_frequency": "times in train",
+    "train_frequency": "train count",
     "in_lexicon": "in lexicon",
 }
 _CONTEXT = 5
@@ -154,11 +155,97 @@ def marked(
     name: str, words: Sequence[str], mentions: Sequence[Sequence[Any]], first: int = 0, last: int | None = None
 ) -> str:
     """Words [first, last) in one line of 80 columns, after a name, with mentions as ``[text|type]``."""
+    text = f"  {name:<5}{'... ' if first else ''}{_bracketed(words, mentions, first, last)}"
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 4] + " ..."
+
+
+def _bracketed(words: Sequence[str], mentions: Sequence[Sequence[Any]], first: int = 0, last: int | None = None) -> str:
     opens = {m[0] for m in mentions}
     closes = {m[1] - 1: m[2] for m in mentions}
     shown = [
         f"{'[' if i in opens else ''}{word}{f'|{closes[i]}]' if i in closes else ''}" for i, word in enumerate(words)
-    ][first:last]
+    ]
     # what stands in a text gives no orders to the terminal
-    text = f"  {name:<5}{'... ' if first else ''}{' '.join(shown)}".replace("\x1b", "\u241b")
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 4] + " ..."
+    return " ".join(shown[first:last]).replace("\x1b", "\u241b")
+
+
+def wrapped(name: str, words: Sequence[str] | None, mentions: Sequence[Sequence[Any]]) -> list[str]:
+    """A sentence with its mentions as ``[text|type]``, in lines of 80 columns; of one without text the mentions."""
+    if words is None:
+        text = " ".join(f"[{start}, {end}) {kind}" for start, end, kind in mentions)
+    else:
+        text = _bracketed(words, mentions)
+    return textwrap.wrap(
+        f"{name}: {text}", _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+    )
+
+
+def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
+    """The arms, their differences, and the slices of each pair."""
+    rows = [
+        [
+            arm["name"],
+            str(arm["n_runs"]),
+            *(percent(arm[share]["value"]) for share in SHARES),
+            bounds([arm["f1"]["low"], arm["f1"]["high"]]),
+            "" if arm["f1"]["sd"] is None else percent(arm["f1"]["sd"]),
+        ]
+        for arm in result["arms"]
+    ]
+    columns = ["arm", "runs", "P", "R (EM)", "F1", "95 % of F1", "sd"]
+    yield Table("strict exact match, means over runs", columns, rows)
+    rows = [
+        [
+            _versus(pair),
+            f"{100 * pair['difference']['f1']['value']:+.2f}",
+            bounds([pair["difference"]["f1"]["low"], pair["difference"]["f1"]["high"]], "+"),
+            _p(pair["p_bootstrap_holm"]),
+            _p(pair["p_randomisation_holm"]),
+            "yes" if pair["holds_up"] else "no",
+        ]
+        for pair in result["comparisons"]
+    ]
+    columns = ["difference of F1", "points", "95 %", "p boot", "p rand", "holds up"]
+    yield Table("differences (p-values after Holm)", columns, rows)
+    for pair in result["comparisons"]:
+        rows = [
+            [
+                of["name"],
+                f"{of['gold']:,}",
+                *(percent(f1) for f1 in of["f1"]),
+                bounds([of["difference"]["low"], of["difference"]["high"]], "+"),
+                f"{of['wins']:,}",
+                f"{of['losses']:,}",
+                "yes" if of["holds_up"] else "",
+            ]
+            for of in pair["slices"]
+            if of["gold"]
+        ]
+        columns = ["slice", "gold", "F1 (1)", "F1 (2)", "95 %", "wins", "losses", "holds"]
+        yield Table(f"{pair['arms'][1]} (2) against {pair['arms'][0]} (1)", columns, rows)
+
+
+def comparison_remarks(result: Mapping[str, Any]) -> Iterator[str]:
+    """What the numbers of a comparison are over."""
+    drawn = result["resampled"]
+    yield f"intervals and tests over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
+    single = [arm["name"] for arm in result["arms"] if arm["n_runs"] == 1]
+    if len(single) == len(result["arms"]):
+        yield "one run an arm: what another seed would change is not in the intervals"
+    elif single:
+        yield f"one run of {', '.join(single)}: what its seed changes is not in the intervals"
+    else:
+        yield "intervals and p boot are over sentences and seeds; p rand is of these runs"
+    for pair in result["comparisons"]:
+        yield (
+            f"{_versus(pair)}: {pair['wins']:,} gold mentions won, {pair['losses']:,} lost; "
+            f"{pair['n_sentences_better']:,} sentences better, {pair['n_sentences_worse']:,} worse"
+        )
+
+
+def _versus(pair: Mapping[str, Any]) -> str:
+    return f"{pair['arms'][1]} - {pair['arms'][0]}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"

@@ -1,6 +1,6 @@
 """Bootstrap intervals of scores that are made of sums over sentences, and the clusters that are drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from mslm_cli.evaluation.spans import Int64
 Float64 = NDArray[np.float64]
 
 LEVEL = 0.95
+_MOST_DRAWN = 1 << 21
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
@@ -45,12 +46,19 @@ def resampled_totals(rows: Float64, n_replicates: int, rng: np.random.Generator)
 
     Source: Efron and Tibshirani 1993, chapter 6 and section 8.6 (clusters as the unit).
     """
-    if not len(rows):
-        return np.zeros((n_replicates, rows.shape[1]))
-    distinct, counts = distinct_rows(rows)
-    drawn = rng.multinomial(len(rows), counts / len(rows), size=n_replicates)
-    totals: Float64 = drawn.astype(np.float64) @ distinct
+    totals = np.zeros((n_replicates, rows.shape[1]))
+    if len(rows):
+        distinct, counts = distinct_rows(rows)
+        for part in parts(n_replicates, len(distinct)):
+            drawn = rng.multinomial(len(rows), counts / len(rows), size=part.stop - part.start)
+            totals[part] = drawn.astype(np.float64) @ distinct
     return totals
+
+
+def parts(n_replicates: int, n_rows: int) -> Iterator[slice]:
+    """The replicates in parts, so that what is drawn for ``n_rows`` rows at a time stays small."""
+    size = max(1, _MOST_DRAWN // max(n_rows, 1))
+    yield from (slice(first, min(first + size, n_replicates)) for first in range(0, n_replicates, size))
 
 
 def distinct_rows(rows: Float64) -> tuple[Float64, Int64]:

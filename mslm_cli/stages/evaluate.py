@@ -1,7 +1,7 @@
 """``mslm eval``: what a NER model, or any system's predictions, are worth on gold data."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from mslm_cli.corpus.seen import Sketch, is_telling
 from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.exact_match import match_spans
 from mslm_cli.evaluation.partial_match import errors, pair
-from mslm_cli.evaluation.slices import Slicing, by_lexicon, by_train, texts, train_counts
+from mslm_cli.evaluation.slices import KNOWLEDGE, Slicing, by_knowledge
 from mslm_cli.evaluation.spans import Spans, paired_spans, spans_from_tags
 from mslm_cli.evaluation.summary import summarise
 from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
@@ -189,7 +189,7 @@ def score(
             gold,
             predicted,
             clusters,
-            slicings=slicings(corpus, gold, predicted, train, terms),
+            slicings=_slicings(corpus, gold, predicted, train, terms),
             scores=scores,
             n_replicates=config.replicates,
             seed=config.seed,
@@ -212,27 +212,15 @@ def score(
     }
 
 
-def slicings(
-    corpus: ScoredCorpus,
-    gold: Spans,
-    predicted: Spans,
-    train: LabelledCorpus | None,
-    terms: Iterable[Term] | None,
+def _slicings(
+    corpus: ScoredCorpus, gold: Spans, predicted: Spans, train: LabelledCorpus | None, terms: Sequence[Term] | None
 ) -> dict[str, Slicing | None]:
-    """The slices by training data and lexicon; None without them, or without the text of the sentences."""
-    found: dict[str, Slicing | None] = {"seen_in_train": None, "train_frequency": None, "in_lexicon": None}
     words = [s.words for s in corpus.sentences if s.words is not None]
-    if len(words) < len(corpus.sentences):
-        if train is not None or terms is not None:
-            console.warn("the predictions come without text: mentions cannot be looked up in --train or --lexicon")
-        return found
-    sides = texts(gold, words), texts(predicted, words)
-    if train is not None:
-        known = (" ".join(s.words[start:end]) for s in train.sentences for start, end, _ in s.mentions)
-        found |= by_train(*sides, train_counts(known))
-    if terms is not None:
-        found["in_lexicon"] = by_lexicon(*sides, terms)
-    return found
+    if len(words) == len(corpus.sentences):
+        return by_knowledge(gold, predicted, words, train, terms)
+    if train is not None or terms is not None:
+        console.warn("the predictions come without text: mentions cannot be looked up in --train or --lexicon")
+    return dict.fromkeys(KNOWLEDGE)
 
 
 def _as_others_say(corpus: ScoredCorpus) -> dict[str, Any]:
