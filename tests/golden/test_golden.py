@@ -9,7 +9,19 @@ from typer.testing import CliRunner
 from mslm_cli.cli.app import app
 
 FOLDER = Path(__file__).parent
-COMMANDS = ["", "extract-terms", "match", "preprocess", "show-masks", "adapt", "finetune", "eval", "compare", "demo", "models"]
+COMMANDS = [
+    "",
+    "extract-terms",
+    "match",
+    "preprocess",
+    "show-masks",
+    "adapt",
+    "finetune",
+    "eval",
+    "compare",
+    "demo",
+    "models",
+]
 
 
 def compare(name: str, text: str) -> None:
