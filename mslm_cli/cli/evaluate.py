@@ -91,7 +91,7 @@ def warn(results: dict[str, Any]) -> None:
         if asked:
             console.note(f"none of {results['n_sentences_checked']:,} sentences was seen upstream ({asked})")
         else:
-            console.note("nothing is known of what the system has seen; --train FILE counts test sentences in it")
+            console.note("what the system has seen is not known; --train FILE looks into its training data")
 
 
 def show(results: dict[str, Any], lines: list[dict[str, Any]], *, as_result: bool) -> None:
