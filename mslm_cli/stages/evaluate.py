@@ -79,7 +79,6 @@ def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite:
         corpus = predict(ner, gold, config)
         unknown = sorted(set(gold.types) - {label[2:] for label in _labels(ner) if label != "O"})
     else:
-        assert sources.predictions is not None
         corpus = _read_predictions(sources, gold, config)
         unknown = sorted(corpus.gold_types - corpus.predicted_types)
     train = None if sources.train is None else _read(sources.train, config)
