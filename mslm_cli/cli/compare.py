@@ -32,6 +32,7 @@ def compare(
     train: Annotated[Path | None, typer.Option(help="Training data: slices by what is in them.")] = None,
     lexicon: Annotated[Path | None, typer.Option(help="Lexicon: slices by what is in it.")] = None,
     show: Annotated[int, typer.Option(min=0, help="Print so many sentences, those that differ most first.")] = 0,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the tables as LaTeX.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare systems on one test set.
@@ -48,6 +49,9 @@ def compare(
     )
     if as_json:
         console.result(json.dumps(result, indent=2))
+        return
+    if latex:
+        console.result("\n\n".join(map(tables.latex, tables.comparison(result))))
         return
     for table in tables.comparison(result):
         console.table(*table, as_result=True)

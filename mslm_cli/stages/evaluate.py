@@ -16,7 +16,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, scored_corpus
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.corpus.seen import Sketch, is_telling
+from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_telling
 from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.exact_match import match_spans
 from mslm_cli.evaluation.partial_match import errors, pair
@@ -29,7 +29,6 @@ from mslm_cli.terms.lexicon import Term, read_terms
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 RESULTS_VERSION = 2
-WARN_ABOVE_SEEN_SHARE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +290,7 @@ def _say_what_stands_against(results: dict[str, Any]) -> None:
         console.warn(f"types that are never predicted: {', '.join(results['types_unknown_to_model'])}")
     for name, count in results["seen_upstream"].items():
         said = f"{count:,} of {n:,} sentences were seen by `{name}`"
-        if count > n * WARN_ABOVE_SEEN_SHARE:
+        if count > n * WARN_ABOVE_SHARE:
             console.warn(f"{said}: these scores are too good to be true")
         elif count:
             console.note(said)

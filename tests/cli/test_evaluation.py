@@ -236,6 +236,18 @@ def test_tables_go_to_stdout_without_an_output_and_to_stderr_with_one(in_tmp: Pa
     assert mslm("eval", "--predictions", EXAMPLE, "-q", "--conlleval").stdout.startswith("processed 1111 tokens")
 
 
+def test_tables_as_latex(in_tmp: Path, mslm: Mslm) -> None:
+    Path("out.tsv").write_text(THREE.replace("Disease", "A_&%"))
+    shown = mslm("eval", "--predictions", "out.tsv", "--latex").stdout
+    assert shown.startswith(
+        "% strict exact match (boundaries and type)\n\\begin{tabular}{lrrrrrr}\n\\hline\ntype & P &"
+    )
+    assert "A\\_\\&\\% & 33.33 & 50.00 & 40.00 & " in shown
+    assert shown.count("\\begin{tabular}") == shown.count("\\end{tabular}") == 5
+    rows = [line for line in shown.splitlines() if line.endswith("\\\\")]
+    assert {len(row.replace("\\&", "").split("&")) for row in rows[:3]} == {7}
+
+
 def test_test_sentences_seen_at_any_stage_are_counted(workplace: Path, mslm: Mslm) -> None:
     """Leaks are planted at each stage of the chain, and named by it in front of the scores."""
     leaks = Path("test.tsv").read_text().split("\n\n")
