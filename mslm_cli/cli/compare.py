@@ -64,7 +64,8 @@ def compare(
         mistakes = ", ".join(f"{name} {n:.2g}" for name, n in sentence["mistakes"].items())
         console.result(f"sentence {sentence['id']}: mistakes: {mistakes}")
         i = sentence["number"] - 1
-        gold = next(iter(first.values()))[i]
-        for name, of_sentence in {"gold": gold.gold, **{n: s[i].predicted for n, s in first.items()}}.items():
-            for line in tables.wrapped(name, gold.words, of_sentence):
+        gold = next(iter(first.values()))[i].gold
+        words = next((of[i].words for of in first.values() if of[i].words), None)
+        for name, mentions in {"gold": gold, **{n: of[i].predicted for n, of in first.items()}}.items():
+            for line in tables.wrapped(name, words, mentions):
                 console.result(line)

@@ -159,3 +159,23 @@ def test_what_cannot_be_compared(runs: Path, mslm: Mslm, arms: list[str], exit_c
     assert (refused.exit_code, refused.stdout) == (exit_code, "")
     assert said in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_predictions_without_text_are_compared_with_those_that_have_it(runs: Path, mslm: Mslm) -> None:
+    from mslm_cli.corpus.seen import sentence_hash
+
+    def without_text(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            words = row.pop("words")
+            row |= {"n_words": len(words), "hash": f"{sentence_hash(' '.join(words)):016x}"}
+
+    write(runs / "bare.jsonl", 0.6, 0, without_text)
+    full, bare = (mslm("compare", f"a={name}", "good-0.jsonl", "--json") for name in ("bad-0.jsonl", "bare.jsonl"))
+    assert json.loads(full.stdout)["comparisons"] == json.loads(bare.stdout)["comparisons"]
+    write(runs / "bare-too.jsonl", 0.9, 1, without_text)
+    with_text, without = (
+        mslm("compare", "bare.jsonl", other, "--show", "1").stdout for other in ("good-0.jsonl", "bare-too.jsonl")
+    )
+    assert "|Disease]" in with_text
+    assert "|Disease]" not in without
+    assert ") Disease" in without
