@@ -47,6 +47,7 @@ class Recorder:
         self._names: dict[int, dict[str, int]] = {}  # what was synced of a folder
         self._kinds: dict[int, bool] = {}
         self._seen: set[str] = set()
+        self._lost: Tree | None = None
         self._store.mkdir(exist_ok=True)
         self._sync_all(Path())
         self._before = {self._inode(Path(path)): sha for path, sha in self._live(Path())}
@@ -82,11 +83,16 @@ class Recorder:
         inodes = {path: Path(path).stat().st_ino for path in live}
         torn = {p: self._torn(sha, self._before.get(inodes[p])) for p, sha in live.items() if sha}
         self._before = {inodes[path]: sha for path, sha in live.items()}
+        lost = dict(self._durable("", self._inode(Path())))
+        if lost != self._lost:
+            self._lost = lost
+            with (self._store / "lost.jsonl").open("a") as file:
+                file.write(json.dumps(lost) + "\n")
         for cause, tree in (
             ("killed", live),
             ("torn", live | torn),
             ("half-lost", {p: sha and self._content.get(inodes[p], _EMPTY) for p, sha in live.items()}),
-            ("lost", dict(self._durable("", self._inode(Path())))),
+            ("lost", lost),
         ):
             line = json.dumps(State(cause, self._n_calls, tree))
             key = json.dumps(tree, sort_keys=True)
@@ -167,6 +173,11 @@ def recorded(store: Path) -> list[State]:
     """The states in ``store``, in their order, each tree once."""
     (store / _EMPTY).write_bytes(b"")
     return [State(*json.loads(line)) for line in (store / "states.jsonl").read_text().splitlines()]
+
+
+def durable(store: Path) -> list[Tree]:
+    """What a power loss would have left, over time; the last is right after the command."""
+    return [json.loads(line) for line in (store / "lost.jsonl").read_text().splitlines()]
 
 
 def restore(tree: Tree, store: Path) -> None:

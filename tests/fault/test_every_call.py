@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import child_process
 import pytest
-from crash_states import Recorder, State, Tree, recorded, restore
+from crash_states import Recorder, State, Tree, durable, recorded, restore
 from typer.testing import Result
 
 from mslm_cli import artifacts, workspace
@@ -113,6 +113,15 @@ def test_what_has_its_name_is_whole(undisturbed: Undisturbed, in_tmp: Path) -> N
     assert n_steps or kind == "shards"
 
 
+def test_what_was_written_outlives_a_power_loss(undisturbed: Undisturbed, in_tmp: Path) -> None:
+    """The output when the command has ended, and a checkpoint before there is an output."""
+    trees = durable(undisturbed.store)
+    restore(trees[-1], undisturbed.store)
+    assert made(Path("out")) == made(undisturbed.folder / "out")
+    if undisturbed.command[0] != "preprocess":
+        assert any("out" not in tree and any(p.startswith("out.work/step-") for p in tree) for tree in trees)
+
+
 def test_the_next_run_ends_as_the_undisturbed_one(undisturbed: Undisturbed, place: Path, mslm: Mslm) -> None:
     expected = made(undisturbed.folder / "out")
     clean = names(place) | {"out"}
@@ -140,12 +149,12 @@ def test_a_state_is_what_a_process_leaves_that_dies_there(undisturbed: Undisturb
     _, call, tree = killed[len(killed) * 2 // 3]
     fault = Recorder(place.parent / "store", "out", dies_at=call)
     assert child_process.run(*undisturbed.command, folder=place, prepare=fault) == child_process.DIED
-    left: Tree = dict(
-        (str(p.relative_to(place)), None if p.is_dir() else sha256_of(p))
+    left: Tree = {
+        str(p.relative_to(place)): None if p.is_dir() else sha256_of(p)
         for top in place.iterdir()
         if top.name.startswith(("out", ".out"))
         for p in (top, *top.rglob("*"))
-    )
+    }
     timed = ("metrics.jsonl", "state.json", "hashes.json", "manifest.json")  # hold times, or their hashes
     assert left.keys() == tree.keys()
     assert {p: s for p, s in left.items() if not p.endswith(timed)} == {
