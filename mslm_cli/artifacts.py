@@ -223,7 +223,7 @@ def _kind_at(folder: Path) -> Kind | None:
     """The kind that the manifest in ``folder`` names, if there is one that is legible."""
     try:
         kind = json.loads((folder / MANIFEST).read_bytes())["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     known: tuple[Kind, ...] = get_args(Kind)
     return next((k for k in known if k == kind), None)
@@ -272,7 +272,7 @@ def load(path: Path, kind: Kind) -> Artifact:
         manifest = Manifest.model_validate(raw)
         if manifest.digest not in (None, manifest.own_digest()):
             raise ValueError("it is not as it was written")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(f"{manifest_path}: damaged manifest: {reason}", hint=remedy) from error
     if manifest.kind != kind:

@@ -56,7 +56,6 @@ def resolve(name: str, *, offline: bool = False, allow_pickle: bool = False) -> 
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ArtifactError(f"{name}: not a model folder: no config.json in it", hint=_CHOICES)
-        read_config(folder)
         return folder
     if folder.is_absolute() or name.count("/") > 1 or name.startswith("."):
         raise UnavailableError(f"model {name!r}: no such folder", hint=_CHOICES)
@@ -142,7 +141,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnavailableError(f"{path}: not a model's configuration: {error}") from error
     if not isinstance(config, dict):
         raise UnavailableError(f"{path}: not a model's configuration: expected an object")

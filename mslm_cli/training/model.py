@@ -67,12 +67,11 @@ def load_token_classifier(folder: Path, labels: list[str], *, allow_pickle: bool
 
 
 def load_ner(folder: Path) -> PreTrainedModel:
-    """A fine-tuned token classifier, as saved."""
-    quiet_transformers()
-    model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
-        folder, use_safetensors=True, trust_remote_code=False
-    )
-    return model
+    """A fine-tuned token classifier, as saved.
+
+    Raises: as ``load_masked_lm``.
+    """
+    return _load(AutoModelForTokenClassification, folder, allow_pickle=False, seed=0)[0]
 
 
 def _load(
