@@ -34,7 +34,7 @@ _TRAINING = "--threads 1 --checkpoint-every 5u"
 COMMANDS = {
     "extract-terms": "extract-terms text.txt --pipeline none",
     "preprocess": "preprocess text.txt --lexicon lexicon --model encoder --copies 2 --max-length 64",
-    "adapt": f"adapt shards --model encoder --epochs 1 --tokens-per-update 2048 --head-warmup-updates 10 {_TRAINING}",
+    "adapt": f"adapt shards --model encoder --epochs 2 --tokens-per-update 512 --head-warmup-updates 10 {_TRAINING}",
     "finetune": f"finetune --train train.tsv --dev dev.tsv --model encoder --epochs 3 {_TRAINING}",
 }
 _PRELOADED = [
@@ -83,12 +83,14 @@ def make_inputs(folder: Path) -> None:
     folder.mkdir()
     sample = fsio.resource("sample")
     text = (sample / "unlabelled.txt").read_text() + "\n\n" + (sample / "annotated.txt").read_text()
+    (folder / "short.txt").write_text(text)
     (folder / "text.txt").write_text("\n\n".join([text.strip()] * N_COPIES) + "\n")
     for name in ("train.tsv", "dev.tsv"):
         shutil.copyfile(sample / name, folder / name)
     finish(start(make_encoder, folder, text.splitlines()))
     for made, command in (("lexicon", "extract-terms"), ("shards", "preprocess")):
-        finish(start(run_command, folder, [*COMMANDS[command].split(), "-o", made]))
+        arguments = COMMANDS[command].replace("text.txt", "short.txt").split()
+        finish(start(run_command, folder, [*arguments, "-o", made]))
 
 
 def make_encoder(lines: Sequence[str]) -> None:

@@ -128,3 +128,17 @@ def test_options_of_another_release(place: Path, mslm: Mslm) -> None:
     for command in READERS["shards"]:
         assert_found(mslm, command, "shards/manifest.json", "does not know: flavour")
     path.write_text(content)
+
+
+@pytest.mark.parametrize("command", [READERS["lexicon"][0], "finetune --train train.tsv --dev dev.tsv --model encoder"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
+def test_half_a_file_of_a_model_that_is_no_artifact(place: Path, mslm: Mslm, command: str, name: str) -> None:
+    path = Path("encoder", name)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    done = mslm(*command.split(), "-o", "out")
+    path.write_bytes(content)
+    shutil.rmtree("out", ignore_errors=True)
+    reads_it_not = command.startswith("preprocess") and name == "model.safetensors"
+    assert done.exit_code == (0 if reads_it_not else 5), done.stderr
+    assert reads_it_not or "encoder" in done.stderr.splitlines()[-1]
