@@ -147,7 +147,9 @@ class Workspace:
         for older in steps(self.folder)[: -self.keep]:
             fsio.delete(older)
         self._saved_at, self._saved_updates = time.monotonic(), n_updates
-        self._request.obey()
+        if ranks.total(self._request.is_made):
+            self._request.obey()
+            raise signals.Terminated  # another of the processes was asked to end
 
     def restore(self, trainee: Trainee) -> None:
         """Put ``trainee`` where the checkpoint that the run goes on from was."""

@@ -7,13 +7,16 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import child_process
 import pytest
 
 from mslm_cli.fsio import sha256_of
+from mslm_cli.signals import Terminated
 from mslm_cli.stages import extract_terms, preprocess
+from mslm_cli.training import checkpoint, ranks
 from mslm_cli.training.checkpoint import Workspace
 
 _TRAINING = "--tokens-per-update 64 --threads 1 --checkpoint-every 1h -o out"
@@ -232,3 +235,15 @@ def test_a_flipped_byte_in_a_checkpoint_is_found(
     assert f"{path.parent}: damaged" in line
     assert "--resume never" in line
     assert not Path("out").exists()
+
+
+def test_a_process_ends_with_the_others_that_share_its_updates(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[str] = []
+    monkeypatch.setattr(checkpoint, "save_checkpoint", lambda folder, *_: saved.append(folder.name))
+    monkeypatch.setattr(ranks, "total", lambda number: number + 1)  # another one was asked to end
+    work = Workspace(in_tmp, "1h", 2)
+    work.metrics.touch()
+    trainee: Any = SimpleNamespace(n_skipped=0)
+    with pytest.raises(Terminated):
+        work.save_if_due(5, trainee, {})
+    assert saved == ["step-0000005"]
