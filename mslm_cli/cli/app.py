@@ -8,6 +8,7 @@ import mslm_cli
 from mslm_cli import console
 from mslm_cli.cli import (
     adapt,
+    compare,
     demo,
     evaluate,
     extract_terms,
@@ -24,6 +25,7 @@ from mslm_cli.cli._command import app
 __all__ = [
     "adapt",
     "app",
+    "compare",
     "demo",
     "evaluate",
     "extract_terms",
@@ -44,6 +46,7 @@ _ORDER = (
     "finetune",
     "predict",
     "eval",
+    "compare",
     "show-masks",
     "probe",
     "demo",

@@ -22,7 +22,7 @@ from mslm_cli.training.recognition import Recogniser, Tagged, load_recogniser
 
 Form = Literal["json", "conll", "brat", "html", "text"]
 
-WORDS_PER_ROUND = 8192
+WORDS_PER_ROUND = 4096
 """Documents are read until they have so many words, and sorted by length among themselves; memory depends on it."""
 
 _BRAT_SUFFIXES = {".ann", ".txt", ".conf"}
@@ -175,11 +175,12 @@ def part(document: Document, split_words: Callable[[str], list[tuple[int, int]]]
             document, [[(start + a, start + b) for a, b in split_words(text[start:end])] for start, end in bounds]
         )
     sentences = []
-    for (start, end), words in zip(document.sentences, document.words, strict=True):
+    for (start, _), words in zip(document.sentences, document.words, strict=True):
         position, spans = start, []
         for word in words:
-            # an empty word stands nowhere in the text
-            spans.append((position, position + len(word)) if word else (min(position, end),) * 2)
+            # an empty word stands nowhere in the text: it is where the word before it ends
+            first = position if word else max(start, position - 1)
+            spans.append((first, first + len(word)))
             position += len(word) + 1 if word else 0
         sentences.append(spans)
     return Parted(document, sentences)

@@ -2,15 +2,15 @@
 
 import gzip
 import json
-import os
+import random
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import child_process
 import pytest
 from typer.testing import Result
 
@@ -19,37 +19,45 @@ from mslm_cli.stages import predict as stage
 
 Mslm = Callable[..., Result]
 
-DISEASES = ["acute kidney failure", "myo-pathy", "familial colon cancer", "nephrosis type-2", "heart failure"]
-DRUGS = ["aspirin", "K-cillin"]
+DISEASES = ["acute kidney failure", "renal-toxicity", "familial colon cancer", "diabetes type-2", "heart failure"]
+DRUGS = ["aspirin", "drugx"]
 TEXT = """\
-Patients were with nephrosis type-2 treated, 🧬 K-cillin. Patients
+Patients were with diabetes type-2 treated, 🧬 drugx. Patients
 with heart
 failure treated (aspirin).
 
 Nothing was here.
 
-naı\u0308ve patients with myo-pathy: treated aspirin.
+naı\u0308ve patients with renal-toxicity: treated aspirin.
 """
 
 
-def sentence(i: int, n_filler: int = 0) -> str:
-    """A sentence with a disease and a drug, one word and tag a line."""
-    disease, drug = DISEASES[i % len(DISEASES)].split(), DRUGS[i % len(DRUGS)]
-    rows = [f"patient{i}\tO", "with\tO", *["and\tO"] * n_filler, f"{disease[0]}\tB-Disease"]
-    rows += [f"{word}\tI-Disease" for word in disease[1:]]
-    return "\n".join([*rows, "treated\tO", f"{drug}\tB-Drug", ".\tO"]) + "\n"
+FILLER = "the a of in and with for was were to is are patients treated had showed Nothing here , : ( )".split()  # noqa: SIM905 - as in conftest.py
+
+
+def sentence(i: int, n_filler: int | None = None) -> str:
+    """A sentence with a disease and a drug somewhere among other words, one word and tag a line."""
+    rng = random.Random(i)
+    rows = [f"{word}\tO" for word in rng.choices(FILLER, k=rng.randrange(12) if n_filler is None else n_filler)]
+    for mention, kind in ((rng.choice(DISEASES), "Disease"), (rng.choice(DRUGS), "Drug")):
+        first, *others = mention.split()
+        inside = "\n".join([f"{first}\tB-{kind}", *(f"{word}\tI-{kind}" for word in others)])
+        rows.insert(rng.randrange(len(rows) + 1), inside)
+    return "\n".join([*rows, ".\tO"]) + "\n"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, mslm: Mslm) -> Path:
-    """A folder with test.tsv, which has a sentence of 96 words, and a NER model that has learned all of its mentions."""
+    """A folder with test.tsv, which has a sentence of 96 words, and a NER model that has learned all mentions in it."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "train.tsv").write_text("\n".join(sentence(i) for i in range(60)))
-    (folder / "dev.tsv").write_text("\n".join(sentence(i) for i in range(60, 75)))
-    (folder / "test.tsv").write_text("\n".join([*(sentence(i) for i in range(80, 90)), sentence(91, n_filler=90)]))
+    (folder / "train.tsv").write_text("\n".join(sentence(i) for i in range(1000)))
+    (folder / "dev.tsv").write_text("\n".join(sentence(i) for i in range(1000, 1030)))
+    (folder / "test.tsv").write_text(
+        "\n".join([*(sentence(i) for i in range(1030, 1040)), sentence(1040, n_filler=90)])
+    )
     made = mslm(
         "finetune", "--train", folder / "train.tsv", "--dev", folder / "dev.tsv", "--model", tiny_encoder,
-        "--epochs", "25", "--learning-rate", "0.02", "--tokens-per-update", "256", "--threads", "1",
+        "--epochs", "5", "--learning-rate", "0.01", "--tokens-per-update", "256", "--threads", "1",
         "--label-pieces", "all", "-o", folder / "ner",
     )  # fmt: skip
     assert made.exit_code == 0, made.stderr
@@ -78,11 +86,11 @@ def run(mslm: Mslm, *arguments: object, stdin: str | bytes | None = None) -> str
 def test_a_line_for_each_mention_with_offsets_into_its_document(place: Path, mslm: Mslm) -> None:
     found = records(run(mslm, "text.txt"))
     assert [(r["doc"], r["text"], r["type"]) for r in found] == [
-        ("text.txt:1", "nephrosis type-2", "Disease"),
-        ("text.txt:1", "K-cillin", "Drug"),
+        ("text.txt:1", "diabetes type-2", "Disease"),
+        ("text.txt:1", "drugx", "Drug"),
         ("text.txt:1", "heart\nfailure", "Disease"),
         ("text.txt:1", "aspirin", "Drug"),
-        ("text.txt:3", "myo-pathy", "Disease"),
+        ("text.txt:3", "renal-toxicity", "Disease"),
         ("text.txt:3", "aspirin", "Drug"),
     ]
     documents = TEXT.strip().split("\n\n")
@@ -121,8 +129,12 @@ def test_a_labelled_file_is_text_and_keeps_its_words(place: Path, mslm: Mslm) ->
     assert columns == (place / "test.tsv").read_text() + "\n"  # the model has learned them all, the long one too
     scored = mslm("eval", "ner", "--data", "test.tsv", "-o", "scores")
     assert scored.exit_code == 0, scored.stderr
-    n_mentions = sum(len(row["pred"]) for row in records(Path("scores/predictions.jsonl").read_text()))
-    assert n_mentions == len(records(run(mslm, "test.tsv"))) == 22
+    rows = records(Path("scores/predictions.jsonl").read_text())
+    found = records(run(mslm, "test.tsv"))
+    assert [score for row in rows for score in row["scores"]] == [
+        pytest.approx(record["score"], abs=1e-4) for record in found
+    ]
+    assert sum(len(row["pred"]) for row in rows) == len(found) == 22
 
 
 def test_an_empty_word_keeps_its_line(place: Path, mslm: Mslm) -> None:
@@ -137,11 +149,11 @@ def test_raw_text_is_parted_as_the_training_data_were(place: Path, mslm: Mslm) -
     manifest = json.loads((place / "ner" / "manifest.json").read_text())
     assert manifest["run"]["words"] == "joined"
     words = [line.split("\t")[0] for line in run(mslm, "text.txt", "--to", "conll").splitlines()]
-    assert {"# doc_id = text.txt:1", "K-cillin", "type-2"} <= set(words)
+    assert {"# doc_id = text.txt:1", "renal-toxicity", "type-2"} <= set(words)
     words = [
         line.split("\t")[0] for line in run(mslm, "text.txt", "--to", "conll", "--words", "punctuation").splitlines()
     ]
-    assert "cillin" in words
+    assert "toxicity" in words
 
 
 def test_brat_standoff_names_the_text(place: Path, mslm: Mslm) -> None:
@@ -153,7 +165,7 @@ def test_brat_standoff_names_the_text(place: Path, mslm: Mslm) -> None:
     text = Path("annotations/text_txt_1.txt").read_bytes().decode()
     lines = Path("annotations/text_txt_1.ann").read_text().splitlines()
     assert len(lines) == 4
-    assert "\nT3\tDisease 69 74;75 82\theart failure\n" in "\n".join(lines) + "\n"
+    assert "\nT3\tDisease 67 72;73 80\theart failure\n" in "\n".join(lines) + "\n"
     for line in lines:
         _, place_of, shown = line.split("\t")
         parts = [text[int(a) : int(b)] for a, b in re.findall(r"(\d+) (\d+)", place_of)]
@@ -169,16 +181,16 @@ def test_brat_standoff_names_the_text(place: Path, mslm: Mslm) -> None:
 
 
 def test_a_page_with_the_mentions_marked(place: Path, mslm: Mslm) -> None:
-    Path("text.txt").write_text("Patients with heart failure <b>treated</b> aspirin.")
+    Path("text.txt").write_text("Patients with heart failure < treated & aspirin .")
     assert run(mslm, "text.txt", "--to", "html", "-o", "page.html") == "page.html\n"
     page = Path("page.html").read_text()
-    assert page.count("<mark") == 2
-    assert "&lt;b&gt;treated" in page
+    assert page.count("<mark") >= 2
+    assert "&lt;" in page
 
 
 def test_without_text_there_are_offsets_and_hashes_alone(place: Path, mslm: Mslm) -> None:
     out = run(mslm, "text.txt", "--no-text")
-    assert not re.search("heart|aspirin|cillin|pathy", out)
+    assert not re.search("heart|aspirin|drugx|toxicity", out)
     found = records(out)
     assert {tuple(r) for r in found} == {("doc", "start", "end", "hash", "type", "score")}
     assert found[-1]["hash"] == f"{sentence_hash(TEXT.strip().rsplit(chr(10), 1)[1]):016x}"
@@ -216,19 +228,18 @@ def test_bad_text_leaves_no_file(place: Path, mslm: Mslm) -> None:
 
 def test_the_first_results_come_before_the_last_text(place: Path) -> None:
     command = [sys.executable, "-m", "mslm_cli", "predict", "ner", "-", "--threads", "1"]
-    environment = child_process.environment() if hasattr(child_process, "environment") else dict(os.environ)
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        giving_up = threading.Timer(120, process.kill)
+        giving_up.start()
         document = b"Patients with heart failure treated aspirin.\n\n"
         process.stdin.write(document * (2 * stage.WORDS_PER_ROUND // 7))
         process.stdin.flush()
-        first = process.stdout.readline()  # standard input is still open
-        assert json.loads(first)["text"] == "heart failure"
+        assert json.loads(process.stdout.readline())["text"] == "heart failure"  # standard input is still open
         process.stdin.close()
         assert process.stdout.read().count(b"\n") > 1000
+        giving_up.cancel()
 
 
 def test_a_pipeline_of_transformers_finds_the_same_mentions(place: Path, mslm: Mslm) -> None:
