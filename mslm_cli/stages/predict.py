@@ -111,10 +111,10 @@ def run(
             _write_brat(rounds, recogniser.labels, output)
         elif output is not None:
             with fsio.staged_file(output) as file:
-                for part in _render(rounds, recogniser.labels, form, with_text=with_text):
+                for part in render(rounds, recogniser.labels, form, with_text=with_text):
                     file.write(part)
         else:
-            for part in _render(rounds, recogniser.labels, form, with_text=with_text):
+            for part in render(rounds, recogniser.labels, form, with_text=with_text):
                 console.stream([part])
     if output is not None:
         console.result(str(output))
@@ -209,7 +209,7 @@ def _counted(rounds: Iterable[list[Found]], counts: Counts) -> Iterator[list[Fou
         yield documents
 
 
-def _render(rounds: Iterable[list[Found]], labels: Sequence[str], form: Form, *, with_text: bool) -> Iterator[str]:
+def render(rounds: Iterable[list[Found]], labels: Sequence[str], form: Form, *, with_text: bool) -> Iterator[str]:
     """The result in parts: one or more for each round, so that each can be passed on as soon as it is there."""
     if form == "html":
         documents = (
