@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mslm_cli import artifacts, console
-from mslm_cli.artifacts import Artifact, Job
+from mslm_cli import artifacts, console, provenance
+from mslm_cli.artifacts import Artifact, Input, Job
 from mslm_cli.config import EvalConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
@@ -24,11 +24,15 @@ from mslm_cli.evaluation.slices import KNOWLEDGE, Slicing, by_knowledge
 from mslm_cli.evaluation.spans import Spans, paired_spans, spans_from_tags
 from mslm_cli.evaluation.summary import summarise
 from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
+from mslm_cli.reporting import page
 from mslm_cli.terms.lexicon import Term, read_terms
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 RESULTS_VERSION = 2
+CURVES = {"ner": "metrics.jsonl", "encoder": "encoder_metrics.jsonl"}
+"""Files of a ner artifact with the training of the model and of the encoder it was made from."""
+
 WARN_ABOVE_SEEN_SHARE = 0.005
 
 
@@ -98,8 +102,27 @@ def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite:
             (draft.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
             with (draft.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
+            curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
+            made_by = {"fingerprint": job.fingerprint, **_provenance(ner, inputs, config)}
+            page.write_report(draft.path, results, scored.lines, made_by, curves, warn_above=WARN_ABOVE_SEEN_SHARE)
             draft.seeds["bootstrap"] = config.seed
     return scored
+
+
+def _provenance(ner: Artifact | None, inputs: Sequence[Input], config: EvalConfig) -> dict[str, Any]:
+    """What the report says of where its numbers come from."""
+    found: dict[str, Any] = {f"{one.role}": {one.path: one.fingerprint} for one in inputs}
+    found["options of eval"] = _shown(config.model_dump(mode="json"))
+    if ner:
+        found["options of finetune"] = _shown(ner.manifest.config)
+        found |= {f"finetune {one.role}": {one.path: one.fingerprint} for one in ner.manifest.inputs}
+        found["NER model made with"] = {**ner.manifest.code, **ner.manifest.environment}
+    found["scored with"] = {**provenance.code_version(), **provenance.environment()}
+    return found
+
+
+def _shown(options: Mapping[str, Any]) -> dict[str, str]:
+    return {name.replace("_", "-"): str(value) for name, value in options.items()}
 
 
 def read_scored(artifact: Artifact) -> Scored:

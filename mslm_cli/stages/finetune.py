@@ -42,6 +42,7 @@ from mslm_cli.training.tagging import (
 from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
+ENCODER_METRICS = "encoder_metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def run(
             if head:
                 save_mlm_head(head, draft.path)
             (draft.path / METRICS).write_bytes(work.metrics.read_bytes())
+            if parent and (parent.path / METRICS).is_file():
+                shutil.copyfile(parent.path / METRICS, draft.path / ENCODER_METRICS)
             (draft.path / "README.md").write_text(model_card.ner(config, labels, best), encoding="utf-8")
             artifacts.pass_on_sketches([parent], draft.path)
             _sketch(train_corpus).save(draft.path / artifacts.SKETCHES / "finetune-train.u64")
