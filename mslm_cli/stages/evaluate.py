@@ -74,7 +74,9 @@ def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite:
     inputs += [lexicon.as_input("lexicon")] if lexicon else []
     job = None if output is None else Job("eval", output, config, inputs)
     if job and job.is_done(overwrite=overwrite):
-        return read_scored(artifacts.load(job.output, "eval"))
+        scored = read_scored(artifacts.load(job.output, "eval"))
+        _say_what_stands_against(scored.results)
+        return scored
 
     gold = None if sources.data is None else _read(sources.data, config)
     if ner and gold:
@@ -106,6 +108,7 @@ def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite:
             made_by = {"fingerprint": job.fingerprint, **_provenance(ner, inputs, config)}
             page.write_report(draft.path, results, scored.lines, made_by, curves, warn_above=WARN_ABOVE_SEEN_SHARE)
             draft.seeds["bootstrap"] = config.seed
+    _say_what_stands_against(results)
     return scored
 
 
@@ -291,3 +294,26 @@ def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str
         "seen_upstream": {name: int(which.sum()) for name, which in held.items()},
         "n_seen_upstream": int(any_holds.sum()),
     }
+
+
+def _say_what_stands_against(results: dict[str, Any]) -> None:
+    """Warnings that come before the numbers."""
+    match, n = results["exact_match"], results["n_sentences"]
+    if not match["gold"]:
+        console.warn("the test set has no mention; precision, recall and F1 are 0 by convention")
+    elif not match["predicted"]:
+        console.warn("no mention was predicted; precision is 0 by convention")
+    if results["types_unknown_to_model"]:
+        console.warn(f"types that are never predicted: {', '.join(results['types_unknown_to_model'])}")
+    for name, count in results["seen_upstream"].items():
+        said = f"{count:,} of {n:,} sentences were seen by `{name}`"
+        if count > n * WARN_ABOVE_SEEN_SHARE:
+            console.warn(f"{said}: these scores are too good to be true")
+        elif count:
+            console.note(said)
+    if not results["n_seen_upstream"]:
+        asked = ", ".join(results["seen_upstream"])
+        if asked:
+            console.note(f"none of {results['n_sentences_checked']:,} sentences was seen upstream ({asked})")
+        else:
+            console.note("what the system has seen is not known; --train FILE looks into its training data")

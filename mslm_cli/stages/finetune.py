@@ -111,7 +111,9 @@ def run(
                 shutil.copyfile(parent.path / METRICS, draft.path / ENCODER_METRICS)
             (draft.path / "README.md").write_text(model_card.ner(config, labels, best), encoding="utf-8")
             artifacts.pass_on_sketches([parent], draft.path)
-            _sketch(train_corpus).save(draft.path / artifacts.SKETCHES / "finetune-train.u64")
+            # the best epoch is chosen on dev: its sentences have had their say too
+            for name, corpus in (("train", train_corpus), ("dev", dev_corpus)):
+                _sketch(corpus).save(draft.path / artifacts.SKETCHES / f"finetune-{name}.u64")
             draft.seeds["training"] = config.seed
             draft.run["words"] = _word_form(train_corpus)
             draft.run |= {"best_epoch": best["epoch"], "dev_f1": best["f1"], "n_windows": len(train_data.windows)}
