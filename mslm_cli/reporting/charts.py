@@ -25,7 +25,7 @@ COLOURS = {
 }
 """By name; in a page the name stands for a CSS variable, so that the same drawing is light or dark."""
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.hashsalt": "mslm",
     "text.parse_math": False,
     "svg.fonttype": "none",
