@@ -137,6 +137,16 @@ def test_a_labelled_file_is_text_and_keeps_its_words(place: Path, mslm: Mslm) ->
     assert sum(len(row["pred"]) for row in rows) == len(found) == 22
 
 
+def test_its_columns_can_be_scored(place: Path, mslm: Mslm) -> None:
+    by_model = mslm("eval", "ner", "--data", "test.tsv", "--json", "-o", "scores")
+    columns = run(mslm, "test.tsv", "--to", "conll")
+    by_columns = mslm("eval", "--predictions", "-", "--data", "test.tsv", "--json", stdin=columns)
+    assert by_columns.exit_code == 0, by_columns.stderr
+    scores = [json.loads(result.stdout)["exact_match"] for result in (by_model, by_columns)]
+    assert scores[0] == scores[1]
+    assert scores[0]["correct"] == 22
+
+
 def test_an_empty_word_keeps_its_line(place: Path, mslm: Mslm) -> None:
     Path("empty.tsv").write_text("# doc_id = 7\nheart\tO\nfailure\tO\n\tO\ntreated\tO\naspirin\tO\n")
     assert run(mslm, "empty.tsv", "--to", "conll").startswith(
