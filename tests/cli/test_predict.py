@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from mslm_cli.corpus import readers
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.stages import predict as stage
 
@@ -145,6 +146,19 @@ def test_its_columns_can_be_scored(place: Path, mslm: Mslm) -> None:
     scores = [json.loads(result.stdout)["exact_match"] for result in (by_model, by_columns)]
     assert scores[0] == scores[1]
     assert scores[0]["correct"] == 22
+
+
+def test_offsets_go_on_in_the_next_part_of_a_long_document(
+    place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("long.tsv").write_text("# doc_id = 7\n" + (place / "test.tsv").read_text())
+    expected = run(mslm, "long.tsv", "--no-text")
+    monkeypatch.setattr(readers, "MAX_DOCUMENT_CHARS", 100)
+    assert run(mslm, "long.tsv", "--to", "conll").count("# doc_id = 7") > 3
+    in_parts = records(run(mslm, "long.tsv", "--no-text"))
+    assert [(r["doc"], r["start"], r["end"]) for r in in_parts] == [
+        (r["doc"], r["start"], r["end"]) for r in records(expected)
+    ]
 
 
 def test_an_empty_word_keeps_its_line(place: Path, mslm: Mslm) -> None:
