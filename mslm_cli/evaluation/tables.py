@@ -27,6 +27,7 @@ _LATEX = str.maketrans(
     }
 )
 _FEW = 30  # below that, intervals cover less than 93 % (benchmarks/coverage.md)
+_TOO_FEW = f"fewer than {_FEW} to draw from: the intervals are too narrow"
 _CONTEXT = 5
 _WIDTH = 80
 
@@ -136,8 +137,9 @@ def details(results: Mapping[str, Any]) -> Iterator[Table]:
 def remarks(results: Mapping[str, Any]) -> Iterator[str]:
     """What else there is to say of the numbers."""
     drawn = results["resampled"]
-    few = " (few: they are too narrow)" if drawn["n"] < _FEW else ""
-    yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates{few}"
+    yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
+    if drawn["n"] < _FEW:
+        yield f"  {_TOO_FEW}"
     bias = results["length_bias"]
     low, high = bias["interval"]
     yield (
@@ -249,8 +251,9 @@ def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
 def comparison_remarks(result: Mapping[str, Any]) -> Iterator[str]:
     """What the numbers of a comparison are over."""
     drawn = result["resampled"]
-    few = " (few: intervals are too narrow)" if drawn["n"] < _FEW else ""
-    yield f"intervals and tests over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates{few}"
+    yield f"intervals and tests over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
+    if drawn["n"] < _FEW:
+        yield _TOO_FEW
     single = [arm["name"] for arm in result["arms"] if arm["n_runs"] == 1]
     if len(single) == len(result["arms"]):
         yield "one run an arm: what another seed would change is not in the intervals"
