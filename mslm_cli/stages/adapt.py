@@ -176,7 +176,7 @@ def _train_phases(
     done_before = 0
     for number, phase in enumerate(phases):
         if work.progress.get("phase", 0) <= number:
-            trainee = _trainee(model, phase, config)
+            trainee = new_trainee(model, phase, config)
             if work.progress.get("phase") == number:
                 work.restore(trainee)
             _train_phase(trainee, number, phase, done_before, masks, config, tokenizer, work)
@@ -184,7 +184,8 @@ def _train_phases(
     return _summary(work.metrics)
 
 
-def _trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> Trainee:
+def new_trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> Trainee:
+    """``model`` at the start of ``phase``."""
     is_head_only = phase.name == "head"
     in_encoder = {id(p) for p in model.base_model.parameters()}
     for parameter in model.parameters():
@@ -204,23 +205,10 @@ def _train_phase(
     tokenizer: PreTrainedTokenizerFast,
     work: Workspace,
 ) -> None:
-    model = trainee.model
-    model.train()
-    if phase.name == "head":
-        model.base_model.eval()
-    if trainee.n_updates == 0:
-        torch.manual_seed(config.seed)
-    updates = _updates(masks, phase, config, tokenizer, model.device, start=trainee.n_updates)
-
     with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
         bar.advance(trainee.n_updates)
         started = time.perf_counter()
-        for step in train(
-            trainee,
-            updates,
-            partial(share_of_loss, model, objectives=Objectives(config.sbo, config.detect)),
-            config.max_grad_norm,
-        ):
+        for step in training_steps(trainee, phase, masks, config, tokenizer):
             record = _record(step, phase.name, done_before + step.update, time.perf_counter() - started)
             started = time.perf_counter()
             work.log(record)
@@ -228,6 +216,21 @@ def _train_phase(
             bar.update(_progress_text(record))
             if work.is_due(done_before + step.update) or step.update == phase.n_updates:
                 work.save(done_before + step.update, trainee, {"phase": number})
+
+
+def training_steps(
+    trainee: Trainee, phase: Phase, masks: ShardMasks, config: AdaptConfig, tokenizer: PreTrainedTokenizerFast
+) -> Iterator[Step[MaskedBatch]]:
+    """The steps of a phase, one after the other, from where ``trainee`` is; each is done when it is drawn."""
+    model = trainee.model
+    model.train()
+    if phase.name == "head":
+        model.base_model.eval()
+    if trainee.n_updates == 0:
+        torch.manual_seed(config.seed)
+    objectives = Objectives(config.sbo, config.detect)
+    updates = _updates(masks, phase, config, tokenizer, model.device, start=trainee.n_updates)
+    return train(trainee, updates, partial(share_of_loss, model, objectives=objectives), config.max_grad_norm)
 
 
 def _updates(
