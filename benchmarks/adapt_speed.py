@@ -154,6 +154,7 @@ def _adapting(folder: Path, arguments: argparse.Namespace) -> tuple[Any, ...]:
     from mslm_cli.masking.shards import ShardReader
     from mslm_cli.masking.weights import kind_weights
     from mslm_cli.stages.adapt import Phase, new_trainee
+    from mslm_cli.training.device import pick, place
     from mslm_cli.training.model import load_masked_lm
 
     config = AdaptConfig.build(tokens_per_update=N_TOKENS, epochs=100, offline=True)
@@ -162,6 +163,7 @@ def _adapting(folder: Path, arguments: argparse.Namespace) -> tuple[Any, ...]:
     masks = open_masks(ShardReader(folder / "shards"), PreprocessConfig.build(strategy="token", rate=RATE), tokenizer)
     masks.prepare(config.epochs)
     model, _ = load_masked_lm(encoder, allow_pickle=False, seed=0)
+    place(model, pick(config.device, threads=arguments.threads))
     phase = Phase("adapt", 4000, kind_weights("uniform", 1, 1))
     return new_trainee(model, phase, config), phase, masks, config, tokenizer
 
