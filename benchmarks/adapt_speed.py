@@ -274,12 +274,12 @@ def products(folder: Path, text: Path, arguments: argparse.Namespace) -> Segment
 
     aten = torch.ops.aten
     kinds = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default}
-    Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
+    layouts = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 
     class Recorder(TorchDispatchMode):
         def __init__(self) -> None:
             super().__init__()
-            self.seen: Counter[tuple[Any, tuple[Layout, ...], Layout]] = Counter()
+            self.seen: Counter[tuple[Any, tuple[layouts, ...], layouts]] = Counter()
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
@@ -287,10 +287,10 @@ def products(folder: Path, text: Path, arguments: argparse.Namespace) -> Segment
                 self.seen[func, tuple(map(layout, args)), layout(result)] += 1
             return result
 
-    def layout(tensor: torch.Tensor) -> Layout:
+    def layout(tensor: torch.Tensor) -> layouts:
         return tuple(tensor.shape), tensor.stride(), tensor.dtype
 
-    def like(wanted: Layout) -> torch.Tensor:
+    def like(wanted: layouts) -> torch.Tensor:
         shape, stride, dtype = wanted
         return torch.empty_strided(shape, stride, dtype=dtype).normal_()
 

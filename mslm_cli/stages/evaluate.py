@@ -29,7 +29,7 @@ def run(ner: Path, data: Path, output: Path, config: EvalConfig, *, overwrite: b
         ArtifactError: ``ner`` is no sound ner artifact.
         DataError: ``data`` is not sound.
     """
-    source = artifacts.load(ner, "ner", verify=True)
+    source = artifacts.load(ner, "ner")
     job = Job("eval", output, config, [source.as_input("ner"), artifacts.file_input("data", data)])
     corpus = read_labelled(data, encoding=config.encoding, errors=config.errors)
     if job.is_done(overwrite=overwrite):

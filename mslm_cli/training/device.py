@@ -3,10 +3,13 @@
 import platform
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
+import transformers
 from transformers import PreTrainedModel
 
 from mslm_cli.errors import UnavailableError
+from mslm_cli.training import ranks
 from mslm_cli.training.attention import use_cpu_attention
 from mslm_cli.training.dropout import replace_dropout
 from mslm_cli.training.gradients import add_gradients_in_place
@@ -54,9 +57,12 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def numerics(device: torch.device) -> dict[str, str]:
-    """What decides the last bits of a run, apart from seeds: libraries, threads, CPU capability, device."""
+    """What decides the last bits of a run, apart from seeds: libraries, processes, threads, CPU capability, device."""
     return {
         "torch": str(torch.__version__),
+        "transformers": transformers.__version__,
+        "numpy": np.__version__,
+        "processes": str(ranks.n_ranks()),
         "threads": str(torch.get_num_threads()),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
