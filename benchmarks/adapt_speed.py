@@ -1,6 +1,6 @@
 """How fast `mslm adapt` is, against transformers' Trainer and against its own matrix products timed alone.
 
-    python benchmarks/adapt_speed.py DATA [--precision fp32] [--threads N] [--quick] [--json]
+    python benchmarks/adapt_speed.py DATA [--threads N] [--precision auto|fp32|bf16] [--cpu-time] [--quick] [--json]
 
 DATA holds the public corpora; the text is the training split of NCBI-disease, the encoder MiniLM. All sides have the
 same recipe: dropout 0.1, 15 % of the tokens predicted (80/10/10), about 4096 tokens per update, AdamW, gradients
@@ -11,7 +11,8 @@ a  Trainer as run_mlm.py --line_by_line sets it up by default: every sentence a 
 b  The same without --line_by_line: text in blocks of 128 tokens (group_texts), 8 a batch.
    Both gather batches (gradient accumulation) until an update has as many tokens as mslm's.
 c  The floor: every matrix product that mslm's updates consist of, forward and both backward ones, with the same
-   operands' shapes and layouts, and nothing else.
+   operands' shapes and layouts, and nothing else; multiplied as torch does by default.
+d  The same, multiplied as mslm has torch do it (oneDNN): a higher bar than (c) where the processor is AMD's.
 
 Each side is a process of its own; they take turns. Given are the median and the range of the ratios of neighbouring
 turns, and the most memory that each process ever held.
@@ -34,8 +35,12 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mslm_cli import environment
+
 Segments = Iterator[tuple[int, float]]
 """Tokens and seconds of one update after the other."""
+
+now = time.process_time if "--cpu-time" in sys.argv else time.perf_counter
 
 N_TOKENS, BLOCK, BATCH, RATE = 4096, 128, 8, 0.15
 TARGETS = {"a": 4.5, "b": 1.9, "c": 0.78, "memory": 0.5}
@@ -44,15 +49,12 @@ TARGETS = {"a": 4.5, "b": 1.9, "c": 0.78, "memory": 0.5}
 def main() -> None:
     arguments = _arguments()
     text = arguments.data / "NCBI-disease" / "train.tsv.gz"
-    n_rounds, n_updates = (2, {"mslm": 2, "a": 1, "b": 1, "c": 1}) if arguments.quick else (
-        arguments.rounds, {"mslm": 4, "a": 2, "b": 2, "c": 4}
+    n_rounds, n_updates = (2, {"mslm": 2, "a": 1, "b": 1, "c": 1, "d": 1}) if arguments.quick else (
+        arguments.rounds, {"mslm": 4, "a": 2, "b": 2, "c": 2, "d": 2}
     )  # fmt: skip
     with TemporaryDirectory() as folder:
         _alone(_preprocess, text, Path(folder, "shards"))
-        sides = {
-            name: _Side(work, Path(folder), text, arguments)
-            for name, work in (("mslm", mslm_updates), ("a", line_by_line), ("b", blocks), ("c", products))
-        }
+        sides = {name: _Side(work, Path(folder), text, arguments) for name, work in SIDES.items()}
         rates: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(n_rounds):
             for name, side in sides.items():
@@ -64,7 +66,7 @@ def main() -> None:
 
 def report(rates: dict[str, list[float]], memory: dict[str, int], *, as_json: bool) -> None:
     """Print the tokens a second of each side, and the ratios to mslm's turn of the same round."""
-    ratios = {s: [m / r for m, r in zip(rates["mslm"], rates[s], strict=True)] for s in "abc"}
+    ratios = {s: [m / r for m, r in zip(rates["mslm"], rates[s], strict=True)] for s in "abcd"}
     shown = {f"mslm/{s}": median(r) for s, r in ratios.items()} | {"memory mslm/a": memory["mslm"] / memory["a"]}
     if as_json:
         print(json.dumps({"ratios": shown, "all": ratios, "tokens_per_s": rates, "memory_mib": memory}))
@@ -73,9 +75,13 @@ def report(rates: dict[str, list[float]], memory: dict[str, int], *, as_json: bo
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name, rate in rates.items():
         ratio = ratios.get(name)
-        against = f"{median(ratio):.2f} | {min(ratio):.2f} to {max(ratio):.2f} | {TARGETS[name]}" if ratio else " | | "
+        against = (
+            f"{median(ratio):.2f} | {min(ratio):.2f} to {max(ratio):.2f} | {TARGETS.get(name, '')}"
+            if ratio
+            else " | | "
+        )
         speed = f"{median(rate):,.0f} | {min(rate):,.0f} to {max(rate):,.0f}"
-        print(f"| {name} | {speed} | {against} | {'' if name == 'c' else f'{memory[name]:,}'} |")
+        print(f"| {name} | {speed} | {against} | {'' if name in 'cd' else f'{memory[name]:,}'} |")
     print(f"\nPeak memory: {shown['memory mslm/a']:.2f} of that of (a); wanted: at most {TARGETS['memory']}.")
 
 
@@ -106,6 +112,8 @@ class _Side:
 def _serve(
     pipe: Connection, work: Callable[..., Segments], folder: Path, text: Path, arguments: argparse.Namespace
 ) -> None:
+    if work not in (line_by_line, blocks):
+        environment.set_defaults()
     import torch
 
     torch.set_num_threads(arguments.threads)
@@ -141,14 +149,14 @@ def mslm_updates(folder: Path, text: Path, arguments: argparse.Namespace) -> Seg
 
     steps = training_steps(*_adapting(folder, arguments))
     while True:
-        started = time.perf_counter()
+        started = now()
         step = next(steps)
-        yield sum(b.n_tokens for b in step.batches), time.perf_counter() - started
+        yield sum(b.n_tokens for b in step.batches), now() - started
 
 
 def _adapting(folder: Path, arguments: argparse.Namespace) -> tuple[Any, ...]:
     """What ``training_steps`` wants."""
-    from mslm_cli import models
+    from mslm_cli import allocator, models
     from mslm_cli.config import AdaptConfig, PreprocessConfig
     from mslm_cli.masking.recipe import open_masks
     from mslm_cli.masking.shards import ShardReader
@@ -157,7 +165,14 @@ def _adapting(folder: Path, arguments: argparse.Namespace) -> tuple[Any, ...]:
     from mslm_cli.training.device import pick, place
     from mslm_cli.training.model import load_masked_lm
 
-    config = AdaptConfig.build(tokens_per_update=N_TOKENS, epochs=100, offline=True)
+    allocator.keep_freed_memory()
+    config = AdaptConfig.build(
+        tokens_per_update=N_TOKENS,
+        epochs=100,
+        offline=True,
+        precision=arguments.precision,
+        batch_tokens=arguments.batch_tokens,
+    )
     encoder = models.resolve(config.model, offline=True, allow_pickle=False)
     tokenizer = models.load_tokenizer(encoder)
     masks = open_masks(ShardReader(folder / "shards"), PreprocessConfig.build(strategy="token", rate=RATE), tokenizer)
@@ -260,13 +275,22 @@ def _trainer_updates(rows: list[dict[str, list[int]]], tokenizer: Any) -> Segmen
 
     threading.Thread(target=work, daemon=True).start()
     while True:
-        started = time.perf_counter()
+        started = now()
         asked.put(None)
-        yield done.get(), time.perf_counter() - started
+        yield done.get(), now() - started
 
 
-def products(folder: Path, text: Path, arguments: argparse.Namespace) -> Segments:
-    """The matrix products of some of mslm's updates, replayed."""
+def products_by_default(folder: Path, text: Path, arguments: argparse.Namespace) -> Segments:
+    """The matrix products of some of mslm's updates, replayed as torch multiplies by default."""
+    return products(folder, text, arguments, "highest")
+
+
+def products(folder: Path, text: Path, arguments: argparse.Namespace, float32: str = "") -> Segments:
+    """The matrix products of some of mslm's updates, replayed.
+
+    Args:
+        float32: torch's setting of how exact they are; that of mslm if not given.
+    """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -300,23 +324,38 @@ def products(folder: Path, text: Path, arguments: argparse.Namespace) -> Segment
         with Recorder() as recorder:
             step = next(steps)
         recorded.append((sum(b.n_tokens for b in step.batches), recorder.seen))
+    torch.set_float32_matmul_precision(float32 or torch.get_float32_matmul_precision())
     while True:
         for n_tokens, seen in recorded:
             seconds = 0.0
             for (func, operands, result), n in seen.items():
                 given, out = [like(o) for o in operands], like(result)
                 call = getattr(torch, func.overloadpacket.__name__)
-                started = time.perf_counter()
+                started = now()
                 for _ in range(n):
                     call(*given, out=out)
-                seconds += time.perf_counter() - started
+                seconds += now() - started
             yield n_tokens, seconds
+
+
+SIDES: dict[str, Callable[..., Segments]] = {
+    "mslm": mslm_updates,
+    "a": line_by_line,
+    "b": blocks,
+    "c": products_by_default,
+    "d": products,
+}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the folder of the public corpora")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16"], default="fp32", help="of mslm; Trainer has fp32"
+    )
+    parser.add_argument("--batch-tokens", default="auto", help="of mslm")
+    parser.add_argument("--cpu-time", action="store_true", help="count the time of the processor, not of the clock")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="two short rounds")
     parser.add_argument("--json", action="store_true")

@@ -1,9 +1,9 @@
 """``mslm finetune``: named entity recognition on unmasked text."""
 
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mslm_cli import artifacts, console, fsio, models
+from mslm_cli import allocator, artifacts, console, fsio, models
 from mslm_cli.artifacts import Job
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
@@ -22,9 +22,11 @@ from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.training import generators, model_card, ranks
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
+from mslm_cli.training.board import board
 from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import pick, place
-from mslm_cli.training.loop import Trainee, train
+from mslm_cli.training.flops import Meter
+from mslm_cli.training.loop import Passes, Step, Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.optim import make_optimizer, make_schedule
@@ -64,13 +66,14 @@ def run(
         UnavailableError: the encoder cannot be had.
         DivergedError: the loss is not finite, or exploded, update after update.
     """
+    allocator.keep_freed_memory()
     inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
     train_corpus, dev_corpus = (_read(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     job = Job("ner", output, config, [*inputs, model_input])
-    if job.is_done(overwrite=overwrite):
+    if ranks.from_first(partial(job.is_done, overwrite=overwrite)):
         discard(job)
         return output
     labels = _labels(train_corpus, dev_corpus, train_file)
@@ -88,6 +91,8 @@ def run(
     with workspace(job, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
         with work.finishing_updates():
             best = _train(model, train_data, dev_data, config, tokenizer, work)
+        if not ranks.is_first():
+            return output
         with job.publish() as draft:
             check_step(work.folder / best["folder"])
             no_hashes = shutil.ignore_patterns(HASHES)
@@ -165,33 +170,41 @@ def _train(
         share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
         return share
 
+    passes = Passes.of(config, model.device)
     done_before = 0
-    with console.progress("finetune", n_updates) as bar:
+    meter = Meter(model, model.device, passes.dtype)
+    with board(config.tensorboard) as show, console.progress("finetune", n_updates) as bar:
         bar.advance(trainee.n_updates)
         for epoch, plan in enumerate(plans):
             if work.progress.get("epoch", -1) < epoch:
                 rest = plan[trainee.n_updates - done_before :]
-                updates = _updates(data.windows, rest, lengths, config, tokenizer, model.device)
+                updates = _updates(data.windows, rest, lengths, tokenizer.pad_token_id, model.device)
                 model.train()
-                started = time.perf_counter()
-                for step in train(trainee, updates, share_of_loss, config.max_grad_norm):
-                    record = {"update": step.update, **step.outcome(), "learning_rate": step.learning_rate}
-                    n_tokens = sum(b.n_tokens for b in step.batches)
-                    tokens_per_s = round(n_tokens / (time.perf_counter() - started), 1)
-                    started = time.perf_counter()
-                    work.log(record | {"n_tokens": n_tokens, "tokens_per_s": tokens_per_s})
+                meter.restart()
+                for step in train(trainee, updates, share_of_loss, config.max_grad_norm, passes):
+                    record = _record(step, meter)
+                    work.log(record)
+                    show(record)
                     bar.advance()
-                    bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {tokens_per_s:,.0f} tokens/s")
+                    speed = f"{record['tokens_per_s']:,.0f} tokens/s  {100 * record['mfu']:.0f} % of peak"
+                    bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {speed}")
                     work.save_if_due(step.update, trainee, {"epoch": epoch - 1, "best": best})
-                scores = _dev_scores(model, dev, tokenizer)
+                scores = ranks.from_first(partial(_dev_scores, model, dev, tokenizer))
                 work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores})
                 console.note(f"epoch {epoch + 1}: dev strict F1 {100 * scores['f1']:.2f}")
                 if not best or scores["f1"] > best["f1"]:
-                    best = _keep(model, work.folder, epoch + 1, scores)
+                    best = ranks.from_first(partial(_keep, model, work.folder, epoch + 1, scores))
                 work.save(trainee.n_updates, trainee, {"epoch": epoch, "best": best})
-                _drop_needless(work)
+                if ranks.is_first():
+                    _drop_needless(work)
             done_before += len(plan)
     return best
+
+
+def _record(step: Step[WindowBatch], meter: Meter) -> dict[str, Any]:
+    """The line of metrics.jsonl for one update, of all processes."""
+    speed = meter.lap([b.padded for b in step.batches], sum(len(b.positions) for b in step.batches))
+    return {"update": step.update, **step.outcome(), "learning_rate": step.learning_rate, **speed}
 
 
 def _keep(model: PreTrainedModel, folder: Path, epoch: int, scores: dict[str, Any]) -> dict[str, Any]:
@@ -220,12 +233,23 @@ def _updates(
     windows: Sequence[Window],
     plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
     lengths: np.ndarray[Any, np.dtype[np.int64]],
-    config: FinetuneConfig,
-    tokenizer: PreTrainedTokenizerFast,
+    pad_id: int,
     device: torch.device,
-) -> Iterator[list[WindowBatch]]:
-    """The forward passes of each update; each knows the number of labelled words of the whole update."""
+) -> Iterator[Callable[[int], list[WindowBatch]]]:
+    """What makes the forward passes of each update; each knows the number of labelled words of the whole update."""
     for chosen in plan:
         n_words = float(sum(len(windows[i].words) for i in chosen))
-        groups = plan_forward_passes(ranks.own(chosen), lengths, config.batch_tokens)
-        yield [collate([windows[i] for i in g], tokenizer.pad_token_id, device, total_weight=n_words) for g in groups]
+        yield partial(_batches, windows, ranks.own(chosen), lengths, n_words, pad_id, device)
+
+
+def _batches(
+    windows: Sequence[Window],
+    own: np.ndarray[Any, np.dtype[np.int64]],
+    lengths: np.ndarray[Any, np.dtype[np.int64]],
+    n_words: float,
+    pad_id: int,
+    device: torch.device,
+    most_tokens: int,
+) -> list[WindowBatch]:
+    groups = plan_forward_passes(own, lengths, most_tokens)
+    return [collate([windows[i] for i in g], pad_id, device, total_weight=n_words) for g in groups]

@@ -57,15 +57,28 @@ def plan_forward_passes(sequences: Indices, lengths: Indices, batch_tokens: int)
     return [np.array(g, dtype=np.int64) for g in groups if g]
 
 
+def most_tokens(batch_tokens: str, tokens_per_update: int, device: torch.device) -> int:
+    """The most tokens of a forward pass that ``batch_tokens`` stands for.
+
+    ``auto`` is what is fast on a CPU, where what a short pass works on stays in the caches and little memory is needed;
+    on CUDA a whole update, from which the training loop comes down to what fits.
+    """
+    if batch_tokens != "auto":
+        return int(batch_tokens)
+    return 1024 if device.type == "cpu" else 2 * tokens_per_update
+
+
 @dataclass(frozen=True)
 class PaddedBatch:
     """Sequences of token ids side by side.
 
     ``input_ids``: int64 [n, longest]. ``attention_mask``: int64 [n, longest], or None where nothing is padded.
+    ``lengths``: of each sequence.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor | None
+    lengths: Sequence[int] = ()
 
     @property
     def longest(self) -> int:
@@ -79,4 +92,4 @@ def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.devic
     input_ids = np.full(inside.shape, pad_id, dtype=np.int64)
     input_ids[inside] = np.concatenate(sequences)
     mask = None if inside.all() else torch.from_numpy(inside.astype(np.int64)).to(device)
-    return PaddedBatch(torch.from_numpy(input_ids).to(device), mask)
+    return PaddedBatch(torch.from_numpy(input_ids).to(device), mask, lengths.tolist())

@@ -26,7 +26,7 @@ def pick(name: str, *, threads: int = 0) -> torch.device:
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise UnavailableError("--device cuda: torch sees no CUDA device", hint="use --device cpu")
-    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if has_cuda and name != "cpu" else torch.device("cpu")
 
 
 def place(model: PreTrainedModel, device: torch.device) -> None:
@@ -51,9 +51,24 @@ def _use_fast_products() -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which matrix products run in bf16 on CUDA; on CPU everything stays fp32."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+def precision(name: str, device: torch.device) -> torch.dtype:
+    """What to multiply matrices in: fp32 or bf16; ``auto`` takes bf16 where the device has instructions for it."""
+    return torch.bfloat16 if name == "bf16" or (name == "auto" and _has_bf16(device)) else torch.float32
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Without instructions for it, a CPU is tens of times slower in bf16 than in fp32."""
+    return device.type == "cuda" or any(torch.cpu.get_capabilities().get(k) for k in ("amx_bf16", "avx512_bf16"))
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """A context in which matrix products run in ``dtype``; parameters and what needs range stay fp32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def predicting(device: torch.device) -> AbstractContextManager[object]:
+    """``autocast`` for predictions, which are to be the same on every CPU: bf16 on CUDA alone."""
+    return autocast(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 
 def numerics(device: torch.device) -> dict[str, str]:
@@ -65,6 +80,7 @@ def numerics(device: torch.device) -> dict[str, str]:
         "processes": str(ranks.n_ranks()),
         "threads": str(torch.get_num_threads()),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16": str(_has_bf16(device)),
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }

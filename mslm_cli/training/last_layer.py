@@ -29,7 +29,7 @@ def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
     Args:
         wanted: int64 [n_wanted], ascending indices into the flattened [n * longest] batch.
     """
-    layer = _last_layer(encoder)
+    layer = last_layer(encoder)
     if layer is None or not len(wanted):
         yield False
         return
@@ -46,7 +46,8 @@ def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
         del layer.forward
 
 
-def _last_layer(encoder: nn.Module) -> nn.Module | None:
+def last_layer(encoder: nn.Module) -> nn.Module | None:
+    """The last layer of ``encoder``, if it can be computed at some positions alone."""
     for name, module in encoder.named_children():
         layers = getattr(module, "layer", None)
         if name in ("encoder", "transformer") and isinstance(layers, nn.ModuleList):

@@ -1,7 +1,8 @@
 """Masked sequences as batches, and their loss."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,19 +66,18 @@ class MaskedBatch:
     is_top: NDArray[np.bool_] | None = None
 
 
-def masked_batches(
+def masked_update(
     reader: ShardReader,
     masks: MaskSource,
     sequences: NDArray[np.int64],
     lengths: NDArray[np.int64],
     kind_weights: KindWeights,
-    batch_tokens: int,
     pad_id: int,
     device: torch.device,
     *,
     with_unmasked: bool = False,
-) -> list[MaskedBatch]:
-    """The forward passes of one update, each with the weight of the whole update.
+) -> Callable[[int], list[MaskedBatch]]:
+    """What makes the forward passes of one update, of so many tokens at most, each with the weight of the whole update.
 
     With several processes, those of this one; the weight is that of all of them.
 
@@ -85,44 +85,58 @@ def masked_batches(
         with_unmasked: whether ``detection`` is wanted; it is empty otherwise.
     """
     weight_of_kind = np.array([0.0, kind_weights.base, kind_weights.entity], dtype=np.float32)
-    groups = plan_forward_passes(ranks.own(sequences), lengths, batch_tokens)
-    drawn = [masks.batch(group) for group in groups]
-    own_weight = sum(float(weight_of_kind[m.kinds].sum(dtype=np.float64)) for m in drawn)
-    total_weight = ranks.total(own_weight) or 1.0
+    own = ranks.own(sequences)
+    mask = masks.batch(own)
+    total_weight = ranks.total(float(weight_of_kind[mask.kinds].sum(dtype=np.float64))) or 1.0
+    n_unmasked = (ranks.total(float(len(_unmasked(reader, own, mask)[0]))) or 1.0) if with_unmasked else None
+
+    def cut(most_tokens: int) -> list[MaskedBatch]:
+        groups = plan_forward_passes(own, lengths, most_tokens)
+        return [
+            _masked_batch(reader, group, masks.batch(group), weight_of_kind, total_weight, n_unmasked, pad_id, device)
+            for group in groups
+        ]
+
+    return cut
+
+
+def _masked_batch(
+    reader: ShardReader,
+    group: NDArray[np.int64],
+    mask: Masks,
+    weight_of_kind: NDArray[np.float32],
+    total_weight: float,
+    n_unmasked: float | None,
+    pad_id: int,
+    device: torch.device,
+) -> MaskedBatch:
+    """One forward pass; ``n_unmasked`` is None where detection is not wanted."""
     nothing = (np.empty(0, dtype=np.int64),) * 3
-    unmasked = [
-        _unmasked(reader, group, mask) if with_unmasked else nothing for group, mask in zip(groups, drawn, strict=True)
-    ]
-    n_unmasked = ranks.total(float(sum(len(classes) for _, _, classes in unmasked))) or 1.0
-    batches = []
-    for group, mask, (unmasked_row, place, classes) in zip(groups, drawn, unmasked, strict=True):
-        ids = [reader[i].input_ids.copy() for i in group]
-        longest = max(map(len, ids))
-        row = np.repeat(np.arange(len(group)), np.diff(mask.offsets))
-        targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
-        for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
-            ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
-        left, right, places = runs(row, mask.positions, np.array(list(map(len, ids))))
-        batches.append(
-            MaskedBatch(
-                pad(ids, pad_id, device),
-                sum(map(len, ids)),
-                torch.from_numpy(row * longest + mask.positions).to(device),
-                torch.from_numpy(targets).to(device),
-                torch.from_numpy(weight_of_kind[mask.kinds]).to(device),
-                mask.kinds,
-                total_weight,
-                torch.from_numpy(row * longest + left).to(device),
-                torch.from_numpy(row * longest + right).to(device),
-                torch.from_numpy(places).to(device),
-                Detection(
-                    torch.from_numpy(unmasked_row * longest + place).to(device),
-                    torch.from_numpy(classes).to(device),
-                    n_unmasked,
-                ),
-            )
-        )
-    return batches
+    unmasked_row, place, classes = nothing if n_unmasked is None else _unmasked(reader, group, mask)
+    ids = [reader[i].input_ids.copy() for i in group]
+    longest = max(map(len, ids))
+    row = np.repeat(np.arange(len(group)), np.diff(mask.offsets))
+    targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
+    for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
+        ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
+    left, right, places = runs(row, mask.positions, np.array(list(map(len, ids))))
+
+    def there(array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return MaskedBatch(
+        pad(ids, pad_id, device),
+        sum(map(len, ids)),
+        there(row * longest + mask.positions),
+        there(targets),
+        there(weight_of_kind[mask.kinds]),
+        mask.kinds,
+        total_weight,
+        there(row * longest + left),
+        there(row * longest + right),
+        there(places),
+        Detection(there(unmasked_row * longest + place), there(classes), n_unmasked or 1.0),
+    )
 
 
 def _unmasked(

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.models import special_frame
 from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes
-from mslm_cli.training.device import autocast
+from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
 
 
@@ -112,7 +112,7 @@ def predict_tags(
     model.train(False)
     for group in plan_forward_passes(np.arange(len(windows)), window_lengths(windows), batch_tokens):
         batch = collate([windows[i] for i in group], pad_id, device)
-        with autocast(device):
+        with predicting(device):
             labels = logits_at(model, batch.padded, batch.positions).argmax(-1).tolist()
         owners = ((w.sentence, int(word)) for w in batch.windows for word in w.words)
         for (sentence, word), label in zip(owners, labels, strict=True):

@@ -14,7 +14,7 @@ import torch
 
 from mslm_cli.fsio import sha256_of
 from mslm_cli.stages import adapt, finetune
-from mslm_cli.training.loop import MAX_SKIPPED, Trainee, train
+from mslm_cli.training.loop import MAX_SKIPPED, Passes, Trainee, train
 from mslm_cli.training.optim import make_optimizer, make_schedule
 
 _TRAINING = "--tokens-per-update 64 --threads 1 --checkpoint-every 2u -o out"
@@ -104,7 +104,9 @@ def test_a_skipped_step_changes_nothing_but_the_schedule(factor: float) -> None:
     trainee = Trainee(model, optimizer, make_schedule(optimizer, 10, 0.0))
     batches = [torch.tensor([[1.0, 2.0, third]]) for third in (1.0, factor, 1.0)]
     found = []
-    for step in train(trainee, [[batch] for batch in batches], lambda x: model(x).square().sum(), 1.0):
+    for step in train(
+        trainee, [lambda _, b=batch: [b] for batch in batches], lambda x: model(x).square().sum(), 1.0, Passes(64)
+    ):
         moments = [s["exp_avg"].clone() for s in optimizer.state.values()]
         found.append((step, [p.detach().clone() for p in model.parameters()] + moments))
     (one, before), (two, after), (three, end) = found
