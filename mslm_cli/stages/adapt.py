@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import allocator, artifacts, console, models
@@ -36,6 +35,7 @@ from mslm_cli.training.masked import (
 )
 from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.training.packing import LayOut, layout
 from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
@@ -244,8 +244,9 @@ def training_steps(
     if trainee.n_updates == 0:
         generators.seed(config.seed)
     objectives = Objectives(config.sbo, config.detect)
-    updates = _updates(masks, phase, config, tokenizer, model.device, start=trainee.n_updates)
     passes = Passes.of(config, model.device)
+    lay_out = layout(model, tokenizer.pad_token_id, passes.dtype)
+    updates = _updates(masks, phase, config, lay_out, start=trainee.n_updates)
     return train(trainee, updates, partial(share_of_loss, model, objectives=objectives), config.max_grad_norm, passes)
 
 
@@ -253,8 +254,7 @@ def _updates(
     masks: ShardMasks,
     phase: Phase,
     config: AdaptConfig,
-    tokenizer: PreTrainedTokenizerFast,
-    device: torch.device,
+    lay_out: LayOut,
     *,
     start: int,
 ) -> Iterator[Callable[[int], list[MaskedBatch]]]:
@@ -272,8 +272,7 @@ def _updates(
                     sequences,
                     lengths,
                     phase.weights,
-                    tokenizer.pad_token_id,
-                    device,
+                    lay_out,
                     with_unmasked=config.detect > 0,
                 )
             number += 1
@@ -287,7 +286,7 @@ def _record(step: Step[MaskedBatch], phase: str, update: int, meter: Meter) -> d
         "phase": phase,
         **step.outcome(),
         "learning_rate": step.learning_rate,
-        **meter.lap([b.padded for b in step.batches], sum(len(b.kinds) for b in step.batches)),
+        **meter.lap([b.laid_out for b in step.batches], sum(len(b.kinds) for b in step.batches)),
     }
     sums = ranks.totals(np.sum([[0.0] * 3 * len(_KIND_NAMES), *map(_sums, step.batches)], axis=0).tolist())
     for name, n, loss, n_top in zip(_KIND_NAMES.values(), sums[::3], sums[1::3], sums[2::3], strict=True):

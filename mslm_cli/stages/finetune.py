@@ -30,6 +30,7 @@ from mslm_cli.training.loop import Passes, Step, Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.training.packing import LayOut, layout
 from mslm_cli.training.tagging import Window, WindowBatch, collate, make_windows, predict_tags, window_lengths
 from mslm_cli.workspace import HASHES, check_step, discard, new_step
 
@@ -164,13 +165,14 @@ def _train(
     best: dict[str, Any] = work.progress.get("best", {})
 
     def share_of_loss(batch: WindowBatch) -> torch.Tensor:
-        logits = logits_at(model, batch.padded, batch.positions)
+        logits = logits_at(model, batch.laid_out, batch.positions)
         targets = torch.from_numpy(np.concatenate([data.label_ids[w.sentence][w.words] for w in batch.windows]))
         weights = torch.ones(len(targets), device=logits.device)
         share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
         return share
 
     passes = Passes.of(config, model.device)
+    lay_out = layout(model, tokenizer.pad_token_id, passes.dtype)
     done_before = 0
     meter = Meter(model, model.device, passes.dtype)
     with board(config.tensorboard) as show, console.progress("finetune", n_updates) as bar:
@@ -178,7 +180,7 @@ def _train(
         for epoch, plan in enumerate(plans):
             if work.progress.get("epoch", -1) < epoch:
                 rest = plan[trainee.n_updates - done_before :]
-                updates = _updates(data.windows, rest, lengths, tokenizer.pad_token_id, model.device)
+                updates = _updates(data.windows, rest, lengths, lay_out)
                 model.train()
                 meter.restart()
                 for step in train(trainee, updates, share_of_loss, config.max_grad_norm, passes):
@@ -203,7 +205,7 @@ def _train(
 
 def _record(step: Step[WindowBatch], meter: Meter) -> dict[str, Any]:
     """The line of metrics.jsonl for one update, of all processes."""
-    speed = meter.lap([b.padded for b in step.batches], sum(len(b.positions) for b in step.batches))
+    speed = meter.lap([b.laid_out for b in step.batches], sum(len(b.positions) for b in step.batches))
     return {"update": step.update, **step.outcome(), "learning_rate": step.learning_rate, **speed}
 
 
@@ -233,13 +235,12 @@ def _updates(
     windows: Sequence[Window],
     plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
     lengths: np.ndarray[Any, np.dtype[np.int64]],
-    pad_id: int,
-    device: torch.device,
+    lay_out: LayOut,
 ) -> Iterator[Callable[[int], list[WindowBatch]]]:
     """What makes the forward passes of each update; each knows the number of labelled words of the whole update."""
     for chosen in plan:
         n_words = float(sum(len(windows[i].words) for i in chosen))
-        yield partial(_batches, windows, ranks.own(chosen), lengths, n_words, pad_id, device)
+        yield partial(_batches, windows, ranks.own(chosen), lengths, n_words, lay_out)
 
 
 def _batches(
@@ -247,9 +248,8 @@ def _batches(
     own: np.ndarray[Any, np.dtype[np.int64]],
     lengths: np.ndarray[Any, np.dtype[np.int64]],
     n_words: float,
-    pad_id: int,
-    device: torch.device,
+    lay_out: LayOut,
     most_tokens: int,
 ) -> list[WindowBatch]:
     groups = plan_forward_passes(own, lengths, most_tokens)
-    return [collate([windows[i] for i in g], pad_id, device, total_weight=n_words) for g in groups]
+    return [collate([windows[i] for i in g], lay_out, total_weight=n_words) for g in groups]

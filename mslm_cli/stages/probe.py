@@ -26,7 +26,7 @@ from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
-from mslm_cli.training.batching import plan_updates
+from mslm_cli.training.batching import pad, plan_updates
 from mslm_cli.training.device import pick, place
 from mslm_cli.training.loop import Passes, Trainee, train
 from mslm_cli.training.masked import masked_update, share_of_loss
@@ -213,6 +213,7 @@ def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFa
         while len(updates) < config.head_updates:
             epoch = updates[-1][0] + 1 if updates else 0
             updates += [(epoch, u) for u in plan_updates(lengths, _HEAD_TOKENS, seed=config.seed, epoch=epoch)]
+        lay_out = partial(pad, pad_id=tokenizer.pad_token_id, device=model.device)
         uniform = kind_weights("uniform", 1, 1)
         updates_of = (
             masked_update(
@@ -221,8 +222,7 @@ def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFa
                 update,
                 lengths,
                 uniform,
-                tokenizer.pad_token_id,
-                model.device,
+                lay_out,
             )
             for epoch, update in updates[: config.head_updates]
         )

@@ -4,8 +4,9 @@ The recipe is ``tokens_per_update``; ``batch_tokens`` only says how much fits in
 forward pass and changes nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,27 +70,25 @@ def most_tokens(batch_tokens: str, tokens_per_update: int, device: torch.device)
 
 
 @dataclass(frozen=True)
-class PaddedBatch:
-    """Sequences of token ids side by side.
+class LaidOut:
+    """Sequences as one batch for an encoder.
 
-    ``input_ids``: int64 [n, longest]. ``attention_mask``: int64 [n, longest], or None where nothing is padded.
-    ``lengths``: of each sequence.
+    ``inputs``: the arguments of its forward pass. ``lengths``: of each sequence. ``begins``: int64 [n], where each
+    begins in the batch, flattened.
     """
 
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor | None
-    lengths: Sequence[int] = ()
-
-    @property
-    def longest(self) -> int:
-        return self.input_ids.shape[1]
+    inputs: Mapping[str, Any]
+    lengths: Sequence[int]
+    begins: Indices
 
 
-def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.device) -> PaddedBatch:
-    """``sequences`` (int32, of any lengths) as one padded batch on ``device``."""
+def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.device) -> LaidOut:
+    """``sequences`` (int32, of any lengths) side by side, padded to the longest, on ``device``."""
     lengths = np.array([len(s) for s in sequences])
     inside = np.arange(lengths.max())[None, :] < lengths[:, None]
     input_ids = np.full(inside.shape, pad_id, dtype=np.int64)
     input_ids[inside] = np.concatenate(sequences)
-    mask = None if inside.all() else torch.from_numpy(inside.astype(np.int64)).to(device)
-    return PaddedBatch(torch.from_numpy(input_ids).to(device), mask, lengths.tolist())
+    inputs = {"input_ids": torch.from_numpy(input_ids).to(device)}
+    if not inside.all():
+        inputs["attention_mask"] = torch.from_numpy(inside.astype(np.int64)).to(device)
+    return LaidOut(inputs, lengths.tolist(), np.arange(len(lengths)) * inside.shape[1])

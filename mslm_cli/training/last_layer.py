@@ -46,6 +46,11 @@ def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
         del layer.forward
 
 
+def is_bert_like(encoder: nn.Module) -> bool:
+    """Whether the layers of ``encoder`` are those of BERT."""
+    return isinstance(last_layer(encoder), _BERT_LIKE)
+
+
 def last_layer(encoder: nn.Module) -> nn.Module | None:
     """The last layer of ``encoder``, if it can be computed at some positions alone."""
     for name, module in encoder.named_children():
@@ -100,6 +105,8 @@ def _attention(
     if mask is not None:
         places = place.new_zeros(laid_out.shape[:2]).index_put((row, slot), place)
         mask = mask[torch.arange(n, device=wanted.device)[:, None], :, places].transpose(1, 2)
+    if (starts := more.get("sequence_starts")) is not None:
+        more["query_starts"] = torch.searchsorted(wanted, starts.long()).int()
     heads = (t.view(*t.shape[:2], -1, inner.attention_head_size).transpose(1, 2) for t in (laid_out, key, value))
     interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[inner.config._attn_implementation]
     dropout = inner.dropout.p if inner.training else 0.0

@@ -14,10 +14,11 @@ from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes
+from mslm_cli.training.batching import LaidOut, plan_forward_passes
 from mslm_cli.training.heads import SpanBoundaryHead, detection_head, embeddings_of, runs
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at
+from mslm_cli.training.packing import LayOut
 
 _SPAN_BOUNDARY, _DETECTION = "span_boundary_head", "detection_head"
 
@@ -51,7 +52,7 @@ class MaskedBatch:
     ``left``, ``right``: int64 [n_predicted]; where the neighbours of the run of each are; ``places``: its place in it.
     """
 
-    padded: PaddedBatch
+    laid_out: LaidOut
     n_tokens: int
     positions: torch.Tensor
     targets: torch.Tensor
@@ -72,8 +73,7 @@ def masked_update(
     sequences: NDArray[np.int64],
     lengths: NDArray[np.int64],
     kind_weights: KindWeights,
-    pad_id: int,
-    device: torch.device,
+    lay_out: LayOut,
     *,
     with_unmasked: bool = False,
 ) -> Callable[[int], list[MaskedBatch]]:
@@ -93,7 +93,7 @@ def masked_update(
     def cut(most_tokens: int) -> list[MaskedBatch]:
         groups = plan_forward_passes(own, lengths, most_tokens)
         return [
-            _masked_batch(reader, group, masks.batch(group), weight_of_kind, total_weight, n_unmasked, pad_id, device)
+            _masked_batch(reader, group, masks.batch(group), weight_of_kind, total_weight, n_unmasked, lay_out)
             for group in groups
         ]
 
@@ -107,35 +107,35 @@ def _masked_batch(
     weight_of_kind: NDArray[np.float32],
     total_weight: float,
     n_unmasked: float | None,
-    pad_id: int,
-    device: torch.device,
+    lay_out: LayOut,
 ) -> MaskedBatch:
     """One forward pass; ``n_unmasked`` is None where detection is not wanted."""
     nothing = (np.empty(0, dtype=np.int64),) * 3
     unmasked_row, place, classes = nothing if n_unmasked is None else _unmasked(reader, group, mask)
     ids = [reader[i].input_ids.copy() for i in group]
-    longest = max(map(len, ids))
     row = np.repeat(np.arange(len(group)), np.diff(mask.offsets))
     targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
     for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
         ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
+    laid_out = lay_out(ids)
+    begins, device = laid_out.begins, laid_out.inputs["input_ids"].device
     left, right, places = runs(row, mask.positions, np.array(list(map(len, ids))))
 
     def there(array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array).to(device)
 
     return MaskedBatch(
-        pad(ids, pad_id, device),
+        laid_out,
         sum(map(len, ids)),
-        there(row * longest + mask.positions),
+        there(begins[row] + mask.positions),
         there(targets),
         there(weight_of_kind[mask.kinds]),
         mask.kinds,
         total_weight,
-        there(row * longest + left),
-        there(row * longest + right),
+        there(begins[row] + left),
+        there(begins[row] + right),
         there(places),
-        Detection(there(unmasked_row * longest + place), there(classes), n_unmasked or 1.0),
+        Detection(there(begins[unmasked_row] + place), there(classes), n_unmasked or 1.0),
     )
 
 
@@ -165,7 +165,7 @@ def share_of_loss(
     nothing = batch.left[:0]
     detected = batch.detection.positions if objectives.detect else nothing
     neighbours = (batch.left, batch.right) if objectives.sbo else (nothing, nothing)
-    logits, states = logits_and_states_at(model, batch.padded, batch.positions, torch.cat([*neighbours, detected]))
+    logits, states = logits_and_states_at(model, batch.laid_out, batch.positions, torch.cat([*neighbours, detected]))
     share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
     batch.cross_entropy = per_position.cpu().numpy()
     batch.is_top = (logits.detach().argmax(-1) == batch.targets).cpu().numpy()

@@ -41,7 +41,7 @@ def score_stretches(
         padded = pad(sequences, pad_id, device)
         item = np.repeat(np.arange(len(group)), (ends - starts)[group])
         tokens = np.concatenate([np.arange(starts[i], ends[i]) for i in group])
-        positions = item * padded.longest + tokens - batch.offsets[row[group]][item]
+        positions = padded.begins[item] + tokens - batch.offsets[row[group]][item]
         targets = torch.from_numpy(batch.input_ids[tokens].astype(np.int64)).to(device)
         with predicting(device):
             logits = logits_at(model, padded, torch.from_numpy(positions).to(device)).float()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.models import special_frame
-from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes
+from mslm_cli.training.batching import LaidOut, pad, plan_forward_passes
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
+from mslm_cli.training.packing import LayOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class WindowBatch:
     """
 
     windows: Sequence[Window]
-    padded: PaddedBatch
+    laid_out: LaidOut
     positions: torch.Tensor
     total_weight: float
 
@@ -85,11 +87,12 @@ class WindowBatch:
         return sum(len(w.input_ids) for w in self.windows)
 
 
-def collate(windows: Sequence[Window], pad_id: int, device: torch.device, *, total_weight: float = 1.0) -> WindowBatch:
-    """Windows as one batch on ``device``."""
-    padded = pad([w.input_ids for w in windows], pad_id, device)
-    positions = np.concatenate([w.first_pieces + i * padded.longest for i, w in enumerate(windows)])
-    return WindowBatch(windows, padded, torch.from_numpy(positions).to(device), total_weight)
+def collate(windows: Sequence[Window], lay_out: LayOut, *, total_weight: float = 1.0) -> WindowBatch:
+    """Windows as one batch."""
+    laid_out = lay_out([w.input_ids for w in windows])
+    positions = np.concatenate([w.first_pieces + begin for w, begin in zip(windows, laid_out.begins, strict=True)])
+    there = torch.from_numpy(positions).to(laid_out.inputs["input_ids"].device)
+    return WindowBatch(windows, laid_out, there, total_weight)
 
 
 def window_lengths(windows: Sequence[Window]) -> NDArray[np.int64]:
@@ -107,13 +110,14 @@ def predict_tags(
         n_words: words of each sentence; a sentence without words gets an empty list.
     """
     device = next(model.parameters()).device
+    lay_out = partial(pad, pad_id=pad_id, device=device)
     names = {int(i): str(name) for i, name in (model.config.id2label or {}).items()}
     tags = [["O"] * n for n in n_words]
     model.train(False)
     for group in plan_forward_passes(np.arange(len(windows)), window_lengths(windows), batch_tokens):
-        batch = collate([windows[i] for i in group], pad_id, device)
+        batch = collate([windows[i] for i in group], lay_out)
         with predicting(device):
-            labels = logits_at(model, batch.padded, batch.positions).argmax(-1).tolist()
+            labels = logits_at(model, batch.laid_out, batch.positions).argmax(-1).tolist()
         owners = ((w.sentence, int(word)) for w in batch.windows for word in w.words)
         for (sentence, word), label in zip(owners, labels, strict=True):
             tags[sentence][word] = names[label]

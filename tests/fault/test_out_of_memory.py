@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from encoders import laid_out
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import BertConfig, BertForMaskedLM
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.training.batching import PaddedBatch, plan_forward_passes
+from mslm_cli.training.batching import LaidOut, plan_forward_passes
 from mslm_cli.training.device import place
 from mslm_cli.training.loop import Passes, Step, Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
@@ -25,7 +26,7 @@ OUT_OF_MEMORY = [
 
 def run(
     most_tokens: int, fits: int = 10**9, error: RuntimeError = OUT_OF_MEMORY[0]
-) -> tuple[torch.Tensor, list[Step[PaddedBatch]]]:
+) -> tuple[torch.Tensor, list[Step[LaidOut]]]:
     """The weights after three updates, with dropout, where passes of more than ``fits`` tokens run out of memory.
 
     That shows after the first of them has left a gradient behind.
@@ -35,19 +36,19 @@ def run(
     place(model, torch.device("cpu"))
     ids = torch.randint(5, 50, (24, LENGTH), generator=torch.Generator().manual_seed(1))
 
-    def update(first: int) -> Callable[[int], Sequence[PaddedBatch]]:
-        def cut(most: int) -> Sequence[PaddedBatch]:
+    def update(first: int) -> Callable[[int], Sequence[LaidOut]]:
+        def cut(most: int) -> Sequence[LaidOut]:
             rows, lengths = torch.arange(first, first + 8).numpy(), torch.full((24,), LENGTH).numpy()
-            return [PaddedBatch(ids[group], None) for group in plan_forward_passes(rows, lengths, most)]
+            return [laid_out(ids[group], None) for group in plan_forward_passes(rows, lengths, most)]
 
         return cut
 
-    def share(batch: PaddedBatch) -> torch.Tensor:
-        positions = torch.arange(0, batch.input_ids.numel(), 4)
-        if batch.input_ids.numel() > fits and model.get_input_embeddings().weight.grad is not None:
+    def share(batch: LaidOut) -> torch.Tensor:
+        positions = torch.arange(0, batch.inputs["input_ids"].numel(), 4)
+        if batch.inputs["input_ids"].numel() > fits and model.get_input_embeddings().weight.grad is not None:
             raise error
         logits = logits_at(model, batch, positions)
-        if batch.input_ids.numel() > fits:
+        if batch.inputs["input_ids"].numel() > fits:
             logits.sum().backward()
             raise error
         return weighted_cross_entropy(logits, ids.flatten()[positions], torch.ones(len(positions)), 16.0)[0]

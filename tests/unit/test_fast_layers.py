@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoders import FAMILIES
+from encoders import FAMILIES, laid_out
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from mslm_cli.training import attention, dropout
-from mslm_cli.training.batching import PaddedBatch
+from mslm_cli.training.batching import LaidOut
 from mslm_cli.training.device import place
 from mslm_cli.training.last_layer import last_layer_at
 from mslm_cli.training.losses import weighted_cross_entropy
@@ -44,16 +44,16 @@ def _without_dropout(family: str) -> PreTrainedModel:
     return model.train()
 
 
-def padded(model: PreTrainedModel) -> PaddedBatch:
+def padded(model: PreTrainedModel) -> LaidOut:
     """Four sequences, two of them shorter."""
     generator = torch.Generator().manual_seed(1)
     mask = (torch.arange(max(LENGTHS))[None] < torch.tensor(LENGTHS)[:, None]).long()
     ids = torch.randint(5, 25, mask.shape, generator=generator)
-    return PaddedBatch(ids.where(mask == 1, model.config.pad_token_id), mask)
+    return laid_out(ids.where(mask == 1, model.config.pad_token_id), mask)
 
 
-def plain_gradients(model: PreTrainedModel, batch: PaddedBatch) -> dict[str, torch.Tensor]:
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.flatten(0, 1)[POSITIONS]
+def plain_gradients(model: PreTrainedModel, batch: LaidOut) -> dict[str, torch.Tensor]:
+    logits = model(**batch.inputs).logits.flatten(0, 1)[POSITIONS]
     loss = (functional.cross_entropy(logits, TARGETS, reduction="none") * WEIGHTS).sum() / WEIGHTS.sum()
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -83,14 +83,14 @@ def test_gradients_are_those_of_the_plain_model(family: str) -> None:
 def test_the_last_layer_at_some_positions_is_the_whole_one_there(family: str) -> None:
     model = without_dropout(family)
     batch, encoder = padded(model), model.base_model
-    whole = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state.flatten(0, 1)
+    whole = encoder(**batch.inputs).last_hidden_state.flatten(0, 1)
     with last_layer_at(encoder, POSITIONS) as is_thin:
-        thin = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+        thin = encoder(**batch.inputs).last_hidden_state
     assert is_thin == (family in THIN)
     if is_thin:
         assert thin.shape == (1, len(POSITIONS), whole.shape[-1])
         torch.testing.assert_close(thin[0], whole[POSITIONS], rtol=1e-5, atol=1e-5)
-    again = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+    again = encoder(**batch.inputs).last_hidden_state
     assert torch.equal(again.flatten(0, 1), whole), "outside of the block nothing has changed"
 
 
@@ -101,7 +101,7 @@ def test_positions_may_be_wanted_in_any_order_and_twice() -> None:
     others = torch.tensor([60, 0, 1, 60])
     logits, states = logits_and_states_at(model, batch, POSITIONS.flip(0), others)
     torch.testing.assert_close(logits.flip(0), logits_at(model, batch, POSITIONS), rtol=1e-5, atol=1e-5)
-    whole = model.base_model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+    whole = model.base_model(**batch.inputs).last_hidden_state
     torch.testing.assert_close(states, whole.flatten(0, 1)[others], rtol=1e-5, atol=1e-5)
 
 

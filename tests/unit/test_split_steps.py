@@ -17,6 +17,7 @@ from mslm_cli import models
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training import ranks
+from mslm_cli.training.batching import pad
 from mslm_cli.training.loop import Passes, Trainee, train
 from mslm_cli.training.masked import Objectives, add_heads, masked_update, share_of_loss
 from mslm_cli.training.model import load_masked_lm
@@ -49,8 +50,7 @@ def gradient(
         np.array(sequences),
         reader.lengths.astype(np.int64),
         WEIGHTS,
-        tokenizer.pad_token_id,
-        torch.device("cpu"),
+        partial(pad, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")),
         with_unmasked=objectives.detect > 0,
     )
     found: list[torch.Tensor] = []
