@@ -1,6 +1,6 @@
 """How fast `mslm adapt` is, against transformers' Trainer and against its own matrix products timed alone.
 
-    python benchmarks/adapt_speed.py DATA [--threads N] [--precision auto|fp32|bf16] [--cpu-time] [--quick] [--json]
+    python benchmarks/adapt_speed.py DATA [--threads N] [--precision auto|fp32|bf16] [--quick] [--json]
 
 DATA holds the public corpora; the text is the training split of NCBI-disease, the encoder MiniLM. All sides have the
 same recipe: dropout 0.1, 15 % of the tokens predicted (80/10/10), about 4096 tokens per update, AdamW, gradients
@@ -20,122 +20,37 @@ turns, and the most memory that each process ever held.
 
 import argparse
 import gzip
-import json
 import multiprocessing
-import os
-import resource
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import chain, islice
-from multiprocessing.connection import Connection
+from itertools import chain
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mslm_cli import environment
-
-Segments = Iterator[tuple[int, float]]
-"""Tokens and seconds of one update after the other."""
-
-now = time.process_time if "--cpu-time" in sys.argv else time.perf_counter
+from sides import Updates, Work, alone, arguments, compare, now, report, timed, trainer_updates
 
 N_TOKENS, BLOCK, BATCH, RATE = 4096, 128, 8, 0.15
-TARGETS = {"a": 4.5, "b": 1.9, "c": 0.78, "memory": 0.5}
+WANTED = {"a": 4.5, "b": 1.9, "c": 0.78}
+N_UPDATES = {"mslm": 4, "a": 2, "b": 2, "c": 2, "d": 2}
 
 
 def main() -> None:
-    arguments = _arguments()
-    text = arguments.data / "NCBI-disease" / "train.tsv.gz"
-    n_rounds, n_updates = (2, {"mslm": 2, "a": 1, "b": 1, "c": 1, "d": 1}) if arguments.quick else (
-        arguments.rounds, {"mslm": 4, "a": 2, "b": 2, "c": 2, "d": 2}
-    )  # fmt: skip
+    given = arguments(__doc__)
     with TemporaryDirectory() as folder:
-        _alone(_preprocess, text, Path(folder, "shards"))
-        sides = {name: _Side(work, Path(folder), text, arguments) for name, work in SIDES.items()}
-        rates: dict[str, list[float]] = {name: [] for name in sides}
-        for number in range(n_rounds):
-            for name, side in sides.items():
-                rates[name].append(side.rate(n_updates[name]))
-            print(number + 1, {n: round(r[-1]) for n, r in rates.items()}, file=sys.stderr)
-        memory = {name: side.stop() for name, side in sides.items()}
-    report(rates, memory, as_json=arguments.json)
+        alone(preprocess, _text(given), Path(folder, "shards"))
+        rates, memory = compare(SIDES, N_UPDATES, Path(folder), given)
+    report(rates, memory, WANTED, as_json=given.json)
+    if not given.json:
+        print(f"\nPeak memory: {memory['mslm'] / memory['a']:.2f} of that of (a); wanted: at most 0.5.")
 
 
-def report(rates: dict[str, list[float]], memory: dict[str, int], *, as_json: bool) -> None:
-    """Print the tokens a second of each side, and the ratios to mslm's turn of the same round."""
-    ratios = {s: [m / r for m, r in zip(rates["mslm"], rates[s], strict=True)] for s in "abcd"}
-    shown = {f"mslm/{s}": median(r) for s, r in ratios.items()} | {"memory mslm/a": memory["mslm"] / memory["a"]}
-    if as_json:
-        print(json.dumps({"ratios": shown, "all": ratios, "tokens_per_s": rates, "memory_mib": memory}))
-        return
-    print("| side | tokens/s, median | range | mslm / side, median | range | wanted | peak memory, MiB |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, rate in rates.items():
-        ratio = ratios.get(name)
-        against = (
-            f"{median(ratio):.2f} | {min(ratio):.2f} to {max(ratio):.2f} | {TARGETS.get(name, '')}"
-            if ratio
-            else " | | "
-        )
-        speed = f"{median(rate):,.0f} | {min(rate):,.0f} to {max(rate):,.0f}"
-        print(f"| {name} | {speed} | {against} | {'' if name in 'cd' else f'{memory[name]:,}'} |")
-    print(f"\nPeak memory: {shown['memory mslm/a']:.2f} of that of (a); wanted: at most {TARGETS['memory']}.")
+def _text(given: argparse.Namespace) -> Path:
+    path: Path = given.data / "NCBI-disease" / "train.tsv.gz"
+    return path
 
 
-class _Side:
-    """A process that does some updates when it is asked to."""
-
-    def __init__(self, work: Callable[..., Segments], folder: Path, text: Path, arguments: argparse.Namespace) -> None:
-        self._pipe, other = multiprocessing.Pipe()
-        self._process = multiprocessing.Process(target=_serve, args=(other, work, folder, text, arguments), daemon=True)
-        self._process.start()
-        other.close()
-        self.rate(1)  # the first update is slow and not counted
-
-    def rate(self, n_updates: int) -> float:
-        """Tokens a second over the next updates."""
-        self._pipe.send(n_updates)
-        n_tokens, seconds = self._pipe.recv()
-        return float(n_tokens / seconds)
-
-    def stop(self) -> int:
-        """The most memory that the process held, in MiB."""
-        self._pipe.send(0)
-        peak: int = self._pipe.recv()
-        self._process.join()
-        return peak
-
-
-def _serve(
-    pipe: Connection, work: Callable[..., Segments], folder: Path, text: Path, arguments: argparse.Namespace
-) -> None:
-    if work not in (line_by_line, blocks):
-        environment.set_defaults()
-    import torch
-
-    torch.set_num_threads(arguments.threads)
-    updates = work(folder, text, arguments)
-    while n_updates := pipe.recv():
-        done = list(islice(updates, n_updates))
-        pipe.send((sum(n for n, _ in done), sum(s for _, s in done)))
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-    pipe.close()
-    os._exit(0)
-
-
-def _alone(function: Callable[..., None], *given: Any) -> None:
-    """Run ``function`` in a process of its own, so that this one stays small."""
-    process = multiprocessing.Process(target=function, args=given)
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit("the shards could not be made")
-
-
-def _preprocess(text: Path, shards: Path) -> None:
+def preprocess(text: Path, shards: Path) -> None:
+    """Make the shards that mslm reads."""
     from mslm_cli.config import PreprocessConfig
     from mslm_cli.stages import preprocess
 
@@ -143,18 +58,14 @@ def _preprocess(text: Path, shards: Path) -> None:
     preprocess.run([text], shards, config, lexicon=None)
 
 
-def mslm_updates(folder: Path, text: Path, arguments: argparse.Namespace) -> Segments:
+def mslm(folder: Path, given: argparse.Namespace) -> Updates:
     """The updates of `mslm adapt`, by its own functions."""
     from mslm_cli.stages.adapt import training_steps
 
-    steps = training_steps(*_adapting(folder, arguments))
-    while True:
-        started = now()
-        step = next(steps)
-        yield sum(b.n_tokens for b in step.batches), now() - started
+    return timed(training_steps(*_adapting(folder, given)))
 
 
-def _adapting(folder: Path, arguments: argparse.Namespace) -> tuple[Any, ...]:
+def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
     """What ``training_steps`` wants."""
     from mslm_cli import allocator, models
     from mslm_cli.config import AdaptConfig, PreprocessConfig
@@ -170,37 +81,37 @@ def _adapting(folder: Path, arguments: argparse.Namespace) -> tuple[Any, ...]:
         tokens_per_update=N_TOKENS,
         epochs=100,
         offline=True,
-        precision=arguments.precision,
-        batch_tokens=arguments.batch_tokens,
+        precision=given.precision,
+        batch_tokens=given.batch_tokens,
     )
     encoder = models.resolve(config.model, offline=True, allow_pickle=False)
     tokenizer = models.load_tokenizer(encoder)
     masks = open_masks(ShardReader(folder / "shards"), PreprocessConfig.build(strategy="token", rate=RATE), tokenizer)
     masks.prepare(config.epochs)
     model, _ = load_masked_lm(encoder, allow_pickle=False, seed=0)
-    place(model, pick(config.device, threads=arguments.threads))
+    place(model, pick(config.device, threads=given.threads))
     phase = Phase("adapt", 4000, kind_weights("uniform", 1, 1))
     return new_trainee(model, phase, config), phase, masks, config, tokenizer
 
 
-def line_by_line(folder: Path, text: Path, arguments: argparse.Namespace) -> Segments:
+def trainer_line_by_line(folder: Path, given: argparse.Namespace) -> Updates:
     """The updates of Trainer with sentences as they come."""
     tokenizer = _tokenizer()
-    rows = tokenizer(_sentences(text), truncation=True, max_length=BLOCK, return_special_tokens_mask=True)
-    return _trainer_updates([{k: rows[k][i] for k in rows} for i in range(len(rows["input_ids"]))], tokenizer)
+    rows = tokenizer(_sentences(given), truncation=True, max_length=BLOCK, return_special_tokens_mask=True)
+    return _trainer([{k: rows[k][i] for k in rows} for i in range(len(rows["input_ids"]))], tokenizer)
 
 
-def blocks(folder: Path, text: Path, arguments: argparse.Namespace) -> Segments:
+def trainer_blocks(folder: Path, given: argparse.Namespace) -> Updates:
     """The updates of Trainer with blocks of one length; as in run_mlm.py, 1000 sentences are joined at a time."""
     tokenizer = _tokenizer()
-    sentences = _sentences(text)
+    sentences = _sentences(given)
     made = []
     for first in range(0, len(sentences), 1000):
         rows = tokenizer(sentences[first : first + 1000], return_special_tokens_mask=True)
         joined = {k: list(chain.from_iterable(rows[k])) for k in rows}
         n_blocks = len(joined["input_ids"]) // BLOCK
         made += [{k: v[i * BLOCK : (i + 1) * BLOCK] for k, v in joined.items()} for i in range(n_blocks)]
-    return _trainer_updates(made, tokenizer)
+    return _trainer(made, tokenizer)
 
 
 def _tokenizer() -> Any:
@@ -214,78 +125,31 @@ def _tokenizer() -> Any:
     return tokenizer
 
 
-def _sentences(text: Path) -> list[str]:
-    with gzip.open(text, "rt", encoding="utf-8") as lines:
+def _sentences(given: argparse.Namespace) -> list[str]:
+    with gzip.open(_text(given), "rt", encoding="utf-8") as lines:
         sentences = "".join(line.split("\t")[0] + " " if line.strip() else "\n" for line in lines).split("\n")
     return [s.strip() for s in sentences if s.strip()]
 
 
-def _trainer_updates(rows: list[dict[str, list[int]]], tokenizer: Any) -> Segments:
-    """The updates of Trainer over ``rows``; between two of them it waits, in a thread of its own, to be asked."""
-    import queue
-    import threading
-
-    import torch
-    from transformers import (
-        AutoModelForMaskedLM,
-        DataCollatorForLanguageModeling,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
+def _trainer(rows: list[dict[str, list[int]]], tokenizer: Any) -> Updates:
+    from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling
 
     from mslm_cli import models
 
-    n_per_row = sum(len(row["input_ids"]) for row in rows) / len(rows)
-    n_gathered = round(N_TOKENS / n_per_row / BATCH)
-    collate = DataCollatorForLanguageModeling(tokenizer=tokenizer, mlm_probability=RATE)
-    n_tokens: list[int] = []
-
-    def counted(features: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        batch: dict[str, torch.Tensor] = collate(features)
-        n_tokens.append(int(batch["attention_mask"].sum()))
-        return batch
-
-    asked: queue.Queue[None] = queue.Queue()
-    done: queue.Queue[int] = queue.Queue()
-
-    class Pause(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            last = state.global_step * n_gathered  # batches are fetched ahead
-            done.put(sum(n_tokens[last - n_gathered : last]))
-            asked.get()
-
-    settings = TrainingArguments(
-        output_dir="unused",
-        per_device_train_batch_size=BATCH,
-        gradient_accumulation_steps=n_gathered,
-        max_steps=4000,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=True,
-    )
     model = AutoModelForMaskedLM.from_pretrained(models.resolve("minilm", offline=True, allow_pickle=False))
-    trainer = Trainer(model=model, args=settings, train_dataset=rows, data_collator=counted, callbacks=[Pause()])
-
-    def work() -> None:
-        torch.set_num_threads(torch.get_num_threads())
-        asked.get()
-        trainer.train()
-
-    threading.Thread(target=work, daemon=True).start()
-    while True:
-        started = now()
-        asked.put(None)
-        yield done.get(), now() - started
+    collate = DataCollatorForLanguageModeling(tokenizer=tokenizer, mlm_probability=RATE)
+    n_gathered = round(N_TOKENS * len(rows) / sum(len(row["input_ids"]) for row in rows) / BATCH)
+    return trainer_updates(
+        model, rows, collate, per_device_train_batch_size=BATCH, gradient_accumulation_steps=n_gathered
+    )
 
 
-def products_by_default(folder: Path, text: Path, arguments: argparse.Namespace) -> Segments:
+def products_by_default(folder: Path, given: argparse.Namespace) -> Updates:
     """The matrix products of some of mslm's updates, replayed as torch multiplies by default."""
-    return products(folder, text, arguments, "highest")
+    return products(folder, given, "highest")
 
 
-def products(folder: Path, text: Path, arguments: argparse.Namespace, float32: str = "") -> Segments:
+def products(folder: Path, given: argparse.Namespace, float32: str = "") -> Updates:
     """The matrix products of some of mslm's updates, replayed.
 
     Args:
@@ -318,7 +182,7 @@ def products(folder: Path, text: Path, arguments: argparse.Namespace, float32: s
         shape, stride, dtype = wanted
         return torch.empty_strided(shape, stride, dtype=dtype).normal_()
 
-    steps = training_steps(*_adapting(folder, arguments))
+    steps = training_steps(*_adapting(folder, given))
     recorded = []
     for _ in range(4):
         with Recorder() as recorder:
@@ -338,31 +202,15 @@ def products(folder: Path, text: Path, arguments: argparse.Namespace, float32: s
             yield n_tokens, seconds
 
 
-SIDES: dict[str, Callable[..., Segments]] = {
-    "mslm": mslm_updates,
-    "a": line_by_line,
-    "b": blocks,
+SIDES: dict[str, Work] = {
+    "mslm": mslm,
+    "a": trainer_line_by_line,
+    "b": trainer_blocks,
     "c": products_by_default,
     "d": products,
 }
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="the folder of the public corpora")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16"], default="fp32", help="of mslm; Trainer has fp32"
-    )
-    parser.add_argument("--batch-tokens", default="auto", help="of mslm")
-    parser.add_argument("--cpu-time", action="store_true", help="count the time of the processor, not of the clock")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="two short rounds")
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     main()

@@ -24,7 +24,7 @@ from mslm_cli.training import generators, model_card, ranks
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
 from mslm_cli.training.board import board
 from mslm_cli.training.checkpoint import Workspace, workspace
-from mslm_cli.training.device import pick, place
+from mslm_cli.training.device import pick, place, precision
 from mslm_cli.training.flops import Meter
 from mslm_cli.training.loop import Passes, Step, Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
@@ -69,7 +69,7 @@ def run(
     """
     allocator.keep_freed_memory()
     inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
-    train_corpus, dev_corpus = (_read(file, config) for file in (train_file, dev_file))
+    train_corpus, dev_corpus = (read(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
@@ -77,7 +77,7 @@ def run(
     if ranks.from_first(partial(job.is_done, overwrite=overwrite)):
         discard(job)
         return output
-    labels = _labels(train_corpus, dev_corpus, train_file)
+    labels = labels_of(train_corpus, dev_corpus, train_file)
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
     device = pick(config.device, threads=config.threads)
     head = mlm_head(encoder, allow_pickle=config.allow_pickle)
@@ -86,7 +86,7 @@ def run(
     max_length = min(config.max_length, max_tokens(model))
     tokenizer.model_max_length = max_length
     train_data, dev_data = (
-        _tagged(c, labels, tokenizer, max_length, config.overlap) for c in (train_corpus, dev_corpus)
+        tagged(c, labels, tokenizer, max_length, config.overlap) for c in (train_corpus, dev_corpus)
     )
     every, keep = config.checkpoint_every, config.keep_checkpoints
     with workspace(job, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
@@ -111,14 +111,15 @@ def run(
     return output
 
 
-def _read(file: Path, config: FinetuneConfig) -> LabelledCorpus:
+def read(file: Path, config: FinetuneConfig) -> LabelledCorpus:
+    """The labelled sentences of ``file``; says what is odd about them."""
     corpus = read_labelled(file, encoding=config.encoding, errors=config.errors)
     if corpus.n_orphans:
         console.warn(f"{file}: {corpus.n_orphans} mentions start with I- and no B- before; each was taken as a mention")
     return corpus
 
 
-def _labels(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
+def labels_of(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
     """O, then B- and I- of each type of the training data."""
     if not train.types:
         raise DataError("the training data have no mention, so there is nothing to learn", path=train_file)
@@ -127,9 +128,10 @@ def _labels(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> lis
     return ["O", *(f"{prefix}-{kind}" for kind in train.types for prefix in "BI")]
 
 
-def _tagged(
+def tagged(
     corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int, overlap: int
 ) -> TaggedData:
+    """The sentences of ``corpus`` with the numbers of their labels, and as windows."""
     number = {label: i for i, label in enumerate(labels)}
     label_ids = [
         np.array([number.get(t, 0) for t in tags_from_mentions(s.mentions, len(s.words))], dtype=np.int64)
@@ -155,35 +157,22 @@ def _train(
     work: Workspace,
 ) -> dict[str, Any]:
     """Train all epochs, from where ``work`` left off; the best epoch, its dev scores and its folder in ``work``."""
-    lengths = window_lengths(data.windows)
-    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
+    trainee, plans = new_trainee(model, data, config)
     n_updates = sum(map(len, plans))
-    optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
-    trainee = Trainee(model, optimizer, make_schedule(optimizer, n_updates, config.warmup_share))
     generators.seed(config.seed)
     work.restore(trainee)
     best: dict[str, Any] = work.progress.get("best", {})
 
-    def share_of_loss(batch: WindowBatch) -> torch.Tensor:
-        logits = logits_at(model, batch.laid_out, batch.positions)
-        targets = torch.from_numpy(np.concatenate([data.label_ids[w.sentence][w.words] for w in batch.windows]))
-        weights = torch.ones(len(targets), device=logits.device)
-        share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
-        return share
-
-    passes = Passes.of(config, model.device)
-    lay_out = layout(model, tokenizer.pad_token_id, passes.dtype)
     done_before = 0
-    meter = Meter(model, model.device, passes.dtype)
+    meter = Meter(model, model.device, precision(config.precision, model.device))
     with board(config.tensorboard) as show, console.progress("finetune", n_updates) as bar:
         bar.advance(trainee.n_updates)
         for epoch, plan in enumerate(plans):
             if work.progress.get("epoch", -1) < epoch:
                 rest = plan[trainee.n_updates - done_before :]
-                updates = _updates(data.windows, rest, lengths, lay_out)
                 model.train()
                 meter.restart()
-                for step in train(trainee, updates, share_of_loss, config.max_grad_norm, passes):
+                for step in training_steps(trainee, data, rest, config, tokenizer):
                     record = _record(step, meter)
                     work.log(record)
                     show(record)
@@ -201,6 +190,39 @@ def _train(
                     _drop_needless(work)
             done_before += len(plan)
     return best
+
+
+def new_trainee(
+    model: PreTrainedModel, data: TaggedData, config: FinetuneConfig
+) -> tuple[Trainee, list[list[np.ndarray[Any, np.dtype[np.int64]]]]]:
+    """``model`` at the start of the training, and the windows of each update of each epoch."""
+    lengths = window_lengths(data.windows)
+    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
+    optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
+    return Trainee(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
+
+
+def training_steps(
+    trainee: Trainee,
+    data: TaggedData,
+    plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
+    config: FinetuneConfig,
+    tokenizer: PreTrainedTokenizerFast,
+) -> Iterator[Step[WindowBatch]]:
+    """The steps of ``plan``, one after the other; each is done when it is drawn."""
+    model = trainee.model
+    passes = Passes.of(config, model.device)
+    lay_out = layout(model, tokenizer.pad_token_id, passes.dtype)
+    updates = _updates(data.windows, plan, window_lengths(data.windows), lay_out)
+    return train(trainee, updates, partial(_share_of_loss, model, data), config.max_grad_norm, passes)
+
+
+def _share_of_loss(model: PreTrainedModel, data: TaggedData, batch: WindowBatch) -> torch.Tensor:
+    logits = logits_at(model, batch.laid_out, batch.positions)
+    targets = torch.from_numpy(np.concatenate([data.label_ids[w.sentence][w.words] for w in batch.windows]))
+    weights = torch.ones(len(targets), device=logits.device)
+    share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
+    return share
 
 
 def _record(step: Step[WindowBatch], meter: Meter) -> dict[str, Any]:

@@ -51,8 +51,8 @@ def pack(sequences: Sequence[NDArray[np.int32]], model: PreTrainedModel, *, with
     lengths = np.array([len(s) for s in sequences])
     starts = np.concatenate([[0], np.cumsum(lengths)])
     # RoBERTa numbers its positions after that of padding
-    embeddings = model.base_model.get_submodule("embeddings")
-    first = 1 + embeddings.padding_idx if isinstance(getattr(embeddings, "padding_idx", None), int) else 0
+    padding = getattr(model.base_model.get_submodule("embeddings"), "padding_idx", None)
+    first = padding + 1 if isinstance(padding, int) else 0
     positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + first
     inputs: dict[str, Any] = {
         "input_ids": torch.from_numpy(np.concatenate(sequences).astype(np.int64)[None]).to(device),
