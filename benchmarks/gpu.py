@@ -5,8 +5,8 @@
 BERT-base shape with random weights at length 128 and 512, sequences of many lengths packed; and MiniLM (or what --model
 names) at 128, by the functions of `mslm adapt`: bf16, 15 % of the tokens predicted, dropout 0.1, AdamW, 65,536 tokens
 per update. Tokens a second are real ones. The share of the peak counts the arithmetic that the recipe needs, against
---peak (989 TFLOP/s, an H100's dense bf16, if not given). Before that: packed gradients in bf16 against the plain model's
-in fp32, dropout 0. --compile measures the same with the encoder's layers compiled by torch.compile, beside.
+--peak (989 TFLOP/s, an H100's dense bf16, if not given). Before that: packed gradients in bf16 against the plain
+model's in fp32, dropout 0. --compile measures the same with the encoder's layers compiled by torch.compile, beside.
 
 Without a device it says "not measured".
 """
@@ -167,7 +167,7 @@ def speed(model: PreTrainedModel, length: int, *, n_updates: int, peak: float) -
 
 
 def bf16_error(model: PreTrainedModel, length: int) -> float:
-    """How far the gradient of packed bf16 passes is from the plain model's in fp32: the norm of the difference, relative.
+    """The relative norm of the difference between the gradient of packed bf16 passes and of the plain model in fp32.
 
     Wanted: at most 2e-2.
     """

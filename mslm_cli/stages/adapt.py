@@ -299,8 +299,9 @@ def _sums(batch: MaskedBatch) -> list[float]:
     """Predicted tokens of each kind, their loss, and those for which the right one was first."""
     if batch.cross_entropy is None or batch.is_top is None:
         raise AssertionError("the batch has not been through the model")
+    losses, is_top = batch.cross_entropy.cpu().numpy(), batch.is_top.cpu().numpy()
     chosen = [batch.kinds == kind for kind in _KIND_NAMES]
-    return [float(x) for c in chosen for x in (c.sum(), batch.cross_entropy[c].sum(dtype=float), batch.is_top[c].sum())]
+    return [float(x) for c in chosen for x in (c.sum(), losses[c].sum(dtype=float), is_top[c].sum())]
 
 
 def _progress_text(record: dict[str, Any]) -> str:

@@ -69,6 +69,12 @@ def most_tokens(batch_tokens: str, tokens_per_update: int, device: torch.device)
     return 1024 if device.type == "cpu" else 2 * tokens_per_update
 
 
+def there(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """``array`` as a tensor on ``device``; to CUDA it is copied while other work goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
 @dataclass(frozen=True)
 class LaidOut:
     """Sequences as one batch for an encoder.
@@ -88,7 +94,7 @@ def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.devic
     inside = np.arange(lengths.max())[None, :] < lengths[:, None]
     input_ids = np.full(inside.shape, pad_id, dtype=np.int64)
     input_ids[inside] = np.concatenate(sequences)
-    inputs = {"input_ids": torch.from_numpy(input_ids).to(device)}
+    inputs = {"input_ids": there(input_ids, device)}
     if not inside.all():
-        inputs["attention_mask"] = torch.from_numpy(inside.astype(np.int64)).to(device)
+        inputs["attention_mask"] = there(inside.astype(np.int64), device)
     return LaidOut(inputs, lengths.tolist(), np.arange(len(lengths)) * inside.shape[1])

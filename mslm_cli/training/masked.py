@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import LaidOut, plan_forward_passes
+from mslm_cli.training.batching import LaidOut, plan_forward_passes, there
 from mslm_cli.training.heads import SpanBoundaryHead, detection_head, embeddings_of, runs
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at
@@ -63,8 +63,8 @@ class MaskedBatch:
     right: torch.Tensor
     places: torch.Tensor
     detection: Detection
-    cross_entropy: NDArray[np.float32] | None = None
-    is_top: NDArray[np.bool_] | None = None
+    cross_entropy: torch.Tensor | None = None
+    is_top: torch.Tensor | None = None
 
 
 def masked_update(
@@ -121,21 +121,18 @@ def _masked_batch(
     begins, device = laid_out.begins, laid_out.inputs["input_ids"].device
     left, right, places = runs(row, mask.positions, np.array(list(map(len, ids))))
 
-    def there(array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(array).to(device)
-
     return MaskedBatch(
         laid_out,
         sum(map(len, ids)),
-        there(begins[row] + mask.positions),
-        there(targets),
-        there(weight_of_kind[mask.kinds]),
+        there(begins[row] + mask.positions, device),
+        there(targets, device),
+        there(weight_of_kind[mask.kinds], device),
         mask.kinds,
         total_weight,
-        there(begins[row] + left),
-        there(begins[row] + right),
-        there(places),
-        Detection(there(begins[unmasked_row] + place), there(classes), n_unmasked or 1.0),
+        there(begins[row] + left, device),
+        there(begins[row] + right, device),
+        there(places, device),
+        Detection(there(begins[unmasked_row] + place, device), there(classes, device), n_unmasked or 1.0),
     )
 
 
@@ -167,8 +164,7 @@ def share_of_loss(
     neighbours = (batch.left, batch.right) if objectives.sbo else (nothing, nothing)
     logits, states = logits_and_states_at(model, batch.laid_out, batch.positions, torch.cat([*neighbours, detected]))
     share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
-    batch.cross_entropy = per_position.cpu().numpy()
-    batch.is_top = (logits.detach().argmax(-1) == batch.targets).cpu().numpy()
+    batch.cross_entropy, batch.is_top = per_position, logits.detach().argmax(-1) == batch.targets
     if objectives.sbo:
         left, right = states[: 2 * len(batch.targets)].chunk(2)
         logits = model.get_submodule(_SPAN_BOUNDARY)(left, right, batch.places, embeddings_of(model))

@@ -16,7 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 
 from mslm_cli import console
-from mslm_cli.training.batching import LaidOut, pad
+from mslm_cli.training.batching import LaidOut, pad, there
 from mslm_cli.training.last_layer import is_bert_like
 
 LayOut = Callable[[Sequence[NDArray[np.int32]]], LaidOut]
@@ -55,14 +55,14 @@ def pack(sequences: Sequence[NDArray[np.int32]], model: PreTrainedModel, *, with
     first = padding + 1 if isinstance(padding, int) else 0
     positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + first
     inputs: dict[str, Any] = {
-        "input_ids": torch.from_numpy(np.concatenate(sequences).astype(np.int64)[None]).to(device),
-        "position_ids": torch.from_numpy(positions[None]).to(device),
+        "input_ids": there(np.concatenate(sequences).astype(np.int64)[None], device),
+        "position_ids": there(positions[None], device),
     }
     if with_mask:
-        number = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
+        number = there(np.repeat(np.arange(len(lengths)), lengths), device)
         inputs["attention_mask"] = (number[:, None] == number[None, :])[None, None]
     else:
-        inputs["sequence_starts"] = torch.from_numpy(starts.astype(np.int32)).to(device)
+        inputs["sequence_starts"] = there(starts.astype(np.int32), device)
         inputs["longest_sequence"] = int(lengths.max())
     return LaidOut(inputs, lengths.tolist(), starts[:-1])
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.models import special_frame
-from mslm_cli.training.batching import LaidOut, pad, plan_forward_passes
+from mslm_cli.training.batching import LaidOut, pad, plan_forward_passes, there
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
 from mslm_cli.training.packing import LayOut
@@ -91,8 +91,7 @@ def collate(windows: Sequence[Window], lay_out: LayOut, *, total_weight: float =
     """Windows as one batch."""
     laid_out = lay_out([w.input_ids for w in windows])
     positions = np.concatenate([w.first_pieces + begin for w, begin in zip(windows, laid_out.begins, strict=True)])
-    there = torch.from_numpy(positions).to(laid_out.inputs["input_ids"].device)
-    return WindowBatch(windows, laid_out, there, total_weight)
+    return WindowBatch(windows, laid_out, there(positions, laid_out.inputs["input_ids"].device), total_weight)
 
 
 def window_lengths(windows: Sequence[Window]) -> NDArray[np.int64]:
