@@ -55,7 +55,7 @@ def logged() -> list[dict[str, Any]]:
         raise AssertionError(f"{constant} is no JSON")
 
     lines = Path("out/metrics.jsonl").read_text().splitlines()
-    return [{**json.loads(line, parse_constant=refuse), "tokens_per_s": None} for line in lines]
+    return [{**json.loads(line, parse_constant=refuse), "tokens_per_s": None, "mfu": None} for line in lines]
 
 
 @COMMANDS
