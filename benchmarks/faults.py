@@ -6,8 +6,8 @@ extract-terms, preprocess, adapt and finetune run on the sample corpus with a ti
 fetched). A quarter of the kills (SIGKILL) go to each. Their moments are spread over the whole of an undisturbed
 run, one at random in each of as many equal parts as there are kills; one in four is drawn in the time from when the
 output's hidden folder appears to the end instead, for publishing is short. A moment that comes after the end of the
-command is drawn again. Then the same command is run to its end. "same" is: every file of the output byte for byte,
-but for times of day, durations and speeds (manifest.json, metrics.jsonl), and nothing else left beside it.
+command is drawn again, before it. Then the same command is run to its end. "same" is: every file of the output byte
+for byte, but for durations, speeds and versions (manifest.json, metrics.jsonl), and nothing else left beside it.
 The exit code is 1 if a run was not the same.
 """
 
@@ -153,13 +153,12 @@ def torment(command: list[str], inputs: Path, folder: Path, n_kills: int, rng: r
     tally = Tally(round(duration, 2))
     for number in range(n_kills):
         is_late = number % 4 == 1
-        while (place := fresh(inputs, folder)) and not killed(
-            command,
-            place,
-            rng.random() * (duration - publishing) if is_late else (number + rng.random()) * duration / n_kills,
-            from_publishing=is_late,
-        ):
+        within = duration - publishing if is_late else duration
+        moment = rng.random() * within if is_late else (number + rng.random()) * within / n_kills
+        while (place := fresh(inputs, folder)) and not killed(command, place, moment, from_publishing=is_late):
             shutil.rmtree(place)
+            within = min(within, moment)
+            moment = rng.random() * within
         tally.n_kills += 1
         tally.n_publishing += (place / ".out.partial").exists() or (place / "out").exists()
         again = start(run_command, place, command)

@@ -51,7 +51,7 @@ def mslm(file: Path, given: argparse.Namespace) -> Updates:
     labels = stage.labels_of(corpus, corpus, file)
     model = load_token_classifier(encoder, labels, allow_pickle=False, seed=0)
     place(model, pick(config.device, threads=config.threads))
-    data = stage.tagged(corpus, labels, tokenizer, config.max_length, config.overlap)
+    data = stage.tagged(corpus, labels, tokenizer, config.max_length, config.overlap, all_pieces=False)
     trainee, plans = stage.new_trainee(model, data, config)
     model.train()
     return timed(stage.training_steps(trainee, data, [update for plan in plans for update in plan], config, tokenizer))

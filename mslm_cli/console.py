@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 
-def _console() -> Console:
+def _console(*, stderr: bool = True) -> Console:
     # rich takes NO_COLOR at its word and goes on with bold and dim, which are escape codes too
     is_plain = bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=True, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
 
 
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
@@ -99,17 +99,18 @@ def error(message: str) -> None:
     _stderr.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a small table; the first column is text, the others are numbers (not with -q)."""
-    if _state["quiet"]:
+def table(title: str, columns: list[str], rows: list[list[str]], *, as_result: bool = False) -> None:
+    """Print a small table; the first column is text, the others are numbers (not with -q, unless it is the result)."""
+    if _state["quiet"] and not as_result:
         return
-    _stderr.print(escape(title), style="bold")
+    target = _console(stderr=False) if as_result else _stderr
+    target.print(escape(title), style="bold")
     drawn = Table(box=None, pad_edge=False)
     for i, column in enumerate(columns):
         drawn.add_column(escape(column), justify="left" if i == 0 else "right", header_style="dim")
     for row in rows:
         drawn.add_row(*map(escape, row))
-    _stderr.print(drawn, soft_wrap=False)
+    target.print(drawn, soft_wrap=False)
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,52 @@ import typer
 
 import mslm_cli
 from mslm_cli import console
-from mslm_cli.cli import adapt, demo, evaluate, extract_terms, finetune, match, models, preprocess, probe, show_masks
+from mslm_cli.cli import (
+    adapt,
+    compare,
+    demo,
+    evaluate,
+    extract_terms,
+    finetune,
+    match,
+    models,
+    predict,
+    preprocess,
+    probe,
+    show_masks,
+)
 from mslm_cli.cli._command import app
 
 __all__ = [
     "adapt",
     "app",
+    "compare",
     "demo",
     "evaluate",
     "extract_terms",
     "finetune",
     "match",
     "models",
+    "predict",
     "preprocess",
     "probe",
     "show_masks",
 ]
 
-_ORDER = ("extract-terms", "match", "preprocess", "adapt", "finetune", "eval", "show-masks", "probe", "demo", "models")
+_ORDER = (
+    "extract-terms",
+    "match",
+    "preprocess",
+    "adapt",
+    "finetune",
+    "predict",
+    "eval",
+    "compare",
+    "show-masks",
+    "probe",
+    "demo",
+    "models",
+)
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 

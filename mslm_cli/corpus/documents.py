@@ -11,12 +11,14 @@ class Document:
 
     ``sentences``: character spans [start, end) where the input marks sentences, else None.
     ``has_id``: whether ``id`` stood in the input; otherwise it is the file's name and a number.
+    ``words``: the words of each of ``sentences``; joined by single spaces, empty ones left out, they are its text.
     """
 
     id: str
     text: str
     sentences: tuple[tuple[int, int], ...] | None
     has_id: bool
+    words: tuple[tuple[str, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,14 @@ class LabelledSentence:
 
     ``id`` is unique in its file: the document and the sentence's number in it (``10051005:3``), or the
     number alone, from 1. ``doc`` is the document's id from the input, ``doc1``, ``doc2``... where the
-    input marks documents without naming them, and None where it marks none.
+    input marks documents without naming them, and None where it marks none. ``tags``: as they stand in the file.
     """
 
     id: str
     doc: str | None
     words: tuple[str, ...]
     mentions: tuple[Mention, ...]
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ from mslm_cli.errors import ArtifactError
 MIN_WORDS = 5
 """Shorter sentences ("Methods :", "See Table 1 .") are too common to prove anything, and are passed over."""
 
+WARN_ABOVE_SHARE = 0.005
+"""A larger share of a test set's sentences seen before is no accident, and lifts its scores."""
+
 _WORD = re.compile(r"[^\W_]+")
 _MERGE_AT = 1 << 20
 
@@ -26,6 +29,11 @@ def sentence_hash(text: str) -> int:
     Raw and tokenised text agree: ``IL-2 gene.`` and ``IL - 2 gene .`` have the same hash.
     """
     return _hash(_words(text))
+
+
+def is_telling(text: str) -> bool:
+    """Whether a sentence is long enough to be looked up: ``MIN_WORDS`` words."""
+    return len(_words(text)) >= MIN_WORDS
 
 
 class Sketch:
@@ -62,10 +70,14 @@ class Sketch:
             self._new = array("Q")
         return self._sorted
 
+    def contains(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether each of ``hashes`` is that of a sentence in the set: bool [n]."""
+        return np.isin(hashes, self.hashes())
+
     def count(self, sentences: Iterable[str]) -> int:
         """How many of ``sentences`` are contained (a sentence that comes twice counts twice)."""
         asked = [_hash(words) for text in sentences if len(words := _words(text)) >= MIN_WORDS]
-        return int(np.isin(np.array(asked, np.uint64), self.hashes()).sum())
+        return int(self.contains(np.array(asked, np.uint64)).sum())
 
     def save(self, path: Path) -> None:
         """Write the hashes to ``path``: ascending little-endian uint64, nothing else."""

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,30 @@ def assert_found(mslm: Mslm, command: str, *named: str) -> None:
     assert sorted(Path().iterdir()) == before
 
 
-def flip(path: Path, position: int) -> bytes:
-    """Flip a bit, and give what was there."""
-    content = path.read_bytes()
-    changed = bytearray(content)
-    changed[position % len(content)] ^= 1
-    path.write_bytes(changed)
-    return content
+@contextmanager
+def changed(path: Path, content: bytes | None) -> Iterator[None]:
+    """Have ``content`` in a file during the block, or with None no file."""
+    before = path.read_bytes()
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+def flipped(path: Path, position: int) -> bytes:
+    """The content of a file with one bit of it another."""
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 1
+    return bytes(content)
+
+
+def with_fields(path: Path, **fields: object) -> bytes:
+    """The content of a JSON file with other fields."""
+    return json.dumps(json.loads(path.read_bytes()) | fields).encode()
 
 
 @pytest.mark.parametrize(("artifact", "command"), CASES)
@@ -75,9 +93,8 @@ def test_a_flipped_byte_in_any_file(place: Path, mslm: Mslm, artifact: str, comm
     files = sorted(p for p in Path(artifact).rglob("*") if p.is_file() and p.stat().st_size)
     assert len(files) > 3
     for number, path in enumerate(files):
-        content = flip(path, 7919 * (number + 1))
-        assert_found(mslm, command, str(path), "damaged")
-        path.write_bytes(content)
+        with changed(path, flipped(path, 7919 * (number + 1))):
+            assert_found(mslm, command, str(path), "damaged")
 
 
 @pytest.mark.parametrize("artifact", [*READERS, "scores"])
@@ -86,9 +103,8 @@ def test_a_flipped_byte_in_an_output_that_is_there(place: Path, mslm: Mslm, arti
     assert "up to date" in mslm(*MAKERS[artifact].split()).stderr
     for path in sorted(p for p in Path(artifact).rglob("*") if p.is_file() and p.stat().st_size):
         if path.name != "manifest.json":
-            content = flip(path, -1)
-            assert_found(mslm, MAKERS[artifact], str(path), "damaged", "--overwrite")
-            path.write_bytes(content)
+            with changed(path, flipped(path, -1)):
+                assert_found(mslm, MAKERS[artifact], str(path), "damaged", "--overwrite")
 
 
 @pytest.mark.parametrize("artifact", READERS)
@@ -96,48 +112,38 @@ def test_a_flipped_byte_anywhere_in_a_manifest(place: Path, mslm: Mslm, artifact
     path = Path(artifact, "manifest.json")
     command = READERS[artifact][-1]
     for position in range(0, path.stat().st_size, 61):
-        content = flip(path, position)
-        assert_found(mslm, command, artifact)
-        path.write_bytes(content)
+        with changed(path, flipped(path, position)):
+            assert_found(mslm, command, artifact)
 
 
 @pytest.mark.parametrize(("artifact", "command"), CASES)
 def test_a_file_that_is_gone(place: Path, mslm: Mslm, artifact: str, command: str) -> None:
     path = min(p for p in Path(artifact).rglob("*") if p.suffix in (".arrow", ".safetensors", ".jsonl"))
-    content = path.read_bytes()
-    path.unlink()
-    assert_found(mslm, command, str(path), "missing")
-    path.write_bytes(content)
+    with changed(path, None):
+        assert_found(mslm, command, str(path), "missing")
 
 
 @pytest.mark.parametrize(("artifact", "command"), CASES)
 def test_a_newer_form(place: Path, mslm: Mslm, artifact: str, command: str) -> None:
     path = Path(artifact, "manifest.json")
-    content = path.read_text()
-    path.write_text(json.dumps(json.loads(content) | {"schema_version": 2, "license": "what nobody knows of yet"}))
-    assert_found(mslm, command, artifact, "expected schema version 1, found 2", "another release")
-    path.write_text(content)
+    with changed(path, with_fields(path, schema_version=2, license="what nobody knows of yet")):
+        assert_found(mslm, command, artifact, "expected schema version 1, found 2", "another release")
 
 
 def test_options_of_another_release(place: Path, mslm: Mslm) -> None:
     path = Path("shards/manifest.json")
-    content = path.read_text()
-    manifest = json.loads(content)
-    manifest["config"]["flavour"] = "new"
-    path.write_text(json.dumps(manifest | {"digest": None}))
-    for command in READERS["shards"]:
-        assert_found(mslm, command, "shards/manifest.json", "does not know: flavour")
-    path.write_text(content)
+    options = json.loads(path.read_bytes())["config"] | {"flavour": "new"}
+    with changed(path, with_fields(path, config=options, digest=None)):
+        for command in READERS["shards"]:
+            assert_found(mslm, command, "shards/manifest.json", "does not know: flavour")
 
 
 @pytest.mark.parametrize("command", [READERS["lexicon"][0], "finetune --train train.tsv --dev dev.tsv --model encoder"])
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
 def test_half_a_file_of_a_model_that_is_no_artifact(place: Path, mslm: Mslm, command: str, name: str) -> None:
     path = Path("encoder", name)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    done = mslm(*command.split(), "-o", "out")
-    path.write_bytes(content)
+    with changed(path, path.read_bytes()[: path.stat().st_size // 2]):
+        done = mslm(*command.split(), "-o", "out")
     shutil.rmtree("out", ignore_errors=True)
     reads_it_not = command.startswith("preprocess") and name == "model.safetensors"
     assert done.exit_code == (0 if reads_it_not else 5), done.stderr
