@@ -45,6 +45,9 @@ def _parse_list(value: object) -> object:
 Name = Annotated[str, PlainSerializer(_portable)]
 """A folder or the name of something known; written down without the path to it."""
 
+BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\d+)$")]
+"""Most tokens in one forward pass, or ``auto``."""
+
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Source = Literal["pipeline", "abbreviation", "termhood"]
 Shares = Annotated[tuple[float, float, float], BeforeValidator(_parse_shares), AfterValidator(_sum_to_one)]
@@ -56,7 +59,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "keep_checkpoints", "model", "offline", "pipeline", "threads", "workers"}
+        {"checkpoint_every", "tensorboard", "keep_checkpoints", "model", "offline", "pipeline", "threads", "workers"}
     )
     """Options that change how the work is done, not what comes out, or that name an input (known by its content)."""
 
@@ -180,7 +183,13 @@ class TrainingOptions(ModelOptions):
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (not on biases and norms).")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     tokens_per_update: int = Field(4096, ge=16, description="Real tokens that make one optimizer step.")
-    batch_tokens: int = Field(4096, ge=16, description="Most tokens in one forward pass: memory, not the result.")
+    batch_tokens: BatchTokens = Field(
+        "auto", description="Most tokens in one forward pass: memory and speed, not the result; auto takes what fits."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="What matrices are multiplied in; auto takes bf16 where the device has instructions for it."
+    )
+    tensorboard: Name = Field("", description="A folder for the metrics as TensorBoard events, too.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of initial heads, order and dropout.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")

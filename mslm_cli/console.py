@@ -22,18 +22,20 @@ def _console(*, stderr: bool = True) -> Console:
 
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
-_state = {"quiet": False, "verbose": False}
+_state = {"quiet": False, "verbose": False, "silent": False}
 
 
-def configure(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Set how much is said on stderr for the rest of the process."""
+def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = False) -> None:
+    """Set how much is said for the rest of the process; a silent one speaks of errors alone, and has no result."""
     global _stderr
-    _state.update(quiet=quiet, verbose=verbose)
+    _state.update(quiet=quiet or silent, verbose=verbose and not silent, silent=silent)
     _stderr = _console()
 
 
 def result(text: str) -> None:
     """Print the command's result, the only thing that goes to stdout."""
+    if _state["silent"]:
+        return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -87,6 +89,8 @@ def detail(message: str) -> None:
 
 def warn(message: str) -> None:
     """Say something that the user should not miss, also with -q."""
+    if _state["silent"]:
+        return
     _stderr.print(f"[yellow]warning:[/] {escape(message)}")
 
 
