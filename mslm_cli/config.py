@@ -205,6 +205,9 @@ class AdaptConfig(TrainingOptions):
     detect: float = Field(
         0.0, ge=0, description="Weight of the detection objective: which of the tokens left unmasked are DS-terms."
     )
+    updates: int | None = Field(
+        None, ge=1, description="Updates in all, over as many epochs as they take, instead of --epochs."
+    )
     head_warmup_updates: int = Field(
         100, ge=0, description="Updates of a fresh MLM head alone, before the encoder is trained."
     )
@@ -256,6 +259,19 @@ class DemoConfig(Config):
     offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of masks and training.")
+
+
+class SweepConfig(Config):
+    """Options of ``mslm sweep``, and of ``mslm study`` too."""
+
+    jobs: int = Field(1, ge=1, description="Processes that work through the trials side by side, one a GPU.")
+    search: bool = Field(False, description="First search masking rates and weight on dev; the winner becomes an arm.")
+    dry_run: bool = Field(False, description="Print the plan, with an estimate measured on this machine, and stop.")
+    storage: str | None = Field(None, description="URL of a database for the trials; else a journal file in OUTPUT.")
+    data_root: str | None = Field(None, description="Folder that data paths start from [or $MSLM_DATA_ROOT].")
+    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
+    threads: int = Field(0, ge=0, description="CPU threads of each process; 0 shares the cores out among --jobs.")
 
 
 def read_config_file(path: Path, command: str, commands: Collection[str]) -> dict[str, Any]:

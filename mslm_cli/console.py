@@ -32,6 +32,17 @@ def configure(*, quiet: bool = False, verbose: bool = False) -> None:
     _stderr = _console()
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Say only warnings and errors while the block runs, unless all was asked for with -v."""
+    before = _state["quiet"]
+    _state["quiet"] = before or not _state["verbose"]
+    try:
+        yield
+    finally:
+        _state["quiet"] = before
+
+
 def result(text: str) -> None:
     """Print the command's result, the only thing that goes to stdout."""
     sys.stdout.write(text + "\n")

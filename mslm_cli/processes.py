@@ -51,6 +51,37 @@ def map_in_order(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+def run_beside(work: Callable[[int], None], n: int) -> None:
+    """Run ``work(0)`` to ``work(n - 1)`` in processes side by side, to the end of the last one.
+
+    The processes end with this one, however it ends.
+
+    Raises:
+        UnavailableError: a process failed; it has said why.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_run_one, args=(work, number)) for number in range(n)]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+                process.join()
+    if failed := sum(process.exitcode != 0 for process in processes):
+        hint = "run the same command again to go on; if it was for want of memory, with fewer --jobs"
+        raise UnavailableError(f"{failed} of {n} worker processes died", hint=hint)
+
+
+def _run_one(work: Callable[[int], None], number: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    work(number)
+
+
 def _begin(prepare: Callable[[], Callable[[Any], Any]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -6,7 +6,19 @@ import typer
 
 import mslm_cli
 from mslm_cli import console
-from mslm_cli.cli import adapt, demo, evaluate, extract_terms, finetune, match, models, preprocess, probe, show_masks
+from mslm_cli.cli import (
+    adapt,
+    demo,
+    evaluate,
+    extract_terms,
+    finetune,
+    match,
+    models,
+    preprocess,
+    probe,
+    show_masks,
+    sweep,
+)
 from mslm_cli.cli._command import app
 
 __all__ = [
@@ -21,9 +33,22 @@ __all__ = [
     "preprocess",
     "probe",
     "show_masks",
+    "sweep",
 ]
 
-_ORDER = ("extract-terms", "match", "preprocess", "adapt", "finetune", "eval", "show-masks", "probe", "demo", "models")
+_ORDER = (
+    "extract-terms",
+    "match",
+    "preprocess",
+    "adapt",
+    "finetune",
+    "eval",
+    "show-masks",
+    "probe",
+    "sweep",
+    "demo",
+    "models",
+)
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
 
 

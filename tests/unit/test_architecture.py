@@ -41,11 +41,14 @@ ROOMS = {
     "ahocorasick_rs": {"terms"},
     "pyarrow": {"masking"},
     "huggingface_hub": {"models"},
-    "pydantic": {"artifacts", "config", "cli"},
+    "optuna": {"studies"},
+    "scipy": {"evaluation"},
+    "sqlalchemy": {"studies"},
+    "pydantic": {"artifacts", "config", "cli", "studies"},
     "typer": {"cli"},
     "rich": {"console"},
 }
-LAZY = {"spacy", "scispacy", "nmslib", "sklearn", "wordfreq"}
+LAZY = {"spacy", "scispacy", "nmslib", "sklearn", "wordfreq", "optuna", "sqlalchemy"}
 """Imported inside functions only, so that who needs them not, has them not."""
 
 

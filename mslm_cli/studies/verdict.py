@@ -1,0 +1,219 @@
+"""The verdict of a study: verdict.json, a table at the terminal, the page, and the best model.
+
+The arm that the sentence is about is the one that dev likes best; test only says how much better it is.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mslm_cli import console, fsio
+from mslm_cli.errors import DataError
+from mslm_cli.evaluation.arms import Estimate, difference, holm, score
+from mslm_cli.studies import page
+from mslm_cli.studies.outcome import OUTCOMES, SLICES, Results
+from mslm_cli.studies.plan import Planner, Trial
+from mslm_cli.studies.sentence import MIN_SEEDS, Case, Compared, Said, say
+from mslm_cli.studies.spec import VANILLA
+from mslm_cli.studies.work import Workshop
+
+VERDICT, PAGE, BEST = "verdict.json", "index.html", "best"
+SCHEMA_VERSION = 1
+_PROBED = {"mention": "DS-terms, whole", "generic_span": "generic text like them", "general_span": "general text"}
+
+
+def give(trials: Sequence[Trial], planner: Planner, workshop: Workshop) -> dict[str, Any]:
+    """The content of verdict.json, which is written, as are the page and the best model; shown at the terminal too.
+
+    Raises:
+        DataError: vanilla has no finished trial on some data set, so there is nothing to compare with.
+    """
+    results = Results(trials, workshop)
+    vanilla = next((name for name, arm in results.arms.items() if arm.kind == VANILLA), None)
+    if vanilla is None or not results.is_complete(vanilla):
+        raise DataError("no trial of vanilla was finished on every data set: there is nothing to compare with")
+    found = judge(results, vanilla)
+    said = found.pop("said")
+    best = _keep_best(said.use, results, workshop)
+    found |= {"best": best}
+    fsio.write_text(workshop.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    page.write(workshop.folder / PAGE, found)
+    _show(found)
+    return found
+
+
+def judge(results: Results, vanilla: str) -> dict[str, Any]:
+    """What verdict.json holds, but for the best model; and ``said``."""
+    names = [vanilla, *(name for name in results.arms if name != vanilla and results.is_complete(name))]
+    dev = {name: float(np.mean([results.dev_f1(name, d) for d in results.data])) for name in names}
+    candidates = [name for name in names if name != vanilla]
+    chosen = max(candidates, key=lambda name: dev[name], default=None)
+    to_vanilla = _compare([(name, vanilla) for name in candidates], results)
+    to_chosen = _compare([(chosen, name) for name in candidates if name != chosen] if chosen else [], results)
+    common = _common_seeds([chosen, vanilla], results) if chosen else []
+    case = Case(
+        arm=chosen,
+        n_seeds=min((len(s) for s in common), default=0),
+        n_data=len(results.data),
+        against_vanilla=Compared(vanilla, *to_vanilla[chosen, vanilla]) if chosen else None,
+        rivals=[Compared(name, *compared) for (_, name), compared in to_chosen.items()],
+    )
+    said: Said = say(case)
+    arms = [
+        {
+            "name": name,
+            "kind": results.arms[name].kind,
+            "options": results.arms[name].masking | results.arms[name].adapt,
+            "dev_f1": dev[name],
+            "f1": score([results.runs(name, d, results.seeds(name, d)) for d in results.data]).to_json(),
+            "over_vanilla": _as_json(to_vanilla.get((name, vanilla))),
+            "chosen_over_it": _as_json(to_chosen.get((chosen or "", name))),
+            "data": {d: _on(name, d, vanilla, results) for d in results.data},
+        }
+        for name in names
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "outcome": said.outcome,
+        "sentence": said.sentence,
+        "advice": said.advice,
+        "chosen_on_dev": chosen,
+        "vanilla": vanilla,
+        "score": "strict exact match (IOB2), F1; an arm's value is the mean over data sets of the mean over seeds",
+        "resampled": {d: results.unit(d) for d in results.data},
+        "correction": f"Holm, over {len(to_vanilla)} comparisons with vanilla, {len(to_chosen)} with the chosen arm",
+        "min_seeds": MIN_SEEDS,
+        "seen_upstream": {d: results.seen_upstream(d) for d in results.data},
+        "n_sentences": {d: len(results.scored(vanilla, d, results.seeds(vanilla, d)[0]).gold) for d in results.data},
+        "arms": arms,
+        "said": said,
+    }
+
+
+def _common_seeds(names: Sequence[str], results: Results) -> list[list[int]]:
+    """By data set, the seeds that all of these arms were trained with."""
+    return [sorted(set.intersection(*(set(results.seeds(n, d)) for n in names))) for d in results.data]
+
+
+def _compare(pairs: Sequence[tuple[str, str]], results: Results) -> dict[tuple[str, str], tuple[Estimate, float]]:
+    """How much better the first of each pair is, and the p corrected for all of them.
+
+    Pairs that have no seed in common on some data set are left out.
+    """
+    found = {}
+    for one, other in pairs:
+        seeds = _common_seeds([one, other], results)
+        if all(seeds):
+            sides = [[results.runs(n, d, s) for d, s in zip(results.data, seeds, strict=True)] for n in (one, other)]
+            found[one, other] = difference(*sides)
+    corrected = holm([estimate.p for estimate in found.values()])
+    return {pair: (estimate, p) for (pair, estimate), p in zip(found.items(), corrected, strict=True)}
+
+
+def _as_json(compared: tuple[Estimate, float] | None) -> dict[str, float] | None:
+    return None if compared is None else {**compared[0].to_json(), "corrected_p": compared[1]}
+
+
+def _on(name: str, data: str, vanilla: str, results: Results) -> dict[str, Any]:
+    """The arm on one data set."""
+    seeds = results.seeds(name, data)
+    runs = results.runs(name, data, seeds)
+    counts = runs.counts.sum(axis=1)
+    gold, predicted, correct = counts.T
+    common = sorted(set(seeds) & set(results.seeds(vanilla, data)))
+    outcomes = results.outcomes(name, data)
+    n_gold = np.maximum(outcomes.sum(axis=1), 1)
+    return {
+        "seeds": seeds,
+        "f1": score([runs]).to_json(),
+        "f1_of_seeds": runs.of_seeds.tolist(),
+        "precision": float(np.mean(correct / np.maximum(predicted, 1))),
+        "recall": float(np.mean(correct / np.maximum(gold, 1))),
+        "dev_f1": results.dev_f1(name, data),
+        "over_vanilla": None
+        if name == vanilla or not common
+        else difference([results.runs(name, data, common)], [results.runs(vanilla, data, common)]).to_json(),
+        "slices": {
+            s: {"n_gold": int(row.sum()) // len(seeds), **dict(zip(OUTCOMES, (row / n).tolist(), strict=True))}
+            for s, row, n in zip(SLICES, outcomes, n_gold, strict=True)
+        },
+        "cost": results.cost(name, data),
+        "probe": _probed(results.probes(name, data)),
+    }
+
+
+def _probed(probes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]] | None:
+    """Mean loss and top-1 accuracy over encoders, by what was masked."""
+    if not probes:
+        return None
+    scores = [next(iter(p["scores"].values())) for p in probes]
+    return {
+        kind: {s: float(np.mean([of[kind][s]["value"] for of in scores])) for s in ("loss", "top1")}
+        for kind in _PROBED
+        if all(kind in of for of in scores)
+    }
+
+
+def _keep_best(arm: str, results: Results, workshop: Workshop) -> dict[str, Any]:
+    """Copy the model of this arm with the best dev score to ``best``, for several data sets to a folder of each."""
+    best: dict[str, Any] = {"arm": arm, "models": {}}
+    for data in results.data:
+        seed = max(results.seeds(arm, data), key=lambda s: results.ner(arm, data, s).manifest.run["dev_f1"])
+        source = results.ner(arm, data, seed)
+        target = workshop.folder / BEST / data if len(results.data) > 1 else workshop.folder / BEST
+        if not _holds(target, source.manifest.fingerprint):
+            with fsio.staged_folder(target) as folder:
+                shutil.copytree(source.path, folder, dirs_exist_ok=True)
+        best["models"][data] = {"path": target.relative_to(workshop.folder).as_posix(), "seed": seed}
+    return best
+
+
+def _holds(folder: Path, fingerprint: str) -> bool:
+    manifest = folder / "manifest.json"
+    return manifest.is_file() and json.loads(manifest.read_bytes())["fingerprint"] == fingerprint
+
+
+def _show(found: dict[str, Any]) -> None:
+    """The table at the terminal, at most 80 columns wide, and the sentence."""
+    rows = []
+    for arm in found["arms"]:
+        f1, over = arm["f1"], arm["over_vanilla"]
+        cost = [arm["data"][d]["cost"] for d in arm["data"]]
+        minutes = sum(c["adapt_minutes"] + c["finetune_minutes"] for c in cost)
+        against = ["", "", ""]
+        if over is not None:
+            against = [
+                f"{100 * over['value']:+.2f}",
+                f"{100 * over['low']:+.1f}..{100 * over['high']:+.1f}",
+                f"{over['corrected_p']:.3f}",
+            ]
+        mark = " *" if arm["name"] == found["chosen_on_dev"] else ""
+        rows.append(
+            [
+                _cut(arm["name"], 26) + mark,
+                f"{100 * arm['dev_f1']:.2f}",
+                f"{100 * f1['value']:.2f}",
+                *against,
+                f"{minutes:.0f}",
+            ]
+        )
+    data = ", ".join(found["resampled"])
+    console.note("")
+    console.table(f"strict F1 on {data}", ["arm", "dev", "test", "vanilla", "95 %", "p", "min"], rows)
+    console.note("* best on dev; differences to vanilla; p corrected (Holm); min: training of one seed, all data sets")
+    for data_set, seen in found["seen_upstream"].items():
+        n = found["n_sentences"][data_set]
+        for name, count in seen.items():
+            if count > 0.005 * n:
+                console.warn(f"{data_set}: {count} of {n} test sentences were seen by `{name}`")
+    console.note("")
+    console.note(found["sentence"])
+    console.note(found["advice"] + f" Models: {', '.join(m['path'] for m in found['best']['models'].values())}")
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
