@@ -17,6 +17,7 @@ from mslm_cli.cli import (
     preprocess,
     probe,
     show_masks,
+    study,
     sweep,
 )
 from mslm_cli.cli._command import app
@@ -33,6 +34,7 @@ __all__ = [
     "preprocess",
     "probe",
     "show_masks",
+    "study",
     "sweep",
 ]
 
@@ -45,6 +47,7 @@ _ORDER = (
     "eval",
     "show-masks",
     "probe",
+    "study",
     "sweep",
     "demo",
     "models",

@@ -1,12 +1,13 @@
 """``mslm sweep``."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, subcommand
+from mslm_cli.cli._command import Json, Output, subcommand
 from mslm_cli.config import SweepConfig
 
 EXAMPLES = """\
@@ -20,6 +21,7 @@ def sweep(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="What is compared, on which data.")],
     output: Output,
     config: SweepConfig,
+    as_json: Json = False,
 ) -> None:
     """Compare arms of masking on your data, as a file says.
 
@@ -29,4 +31,9 @@ def sweep(
     """
     from mslm_cli.studies import sweep as story
 
-    console.result(str(story.run(study, output, config)))
+    root = story.data_root(study, config.data_root)
+    found = (story.plan if config.dry_run else story.run)(study, output, config, root)
+    if as_json:
+        console.result(json.dumps(found, ensure_ascii=False))
+    elif not config.dry_run:
+        console.result(str(output))

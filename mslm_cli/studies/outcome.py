@@ -76,7 +76,6 @@ class Results:
     def __init__(self, trials: Sequence[Trial], workshop: Workshop) -> None:
         self._workshop = workshop
         self._trials = {(t.arm.name, t.data, t.seed): t for t in trials if t.score is not None}
-        self.arms = {t.arm.name: t.arm for t in trials}
         self.data = list(dict.fromkeys(t.data for t in trials))
         self._scored: dict[tuple[str, str, int], Scored] = {}
         self._weights: dict[str, NDArray[np.float64]] = {}

@@ -130,14 +130,16 @@ class Runtime:
 class Setting:
     """What trials are planned from.
 
-    model: the encoder's folder. has_head: whether it has an MLM head. train_tokens: of a pass over each data set's
-    training sentences. cost_ratio: of a token in adaptation to one in fine-tuning (see ``studies.cost``).
+    model: the encoder's folder. has_head: whether it has an MLM head. max_tokens: the longest sequence it takes.
+    train_tokens: of a pass over each data set's training sentences. cost_ratio: of a token in adaptation to one in
+    fine-tuning (see ``studies.cost``).
     """
 
     study: Study
     root: Path
     model: Path
     has_head: bool
+    max_tokens: int
     train_tokens: dict[str, int]
     cost_ratio: float
     runtime: Runtime
@@ -172,12 +174,12 @@ class Planner:
             short = SampleConfig(share=math.sqrt(share), **self._reading)
             train = Made(Piece("sample", short, (("train", train),)), TRAIN)
         encoder = self.encoder(data, arm, seed, share) if arm.is_adapted else None
-        tuning = self._with(self.study.finetune, seed=seed, epochs=self.epochs(data, arm, share))
+        tuning = self.config(self.study.finetune, seed=seed, epochs=self.epochs(data, arm, share))
         model = self.setting.model if encoder is None else Made(encoder)
         ner = Piece("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
         score = probe = None
         if share == 1:
-            scoring = self._with(EvalConfig(encoding=tuning.encoding, errors=tuning.errors))
+            scoring = self.config(EvalConfig(encoding=tuning.encoding, errors=tuning.errors))
             score = Piece("eval", scoring, (("ner", Made(ner)), ("data", self.setting.root / data.test)))
             if encoder is not None and self.study.probes:
                 probe = self.probe(data, encoder)
@@ -197,7 +199,7 @@ class Planner:
         """The adaptation of an arm; seeds share one where the study says so."""
         options = self.study.adapt
         tokens = max(1, round(options.tokens * share))
-        config = self._with(
+        config = self.config(
             options,
             AdaptConfig,
             seed=seed if options.per_seed else self.study.seeds[0],
@@ -210,14 +212,14 @@ class Planner:
         """The encoder that every adaptation on this text starts from: one whose fresh MLM head was trained."""
         if self.setting.has_head:
             return self.setting.model
-        config = self._with(self.study.adapt, AdaptConfig, seed=0, epochs=0, weights="uniform")
+        config = self.config(self.study.adapt, AdaptConfig, seed=0, epochs=0, weights="uniform")
         shards = self.shards(data, Arm("word", "word"))
         return Made(Piece("encoder", config, (("shards", Made(shards)), ("model", self.setting.model))))
 
     def shards(self, data: DataSet, arm: Arm) -> Piece:
         """The text with an arm's masks."""
         masking = {"strategy": arm.kind, **arm.masking}
-        config = self._with(self.study.shards, PreprocessConfig, **masking)
+        config = self.config(self.study.shards, PreprocessConfig, **masking)
         text = [("text", t) for t in self.text(data)]
         lexicon = [] if arm.lexicon is None else [("lexicon", Made(self.lexicon(arm, data)))]
         return Piece("shards", config, (*text, *lexicon, ("model", self.setting.model)))
@@ -228,7 +230,7 @@ class Planner:
         return self._lexicon(self.study.lexicon[arm.lexicon], data)
 
     def _lexicon(self, options: LexiconOptions, data: DataSet) -> Piece:
-        config = self._with(options, ExtractTermsConfig)
+        config = self.config(options, ExtractTermsConfig)
         inputs: list[tuple[str, Material]] = []
         if options.from_text:
             inputs += [("text", t) for t in self.text(data)]
@@ -245,7 +247,7 @@ class Planner:
         inputs.append(("lexicon", Made(lexicon)))
         if options.general is not None:
             inputs.append(("general", self.setting.root / options.general))
-        return Piece("probe", self._with(options, ProbeConfig), tuple(inputs))
+        return Piece("probe", self.config(options, ProbeConfig), tuple(inputs))
 
     def text(self, data: DataSet) -> list[Material]:
         """The text of lexicons and adaptation: never dev or test."""
@@ -263,7 +265,7 @@ class Planner:
         piece = Piece("split", SplitConfig(dev_share=data.dev_share, **self._reading), (("train", root / data.train),))
         return Made(piece, TRAIN), Made(piece, DEV)
 
-    def _with(self, options: Any, kind: type[Any] | None = None, **changes: object) -> Any:
+    def config(self, options: Any, kind: type[Any] | None = None, **changes: object) -> Any:
         """``options`` as the config of a stage, validated, with the study's model and how it is run."""
         kind = kind or type(options)
         study, runtime = self.study, self.setting.runtime
@@ -274,6 +276,8 @@ class Planner:
             "threads": runtime.threads,
             "device": runtime.device,
         }
+        if "max_length" in kind.model_fields:
+            changes["max_length"] = min(options.max_length, self.setting.max_tokens)
         names = kind.model_fields
         values = {n: v for n, v in options.model_dump().items() if n in names}
         return kind.build(**values | {n: v for n, v in common.items() if n in names} | changes)

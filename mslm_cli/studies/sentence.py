@@ -15,7 +15,7 @@ Outcome = Literal["gain", "none", "loss", "few seeds", "alone"]
 
 @dataclass(frozen=True)
 class Compared:
-    """An arm against another: the difference, and its p corrected for all such comparisons of the study."""
+    """A difference that has to do with the arm ``name``, and its p corrected for all such comparisons of the study."""
 
     name: str
     difference: Estimate
@@ -29,22 +29,24 @@ class Compared:
 
 @dataclass(frozen=True)
 class Case:
-    """What the sentence is about: the arm that is best on dev, against vanilla, and against all its rivals.
+    """What the sentence is about.
 
-    arm: None where vanilla is the only one. n_data: number of data sets. against_vanilla has vanilla's name.
-    rivals: of each, how much better the arm is than it.
+    arm: how much better the arm that is best on dev is than vanilla; None where there is no other arm.
+    others: how much better than vanilla the other arms are. rivals: how much better the arm is than each of them.
+    n_seeds: that the arm and vanilla have in common. n_data: number of data sets.
     """
 
-    arm: str | None
+    vanilla: str
+    arm: Compared | None
+    others: Sequence[Compared]
+    rivals: Sequence[Compared]
     n_seeds: int
     n_data: int
-    against_vanilla: Compared | None
-    rivals: Sequence[Compared]
 
 
 @dataclass(frozen=True)
 class Said:
-    """The sentence, what to do, and which arm's model to use (``vanilla`` unless another is shown to be better)."""
+    """The sentence, what to do, and the arm whose model to use: vanilla unless another is shown to be better."""
 
     outcome: Outcome
     sentence: str
@@ -54,64 +56,79 @@ class Said:
 
 def say(case: Case) -> Said:
     """The verdict on a study."""
-    if case.arm is None or case.against_vanilla is None:
-        return Said("alone", "Only vanilla was run: there is nothing to compare.", "Add arms to the study.", "vanilla")
-    versus = case.against_vanilla
-    vanilla, difference = versus.name, versus.difference
+    vanilla, arm = case.vanilla, case.arm
+    if arm is None:
+        return Said("alone", f"Only {vanilla} was run: there is nothing to compare.", "Add arms to the study.", vanilla)
+    difference = arm.difference
     where = f", on average over {case.n_data} data sets" if case.n_data > 1 else ""
-    interval = f"(95 % from {_points(difference.low)} to {_points(difference.high)})"
     if case.n_seeds < MIN_SEEDS:
-        seeds = f"{case.n_seeds} seed{'s' * (case.n_seeds > 1)}"
+        seeds = f"{case.n_seeds} seed{'s' * (case.n_seeds != 1)}"
         return Said(
             "few seeds",
-            f"Nothing is shown: {case.arm} differs from {vanilla} by {_points(difference.value)} points{where}, with"
+            f"Nothing is shown: {arm.name} differs from {vanilla} by {_signed(difference.value)} points{where}, with"
             f" {seeds} an arm, and how much seeds differ from each other is not known.",
             f"Run it with at least {MIN_SEEDS} seeds; what is done is kept. Until then keep {vanilla}.",
             vanilla,
         )
-    if not versus.is_separated:
-        corrected = difference.low > 0 or difference.high < 0
-        n = len(case.rivals) + 1
+    if arm.is_separated and difference.value > 0:
         return Said(
-            "none",
-            f"No arm is shown to be better than {vanilla}: {case.arm}, the best on dev, differs from it by"
-            f" {_points(difference.value)} points {interval}{where}"
-            + (f", which is not enough where {n} arms are compared." if corrected else "."),
-            f"Keep {vanilla}, which costs least. More seeds, more text or a longer adaptation may tell more.",
-            vanilla,
+            "gain",
+            f"{arm.name} gains {_points(difference.value)} points"
+            f" (95 % from {_points(difference.low)} to {_points(difference.high)}) over {vanilla}{where};"
+            f" {_about_rivals(case.rivals)}.",
+            f"Use the model of {arm.name}.",
+            arm.name,
         )
-    if difference.value < 0:
+    better = [other for other in case.others if other.is_separated and other.difference.value > 0]
+    if arm.is_separated:
+        start = "No arm helps here" if not better else "The best arm on dev does not help here"
         return Said(
             "loss",
-            f"No arm helps here: {case.arm}, the best on dev, loses {_points(-difference.value, signed=False)} points"
-            f" (95 % from {_points(-difference.high, signed=False)} to {_points(-difference.low, signed=False)})"
-            f" against {vanilla}{where}.",
-            f"Keep {vanilla}.",
+            f"{start}: {arm.name}, the best on dev, loses {_points(-difference.value)} points"
+            f" (95 % from {_points(-difference.high)} to {_points(-difference.low)}) against {vanilla}{where}"
+            f"{_missed(better)}.",
+            _keep(vanilla, better),
             vanilla,
         )
-    bounds = f"(95 % from {_points(difference.low, signed=False)} to {_points(difference.high, signed=False)})"
+    excludes_0 = difference.low > 0 or difference.high < 0
+    start = f"No arm is shown to be better than {vanilla}" if not better else "The best arm on dev is not shown to help"
     return Said(
-        "gain",
-        f"{case.arm} gains {_points(difference.value, signed=False)} points {bounds} over {vanilla}{where};"
-        f" {_about_rivals(case.rivals)}.",
-        f"Use the model of {case.arm}.",
-        case.arm,
+        "none",
+        f"{start}: {arm.name}, the best on dev, differs from {vanilla} by {_signed(difference.value)} points"
+        f" (95 % from {_signed(difference.low)} to {_signed(difference.high)}){where}"
+        + f", which is not enough where {len(case.others) + 1} arms are compared" * excludes_0
+        + f"{_missed(better)}.",
+        _keep(vanilla, better),
+        vanilla,
     )
 
 
+def _missed(better: Sequence[Compared]) -> str:
+    """Arms that test likes and dev did not choose; to choose one now would be to choose on test."""
+    if not better:
+        return ""
+    best = max(better, key=lambda other: other.difference.value)
+    return f"; {best.name}, which dev did not choose, gains {_points(best.difference.value)}"
+
+
+def _keep(vanilla: str, better: Sequence[Compared]) -> str:
+    if better:
+        return f"Keep {vanilla}, or test {_listed([other.name for other in better])} again on fresh data."
+    return f"Keep {vanilla}, which costs least. More seeds, more text or a longer adaptation may tell more."
+
+
 def _about_rivals(rivals: Sequence[Compared]) -> str:
-    better = [r for r in rivals if r.is_separated and r.difference.value < 0]
-    tied = [r.name for r in rivals if not r.is_separated]
     if not rivals:
         return "it had no rival"
+    better = [rival for rival in rivals if rival.is_separated and rival.difference.value < 0]
+    tied = [rival.name for rival in rivals if not rival.is_separated]
     parts = []
     if better:
-        best = min(better, key=lambda r: r.difference.value)
-        points = _points(-best.difference.value, signed=False)
-        parts.append(f"but {best.name}, which dev did not choose, is {points} points better")
+        best = min(better, key=lambda rival: rival.difference.value)
+        parts.append(f"but {best.name}, which dev did not choose, is {_points(-best.difference.value)} points better")
     if tied:
         parts.append(f"the data do not separate it from {_listed(tied)}")
-    return "; ".join(parts) or f"it is better than {_listed([r.name for r in rivals])} too"
+    return "; ".join(parts) or f"it is better than {_listed([rival.name for rival in rivals])} too"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -120,7 +137,11 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _points(share: float, *, signed: bool = True) -> str:
-    """A difference of shares in points; what rounds to nothing has no sign."""
+def _points(share: float) -> str:
+    """A share in points; what rounds to nothing has no sign."""
+    return f"{round(100 * share, 1) + 0.0:.1f}"
+
+
+def _signed(share: float) -> str:
     rounded = round(100 * share, 1) + 0.0
-    return f"{rounded:{'+' if signed and rounded else ''}.1f}"
+    return f"{rounded:+.1f}" if rounded else "0.0"

@@ -18,16 +18,20 @@ VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-updates", "augment"
 MASKED = ("token", "word", "span", "pmi", "entity", "mslm")
 WITH_TERMS = ("entity", "mslm", AUGMENT)
 """Arms that need a lexicon."""
-SEARCHED = "mslm searched"
 
 _T = TypeVar("_T")
 Many = Annotated[tuple[_T, ...], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v,))]
 """One value or a list of them."""
 
 
+def is_plain(name: str) -> bool:
+    """Whether something may be called so: a folder may have that name, and a line at the terminal room for it."""
+    return re.fullmatch(r"\w[\w.:+-]*( [\w.:+-]+)*", name) is not None and len(name) <= 40
+
+
 def _plain(name: str) -> str:
-    if not re.fullmatch(r"[\w.:+-]+( [\w.:+-]+)*", name):
-        raise ValueError("expected letters, digits, spaces and . : + - _")
+    if not is_plain(name):
+        raise ValueError("expected at most 40 letters, digits, spaces and . : + - _")
     return name
 
 
@@ -142,6 +146,8 @@ class ArmOptions(Table):
         }.get(self.kind, set())
         if wrong := sorted(self.model_fields_set - allowed - {"kind", "name"}):
             raise ValueError(f"{wrong[0]} has no meaning for kind {self.kind!r}")
+        if self.budget and (self.rate or self.blm_rate):
+            raise ValueError(f"budget and {'rate' if self.rate else 'blm_rate'} both say how much is masked; give one")
         return self
 
     def arms(self, lexicons: Sequence[str]) -> Iterator[Arm]:
@@ -156,6 +162,8 @@ class ArmOptions(Table):
             has_terms = self.kind in WITH_TERMS or "detect" in adapt
             told = {**picked, **adapt, **({"lexicon": lexicon} if has_terms and "lexicon" in given else {})}
             parts = [_shown(n, v) for n, v in told.items() if len(given[n]) > 1 or not self.name]
+            if {"rate", "blm_rate"} & picked.keys():
+                picked["budget"] = None  # of [shards], which would decide on the same
             # without mentions, or with nothing else, there is nothing to weigh
             adapt |= {} if self.kind == "mslm" else {"weights": "uniform"}
             name = " ".join([self.name or self.kind, *parts])

@@ -6,16 +6,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mslm_cli import console, fsio, models
 from mslm_cli.artifacts import load
-from mslm_cli.config import SweepConfig
+from mslm_cli.config import StudyOptions
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, UnavailableError, UsageError
 from mslm_cli.processes import run_beside
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import Planner, Runtime, Setting, Trial, content_of
 from mslm_cli.studies.queue import Queue
-from mslm_cli.studies.spec import MORE_UPDATES, Study, read_study
+from mslm_cli.studies.spec import MORE_UPDATES, Arm, Study, read_study
 from mslm_cli.studies.work import WORK, Workshop
 from mslm_cli.training.device import choose_gpu
 
@@ -29,48 +30,57 @@ class Conduct:
 
     file: Path
     output: Path
-    config: SweepConfig
+    config: StudyOptions
     root: Path
 
 
-def run(file: Path, output: Path, config: SweepConfig) -> Path:
-    """The folder of the study that ``file`` describes, all its trials done, with verdict and page.
+def data_root(file: Path, given: str | None) -> Path:
+    """The folder that data paths start from: as given, or by the environment, else ``data_root`` as seen from the file.
+
+    Raises:
+        UsageError: the file makes no sense.
+    """
+    chosen = given or os.environ.get(DATA_ROOT)
+    return Path(chosen) if chosen else file.parent / read_study(file).data_root
+
+
+def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:
+    """The trials and pieces of work of the study that ``file`` describes, with an estimate; shown on stderr too.
+
+    Raises:
+        UsageError: the file makes no sense.
+        DataError: the data are not there, or not sound.
+        UnavailableError: the encoder cannot be had.
+    """
+    study = read_study(file)
+    _check_data(study, root)
+    return estimate.report(_planner(study, root, config), Workshop(output), config)
+
+
+def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:
+    """The verdict on the study that ``file`` describes, all its trials done; its folder holds the page too.
 
     Raises:
         UsageError: the file makes no sense, or the folder is something else.
         DataError: the data are not there, or not sound.
         UnavailableError: the encoder or the storage cannot be had, or trials failed.
     """
-    study = read_study(file)
-    root = _data_root(study, file, config)
-    _check_data(study, root)
-    if config.dry_run:
-        planner = _planner(study, root, config)
-        estimate.report(planner, Workshop(output), config)
-        return output
+    _check_data(read_study(file), root)
     _claim_folder(file, output)
-    conduct = Conduct(output / STUDY, output, config, root)
+    conduct = Conduct(file, output, config, root)
     if config.jobs > 1:
         run_beside(functools.partial(_work, conduct), config.jobs)
-    trials, planner, queue = _work_through(conduct)
-    failed = queue.errors([t.key for t in trials])
+    arms, trials, queue = _work_through(conduct)
+    errors = queue.errors([t.key for t in trials])
+    failed = {t.title: errors[t.key] for t in trials if t.key in errors}
     workshop = Workshop(output)
-    verdict.give([t for t in trials if workshop.has(t.result)], planner, workshop)
-    for trial in trials:
-        if trial.key in failed:
-            console.warn(f"{trial.title}: {failed[trial.key]}")
+    found = verdict.give(arms, [t for t in trials if workshop.has(t.result)], failed, workshop)
     if failed:
         raise UnavailableError(
             f"{len(failed)} of {len(trials)} trials failed; the verdict is about the others",
             hint="the same command tries them again",
         )
-    return output
-
-
-def _data_root(study: Study, file: Path, config: SweepConfig) -> Path:
-    """The folder that the study's data paths start from: as given, else ``data_root`` as seen from the file."""
-    given = config.data_root or os.environ.get(DATA_ROOT)
-    return Path(given) if given else file.parent / study.data_root
+    return found
 
 
 def _check_data(study: Study, root: Path) -> None:
@@ -107,7 +117,7 @@ def _claim_folder(file: Path, output: Path) -> None:
         fsio.write_text(output / STUDY, file.read_text(encoding="utf-8"))
 
 
-def _planner(study: Study, root: Path, config: SweepConfig) -> Planner:
+def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
     """What plans the study's trials on this machine."""
     model = models.resolve(study.model, offline=config.offline, allow_pickle=study.allow_pickle)
     arms = study.arms()
@@ -126,6 +136,7 @@ def _planner(study: Study, root: Path, config: SweepConfig) -> Planner:
         root=root,
         model=model,
         has_head=is_adapted and cost.has_mlm_head(model, allow_pickle=study.allow_pickle),
+        max_tokens=models.position_limit(models.read_config(model)),
         train_tokens={name: round(n) for name, n in train_tokens.items()},
         cost_ratio=cost.cost_ratio(models.read_config(model), share),
         runtime=Runtime(threads, config.device, config.offline),
@@ -139,8 +150,8 @@ def _work(conduct: Conduct, number: int) -> None:
     _work_through(conduct)
 
 
-def _work_through(conduct: Conduct) -> tuple[list[Trial], Planner, Queue]:
-    """Do what is left to do, together with whoever else works on the study; all its trials, done or failed now."""
+def _work_through(conduct: Conduct) -> tuple[list[Arm], list[Trial], Queue]:
+    """Do what is left to do, together with whoever else works on the study; its arms and all its trials."""
     workshop = Workshop(conduct.output)
     study = read_study(conduct.file)
     planner = _planner(study, conduct.root, conduct.config)
@@ -150,7 +161,7 @@ def _work_through(conduct: Conduct) -> tuple[list[Trial], Planner, Queue]:
         arms.append(search.winner(planner, functools.partial(drain, workshop, queue), workshop))
     trials = planner.trials(arms)
     drain(workshop, queue, trials)
-    return trials, planner, queue
+    return arms, trials, queue
 
 
 def drain(workshop: Workshop, queue: Queue, trials: Sequence[Trial]) -> None:

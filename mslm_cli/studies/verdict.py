@@ -5,7 +5,7 @@ The arm that the sentence is about is the one that dev likes best; test only say
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from mslm_cli.errors import DataError
 from mslm_cli.evaluation.arms import Estimate, difference, holm, score
 from mslm_cli.studies import page
 from mslm_cli.studies.outcome import OUTCOMES, SLICES, Results
-from mslm_cli.studies.plan import Planner, Trial
-from mslm_cli.studies.sentence import MIN_SEEDS, Case, Compared, Said, say
-from mslm_cli.studies.spec import VANILLA
+from mslm_cli.studies.plan import Trial
+from mslm_cli.studies.sentence import MIN_SEEDS, Case, Compared, say
+from mslm_cli.studies.spec import VANILLA, Arm
 from mslm_cli.studies.work import Workshop
 
 VERDICT, PAGE, BEST = "verdict.json", "index.html", "best"
@@ -26,61 +26,67 @@ SCHEMA_VERSION = 1
 _PROBED = {"mention": "DS-terms, whole", "generic_span": "generic text like them", "general_span": "general text"}
 
 
-def give(trials: Sequence[Trial], planner: Planner, workshop: Workshop) -> dict[str, Any]:
+def give(arms: Sequence[Arm], trials: Sequence[Trial], failed: Mapping[str, str], workshop: Workshop) -> dict[str, Any]:
     """The content of verdict.json, which is written, as are the page and the best model; shown at the terminal too.
+
+    Args:
+        trials: those that are done. failed: why the others are not, by title.
 
     Raises:
         DataError: vanilla has no finished trial on some data set, so there is nothing to compare with.
     """
     results = Results(trials, workshop)
-    vanilla = next((name for name, arm in results.arms.items() if arm.kind == VANILLA), None)
-    if vanilla is None or not results.is_complete(vanilla):
+    vanilla = next(arm.name for arm in arms if arm.kind == VANILLA)
+    if not results.data or not results.is_complete(vanilla):
         raise DataError("no trial of vanilla was finished on every data set: there is nothing to compare with")
-    found = judge(results, vanilla)
-    said = found.pop("said")
-    best = _keep_best(said.use, results, workshop)
-    found |= {"best": best}
-    fsio.write_text(workshop.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    page.write(workshop.folder / PAGE, found)
+    found = judge(results, vanilla, [arm for arm in arms if results.is_complete(arm.name)])
+    found["failed"] = dict(failed)
+    with fsio.held(workshop.lock("verdict")):
+        found["best"] = _keep_best(found["use"], results, workshop)
+        fsio.write_text(workshop.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        page.write(workshop.folder / PAGE, found)
     _show(found)
     return found
 
 
-def judge(results: Results, vanilla: str) -> dict[str, Any]:
-    """What verdict.json holds, but for the best model; and ``said``."""
-    names = [vanilla, *(name for name in results.arms if name != vanilla and results.is_complete(name))]
+def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]:
+    """What verdict.json holds, but for where the best models are."""
+    names = [arm.name for arm in arms]
     dev = {name: float(np.mean([results.dev_f1(name, d) for d in results.data])) for name in names}
     candidates = [name for name in names if name != vanilla]
     chosen = max(candidates, key=lambda name: dev[name], default=None)
     to_vanilla = _compare([(name, vanilla) for name in candidates], results)
     to_chosen = _compare([(chosen, name) for name in candidates if name != chosen] if chosen else [], results)
     common = _common_seeds([chosen, vanilla], results) if chosen else []
+    over_vanilla = {name: Compared(name, *compared) for (name, _), compared in to_vanilla.items()}
     case = Case(
-        arm=chosen,
-        n_seeds=min((len(s) for s in common), default=0),
-        n_data=len(results.data),
-        against_vanilla=Compared(vanilla, *to_vanilla[chosen, vanilla]) if chosen else None,
+        vanilla=vanilla,
+        arm=over_vanilla.get(chosen) if chosen else None,
+        others=[compared for name, compared in over_vanilla.items() if name != chosen],
         rivals=[Compared(name, *compared) for (_, name), compared in to_chosen.items()],
+        n_seeds=min((len(seeds) for seeds in common), default=0),
+        n_data=len(results.data),
     )
-    said: Said = say(case)
-    arms = [
+    said = say(case)
+    rows = [
         {
-            "name": name,
-            "kind": results.arms[name].kind,
-            "options": results.arms[name].masking | results.arms[name].adapt,
+            "name": (name := arm.name),
+            "kind": arm.kind,
+            "options": {**arm.masking, **arm.adapt, **({"lexicon": arm.lexicon} if arm.lexicon else {})},
             "dev_f1": dev[name],
             "f1": score([results.runs(name, d, results.seeds(name, d)) for d in results.data]).to_json(),
             "over_vanilla": _as_json(to_vanilla.get((name, vanilla))),
             "chosen_over_it": _as_json(to_chosen.get((chosen or "", name))),
             "data": {d: _on(name, d, vanilla, results) for d in results.data},
         }
-        for name in names
+        for arm in arms
     ]
     return {
         "schema_version": SCHEMA_VERSION,
         "outcome": said.outcome,
         "sentence": said.sentence,
         "advice": said.advice,
+        "use": said.use,
         "chosen_on_dev": chosen,
         "vanilla": vanilla,
         "score": "strict exact match (IOB2), F1; an arm's value is the mean over data sets of the mean over seeds",
@@ -89,8 +95,7 @@ def judge(results: Results, vanilla: str) -> dict[str, Any]:
         "min_seeds": MIN_SEEDS,
         "seen_upstream": {d: results.seen_upstream(d) for d in results.data},
         "n_sentences": {d: len(results.scored(vanilla, d, results.seeds(vanilla, d)[0]).gold) for d in results.data},
-        "arms": arms,
-        "said": said,
+        "arms": rows,
     }
 
 
