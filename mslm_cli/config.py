@@ -228,9 +228,21 @@ class FinetuneConfig(TrainingOptions):
 class EvalConfig(Config):
     """Options of ``mslm eval``."""
 
+    replicates: int = Field(1000, ge=1, description="Bootstrap replicates of the 95 % intervals.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the bootstrap.")
+    examples: int = Field(3, ge=0, description="Examples to keep and show of each kind of error.")
     batch_tokens: int = Field(8192, ge=16, description="Most tokens in one forward pass.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+    encoding: str = Field("utf-8", description="Character encoding of the data.")
+    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
+
+
+class CompareConfig(Config):
+    """Options of ``mslm compare``."""
+
+    replicates: int = Field(5000, ge=1, description="Replicates of the bootstrap and of the randomisation.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of both.")
     encoding: str = Field("utf-8", description="Character encoding of the data.")
     errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
 

@@ -106,17 +106,18 @@ def error(message: str) -> None:
     _stderr.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a small table; the first column is text, the others are numbers (not with -q)."""
-    if _state["quiet"]:
+def table(title: str, columns: list[str], rows: list[list[str]], *, as_result: bool = False) -> None:
+    """Print a small table; the first column is text, the others are numbers (not with -q, unless it is the result)."""
+    if _state["quiet"] and not as_result:
         return
-    _stderr.print(escape(title), style="bold")
+    target = Console(file=sys.stdout, highlight=False, soft_wrap=True) if as_result else _stderr
+    target.print(escape(title), style="bold")
     drawn = Table(box=None, pad_edge=False)
     for i, column in enumerate(columns):
         drawn.add_column(escape(column), justify="left" if i == 0 else "right", header_style="dim")
     for row in rows:
         drawn.add_row(*map(escape, row))
-    _stderr.print(drawn, soft_wrap=False)
+    target.print(drawn, soft_wrap=False)
 
 
 @dataclass(frozen=True)

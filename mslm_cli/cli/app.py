@@ -8,6 +8,7 @@ import mslm_cli
 from mslm_cli import console
 from mslm_cli.cli import (
     adapt,
+    compare,
     demo,
     evaluate,
     extract_terms,
@@ -25,6 +26,7 @@ from mslm_cli.cli._command import app
 __all__ = [
     "adapt",
     "app",
+    "compare",
     "demo",
     "evaluate",
     "extract_terms",
@@ -45,6 +47,7 @@ _ORDER = (
     "adapt",
     "finetune",
     "eval",
+    "compare",
     "show-masks",
     "probe",
     "study",

@@ -1,37 +1,109 @@
 """``mslm eval``."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Json, Output, Overwrite, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import Json, Overwrite, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import EvalConfig
 
 EXAMPLES = """\
 mslm eval ner --data test.tsv -o scores
-mslm eval ner --data test.tsv -o scores --json | jq .exact_match.f1"""
+mslm eval ner --data test.tsv --train train.tsv --lexicon lexicon -o scores
+mslm eval --predictions their_output.tsv --conlleval
+mslm eval --predictions tagged.tsv --data test.tsv --json | jq .exact_match.f1"""
 
 
 @subcommand("eval", EvalConfig, examples=EXAMPLES)
 def evaluate(
-    ner: Annotated[
-        Path, typer.Argument(metavar="NER", help="NER model from `mslm finetune`, or - to read its path from a pipe.")
-    ],
-    data: Annotated[Path, typer.Option(help="Labelled sentences to score on (CoNLL).", show_default=False)],
-    output: Output,
     config: EvalConfig,
+    ner: Annotated[
+        Path | None,
+        typer.Argument(metavar="NER", help="NER model from `mslm finetune`, or - to read its path from a pipe."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Labelled sentences to score on (CoNLL).")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Any system's output: gold and predicted tags in the last two columns, or JSON lines."),
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Training data: slices by what is in them; sentences seen are counted.")
+    ] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon: slices by what is in it.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
+    conlleval: Annotated[bool, typer.Option("--conlleval", help="Print the table of conlleval alone.")] = False,
     overwrite: Overwrite = False,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
-    """Score a NER model by strict exact match.
+    """Score a NER model, or any system's predictions.
 
-    Precision, recall and F1 of entities. Writes results.json and predictions.jsonl.
-    A mention counts when both its boundaries and its type agree.
+    Strict exact match of mentions with 95 % intervals, seqeval's modes, partial match, errors, slices, confidence. With
+    -o, results.json and predictions.jsonl are written and the tables go to stderr, else to stdout.
     """
-    refuse_shared_stdin({"the model": ner, "--data": data})
+    inputs = {"the model": ner, "--data": data, "--predictions": predictions, "--train": train, "--lexicon": lexicon}
+    refuse_shared_stdin(inputs)
     from mslm_cli.stages import evaluate as stage
 
-    scores = stage.run(artifact_path(ner), data, output, config, overwrite=overwrite)
-    console.result((scores / stage.RESULTS).read_text(encoding="utf-8").rstrip() if json else str(scores))
+    sources = stage.Sources(
+        None if ner is None else artifact_path(ner),
+        data,
+        predictions,
+        train,
+        None if lexicon is None else artifact_path(lexicon),
+    )
+    scored = stage.run(sources, output, config, overwrite=overwrite)
+    warn(scored.results)
+    is_result = output is None and not as_json
+    if conlleval:
+        from mslm_cli.evaluation.tables import conlleval as conlleval_table
+
+        (console.result if is_result else console.note)(conlleval_table(scored.results))
+    elif not as_json:
+        show(scored.results, scored.lines, as_result=is_result)
+    if as_json:
+        console.result(json.dumps(scored.results, indent=2))
+    elif output is not None:
+        console.result(str(output))
+
+
+def warn(results: dict[str, Any]) -> None:
+    """Say what stands against the numbers, before they are seen."""
+    match, n = results["exact_match"], results["n_sentences"]
+    if not match["gold"]:
+        console.warn("the test set has no mention; precision, recall and F1 are 0 by convention")
+    elif not match["predicted"]:
+        console.warn("no mention was predicted; precision is 0 by convention")
+    if results["types_unknown_to_model"]:
+        console.warn(f"types that are never predicted: {', '.join(results['types_unknown_to_model'])}")
+    from mslm_cli.stages.evaluate import WARN_ABOVE_SEEN_SHARE
+
+    for name, count in results["seen_upstream"].items():
+        said = f"{count:,} of {n:,} sentences were seen by `{name}`"
+        if count > n * WARN_ABOVE_SEEN_SHARE:
+            console.warn(f"{said}: these scores are too good to be true")
+        elif count:
+            console.note(said)
+    if not results["n_seen_upstream"]:
+        asked = ", ".join(results["seen_upstream"])
+        if asked:
+            console.note(f"none of {results['n_sentences_checked']:,} sentences was seen upstream ({asked})")
+        else:
+            console.note("nothing is known of what the system has seen; --train FILE counts test sentences in it")
+
+
+def show(results: dict[str, Any], lines: list[dict[str, Any]], *, as_result: bool) -> None:
+    """Print the tables."""
+    from mslm_cli.evaluation import tables
+
+    say = console.result if as_result else console.note
+    console.table(*tables.headline(results), as_result=as_result)
+    for remark in tables.remarks(results):
+        say(remark)
+    for table in tables.details(results):
+        say("")
+        console.table(*table, as_result=as_result)
+    for line in tables.examples(results, lines):
+        say(line)

@@ -25,13 +25,14 @@ class LabelledSentence:
 
     ``id`` is unique in its file: the document and the sentence's number in it (``10051005:3``), or the
     number alone, from 1. ``doc`` is the document's id from the input, ``doc1``, ``doc2``... where the
-    input marks documents without naming them, and None where it marks none.
+    input marks documents without naming them, and None where it marks none. ``tags``: as they stand in the file.
     """
 
     id: str
     doc: str | None
     words: tuple[str, ...]
     mentions: tuple[Mention, ...]
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ BARE_TYPE = "MENTION"
 _STARTS = frozenset("BSU")
 _ENDS = frozenset("ESLU")
 _PREFIXES = frozenset("BIESLU")
+_STRICT = {"IOB2": ("OBI", "B", "", ""), "IOBES": ("OBIES", "B", "S", "E"), "BILOU": ("OBILU", "B", "U", "L")}
+"""Of each scheme: its prefixes, and those that begin a mention, are a whole one, and end one."""
 
 
 @lru_cache(maxsize=4096)
@@ -55,28 +57,38 @@ def mentions_from_tags(tags: Sequence[str]) -> list[Mention]:
     return mentions
 
 
-def strict_mentions(tags: Sequence[str]) -> list[Mention]:
-    """Mentions of one sentence in order, by strict IOB2: a B- and the I- of its type right after it.
+def strict_mentions(tags: Sequence[str], scheme: str = "IOB2") -> list[Mention]:
+    """Mentions of one sentence in order, by a scheme taken at its word.
 
-    An I- that continues no B- belongs to no mention, nor do the I- that follow it.
+    IOB2: a B- and the I- of its type right after it; an I- that continues no B- belongs to no mention, nor do the I-
+    that follow it. IOBES and BILOU: a start, what continues it, and its end; a mention that comes to no end is none.
+    In IO and IOB1 every tag is in its place, as ``mentions_from_tags`` reads it.
 
     Raises:
-        ValueError: a tag is not IOB2.
+        ValueError: a tag is not of the scheme.
 
-    Source: seqeval 1.2.2, ``mode="strict", scheme=IOB2``.
+    Source: seqeval 1.2.2, ``mode="strict"`` with its IOB2, IOBES and BILOU.
     """
+    if scheme in ("IO", "IOB1"):
+        return mentions_from_tags(tags)
+    allowed, begins, singles, ends = _STRICT[scheme]
     mentions: list[Mention] = []
     start, open_type = 0, ""
     for i, tag in enumerate(tags):
         prefix, kind = split_tag(tag)
-        if prefix not in "OBI":
-            raise ValueError(f"tag {tag!r} is not IOB2")
-        if prefix == "I" and kind == open_type:
+        if prefix not in allowed:
+            raise ValueError(f"tag {tag!r} is not {scheme}")
+        goes_on = bool(open_type) and kind == open_type
+        if goes_on and prefix == "I":
             continue
-        if open_type:
+        if goes_on and prefix in ends:
+            mentions.append((start, i + 1, kind))
+        elif open_type and not ends:
             mentions.append((start, i, open_type))
-        start, open_type = i, kind if prefix == "B" else ""
-    if open_type:
+        if prefix in singles:
+            mentions.append((i, i + 1, kind))
+        start, open_type = i, kind if prefix in begins else ""
+    if open_type and not ends:
         mentions.append((start, len(tags), open_type))
     return mentions
 

@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import NoReturn
@@ -32,6 +32,21 @@ _DOCSTART = "-DOCSTART-"
 _DOCUMENT_COMMENT = re.compile(r"#\s+(?:newdoc|document|doc)(?:[ _-]?id)?(?:\s*[:=]\s*|\s+|$)(.*)|###\w+:(.+)")
 _COMMENT = re.compile(r"#\s+[\w.:-]+(?:\s[\w.:-]+)?\s*=\s")
 _TAG_HINT = "the last column must hold O and B-TYPE, I-TYPE (or E-, S-, L-, U-), or bare O, B, I"
+
+
+@dataclass(slots=True)
+class ConllSentence:
+    """The rows of one sentence; ``doc`` is named by the input or, with ``named`` false, by its number.
+
+    ``tags``: the last column; ``gold``: the one before it, where both are to be tags. ``line``: of the first row.
+    """
+
+    doc: str | None
+    named: bool
+    words: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    gold: list[str] = field(default_factory=list)
+    line: int = 0
 
 
 def source_files(paths: Sequence[Path]) -> list[Path]:
@@ -108,21 +123,36 @@ def read_labelled(file: Path, *, encoding: str = "utf-8", errors: str = "strict"
             columns than the first one, or an unknown tag; bare and typed tags are mixed; with path and line.
         UsageError: the encoding is unknown.
     """
-    lines = read_lines(file, encoding, errors)
+    blocks = read_conll(read_lines(file, encoding, errors), file)
+    return labelled_corpus(blocks, [block.tags for block in blocks])
+
+
+def read_conll(lines: Iterable[str], file: Path, n_tags: int = 1) -> list[ConllSentence]:
+    """The sentences in the ``lines`` of a CoNLL-style file whose last column, or last two with ``n_tags`` 2, hold tags.
+
+    Raises:
+        DataError: as ``read_labelled``.
+    """
+    lines = iter(lines)
     head = list(islice(lines, 1))
-    blocks = list(_conll_sentences(chain(head, lines), display_name(file), check_tags=True))
+    blocks = list(conll_sentences(chain(head, lines), display_name(file), n_tags=n_tags))
     if not blocks:
         _raise_no_text(file, is_empty=not head)
-    scheme = detect_scheme(block.tags for block in blocks)
-    n_orphans = 0 if scheme in ("IO", "IOB1") else sum(count_orphans(block.tags) for block in blocks)
+    return blocks
+
+
+def labelled_corpus(blocks: Sequence[ConllSentence], tags: Sequence[Sequence[str]]) -> LabelledCorpus:
+    """The sentences with the mentions of ``tags``, which are one of the columns of ``blocks``."""
+    scheme = detect_scheme(tags)
+    n_orphans = 0 if scheme in ("IO", "IOB1") else sum(map(count_orphans, tags))
     n_empty_words = 0
     sentences: list[LabelledSentence] = []
     numbers: Counter[str | None] = Counter()
     types: set[str] = set()
-    for block in blocks:
+    for block, of_words in zip(blocks, tags, strict=True):
         numbers[block.doc] += 1
         number = str(numbers[block.doc])
-        mentions = tuple(mentions_from_tags(block.tags))
+        mentions = tuple(mentions_from_tags(of_words))
         types.update(kind for _, _, kind in mentions)
         n_empty_words += block.words.count("")
         sentences.append(
@@ -131,6 +161,7 @@ def read_labelled(file: Path, *, encoding: str = "utf-8", errors: str = "strict"
                 doc=block.doc,
                 words=tuple(word or EMPTY_WORD for word in block.words),
                 mentions=mentions,
+                tags=tuple(of_words),
             )
         )
     return LabelledCorpus(tuple(sentences), tuple(sorted(types)), scheme, n_orphans, n_empty_words)
@@ -165,27 +196,28 @@ def looks_like_conll(lines: Sequence[str]) -> bool:
     return ("O" in tags and (has_tabs or len(tags) > 1)) or (has_tabs and any("-" in tag for tag in tags))
 
 
-@dataclass(slots=True)
-class _Block:
-    """The rows of one sentence; ``doc`` is named by the input or, with ``named`` false, by its number."""
+def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator[ConllSentence]:
+    """The sentences of a CoNLL-style file that hold a word.
 
-    doc: str | None
-    named: bool
-    words: list[str]
-    tags: list[str]
+    Args:
+        n_tags: how many columns, from the last, must hold tags; of 0 nothing is checked.
 
-
-def _conll_sentences(lines: Iterable[str], name: str, *, check_tags: bool) -> Iterator[_Block]:
+    Raises:
+        DataError: a line has another number of columns than the first one, or an unknown tag; bare and typed tags are
+            mixed in a column; with ``name`` and line.
+    """
     n_columns = 0
     n_documents = 0
-    known: set[str] = set()
-    block = _Block(None, False, [], [])
+    least = max(2, n_tags + 1)
+    wanted = "a word and a tag" if least == 2 else "a word, its gold tag and its predicted tag"
+    known: list[dict[str, str]] = [{}, {}]
+    block = ConllSentence(None, False)
     for number, line in enumerate(lines, 1):
         row = line.rstrip()
         if not row:
             if block.words:
                 yield block
-                block = _Block(block.doc, block.named, [], [])
+                block = ConllSentence(block.doc, block.named)
             continue
         if row[0] in "-#":
             document = _document_mark(row)
@@ -193,34 +225,38 @@ def _conll_sentences(lines: Iterable[str], name: str, *, check_tags: bool) -> It
                 if block.words:
                     yield block
                 n_documents += 1
-                block = _Block(document or f"doc{n_documents}", bool(document), [], [])
+                block = ConllSentence(document or f"doc{n_documents}", bool(document))
                 continue
             if _is_comment(row):
                 continue
         cells = _cells(row, n_columns)
         n_found = len(cells)
         if n_found != n_columns:
-            if n_columns or n_found < 2:
-                expected = f"{n_columns} columns, as in the lines before" if n_columns else "a word and a tag"
+            if n_columns or n_found < least:
+                expected = f"{n_columns} columns, as in the lines before" if n_columns else wanted
                 message = f"expected {expected}, found {n_found} column{'s' * (n_found != 1)}"
                 raise DataError(message, path=name, line=number)
             n_columns = n_found
-        tag = cells[-1]
-        if check_tags and tag not in known:
-            _check_tag(tag, known, name, number)
-            known.add(tag)
+        if not block.words:
+            block.line = number
         block.words.append(cells[0])
-        block.tags.append(tag)
+        block.tags.append(_known_tag(cells[-1], known[0], name, number) if n_tags else cells[-1])
+        if n_tags == 2:
+            block.gold.append(_known_tag(cells[-2], known[1], name, number))
     if block.words:
         yield block
 
 
-def _check_tag(tag: str, known: set[str], name: str, line: int) -> None:
+def _known_tag(tag: str, known: dict[str, str], name: str, line: int) -> str:
+    """``tag``, one and the same object wherever it stands in the column."""
+    if tag in known:
+        return known[tag]
     if not _is_tag(tag):
         raise DataError(f"unknown tag {tag[:40]!r}", path=name, line=line, hint=_TAG_HINT)
     if tag != "O" and any(other != "O" and ("-" in other) != ("-" in tag) for other in known):
         kinds = ("typed", "bare") if "-" in tag else ("bare", "typed")
         raise DataError(f"{kinds[0]} tag {tag[:40]!r} in a file with {kinds[1]} tags", path=name, line=line)
+    return known.setdefault(tag, tag)
 
 
 def _is_tag(cell: str) -> bool:
@@ -265,7 +301,7 @@ def _conll_documents(lines: Iterable[str], name: str, label: str) -> Iterator[Do
     n_chars = n_documents = 0
     doc: str | None = None
     named = False
-    for block in _conll_sentences(lines, name, check_tags=False):
+    for block in conll_sentences(lines, name, n_tags=0):
         sentence = " ".join(word for word in block.words if word)
         if not sentence:
             continue

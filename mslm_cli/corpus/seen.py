@@ -28,6 +28,11 @@ def sentence_hash(text: str) -> int:
     return _hash(_words(text))
 
 
+def is_telling(text: str) -> bool:
+    """Whether a sentence is long enough to be looked up: ``MIN_WORDS`` words."""
+    return len(_words(text)) >= MIN_WORDS
+
+
 class Sketch:
     """A set of sentence hashes, 8 bytes each, that grows by text and is kept as one file.
 
@@ -62,10 +67,14 @@ class Sketch:
             self._new = array("Q")
         return self._sorted
 
+    def contains(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether each of ``hashes`` is that of a sentence in the set: bool [n]."""
+        return np.isin(hashes, self.hashes())
+
     def count(self, sentences: Iterable[str]) -> int:
         """How many of ``sentences`` are contained (a sentence that comes twice counts twice)."""
         asked = [_hash(words) for text in sentences if len(words := _words(text)) >= MIN_WORDS]
-        return int(np.isin(np.array(asked, np.uint64), self.hashes()).sum())
+        return int(self.contains(np.array(asked, np.uint64)).sum())
 
     def save(self, path: Path) -> None:
         """Write the hashes to ``path``: ascending little-endian uint64, nothing else."""

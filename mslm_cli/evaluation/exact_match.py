@@ -1,12 +1,13 @@
 """Strict exact match: a predicted mention is right when both its boundaries and its type are."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from mslm_cli.corpus.labels import Mention
+from mslm_cli.evaluation.spans import Spans, paired_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Score:
         """The harmonic mean of precision and recall."""
         return 2 * self.correct / (self.gold + self.predicted) if self.gold + self.predicted else 0.0
 
-    def to_json(self) -> dict[str, float | int]:
+    def to_json(self) -> dict[str, Any]:
         """Precision, recall and F1, then the three counts."""
         shares = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
         return {**shares, "gold": self.gold, "predicted": self.predicted, "correct": self.correct}
@@ -48,17 +49,25 @@ class ExactMatch:
     @property
     def macro(self) -> dict[str, float]:
         """The means of the types' precision, recall and F1; a type that is only predicted counts too, with 0.0."""
+        return self._mean([1] * len(self.per_type))
+
+    @property
+    def weighted(self) -> dict[str, float]:
+        """The same means, each type weighted by its gold mentions."""
+        return self._mean([score.gold for score in self.per_type.values()])
+
+    def _mean(self, weights: Sequence[int]) -> dict[str, float]:
         scores = self.per_type.values()
-        return {
-            "precision": fmean(score.precision for score in scores) if scores else 0.0,
-            "recall": fmean(score.recall for score in scores) if scores else 0.0,
-            "f1": fmean(score.f1 for score in scores) if scores else 0.0,
-        }
+        means = {}
+        for share in ("precision", "recall", "f1"):
+            total = sum(w * getattr(score, share) for w, score in zip(weights, scores, strict=True))
+            means[share] = total / sum(weights) if sum(weights) else 0.0
+        return means
 
     def to_json(self) -> dict[str, Any]:
-        """What results.json holds under ``exact_match``: mode, micro scores and counts, ``macro``, ``per_type``."""
+        """Micro scores and counts, ``macro``, ``weighted``, ``per_type``."""
         per_type = {kind: score.to_json() for kind, score in self.per_type.items()}
-        return {"mode": "strict", **self.micro.to_json(), "macro": self.macro, "per_type": per_type}
+        return {**self.micro.to_json(), "macro": self.macro, "weighted": self.weighted, "per_type": per_type}
 
 
 def exact_match(gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable[Mention]]) -> ExactMatch:
@@ -71,16 +80,12 @@ def exact_match(gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable[
 
     Source: seqeval 1.2.2, ``mode="strict", scheme=IOB2``. Departure: sets without a mention score 0.0.
     """
-    if len(gold) != len(predicted):
-        raise ValueError(f"{len(gold)} sentences of gold against {len(predicted)} of predictions")
-    n_gold: Counter[str] = Counter()
-    n_predicted: Counter[str] = Counter()
-    n_correct: Counter[str] = Counter()
-    for gold_mentions, predicted_mentions in zip(gold, predicted, strict=True):
-        wanted, found = set(gold_mentions), set(predicted_mentions)
-        n_gold.update(kind for _, _, kind in wanted)
-        n_predicted.update(kind for _, _, kind in found)
-        n_correct.update(kind for _, _, kind in wanted & found)
-    types = sorted(n_gold.keys() | n_predicted.keys())
-    micro = Score(n_gold.total(), n_predicted.total(), n_correct.total())
-    return ExactMatch(micro, {kind: Score(n_gold[kind], n_predicted[kind], n_correct[kind]) for kind in types})
+    return match_spans(*paired_spans(gold, predicted))
+
+
+def match_spans(gold: Spans, predicted: Spans) -> ExactMatch:
+    """The exact-match scores of spans with the same ``types``, each of which has its score."""
+    kinds = (gold.kind, predicted.kind, predicted.kind[predicted.are_in(gold)])
+    counts = np.stack([np.bincount(kind, minlength=len(gold.types)) for kind in kinds])
+    per_type = {kind: Score(*counts[:, i].tolist()) for i, kind in enumerate(gold.types)}
+    return ExactMatch(Score(*counts.sum(axis=1).tolist()), per_type)

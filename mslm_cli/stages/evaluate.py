@@ -1,66 +1,127 @@
-"""``mslm eval``: strict exact match of a NER model's mentions on gold data."""
+"""``mslm eval``: what a NER model, or any system's predictions, are worth on gold data."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mslm_cli import artifacts, console, models
 from mslm_cli.artifacts import Artifact, Job
 from mslm_cli.config import EvalConfig
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.labels import Mention, strict_mentions
+from mslm_cli.corpus.lines import display_name
+from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, scored_corpus
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.corpus.seen import Sketch
-from mslm_cli.evaluation.exact_match import ExactMatch, exact_match
-from mslm_cli.training.device import pick, place
-from mslm_cli.training.model import load_ner
-from mslm_cli.training.tagging import make_windows, predict_tags
+from mslm_cli.corpus.seen import Sketch, is_telling
+from mslm_cli.errors import UsageError
+from mslm_cli.evaluation.exact_match import match_spans
+from mslm_cli.evaluation.partial_match import errors, pair
+from mslm_cli.evaluation.slices import KNOWLEDGE, Slicing, by_knowledge
+from mslm_cli.evaluation.spans import Spans, paired_spans, spans_from_tags
+from mslm_cli.evaluation.summary import summarise
+from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
+from mslm_cli.terms.lexicon import Term, read_terms
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 WARN_ABOVE_SEEN_SHARE = 0.005
 
 
-def run(ner: Path, data: Path, output: Path, config: EvalConfig, *, overwrite: bool = False) -> Path:
-    """The published eval artifact: scores of ``ner`` on ``data``, and its predictions.
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What is scored, on what: a ner artifact with labelled ``data``, or a file of predictions (and ``data``, where
+    it does not hold the gold mentions itself); the training data and the lexicon that slices are told by.
+    """
+
+    ner: Path | None = None
+    data: Path | None = None
+    predictions: Path | None = None
+    train: Path | None = None
+    lexicon: Path | None = None
+
+
+class Scored(NamedTuple):
+    """The content of results.json, and the lines of predictions.jsonl."""
+
+    results: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+
+def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite: bool = False) -> Scored:
+    """All scores; they are published as an eval artifact at ``output``, where there is one.
 
     Raises:
-        ArtifactError: ``ner`` is no sound ner artifact.
-        DataError: ``data`` is not sound.
+        UsageError: there is nothing to score, or two things.
+        ArtifactError: the ner artifact or the lexicon is not sound.
+        DataError: a file is not sound, or the predictions do not fit the data.
     """
-    source = artifacts.load(ner, "ner", verify=True)
-    job = Job("eval", output, config, [source.as_input("ner"), artifacts.file_input("data", data)])
-    corpus = read_labelled(data, encoding=config.encoding, errors=config.errors)
-    if job.is_done(overwrite=overwrite):
-        return output
-    predicted = predict(source, corpus, config)
-    scores = exact_match([s.mentions for s in corpus.sentences], predicted)
-    seen = count_seen(source, corpus)
-    known = {label[2:] for label in _labels(source) if label != "O"}
+    if (sources.ner is None) == (sources.predictions is None) or (sources.ner and not sources.data):
+        raise UsageError("expected a NER model and --data FILE, or --predictions FILE", hint="see `mslm eval --help`")
+    ner = None if sources.ner is None else artifacts.load(sources.ner, "ner", verify=True)
+    lexicon = None if sources.lexicon is None else artifacts.load(sources.lexicon, "lexicon", verify=True)
+    inputs = [ner.as_input("ner")] if ner else []
+    files = {"data": sources.data, "predictions": sources.predictions, "train": sources.train}
+    inputs += [artifacts.file_input(role, path) for role, path in files.items() if path is not None]
+    inputs += [lexicon.as_input("lexicon")] if lexicon else []
+    job = None if output is None else Job("eval", output, config, inputs)
+    if job and job.is_done(overwrite=overwrite):
+        return read_scored(artifacts.load(job.output, "eval"))
+
+    gold = None if sources.data is None else _read(sources.data, config)
+    if ner and gold:
+        corpus = predict(ner, gold, config)
+        unknown = sorted(set(gold.types) - {label[2:] for label in _labels(ner) if label != "O"})
+    else:
+        assert sources.predictions is not None
+        corpus = _read_predictions(sources, gold, config)
+        unknown = sorted(corpus.gold_types - corpus.predicted_types)
+    train = None if sources.train is None else _read(sources.train, config)
+    terms = None if lexicon is None else read_terms(lexicon.path / "terms.jsonl")
+    of_role = {entry.role: {"name": entry.path, "fingerprint": entry.fingerprint} for entry in inputs}
+    kind = "ner" if ner else "predictions"
     results = {
         "version": RESULTS_VERSION,
-        "exact_match": scores.to_json(),
-        "n_sentences": len(corpus.sentences),
-        "n_words": sum(len(s.words) for s in corpus.sentences),
-        "tag_scheme": corpus.scheme,
-        "n_orphan_tags": corpus.n_orphans,
-        "types_unknown_to_model": sorted(set(corpus.types) - known),
-        "seen_upstream": seen,
+        "system": {"kind": kind, **of_role[kind]},
+        "data": of_role.get("data"),
+        "types_unknown_to_model": unknown,
+        **score(corpus, config, train=train, terms=terms),
+        **count_seen(corpus, _sketches(ner, train)),
     }
-    with job.publish() as draft:
-        (draft.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        with (draft.path / PREDICTIONS).open("w", encoding="utf-8") as file:
-            for sentence, mentions in zip(corpus.sentences, predicted, strict=True):
-                doc = {} if sentence.doc is None else {"doc": sentence.doc}
-                found = {"words": sentence.words, "gold": sentence.mentions, "pred": mentions}
-                file.write(json.dumps({"id": sentence.id, **doc, **found}, ensure_ascii=False) + "\n")
-    report(scores, corpus, seen, data)
-    return output
+    scored = Scored(results, list(with_errors(corpus)))
+    if job:
+        with job.publish() as draft:
+            (draft.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            with (draft.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
+            draft.seeds["bootstrap"] = config.seed
+    return scored
 
 
-def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> list[list[Mention]]:
-    """The model's mentions in each sentence of ``corpus``; orphan I- tags make no mention."""
+def read_scored(artifact: Artifact) -> Scored:
+    """What an eval artifact holds."""
+    with (artifact.path / PREDICTIONS).open(encoding="utf-8") as file:
+        return Scored(json.loads((artifact.path / RESULTS).read_bytes()), [json.loads(line) for line in file])
+
+
+def _read(file: Path, config: EvalConfig) -> LabelledCorpus:
+    corpus = read_labelled(file, encoding=config.encoding, errors=config.errors)
+    if corpus.n_orphans:
+        console.warn(f"{file}: {corpus.n_orphans} mentions start with I- and no B- before; each was taken as a mention")
+    return corpus
+
+
+def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> ScoredCorpus:
+    """``corpus`` with the model's mentions; orphan I- tags make no mention."""
+    # torch is loaded where a model is run, not where predictions are read
+    from mslm_cli.training.device import pick, place
+    from mslm_cli.training.model import load_ner
+    from mslm_cli.training.tagging import make_windows, predict_tags
+
     options = ner.manifest.config
     tokenizer = models.load_tokenizer(ner.path, lowercase=options["lowercase"])
     model = load_ner(ner.path)
@@ -69,7 +130,7 @@ def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> list[l
     windows = make_windows(words, tokenizer, tokenizer.model_max_length, options["overlap"])
     n_words = [len(w) for w in words]
     tags = predict_tags(model, windows, n_words, pad_id=tokenizer.pad_token_id, batch_tokens=config.batch_tokens)
-    return [strict_mentions(t) for t in tags]
+    return scored_corpus(corpus, tags)
 
 
 def _labels(ner: Artifact) -> list[str]:
@@ -77,30 +138,141 @@ def _labels(ner: Artifact) -> list[str]:
     return list(config["id2label"].values())
 
 
-def count_seen(ner: Artifact, corpus: LabelledCorpus) -> dict[str, int]:
-    """How many sentences of ``corpus`` each upstream artifact has seen, by the name of its sketch."""
-    sentences = [" ".join(s.words) for s in corpus.sentences]
-    sketches = sorted((ner.path / artifacts.SKETCHES).glob("*.u64"))
-    return {path.stem: Sketch.load(path).count(sentences) for path in sketches}
+def _read_predictions(sources: Sources, gold: LabelledCorpus | None, config: EvalConfig) -> ScoredCorpus:
+    assert sources.predictions is not None
+    name = display_name(sources.predictions)
+    corpus = read_predictions(
+        sources.predictions, gold, gold_name=str(sources.data), encoding=config.encoding, errors=config.errors
+    )
+    if gold is None and corpus.n_orphans:
+        console.warn(f"{name}: {corpus.n_orphans} gold mentions start with I- and no B- before; each was taken as one")
+    if corpus.n_predicted_orphans:
+        said = f"{name}: {corpus.n_predicted_orphans} predicted tags are I- that continue nothing: no mentions"
+        if corpus.predicted_types:
+            console.note(said)
+        else:
+            console.warn(f"{said}, and there are no others; strict IOB2 wants a B- at the start of each")
+    if unknown := sorted(corpus.predicted_types - corpus.gold_types):
+        console.warn(f"{name}: types that no gold mention has, all wrong: {', '.join(unknown)}")
+    return corpus
 
 
-def report(scores: ExactMatch, corpus: LabelledCorpus, seen: dict[str, int], data: Path) -> None:
-    """Say what came out, warnings first."""
-    if corpus.n_orphans:
-        console.warn(f"{data}: {corpus.n_orphans} mentions start with I- and no B- before; each was taken as a mention")
-    if not scores.micro.gold:
-        console.warn(f"{data}: has no mention; precision, recall and F1 are 0 by convention")
-    n = len(corpus.sentences)
-    for name, count in seen.items():
-        if count > n * WARN_ABOVE_SEEN_SHARE:
-            console.warn(f"{count} of {n} sentences were seen by `{name}`: these scores are too good to be true")
-        elif count:
-            console.note(f"{count} of {n} sentences were seen by `{name}`")
-    rows = [_row("all (micro)", scores.micro.to_json())]
-    rows += [_row(kind, score.to_json()) for kind, score in scores.per_type.items()]
-    console.table("strict exact match (IOB2, boundaries and type)", ["type", "P", "R (EM)", "F1", "gold", "pred"], rows)
+def score(
+    corpus: ScoredCorpus,
+    config: EvalConfig,
+    *,
+    train: LabelledCorpus | None = None,
+    terms: Sequence[Term] | None = None,
+) -> dict[str, Any]:
+    """All scores of ``corpus`` for results.json."""
+    sentences = corpus.sentences
+    gold, predicted = paired_spans([s.gold for s in sentences], [s.predicted for s in sentences])
+    clusters, unit = clusters_of([s.doc for s in sentences])
+    with_scores = len(predicted) > 0 and all(s.scores is not None for s in sentences if s.predicted)
+    scores = np.array([p for s in sentences for p in s.scores or ()]) if with_scores else None
+    return {
+        "n_sentences": len(sentences),
+        "n_words": sum(s.n_words for s in sentences),
+        "n_documents": int(clusters.max()) + 1 if unit == "documents" else None,
+        "tag_scheme": corpus.scheme,
+        "predicted_tag_scheme": corpus.predicted_scheme,
+        "n_orphan_tags": corpus.n_orphans,
+        "n_predicted_orphan_tags": corpus.n_predicted_orphans,
+        "resampled": {
+            "unit": unit,
+            "n": int(clusters.max()) + 1,
+            "replicates": config.replicates,
+            "seed": config.seed,
+            "level": LEVEL,
+        },
+        **summarise(
+            gold,
+            predicted,
+            clusters,
+            slicings=_slicings(corpus, gold, predicted, train, terms),
+            scores=scores,
+            n_replicates=config.replicates,
+            seed=config.seed,
+        ),
+        **_as_others_say(corpus),
+        "errors": {
+            kind: {
+                "n": len(golds),
+                "examples": [
+                    {
+                        "sentence": sentences[(gold.sentence[g] if g >= 0 else predicted.sentence[p])].id,
+                        "gold": _mention(gold, g),
+                        "predicted": _mention(predicted, p),
+                    }
+                    for g, p in zip(golds[: config.examples].tolist(), found[: config.examples].tolist(), strict=True)
+                ],
+            }
+            for kind, (golds, found) in errors(gold, predicted, pair(gold, predicted)).items()
+        },
+    }
 
 
-def _row(name: str, score: dict[str, Any]) -> list[str]:
-    shares = [f"{100 * score[k]:.2f}" for k in ("precision", "recall", "f1")]
-    return [name, *shares, f"{score['gold']:,}", f"{score['predicted']:,}"]
+def _slicings(
+    corpus: ScoredCorpus, gold: Spans, predicted: Spans, train: LabelledCorpus | None, terms: Sequence[Term] | None
+) -> dict[str, Slicing | None]:
+    words = [s.words for s in corpus.sentences if s.words is not None]
+    if len(words) == len(corpus.sentences):
+        return by_knowledge(gold, predicted, words, train, terms)
+    if train is not None or terms is not None:
+        console.warn("the predictions come without text: mentions cannot be looked up in --train or --lexicon")
+    return dict.fromkeys(KNOWLEDGE)
+
+
+def _as_others_say(corpus: ScoredCorpus) -> dict[str, Any]:
+    """``seqeval`` and ``conlleval`` of results.json, from the tags."""
+    gold, predicted = zip(*(s.both_tags() for s in corpus.sentences), strict=True)
+    modes = {
+        reading: match_spans(*spans_from_tags(gold, predicted, reading)).to_json() for reading in ("strict", "default")
+    }
+    n_words = sum(map(len, gold))
+    n_right = sum(a == b for one, other in zip(gold, predicted, strict=True) for a, b in zip(one, other, strict=True))
+    without_means = {k: v for k, v in modes["default"].items() if k not in ("macro", "weighted")}
+    return {"seqeval": modes, "conlleval": {"n_words": n_words, "accuracy": n_right / n_words, **without_means}}
+
+
+def _mention(spans: Spans, i: int) -> list[Any] | None:
+    return None if i < 0 else [int(spans.start[i]), int(spans.end[i]), spans.types[spans.kind[i]]]
+
+
+def with_errors(corpus: ScoredCorpus) -> Iterator[dict[str, Any]]:
+    """The lines of predictions.jsonl."""
+    gold, predicted = paired_spans([s.gold for s in corpus.sentences], [s.predicted for s in corpus.sentences])
+    firsts = [np.searchsorted(side.sentence, np.arange(len(corpus.sentences))) for side in (gold, predicted)]
+    found: dict[int, list[dict[str, Any]]] = {}
+    for kind, (golds, others) in errors(gold, predicted, pair(gold, predicted)).items():
+        for g, p in zip(golds.tolist(), others.tolist(), strict=True):
+            row = int(gold.sentence[g] if g >= 0 else predicted.sentence[p])
+            numbers = {"gold": g - int(firsts[0][row])} if g >= 0 else {}
+            numbers |= {"pred": p - int(firsts[1][row])} if p >= 0 else {}
+            found.setdefault(row, []).append({"kind": kind, **numbers})
+    for row, sentence in enumerate(corpus.sentences):
+        yield sentence.to_json() | ({"errors": found[row]} if row in found else {})
+
+
+def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, Sketch]:
+    """What was seen before the test set: by each artifact upstream, and in the training data given."""
+    paths = sorted((ner.path / artifacts.SKETCHES).glob("*.u64")) if ner else []
+    sketches = {path.stem: Sketch.load(path) for path in paths}
+    if train is not None:
+        sketches["train"] = Sketch()
+        for sentence in train.sentences:
+            sketches["train"].add(" ".join(sentence.words))
+    return sketches
+
+
+def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str, Any]:
+    """How many sentences were looked up, how many of them each sketch holds, and how many any of them does."""
+    hashes = np.array([int(s.digest, 16) for s in corpus.sentences], np.uint64)
+    is_checked = np.array([s.words is None or is_telling(" ".join(s.words)) for s in corpus.sentences])
+    held = {name: is_checked & sketch.contains(hashes) for name, sketch in sketches.items()}
+    any_holds: NDArray[np.bool_] = np.logical_or.reduce([*held.values(), np.zeros(len(hashes), np.bool_)])
+    return {
+        "n_sentences_checked": int(is_checked.sum()),
+        "seen_upstream": {name: int(which.sum()) for name, which in held.items()},
+        "n_seen_upstream": int(any_holds.sum()),
+    }

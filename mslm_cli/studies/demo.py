@@ -1,8 +1,8 @@
 """``mslm demo``: the whole chain on the sample corpus, with plain and with DS-term masking."""
 
-import json
 import time
 from pathlib import Path
+from typing import Any
 
 from mslm_cli import console, fsio
 from mslm_cli.config import (
@@ -61,8 +61,9 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
         tuning = FinetuneConfig.build(model=encoder, epochs=FINETUNE_EPOCHS, **training)
         ner = finetune.run(train, dev, output / f"ner-{arm}", tuning, overwrite=overwrite)
         scoring = EvalConfig.build(threads=config.threads)
-        scores = evaluate.run(ner, test, output / f"scores-{arm}", scoring, overwrite=overwrite)
-        rows.append(_row(arm, scores))
+        sources = evaluate.Sources(ner=ner, data=test)
+        scored = evaluate.run(sources, output / f"scores-{arm}", scoring, overwrite=overwrite)
+        rows.append(_row(arm, scored.results["exact_match"]))
 
     minutes, seconds = divmod(round(time.perf_counter() - started), 60)
     console.note("")
@@ -77,8 +78,7 @@ def _say(text: str) -> None:
     console.note(f"== {text}")
 
 
-def _row(arm: str, scores: Path) -> list[str]:
-    match = json.loads((scores / evaluate.RESULTS).read_bytes())["exact_match"]
+def _row(arm: str, match: dict[str, Any]) -> list[str]:
     name = {"vanilla": "none (vanilla)", "token": "token masking", "mslm": "mslm, ratio:2"}[arm]
     shares = [f"{100 * match[k]:.1f}" for k in ("precision", "recall", "f1")]
     return [name, *shares, str(match["gold"]), str(match["predicted"])]

@@ -179,8 +179,9 @@ class Planner:
         ner = Piece("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
         score = probe = None
         if share == 1:
+            test, known = self.setting.root / data.test, self._splits[data.name][0]
             scoring = self.config(EvalConfig(encoding=tuning.encoding, errors=tuning.errors))
-            score = Piece("eval", scoring, (("ner", Made(ner)), ("data", self.setting.root / data.test)))
+            score = Piece("eval", scoring, (("ner", Made(ner)), ("data", test), ("train", known)))
             if encoder is not None and self.study.probes:
                 probe = self.probe(data, encoder)
         return Trial(data.name, arm, seed, ner, score, probe, share)

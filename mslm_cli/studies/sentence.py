@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mslm_cli.evaluation.arms import Estimate
+from mslm_cli.evaluation.standings import Estimate
 
 MIN_SEEDS = 3
 ALPHA = 0.05

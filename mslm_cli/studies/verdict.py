@@ -13,9 +13,10 @@ import numpy as np
 
 from mslm_cli import console, fsio
 from mslm_cli.errors import DataError
-from mslm_cli.evaluation.arms import Estimate, difference, holm, score
+from mslm_cli.evaluation.comparison import holm
+from mslm_cli.evaluation.standings import Estimate, Standings
 from mslm_cli.studies import page
-from mslm_cli.studies.outcome import OUTCOMES, SLICES, Results
+from mslm_cli.studies.outcome import Results
 from mslm_cli.studies.plan import Trial
 from mslm_cli.studies.sentence import MIN_SEEDS, Case, Compared, say
 from mslm_cli.studies.spec import VANILLA, Arm
@@ -55,29 +56,30 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
     dev = {name: float(np.mean([results.dev_f1(name, d) for d in results.data])) for name in names}
     candidates = [name for name in names if name != vanilla]
     chosen = max(candidates, key=lambda name: dev[name], default=None)
-    to_vanilla = _compare([(name, vanilla) for name in candidates], results)
-    to_chosen = _compare([(chosen, name) for name in candidates if name != chosen] if chosen else [], results)
-    common = _common_seeds([chosen, vanilla], results) if chosen else []
-    over_vanilla = {name: Compared(name, *compared) for (name, _), compared in to_vanilla.items()}
+    standings = Standings({d: [results.counts(name, d) for name in names] for d in results.data})
+    over_vanilla = _corrected({name: standings.difference(name, vanilla) for name in candidates})
+    rivals = [name for name in candidates if name != chosen]
+    over_rivals = _corrected({name: standings.difference(chosen, name) for name in rivals} if chosen else {})
+    n_seeds = min(len(results.seeds(name, d)) for name in (chosen or vanilla, vanilla) for d in results.data)
     case = Case(
         vanilla=vanilla,
-        arm=over_vanilla.get(chosen) if chosen else None,
-        others=[compared for name, compared in over_vanilla.items() if name != chosen],
-        rivals=[Compared(name, *compared) for (_, name), compared in to_chosen.items()],
-        n_seeds=min((len(seeds) for seeds in common), default=0),
+        arm=over_vanilla[chosen] if chosen else None,
+        others=[over_vanilla[name] for name in rivals],
+        rivals=list(over_rivals.values()),
+        n_seeds=n_seeds,
         n_data=len(results.data),
     )
     said = say(case)
     rows = [
         {
-            "name": (name := arm.name),
+            "name": arm.name,
             "kind": arm.kind,
             "options": {**arm.masking, **arm.adapt, **({"lexicon": arm.lexicon} if arm.lexicon else {})},
-            "dev_f1": dev[name],
-            "f1": score([results.runs(name, d, results.seeds(name, d)) for d in results.data]).to_json(),
-            "over_vanilla": _as_json(to_vanilla.get((name, vanilla))),
-            "chosen_over_it": _as_json(to_chosen.get((chosen or "", name))),
-            "data": {d: _on(name, d, vanilla, results) for d in results.data},
+            "dev_f1": dev[arm.name],
+            "f1": standings.score(arm.name).to_json(),
+            "over_vanilla": _as_json(over_vanilla.get(arm.name)),
+            "chosen_over_it": _as_json(over_rivals.get(arm.name)),
+            "data": {d: _on(arm.name, d, vanilla, standings, results) for d in results.data},
         }
         for arm in arms
     ]
@@ -91,61 +93,49 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         "vanilla": vanilla,
         "score": "strict exact match (IOB2), F1; an arm's value is the mean over data sets of the mean over seeds",
         "resampled": {d: results.unit(d) for d in results.data},
-        "correction": f"Holm, over {len(to_vanilla)} comparisons with vanilla, {len(to_chosen)} with the chosen arm",
+        "correction": f"Holm, over {len(candidates)} arms against vanilla, {len(rivals)} against the chosen arm",
         "min_seeds": MIN_SEEDS,
         "seen_upstream": {d: results.seen_upstream(d) for d in results.data},
-        "n_sentences": {d: len(results.scored(vanilla, d, results.seeds(vanilla, d)[0]).gold) for d in results.data},
+        "n_sentences": {d: results.n_sentences(d) for d in results.data},
         "arms": rows,
     }
 
 
-def _common_seeds(names: Sequence[str], results: Results) -> list[list[int]]:
-    """By data set, the seeds that all of these arms were trained with."""
-    return [sorted(set.intersection(*(set(results.seeds(n, d)) for n in names))) for d in results.data]
-
-
-def _compare(pairs: Sequence[tuple[str, str]], results: Results) -> dict[tuple[str, str], tuple[Estimate, float]]:
-    """How much better the first of each pair is, and the p corrected for all of them.
-
-    Pairs that have no seed in common on some data set are left out.
-    """
-    found = {}
-    for one, other in pairs:
-        seeds = _common_seeds([one, other], results)
-        if all(seeds):
-            sides = [[results.runs(n, d, s) for d, s in zip(results.data, seeds, strict=True)] for n in (one, other)]
-            found[one, other] = difference(*sides)
-    corrected = holm([estimate.p for estimate in found.values()])
-    return {pair: (estimate, p) for (pair, estimate), p in zip(found.items(), corrected, strict=True)}
-
-
-def _as_json(compared: tuple[Estimate, float] | None) -> dict[str, float] | None:
-    return None if compared is None else {**compared[0].to_json(), "corrected_p": compared[1]}
-
-
-def _on(name: str, data: str, vanilla: str, results: Results) -> dict[str, Any]:
-    """The arm on one data set."""
-    seeds = results.seeds(name, data)
-    runs = results.runs(name, data, seeds)
-    counts = runs.counts.sum(axis=1)
-    gold, predicted, correct = counts.T
-    common = sorted(set(seeds) & set(results.seeds(vanilla, data)))
-    outcomes = results.outcomes(name, data)
-    n_gold = np.maximum(outcomes.sum(axis=1), 1)
+def _corrected(differences: Mapping[str, Estimate]) -> dict[str, Compared]:
+    """The differences, with p corrected for their number."""
+    corrected = holm([estimate.p for estimate in differences.values()])
     return {
-        "seeds": seeds,
-        "f1": score([runs]).to_json(),
-        "f1_of_seeds": runs.of_seeds.tolist(),
-        "precision": float(np.mean(correct / np.maximum(predicted, 1))),
-        "recall": float(np.mean(correct / np.maximum(gold, 1))),
+        name: Compared(name, estimate, p) for (name, estimate), p in zip(differences.items(), corrected, strict=True)
+    }
+
+
+def _as_json(compared: Compared | None) -> dict[str, float] | None:
+    return None if compared is None else {**compared.difference.to_json(), "corrected_p": compared.corrected_p}
+
+
+def _on(name: str, data: str, vanilla: str, standings: Standings, results: Results) -> dict[str, Any]:
+    """The arm on one data set."""
+    precision, recall, f1 = standings.of_seeds(name, data).T
+    counts = results.counts(name, data)
+    slices = {
+        group: {
+            "n_gold": float(counts.counts[0, :, i, 0].sum()),
+            "f1": float(counts.of_runs[:, i, 2].mean()),
+            "over_vanilla": None if name == vanilla else standings.difference(name, vanilla, [data], i).to_json(),
+        }
+        for i, group in enumerate(results.groups(data))
+        if i
+    }
+    return {
+        "seeds": results.seeds(name, data),
+        "f1": standings.score(name, [data]).to_json(),
+        "f1_of_seeds": f1.tolist(),
+        "precision": float(precision.mean()),
+        "recall": float(recall.mean()),
         "dev_f1": results.dev_f1(name, data),
-        "over_vanilla": None
-        if name == vanilla or not common
-        else difference([results.runs(name, data, common)], [results.runs(vanilla, data, common)]).to_json(),
-        "slices": {
-            s: {"n_gold": int(row.sum()) // len(seeds), **dict(zip(OUTCOMES, (row / n).tolist(), strict=True))}
-            for s, row, n in zip(SLICES, outcomes, n_gold, strict=True)
-        },
+        "over_vanilla": None if name == vanilla else standings.difference(name, vanilla, [data]).to_json(),
+        "slices": slices,
+        "outcomes": results.outcomes(name, data),
         "cost": results.cost(name, data),
         "probe": _probed(results.probes(name, data)),
     }

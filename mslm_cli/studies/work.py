@@ -54,6 +54,10 @@ class Workshop:
         """The JSON content of a file that a piece holds."""
         return json.loads((self.path(piece) / file).read_bytes())
 
+    def material(self, piece: Piece, role: str) -> Path:
+        """The first file or folder of this role that a piece is made from."""
+        return self._inputs(piece)[role][0]
+
     def _inputs(self, piece: Piece) -> dict[str, list[Path]]:
         """The files and folders that a piece is made from, by role."""
         found: dict[str, list[Path]] = {}
@@ -95,7 +99,7 @@ def _ner(of: Inputs, output: Path, config: Any) -> None:
 def _eval(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import evaluate
 
-    evaluate.run(of["ner"][0], of["data"][0], output, config)
+    evaluate.run(evaluate.Sources(ner=of["ner"][0], data=of["data"][0], train=of["train"][0]), output, config)
 
 
 def _probe(of: Inputs, output: Path, config: Any) -> None:

@@ -57,8 +57,11 @@ def test_the_verdict_has_every_arm_and_the_best_model_can_be_used(study: Path, m
         assert on["f1"]["low"] <= on["f1"]["value"] <= on["f1"]["high"]
         assert on["cost"]["finetune_tokens"] > 0
         assert (on["cost"]["adapt_tokens"] > 0) == (arm["kind"] in ("word", "mslm"))
-        shares = [sum(row[o] for o in ("exact", "wrong boundary", "missed")) for row in on["slices"].values()]
-        assert all(share == pytest.approx(1) or share == 0 for share in shares)
+        for of_length in on["outcomes"].values():
+            found = sum(of_length[o] for o in ("exact", "wrong boundary", "missed"))
+            assert found == pytest.approx(1 if of_length["n_gold"] else 0)
+        assert sum(on["slices"][f"words: {n}"]["n_gold"] for n in ("1", "2", "3+")) == 30
+        assert sum(on["slices"][f"in train: {n}"]["n_gold"] for n in ("seen", "unseen")) == 30
     scored = mslm("eval", "study/best", "--data", "test.tsv", "-o", "again", "--json")
     assert scored.exit_code == 0, scored.stderr
     seed = verdict["best"]["models"]["toy"]["seed"]

@@ -6,14 +6,22 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mslm_cli import console
 from mslm_cli.cli.app import app
-from mslm_cli.corpus.documents import LabelledCorpus, LabelledSentence
-from mslm_cli.evaluation.exact_match import exact_match
-from mslm_cli.stages import evaluate
 
 FOLDER = Path(__file__).parent
-COMMANDS = ["", "extract-terms", "match", "preprocess", "show-masks", "adapt", "finetune", "eval", "demo", "models"]
+COMMANDS = [
+    "",
+    "extract-terms",
+    "match",
+    "preprocess",
+    "show-masks",
+    "adapt",
+    "finetune",
+    "eval",
+    "compare",
+    "demo",
+    "models",
+]
 
 
 def compare(name: str, text: str) -> None:
@@ -33,14 +41,11 @@ def test_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     compare(f"help{'-' if command else ''}{command}.txt", result.stdout)
 
 
-def test_the_table_of_eval(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_of_eval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    console.configure()
-    gold = [[(0, 2, "Disease"), (3, 4, "Drug")], [(1, 2, "Disease")], []]
-    predicted = [[(0, 2, "Disease"), (3, 4, "Disease")], [(1, 3, "Disease")], [(0, 1, "Drug")]]
-    sentences = tuple(
-        LabelledSentence(str(i), None, ("word",) * 5, tuple(mentions)) for i, mentions in enumerate(gold, 1)
-    )
-    corpus = LabelledCorpus(sentences, ("Disease", "Drug"), "IOB2", 2, 0)
-    evaluate.report(exact_match(gold, predicted), corpus, {"finetune-train": 1}, Path("test.tsv"))
-    compare("eval-table.txt", capsys.readouterr().err)
+    arguments = ["eval", "--predictions", str(FOLDER.parent / "data" / "scores" / "predictions.jsonl")]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    compare("eval-tables.txt", shown.stdout)
+    compare("eval-conlleval.txt", CliRunner().invoke(app, [*arguments, "--conlleval"]).stdout)

@@ -42,7 +42,6 @@ ROOMS = {
     "pyarrow": {"masking"},
     "huggingface_hub": {"models"},
     "optuna": {"studies"},
-    "scipy": {"evaluation"},
     "sqlalchemy": {"studies"},
     "pydantic": {"artifacts", "config", "cli", "studies"},
     "typer": {"cli"},

@@ -39,7 +39,6 @@ def test_a_mention_given_twice_counts_once() -> None:
 def test_json_has_the_documented_shape() -> None:
     document = json.loads(json.dumps(exact_match([[(0, 1, "X")], [(0, 1, "Y")]], [[(0, 1, "X")], []]).to_json()))
     assert document == {
-        "mode": "strict",
         "precision": 1.0,
         "recall": 0.5,
         "f1": pytest.approx(2 / 3),
@@ -47,6 +46,7 @@ def test_json_has_the_documented_shape() -> None:
         "predicted": 1,
         "correct": 1,
         "macro": {"precision": 0.5, "recall": 0.5, "f1": 0.5},
+        "weighted": {"precision": 0.5, "recall": 0.5, "f1": 0.5},
         "per_type": {
             "X": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "gold": 1, "predicted": 1, "correct": 1},
             "Y": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "gold": 1, "predicted": 0, "correct": 0},

@@ -1,6 +1,6 @@
 """The sentence of a study says what the data show, and no more."""
 
-from mslm_cli.evaluation.arms import Estimate
+from mslm_cli.evaluation.standings import Estimate
 from mslm_cli.studies.sentence import Case, Compared, Said, say
 
 MORE_THAN_FEW = 5

@@ -1,0 +1,66 @@
+"""``mslm compare``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mslm_cli import console
+from mslm_cli.cli._command import Json, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.config import CompareConfig
+
+EXAMPLES = """\
+mslm compare scores-vanilla scores-mslm
+mslm compare 'vanilla=scores-v-*' 'mslm=scores-m-*' --train train.tsv
+mslm compare theirs=out-1.tsv,out-2.tsv ours=scores-{1,2,3} --data test.tsv
+mslm compare scores-a scores-b scores-c --json | jq '.comparisons[].holds_up'"""
+
+
+@subcommand("compare", CompareConfig, examples=EXAMPLES)
+def compare(
+    arms: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ARM...",
+            help="[NAME=]PATH[,PATH...]: what `mslm eval` wrote, or files with predictions; several are runs of one arm"
+            " that differ in their seeds.",
+        ),
+    ],
+    config: CompareConfig,
+    data: Annotated[Path | None, typer.Option(help="Gold mentions, where files with predictions lack them.")] = None,
+    train: Annotated[Path | None, typer.Option(help="Training data: slices by what is in them.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon: slices by what is in it.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="Print so many sentences, those that differ most first.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Compare systems on one test set.
+
+    Differences of strict F1 with 95 % intervals over sentences and seeds, a paired bootstrap and approximate
+    randomisation, corrected for the number of pairs (Holm); wins and losses by slice; the sentences that differ.
+    """
+    refuse_shared_stdin({"--data": data, "--train": train, "--lexicon": lexicon})
+    from mslm_cli.evaluation import tables
+    from mslm_cli.stages import compare as stage
+
+    result, runs = stage.run(
+        arms, config, data=data, train=train, lexicon=None if lexicon is None else artifact_path(lexicon)
+    )
+    if as_json:
+        console.result(json.dumps(result, indent=2))
+        return
+    for table in tables.comparison(result):
+        console.table(*table, as_result=True)
+        console.result("")
+    for remark in tables.comparison_remarks(result):
+        console.result(remark)
+    first = {name: of_arm[0].corpus.sentences for name, of_arm in runs.items()}
+    for sentence in result["sentences"][:show]:
+        console.result("")
+        mistakes = ", ".join(f"{name} {n:.2g}" for name, n in sentence["mistakes"].items())
+        console.result(f"sentence {sentence['id']}: mistakes: {mistakes}")
+        i = sentence["number"] - 1
+        gold = next(iter(first.values()))[i]
+        for name, of_sentence in {"gold": gold.gold, **{n: s[i].predicted for n, s in first.items()}}.items():
+            for line in tables.wrapped(name, gold.words, of_sentence):
+                console.result(line)

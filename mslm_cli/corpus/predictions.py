@@ -1,0 +1,288 @@
+"""Sentences with gold and predicted mentions: read from any system's output, and written as predictions.jsonl."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.labels import Mention, count_orphans, detect_scheme, split_tag, strict_mentions, tags_from_mentions
+from mslm_cli.corpus.lines import display_name, read_lines
+from mslm_cli.corpus.readers import labelled_corpus, read_conll
+from mslm_cli.corpus.seen import sentence_hash
+from mslm_cli.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSentence:
+    """One sentence with its gold mentions and the predicted ones, each in order and not overlapping.
+
+    ``words``: None where the source text was left out. ``digest``: ``corpus.seen.sentence_hash`` of the words, 16
+    hexadecimal digits. ``scores``: the probability of each predicted mention, where they have one. ``gold_tags`` and
+    ``predicted_tags``: the IOB2 tags, None where they are those of the mentions and nothing else.
+    """
+
+    id: str
+    doc: str | None
+    words: tuple[str, ...] | None
+    n_words: int
+    digest: str
+    gold: tuple[Mention, ...]
+    predicted: tuple[Mention, ...]
+    scores: tuple[float, ...] | None = None
+    gold_tags: tuple[str, ...] | None = None
+    predicted_tags: tuple[str, ...] | None = None
+
+    def both_tags(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The gold and the predicted IOB2 tags of the words."""
+        return (
+            self.gold_tags or tags_from_mentions(self.gold, self.n_words),
+            self.predicted_tags or tags_from_mentions(self.predicted, self.n_words),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A line of predictions.jsonl, without the errors."""
+        text = {"n_words": self.n_words, "hash": self.digest} if self.words is None else {"words": self.words}
+        optional = {"scores": self.scores, "gold_tags": self.gold_tags, "pred_tags": self.predicted_tags}
+        return {
+            "id": self.id,
+            **({} if self.doc is None else {"doc": self.doc}),
+            **text,
+            "gold": self.gold,
+            "pred": self.predicted,
+            **{name: value for name, value in optional.items() if value is not None},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCorpus:
+    """A test set with predictions; ``scheme`` and ``predicted_scheme``: those that the tags came in.
+
+    ``n_orphans``: gold mentions that start without a start tag, and were taken as mentions. ``n_predicted_orphans``:
+    predicted tags that continue nothing, and make no mention.
+    """
+
+    sentences: tuple[ScoredSentence, ...]
+    scheme: str = "IOB2"
+    predicted_scheme: str = "IOB2"
+    n_orphans: int = 0
+    n_predicted_orphans: int = 0
+
+    @property
+    def gold_types(self) -> set[str]:
+        """The types of the gold mentions."""
+        return {kind for sentence in self.sentences for _, _, kind in sentence.gold}
+
+    @property
+    def predicted_types(self) -> set[str]:
+        """The types of the predicted mentions."""
+        return {kind for sentence in self.sentences for _, _, kind in sentence.predicted}
+
+
+def scored_corpus(
+    corpus: LabelledCorpus, tags: Sequence[Sequence[str]], scores: Sequence[Sequence[float]] | None = None
+) -> ScoredCorpus:
+    """The sentences of ``corpus`` with the mentions of predicted ``tags``, read strictly.
+
+    Args:
+        tags: for each sentence one tag a word.
+        scores: for each sentence the probability of each mention that ``strict_mentions`` reads from its tags.
+    """
+    scheme = _scheme_of_predictions(corpus.scheme, tags)
+    sentences = []
+    n_orphans = 0
+    for i, (sentence, of_words) in enumerate(zip(corpus.sentences, tags, strict=True)):
+        predicted = tuple(strict_mentions(of_words, scheme))
+        predicted_tags = _orphaned(of_words, predicted) if scheme == "IOB2" else None
+        n_orphans += 0 if predicted_tags is None else count_orphans(predicted_tags)
+        sentences.append(
+            ScoredSentence(
+                sentence.id,
+                sentence.doc,
+                sentence.words,
+                len(sentence.words),
+                _digest(sentence.words),
+                sentence.mentions,
+                predicted,
+                None if scores is None else tuple(scores[i]),
+                _orphaned(sentence.tags, sentence.mentions) if corpus.scheme == "IOB2" else None,
+                predicted_tags,
+            )
+        )
+    return ScoredCorpus(tuple(sentences), corpus.scheme, scheme, corpus.n_orphans, n_orphans)
+
+
+def _orphaned(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, ...] | None:
+    """The tags, bare ones with the type of their mentions; None where they hold the mentions and nothing else."""
+    typed = ["O" if tag == "O" else "-".join(split_tag(tag)) for tag in tags]
+    return None if typed == tags_from_mentions(mentions, len(tags)) else tuple(typed)
+
+
+def _scheme_of_predictions(gold: str, tags: Iterable[Sequence[str]]) -> str:
+    prefixes = {split_tag(tag)[0] for tag in set(chain.from_iterable(tags))}
+    if prefixes & {"E", "S", "L", "U"}:
+        return detect_scheme([[f"{prefix}-X" for prefix in prefixes if prefix != "O"]])
+    return gold if gold in ("IO", "IOB1") else "IOB2"
+
+
+def _digest(words: Sequence[str]) -> str:
+    return f"{sentence_hash(' '.join(words)):016x}"
+
+
+def read_predictions(
+    file: Path, gold: LabelledCorpus | None, *, gold_name: str = "", encoding: str = "utf-8", errors: str = "strict"
+) -> ScoredCorpus:
+    """What a system predicted: CoNLL-style, the last column its tags, or JSON lines as in predictions.jsonl.
+
+    Without ``gold`` the gold mentions stand in the file too: in the column before the last, or under ``gold``.
+
+    Args:
+        gold: the test set, of which the file must hold the same words in the same sentences.
+        gold_name: what messages call it.
+
+    Raises:
+        DataError: the file cannot be read, or does not fit the test set; with path and line.
+    """
+    lines = list(read_lines(file, encoding, errors))
+    if next((line for line in lines if line.strip()), "").lstrip().startswith('{"'):
+        return _from_json_lines(lines, file, gold, gold_name)
+    blocks = read_conll(lines, file, n_tags=2 if gold is None else 1)
+    if gold is None:
+        gold = labelled_corpus(blocks, [block.gold for block in blocks])
+    else:
+        found = labelled_corpus(blocks, [block.tags for block in blocks])
+        rows = [(block.line, len(s.words), s.words) for block, s in zip(blocks, found.sentences, strict=True)]
+        _refuse_other_text(file, rows, gold, gold_name)
+    return scored_corpus(gold, [block.tags for block in blocks])
+
+
+def _refuse_other_text(
+    file: Path, rows: Sequence[tuple[int, int, Sequence[str] | None]], gold: LabelledCorpus, gold_name: str
+) -> None:
+    """Check that the file holds the test set's sentences: their words, or where it has none their number.
+
+    Args:
+        rows: of each sentence its line, number of words, and words.
+    """
+    name = display_name(file)
+    for number, ((line, n_words, words), wanted) in enumerate(zip(rows, gold.sentences, strict=False), 1):
+        if n_words == len(wanted.words) and (words is None or tuple(words) == wanted.words):
+            continue
+        where = f"sentence {number}" + (f" ({wanted.id})" if wanted.doc is not None else "")
+        if words is None or (n_words != len(wanted.words) and "".join(words) != "".join(wanted.words)):
+            message = f"{where} has {n_words} words, {len(wanted.words)} in {gold_name}"
+            raise DataError(message, path=name, line=line, hint="predictions and gold must hold the same sentences")
+        i = next(i for i, (a, b) in enumerate(zip(words, wanted.words, strict=False)) if a != b)
+        if "".join(words) == "".join(wanted.words):
+            message = f"{where} is the same text in other words: {words[i]!r} here, {wanted.words[i]!r} in {gold_name}"
+            hint = f"predict on the words of {gold_name}, or bring the tags to them"
+            raise DataError(message, path=name, line=line + i, hint=hint)
+        message = f"{where}: word {i + 1} is {words[i]!r}, in {gold_name} {wanted.words[i]!r}"
+        raise DataError(message, path=name, line=line + i, hint="predictions and gold must hold the same sentences")
+    if len(rows) != len(gold.sentences):
+        message = f"{len(rows):,} sentences, {len(gold.sentences):,} in {gold_name}"
+        line = rows[len(gold.sentences)][0] if len(rows) > len(gold.sentences) else rows[-1][0]
+        short = "the last that both have is" if len(rows) < len(gold.sentences) else "the first that is too many is"
+        raise DataError(message, path=name, line=line, hint=f"{short} in this line")
+
+
+def _from_json_lines(lines: Sequence[str], file: Path, gold: LabelledCorpus | None, gold_name: str) -> ScoredCorpus:
+    name = display_name(file)
+    filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    records = [(number, _record(line, name, number, wants_gold=gold is None)) for number, line in filled]
+    if gold is not None:
+        _refuse_other_text(file, [(number, r.n_words, r.words) for number, r in records], gold, gold_name)
+    with_scores = {record.scores is not None for _, record in records if record.predicted}
+    if len(with_scores) > 1:
+        number = next(n for n, r in records if r.predicted and r.scores is None)
+        raise DataError("no scores, which other sentences have", path=name, line=number)
+    sentences = tuple(record for _, record in records)
+    if gold is None:
+        return ScoredCorpus(sentences)
+    tags = [s.predicted_tags or tags_from_mentions(s.predicted, s.n_words) for s in sentences]
+    scores = [s.scores or () for s in sentences] if with_scores == {True} else None
+    return scored_corpus(gold, tags, scores)
+
+
+def _record(line: str, name: str, number: int, *, wants_gold: bool) -> ScoredSentence:
+    def refuse(message: str) -> NoReturn:
+        raise DataError(message, path=name, line=number)
+
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        refuse(f"not a JSON line: {error}")
+    if not isinstance(record, dict):
+        refuse(f"expected a JSON object, found {type(record).__name__}")
+    words = record.get("words")
+    if words is not None and not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        refuse("words: expected a list of strings")
+    if words is None and (type(record.get("n_words")) is not int or not _is_hash(record.get("hash"))):
+        refuse("no words in the sentence, nor n_words and hash")
+    n_words = int(record["n_words"]) if words is None else len(words)
+    sides: dict[str, tuple[Mention, ...]] = {}
+    for side in ("gold", "pred"):
+        if side not in record and (side == "pred" or wants_gold):
+            refuse(f"no {side} in the sentence")
+        given = record.get(side, [])
+        if problem := _problem_of(given, n_words):
+            refuse(f"{side}: {problem}")
+        sides[side] = tuple((start, end, kind) for start, end, kind in given)
+    scores = record.get("scores")
+    if scores is not None:
+        if not isinstance(scores, list) or len(scores) != len(sides["pred"]):
+            refuse(f"scores: expected a list of {len(sides['pred'])} numbers, one for each mention of pred")
+        if not all(type(score) in (int, float) and 0 <= score <= 1 for score in scores):
+            refuse("scores: expected probabilities from 0 to 1")
+        in_order = sorted(zip(sides["pred"], map(float, scores), strict=True))
+        scores = tuple(score for _, score in in_order)
+    tags: dict[str, tuple[str, ...] | None] = {}
+    for side in ("gold_tags", "pred_tags"):
+        given = record.get(side)
+        if given is not None and not (isinstance(given, list) and len(given) == n_words and all(map(_is_iob2, given))):
+            refuse(f"{side}: expected {n_words} IOB2 tags")
+        tags[side] = None if given is None else tuple(given)
+    doc = record.get("doc")
+    return ScoredSentence(
+        id=str(record.get("id", number)),
+        doc=None if doc is None else str(doc),
+        words=None if words is None else tuple(words),
+        n_words=n_words,
+        digest=record["hash"] if words is None else _digest(words),
+        gold=tuple(sorted(sides["gold"])),
+        predicted=tuple(sorted(sides["pred"])),
+        scores=scores,
+        gold_tags=tags["gold_tags"],
+        predicted_tags=tags["pred_tags"],
+    )
+
+
+def _problem_of(mentions: object, n_words: int) -> str | None:
+    """What is wrong with the mentions of a sentence of ``n_words`` words."""
+    if not isinstance(mentions, list):
+        return "expected a list of [start, end, type]"
+    for mention in mentions:
+        if not isinstance(mention, list) or [type(part) for part in mention] != [int, int, str] or not mention[2]:
+            return f"expected [start, end, type], found {json.dumps(mention)[:60]}"
+        if not 0 <= mention[0] < mention[1] <= n_words:
+            return f"[{mention[0]}, {mention[1]}) does not fit a sentence of {n_words} words"
+    for one, other in pairwise(sorted(mentions, key=lambda m: m[:2])):
+        if one[1] > other[0]:
+            return f"[{one[0]}, {one[1]}) overlaps [{other[0]}, {other[1]})"
+    return None
+
+
+def _is_iob2(tag: object) -> bool:
+    if not isinstance(tag, str):
+        return False
+    try:
+        return split_tag(tag)[0] in "OBI"
+    except ValueError:
+        return False
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None

@@ -1,0 +1,251 @@
+"""The tables that people read, from the JSON values of results: at most 80 columns."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+SHARES = ("precision", "recall", "f1")
+ERROR_KINDS = {
+    "wrong_boundary": "wrong boundary",
+    "wrong_type": "wrong type",
+    "wrong_boundary_and_type": "both wrong",
+    "missed": "missed",
+    "spurious": "spurious",
+}
+SLICINGS = {
+    "length": "words",
+    "seen_in_train": "in train",
+    "train_frequency": "train count",
+    "in_lexicon": "in lexicon",
+}
+_CONTEXT = 5
+_WIDTH = 80
+
+
+class Table(NamedTuple):
+    """The first column holds text, the others numbers."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 in per cent."""
+    return f"{100 * share:.2f}"
+
+
+def bounds(interval: Sequence[float], sign: str = "") -> str:
+    """An interval of shares in per cent."""
+    return f"{100 * interval[0]:{sign}.1f}..{100 * interval[1]:{sign}.1f}"
+
+
+def _row(name: str, score: Mapping[str, Any]) -> list[str]:
+    values = [percent(score[share]) for share in SHARES]
+    return [
+        name,
+        *values,
+        bounds(score["intervals"]["f1"]) if "intervals" in score else "",
+        *(f"{score[side]:,}" if side in score else "" for side in ("gold", "predicted")),
+    ]
+
+
+_SCORE_COLUMNS = ["P", "R (EM)", "F1", "95 % of F1", "gold", "pred"]
+
+
+def headline(results: Mapping[str, Any]) -> Table:
+    """Strict exact match: all mentions, the averages over types, and each type."""
+    match = results["exact_match"]
+    rows = [_row("all (micro)", match)]
+    if len(match["per_type"]) > 1:
+        rows += [_row(f"{name} average", match[name]) for name in ("macro", "weighted")]
+    rows += [_row(kind, score) for kind, score in match["per_type"].items()]
+    return Table("strict exact match (boundaries and type)", ["type", *_SCORE_COLUMNS], rows)
+
+
+def conlleval(results: Mapping[str, Any]) -> str:
+    """The scores in the form of conlleval."""
+    found = results["conlleval"]
+    lines = [
+        f"processed {found['n_words']} tokens with {found['gold']} phrases; "
+        f"found: {found['predicted']} phrases; correct: {found['correct']}.",
+        f"accuracy: {percent(found['accuracy']):>6}%; {_conll_shares(found)}",
+    ]
+    lines += [f"{kind:>17}: {_conll_shares(of)}  {of['predicted']}" for kind, of in found["per_type"].items()]
+    return "\n".join(lines)
+
+
+def _conll_shares(found: Mapping[str, Any]) -> str:
+    names = ("precision", "recall", "FB1")
+    return "; ".join(
+        f"{n}: {percent(found[s]):>6}{'' if n == 'FB1' else '%'}" for n, s in zip(names, SHARES, strict=True)
+    )
+
+
+def details(results: Mapping[str, Any]) -> Iterator[Table]:
+    """What stands below the headline."""
+    modes = results["seqeval"]
+    rows = [_row(f"seqeval {name}", modes[name]) for name in ("strict", "default")]
+    yield Table("the same tags scored by seqeval (IOB2), micro", ["mode", *_SCORE_COLUMNS], rows)
+    columns = ["match", "P", "R", "F1", "95 % of F1", "cor", "par", "inc", "mis", "spu"]
+    counts = ("correct", "partial", "incorrect", "missed", "spurious")
+    rows = [
+        [*_row(name, of)[:5], *(f"{of[count]:,}" for count in counts)] for name, of in results["partial_match"].items()
+    ]
+    yield Table("partial match (SemEval-2013)", columns, rows)
+    sliced = [(title, results["slices"][name]) for name, title in SLICINGS.items() if results["slices"][name]]
+    rows = [_row(f"{title}: {name}", score) for title, of in sliced for name, score in of.items()]
+    yield Table("slices of mentions (strict)", ["slice", *_SCORE_COLUMNS], rows)
+    found = results["confidence"]
+    if found:
+        rows = [
+            [
+                f"{of['low']:.1f} to {of['high']:.1f}",
+                f"{of['n']:,}",
+                percent(of["mean_confidence"]),
+                percent(of["share_correct"]),
+            ]
+            for of in found["bins"]
+            if of["n"]
+        ]
+        yield Table("confidence of predicted mentions", ["probability", "n", "mean", "correct"], rows)
+    total = sum(of["n"] for of in results["errors"].values())
+    rows = [
+        [ERROR_KINDS[kind], f"{of['n']:,}", percent(of["n"] / (total or 1))] for kind, of in results["errors"].items()
+    ]
+    yield Table("errors", ["kind", "n", "% of all"], rows)
+
+
+def remarks(results: Mapping[str, Any]) -> Iterator[str]:
+    """What else there is to say of the numbers."""
+    drawn = results["resampled"]
+    yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
+    bias = results["length_bias"]
+    low, high = bias["interval"]
+    yield (
+        f"length: predicted {bias['predicted_mean_words']:.2f} words, gold {bias['gold_mean_words']:.2f}: "
+        f"{bias['difference']:+.2f} ({low:+.2f}..{high:+.2f});"
+    )
+    yield f"  of mentions that overlap {bias['shorter']:,} too short, {bias['longer']:,} too long"
+    found = results["confidence"]
+    if found:
+        yield (
+            f"confidence: average precision {percent(found['average_precision'])} "
+            f"({bounds(found['average_precision_interval'])}),"
+        )
+        yield f"  calibration error {percent(found['ece'])} ({bounds(found['ece_interval'])})"
+
+
+def examples(results: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The kept examples of errors, gold and predicted mention in brackets; nothing without the text."""
+    by_id = {line["id"]: line for line in lines}
+    for kind, of in results["errors"].items():
+        for example in of["examples"]:
+            words = by_id[example["sentence"]].get("words")
+            if words:
+                yield f"{ERROR_KINDS[kind]}, sentence {example['sentence']}"
+                mentions = [example["gold"], example["predicted"]]
+                first = min(m[0] for m in mentions if m) - _CONTEXT
+                last = max(m[1] for m in mentions if m) + _CONTEXT
+                for side, mention in zip(("gold", "pred"), mentions, strict=True):
+                    yield marked(side, words, [mention] if mention else [], max(first, 0), last)
+
+
+def marked(
+    name: str, words: Sequence[str], mentions: Sequence[Sequence[Any]], first: int = 0, last: int | None = None
+) -> str:
+    """Words [first, last) in one line of 80 columns, after a name, with mentions as ``[text|type]``."""
+    text = f"  {name:<5}{'... ' if first else ''}{_bracketed(words, mentions, first, last)}"
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 4] + " ..."
+
+
+def _bracketed(words: Sequence[str], mentions: Sequence[Sequence[Any]], first: int = 0, last: int | None = None) -> str:
+    opens = {m[0] for m in mentions}
+    closes = {m[1] - 1: m[2] for m in mentions}
+    shown = [
+        f"{'[' if i in opens else ''}{word}{f'|{closes[i]}]' if i in closes else ''}" for i, word in enumerate(words)
+    ]
+    # what stands in a text gives no orders to the terminal
+    return " ".join(shown[first:last]).replace("\x1b", "\u241b")
+
+
+def wrapped(name: str, words: Sequence[str] | None, mentions: Sequence[Sequence[Any]]) -> list[str]:
+    """A sentence with its mentions as ``[text|type]``, in lines of 80 columns; of one without text the mentions."""
+    if words is None:
+        text = " ".join(f"[{start}, {end}) {kind}" for start, end, kind in mentions)
+    else:
+        text = _bracketed(words, mentions)
+    return textwrap.wrap(
+        f"{name}: {text}", _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+    )
+
+
+def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
+    """The arms, their differences, and the slices of each pair."""
+    rows = [
+        [
+            arm["name"],
+            str(arm["n_runs"]),
+            *(percent(arm[share]["value"]) for share in SHARES),
+            bounds([arm["f1"]["low"], arm["f1"]["high"]]),
+            "" if arm["f1"]["sd"] is None else percent(arm["f1"]["sd"]),
+        ]
+        for arm in result["arms"]
+    ]
+    columns = ["arm", "runs", "P", "R (EM)", "F1", "95 % of F1", "sd"]
+    yield Table("strict exact match, means over runs", columns, rows)
+    rows = [
+        [
+            _versus(pair),
+            f"{100 * pair['difference']['f1']['value']:+.2f}",
+            bounds([pair["difference"]["f1"]["low"], pair["difference"]["f1"]["high"]], "+"),
+            _p(pair["p_bootstrap_holm"]),
+            _p(pair["p_randomisation_holm"]),
+            "yes" if pair["holds_up"] else "no",
+        ]
+        for pair in result["comparisons"]
+    ]
+    columns = ["difference of F1", "points", "95 %", "p boot", "p rand", "holds up"]
+    yield Table("differences (p-values after Holm)", columns, rows)
+    for pair in result["comparisons"]:
+        rows = [
+            [
+                of["name"],
+                f"{of['gold']:,}",
+                *(percent(f1) for f1 in of["f1"]),
+                bounds([of["difference"]["low"], of["difference"]["high"]], "+"),
+                f"{of['wins']:,}",
+                f"{of['losses']:,}",
+                "yes" if of["holds_up"] else "",
+            ]
+            for of in pair["slices"]
+            if of["gold"]
+        ]
+        columns = ["slice", "gold", "F1 (1)", "F1 (2)", "95 %", "wins", "losses", "holds"]
+        yield Table(f"{pair['arms'][1]} (2) against {pair['arms'][0]} (1)", columns, rows)
+
+
+def comparison_remarks(result: Mapping[str, Any]) -> Iterator[str]:
+    """What the numbers of a comparison are over."""
+    drawn = result["resampled"]
+    yield f"intervals and tests over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
+    single = [arm["name"] for arm in result["arms"] if arm["n_runs"] == 1]
+    if len(single) == len(result["arms"]):
+        yield "one run an arm: what another seed would change is not in the intervals"
+    elif single:
+        yield f"one run of {', '.join(single)}: what its seed changes is not in the intervals"
+    else:
+        yield "intervals and p boot are over sentences and seeds; p rand is of these runs"
+    for pair in result["comparisons"]:
+        yield (
+            f"{_versus(pair)}: {pair['wins']:,} gold mentions won, {pair['losses']:,} lost; "
+            f"{pair['n_sentences_better']:,} sentences better, {pair['n_sentences_worse']:,} worse"
+        )
+
+
+def _versus(pair: Mapping[str, Any]) -> str:
+    return f"{pair['arms'][1]} - {pair['arms'][0]}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.001 else f"{value:.1e}"
