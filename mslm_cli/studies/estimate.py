@@ -31,11 +31,15 @@ _START_S = 3.0
 """Loading an encoder, and writing one."""
 _BYTES_PER_TOKEN = 16
 _PROBED_KINDS = 6
+_BUSY = 0.8
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured: seconds by character of text or by token, and tokens by character."""
+    """What was measured: seconds by character of text or by token, and tokens by character.
+
+    cpu_share: of the time of its threads that the process had a core for; less than 1 where other work shares them.
+    """
 
     lexicon: float
     shards: float
@@ -43,6 +47,7 @@ class Speed:
     adapt: float
     finetune: float
     tokens_per_char: float
+    cpu_share: float
 
 
 def plan(planner: Planner, arms: Sequence[Arm], *, with_search: bool) -> list[Trial]:
@@ -95,11 +100,18 @@ def report(planner: Planner, workshop: Workshop, config: StudyOptions) -> dict[s
         f"in all {_duration(seconds)} for one process, {_duration(seconds / config.jobs)} with --jobs {config.jobs};"
         f" {n_bytes / 1e9:.1f} GB of disk"
     )
+    if speed.cpu_share < _BUSY and planner.setting.runtime.device != "cuda":
+        alone = seconds * speed.cpu_share
+        console.note(
+            f"other work takes part of the cores now; alone it is about {_duration(alone)} for one process,"
+            f" {_duration(alone / config.jobs)} with --jobs {config.jobs}"
+        )
     return {
         "trials": [{"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials],
         "pieces": rows,
         "process_seconds": seconds,
         "wall_seconds": seconds / config.jobs,
+        "cpu_share": speed.cpu_share,
         "disk_bytes": n_bytes,
         "speed": {"adapt_tokens_per_s": 1 / speed.adapt, "finetune_tokens_per_s": 1 / speed.finetune},
     }
@@ -129,10 +141,12 @@ def measure(planner: Planner) -> Speed:
             detect=0.0,
             model=str(setting.model),
         )
+        started = time.perf_counter(), time.process_time()
         adapt.run(folder / "shards", folder / "encoder", training)
         train, dev = _sample_labelled(planner, folder)
         tuning = planner.config(study.finetune, FinetuneConfig, epochs=1, model=str(setting.model))
         finetune.run(train, dev, folder / "ner", tuning)
+        cpu_share = (time.process_time() - started[1]) / (time.perf_counter() - started[0])
         adapted, tuned = (_seconds_per_token(folder / name / "metrics.jsonl") for name in ("encoder", "ner"))
     return Speed(
         lexicon=lexicon_s / n_chars,
@@ -141,6 +155,7 @@ def measure(planner: Planner) -> Speed:
         adapt=adapted["adapt"],
         finetune=tuned[""],
         tokens_per_char=n_tokens / n_chars,
+        cpu_share=min(1.0, cpu_share / setting.runtime.threads),
     )
 
 

@@ -19,6 +19,8 @@ COMMANDS = [
     "finetune",
     "eval",
     "compare",
+    "study",
+    "sweep",
     "demo",
     "models",
 ]
