@@ -12,8 +12,8 @@ from mslm_cli.config import StudyConfig
 
 EXAMPLES = """\
 mslm study --text abstracts/ --train train.tsv --dev devel.tsv --test test.tsv -o study
-mslm study --text abstracts/ --train train.tsv --dev devel.tsv --test test.tsv -o study --search --jobs 2
-mslm study --train train.tsv --test test.tsv --model ./my-encoder -o study --dry-run"""
+mslm study --train train.tsv --test test.tsv --model ./my-encoder -o study --dry-run
+mslm study --text abstracts/ --train train.tsv --test test.tsv -o study --search --jobs 2"""
 
 
 @subcommand("study", StudyConfig, examples=EXAMPLES)
