@@ -221,6 +221,9 @@ class FinetuneConfig(TrainingOptions):
     tokens_per_update: int = Field(1024, ge=16, description="Real tokens that make one optimizer step.")
     max_length: int = Field(512, ge=8, description="Longest window, in tokens; capped at the encoder's limit.")
     overlap: int = Field(64, ge=0, description="Tokens that neighbouring windows of a long sentence share.")
+    label_pieces: Literal["first", "all"] = Field(
+        "first", description="Pieces of a word that are labelled in training; all suits other tools that read pieces."
+    )
     encoding: str = Field("utf-8", description="Character encoding of the data.")
     errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
 
@@ -236,6 +239,19 @@ class EvalConfig(Config):
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
     encoding: str = Field("utf-8", description="Character encoding of the data.")
     errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
+
+
+class PredictConfig(TextOptions):
+    """Options of ``mslm predict``."""
+
+    words: Literal["auto", "punctuation", "joined"] = Field(
+        "auto",
+        description="How raw text is parted into words: at all punctuation, or not at what stands inside (IL-2R);"
+        " auto does as the model's training data do.",
+    )
+    batch_tokens: int = Field(2048, ge=16, description="Most tokens in one forward pass.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
 
 
 class CompareConfig(Config):

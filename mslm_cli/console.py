@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 
-def _console() -> Console:
+def _console(*, stderr: bool = True) -> Console:
     # rich takes NO_COLOR at its word and goes on with bold and dim, which are escape codes too
     is_plain = bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=True, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
 
 
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
@@ -110,7 +110,7 @@ def table(title: str, columns: list[str], rows: list[list[str]], *, as_result: b
     """Print a small table; the first column is text, the others are numbers (not with -q, unless it is the result)."""
     if _state["quiet"] and not as_result:
         return
-    target = Console(file=sys.stdout, highlight=False, soft_wrap=True) if as_result else _stderr
+    target = _console(stderr=False) if as_result else _stderr
     target.print(escape(title), style="bold")
     drawn = Table(box=None, pad_edge=False)
     for i, column in enumerate(columns):

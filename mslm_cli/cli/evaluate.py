@@ -55,7 +55,6 @@ def evaluate(
         None if lexicon is None else artifact_path(lexicon),
     )
     scored = stage.run(sources, output, config, overwrite=overwrite)
-    warn(scored.results)
     is_result = output is None and not as_json
     if conlleval:
         from mslm_cli.evaluation.tables import conlleval as conlleval_table
@@ -67,31 +66,6 @@ def evaluate(
         console.result(json.dumps(scored.results, indent=2))
     elif output is not None:
         console.result(str(output))
-
-
-def warn(results: dict[str, Any]) -> None:
-    """Say what stands against the numbers, before they are seen."""
-    match, n = results["exact_match"], results["n_sentences"]
-    if not match["gold"]:
-        console.warn("the test set has no mention; precision, recall and F1 are 0 by convention")
-    elif not match["predicted"]:
-        console.warn("no mention was predicted; precision is 0 by convention")
-    if results["types_unknown_to_model"]:
-        console.warn(f"types that are never predicted: {', '.join(results['types_unknown_to_model'])}")
-    from mslm_cli.stages.evaluate import WARN_ABOVE_SEEN_SHARE
-
-    for name, count in results["seen_upstream"].items():
-        said = f"{count:,} of {n:,} sentences were seen by `{name}`"
-        if count > n * WARN_ABOVE_SEEN_SHARE:
-            console.warn(f"{said}: these scores are too good to be true")
-        elif count:
-            console.note(said)
-    if not results["n_seen_upstream"]:
-        asked = ", ".join(results["seen_upstream"])
-        if asked:
-            console.note(f"none of {results['n_sentences_checked']:,} sentences was seen upstream ({asked})")
-        else:
-            console.note("nothing is known of what the system has seen; --train FILE counts test sentences in it")
 
 
 def show(results: dict[str, Any], lines: list[dict[str, Any]], *, as_result: bool) -> None:

@@ -11,12 +11,14 @@ class Document:
 
     ``sentences``: character spans [start, end) where the input marks sentences, else None.
     ``has_id``: whether ``id`` stood in the input; otherwise it is the file's name and a number.
+    ``words``: the words of each of ``sentences``; joined by single spaces, empty ones left out, they are its text.
     """
 
     id: str
     text: str
     sentences: tuple[tuple[int, int], ...] | None
     has_id: bool
+    words: tuple[tuple[str, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
 from mslm_cli.errors import DataError, UsageError
 
@@ -93,12 +94,13 @@ def read_lines(file: Path, encoding: str = "utf-8", errors: str = "strict", on_r
         yield last.removesuffix("\r")
 
 
-def _open(file: Path) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if file == STDIN else file.open("rb")
+def _open(file: Path) -> AbstractContextManager[BufferedReader]:
+    return nullcontext(cast(BufferedReader, sys.stdin.buffer)) if file == STDIN else file.open("rb")
 
 
-def _blocks(stream: BinaryIO, on_read: OnRead) -> Iterator[bytes]:
-    while block := stream.read(_BLOCK):
+def _blocks(stream: BufferedReader, on_read: OnRead) -> Iterator[bytes]:
+    # read1 and not read: what comes slowly through a pipe is handed on as it comes
+    while block := stream.read1(_BLOCK):
         on_read(len(block))
         yield block
 

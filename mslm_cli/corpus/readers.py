@@ -297,13 +297,12 @@ def _is_comment(row: str) -> bool:
 
 
 def _conll_documents(lines: Iterable[str], name: str, label: str) -> Iterator[Document]:
-    sentences: list[str] = []
+    sentences: list[Sequence[str]] = []
     n_chars = n_documents = 0
     doc: str | None = None
     named = False
     for block in conll_sentences(lines, name, n_tags=0):
-        sentence = " ".join(word for word in block.words if word)
-        if not sentence:
+        if not any(block.words):
             continue
         if sentences and (block.doc != doc or n_chars > MAX_DOCUMENT_CHARS):
             n_documents += 1
@@ -311,17 +310,18 @@ def _conll_documents(lines: Iterable[str], name: str, label: str) -> Iterator[Do
             sentences.clear()
             n_chars = 0
         doc, named = block.doc, block.named
-        sentences.append(sentence)
-        n_chars += len(sentence) + 1
+        sentences.append(block.words)
+        n_chars += sum(len(word) + 1 for word in block.words)
     if sentences:
         n_documents += 1
         yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
 
 
-def _assembled(sentences: Sequence[str], doc_id: str, has_id: bool) -> Document:
-    ends = list(accumulate(len(sentence) + 1 for sentence in sentences))
-    spans = tuple((end - 1 - len(sentence), end - 1) for sentence, end in zip(sentences, ends, strict=True))
-    return Document(doc_id, "\n".join(sentences), spans, has_id)
+def _assembled(sentences: Sequence[Sequence[str]], doc_id: str, has_id: bool) -> Document:
+    texts = [" ".join(filter(None, words)) for words in sentences]
+    ends = list(accumulate(len(text) + 1 for text in texts))
+    spans = tuple((end - 1 - len(text), end - 1) for text, end in zip(texts, ends, strict=True))
+    return Document(doc_id, "\n".join(texts), spans, has_id, tuple(map(tuple, sentences)))
 
 
 def _text_documents(lines: Iterable[str], label: str) -> Iterator[Document]:

@@ -39,21 +39,24 @@ def arm_replicates(arms: Sequence[Arm], n_replicates: int, rng: np.random.Genera
     """For each arm, the mean of its runs' shares on other sentences and other seeds, [n_replicates, n_groups, 3].
 
     The clusters are drawn with replacement, the same ones for all arms and runs. What other seeds would change is
-    added: Student's t with n_runs - 1 degrees of freedom times the standard error of the mean over the runs at hand.
-    Of an arm of one run that is not known, and nothing is added.
+    added: Student's t with n_runs - 1 degrees of freedom times the standard error over the runs at hand. Their variance
+    is less what it would be if they differed by the choice of sentences alone, which is in the drawn clusters already.
+    Of an arm of one run nothing is known of seeds, and nothing is added.
 
-    Source: Efron and Tibshirani 1993, chapter 6, for the sentences; Fisher's solution of the Behrens-Fisher problem for
-    the seeds; Bouthillier et al. 2021 for why both belong in the interval.
+    Source: Efron and Tibshirani 1993, chapter 6, for the sentences; the variance of runs as in an analysis of variance
+    with random effects, the lowest 0; Bouthillier et al. 2021 for why both belong in the interval.
     """
     rows = [np.moveaxis(arm.counts, 0, 1).reshape(arm.counts.shape[1], -1) for arm in arms]
     totals = resampled_totals(np.concatenate(rows, axis=1), n_replicates, rng)
     found = []
     for arm, part in zip(arms, np.split(totals, np.cumsum([row.shape[1] for row in rows])[:-1], axis=1), strict=True):
-        shape = (n_replicates, arm.n_runs, *arm.counts.shape[2:])
-        means = shares(part.reshape(shape)).mean(axis=1)
+        drawn = shares(part.reshape(n_replicates, arm.n_runs, *arm.counts.shape[2:]))
+        means = drawn.mean(axis=1)
         if arm.n_runs > 1:
-            error = arm.of_runs.std(axis=0, ddof=1) / np.sqrt(arm.n_runs)
-            means = means + rng.standard_t(arm.n_runs - 1, size=n_replicates)[:, None, None] * error
+            by_sentences = np.nan_to_num(drawn - arm.of_runs).var(axis=1, ddof=1).mean(axis=0)
+            by_seeds = np.maximum(arm.of_runs.var(axis=0, ddof=1) - by_sentences, 0.0)
+            t = rng.standard_t(arm.n_runs - 1, size=n_replicates)
+            means = means + t[:, None, None] * np.sqrt(by_seeds / arm.n_runs)
         found.append(means)
     return found
 

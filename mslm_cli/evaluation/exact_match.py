@@ -84,8 +84,8 @@ def exact_match(gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable[
 
 
 def match_spans(gold: Spans, predicted: Spans) -> ExactMatch:
-    """The exact-match scores of spans with the same ``types``, each of which has its score."""
+    """The exact-match scores of spans with the same ``types``; of those that no mention has, nothing is said."""
     kinds = (gold.kind, predicted.kind, predicted.kind[predicted.are_in(gold)])
     counts = np.stack([np.bincount(kind, minlength=len(gold.types)) for kind in kinds])
-    per_type = {kind: Score(*counts[:, i].tolist()) for i, kind in enumerate(gold.types)}
+    per_type = {kind: Score(*counts[:, i].tolist()) for i, kind in enumerate(gold.types) if counts[:2, i].any()}
     return ExactMatch(Score(*counts.sum(axis=1).tolist()), per_type)

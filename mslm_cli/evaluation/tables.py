@@ -207,6 +207,9 @@ def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
     ]
     columns = ["difference of F1", "points", "95 %", "p boot", "p rand", "holds up"]
     yield Table("differences (p-values after Holm)", columns, rows)
+    counts = ("wins", "losses", "n_sentences_better", "n_sentences_worse")
+    rows = [[_versus(pair), *(f"{pair[count]:,}" for count in counts)] for pair in result["comparisons"]]
+    yield Table("gold mentions and sentences", ["difference", "wins", "losses", "better", "worse"], rows)
     for pair in result["comparisons"]:
         rows = [
             [
@@ -236,11 +239,6 @@ def comparison_remarks(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"one run of {', '.join(single)}: what its seed changes is not in the intervals"
     else:
         yield "intervals and p boot are over sentences and seeds; p rand is of these runs"
-    for pair in result["comparisons"]:
-        yield (
-            f"{_versus(pair)}: {pair['wins']:,} gold mentions won, {pair['losses']:,} lost; "
-            f"{pair['n_sentences_better']:,} sentences better, {pair['n_sentences_worse']:,} worse"
-        )
 
 
 def _versus(pair: Mapping[str, Any]) -> str:

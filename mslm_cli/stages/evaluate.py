@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mslm_cli import artifacts, console, models
-from mslm_cli.artifacts import Artifact, Job
+from mslm_cli import artifacts, console, provenance
+from mslm_cli.artifacts import Artifact, Input, Job
 from mslm_cli.config import EvalConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
@@ -24,11 +24,15 @@ from mslm_cli.evaluation.slices import KNOWLEDGE, Slicing, by_knowledge
 from mslm_cli.evaluation.spans import Spans, paired_spans, spans_from_tags
 from mslm_cli.evaluation.summary import summarise
 from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
+from mslm_cli.reporting import page
 from mslm_cli.terms.lexicon import Term, read_terms
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 RESULTS_VERSION = 2
+CURVES = {"ner": "metrics.jsonl", "encoder": "encoder_metrics.jsonl"}
+"""Files of a ner artifact with the training of the model and of the encoder it was made from."""
+
 WARN_ABOVE_SEEN_SHARE = 0.005
 
 
@@ -70,7 +74,9 @@ def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite:
     inputs += [lexicon.as_input("lexicon")] if lexicon else []
     job = None if output is None else Job("eval", output, config, inputs)
     if job and job.is_done(overwrite=overwrite):
-        return read_scored(artifacts.load(job.output, "eval"))
+        scored = read_scored(artifacts.load(job.output, "eval"))
+        _say_what_stands_against(scored.results)
+        return scored
 
     gold = None if sources.data is None else _read(sources.data, config)
     if ner and gold:
@@ -98,8 +104,28 @@ def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite:
             (draft.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
             with (draft.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
+            curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
+            made_by = {"fingerprint": job.fingerprint, **_provenance(ner, inputs, config)}
+            page.write_report(draft.path, results, scored.lines, made_by, curves, warn_above=WARN_ABOVE_SEEN_SHARE)
             draft.seeds["bootstrap"] = config.seed
+    _say_what_stands_against(results)
     return scored
+
+
+def _provenance(ner: Artifact | None, inputs: Sequence[Input], config: EvalConfig) -> dict[str, Any]:
+    """What the report says of where its numbers come from."""
+    found: dict[str, Any] = {f"{one.role}": {one.path: one.fingerprint} for one in inputs}
+    found["options of eval"] = _shown(config.model_dump(mode="json"))
+    if ner:
+        found["options of finetune"] = _shown(ner.manifest.config)
+        found |= {f"finetune {one.role}": {one.path: one.fingerprint} for one in ner.manifest.inputs}
+        found["NER model made with"] = {**ner.manifest.code, **ner.manifest.environment}
+    found["scored with"] = {**provenance.code_version(), **provenance.environment()}
+    return found
+
+
+def _shown(options: Mapping[str, Any]) -> dict[str, str]:
+    return {name.replace("_", "-"): str(value) for name, value in options.items()}
 
 
 def read_scored(artifact: Artifact) -> Scored:
@@ -118,19 +144,11 @@ def _read(file: Path, config: EvalConfig) -> LabelledCorpus:
 def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> ScoredCorpus:
     """``corpus`` with the model's mentions; orphan I- tags make no mention."""
     # torch is loaded where a model is run, not where predictions are read
-    from mslm_cli.training.device import pick, place
-    from mslm_cli.training.model import load_ner
-    from mslm_cli.training.tagging import make_windows, predict_tags
+    from mslm_cli.training.recognition import load_recogniser
 
-    options = ner.manifest.config
-    tokenizer = models.load_tokenizer(ner.path, lowercase=options["lowercase"])
-    model = load_ner(ner.path)
-    place(model, pick(config.device, threads=config.threads))
-    words = [s.words for s in corpus.sentences]
-    windows = make_windows(words, tokenizer, tokenizer.model_max_length, options["overlap"])
-    n_words = [len(w) for w in words]
-    tags = predict_tags(model, windows, n_words, pad_id=tokenizer.pad_token_id, batch_tokens=config.batch_tokens)
-    return scored_corpus(corpus, tags)
+    recogniser = load_recogniser(ner, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
+    tagged = recogniser.tag([s.words for s in corpus.sentences])
+    return scored_corpus(corpus, [found.tags for found in tagged], [found.scores for found in tagged])
 
 
 def _labels(ner: Artifact) -> list[str]:
@@ -276,3 +294,26 @@ def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str
         "seen_upstream": {name: int(which.sum()) for name, which in held.items()},
         "n_seen_upstream": int(any_holds.sum()),
     }
+
+
+def _say_what_stands_against(results: dict[str, Any]) -> None:
+    """Warnings that come before the numbers."""
+    match, n = results["exact_match"], results["n_sentences"]
+    if not match["gold"]:
+        console.warn("the test set has no mention; precision, recall and F1 are 0 by convention")
+    elif not match["predicted"]:
+        console.warn("no mention was predicted; precision is 0 by convention")
+    if results["types_unknown_to_model"]:
+        console.warn(f"types that are never predicted: {', '.join(results['types_unknown_to_model'])}")
+    for name, count in results["seen_upstream"].items():
+        said = f"{count:,} of {n:,} sentences were seen by `{name}`"
+        if count > n * WARN_ABOVE_SEEN_SHARE:
+            console.warn(f"{said}: these scores are too good to be true")
+        elif count:
+            console.note(said)
+    if not results["n_seen_upstream"]:
+        asked = ", ".join(results["seen_upstream"])
+        if asked:
+            console.note(f"none of {results['n_sentences_checked']:,} sentences was seen upstream ({asked})")
+        else:
+            console.note("what the system has seen is not known; --train FILE looks into its training data")

@@ -20,6 +20,7 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
+from mslm_cli.terms.tokens import keeps_punctuation
 from mslm_cli.training import model_card, ranks
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
 from mslm_cli.training.checkpoint import Workspace, workspace
@@ -28,19 +29,33 @@ from mslm_cli.training.loop import Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.tagging import Window, WindowBatch, collate, make_windows, predict_tags, window_lengths
+from mslm_cli.training.tagging import (
+    Window,
+    WindowBatch,
+    collate,
+    continuations_of,
+    make_windows,
+    predict_tags,
+    window_lengths,
+    window_targets,
+)
 from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
+ENCODER_METRICS = "encoder_metrics.jsonl"
 
 
 @dataclass(frozen=True)
 class TaggedData:
-    """Labelled sentences with their windows; ``label_ids`` has an int64 array [n_words] a sentence."""
+    """Labelled sentences with their windows; ``label_ids`` has an int64 array [n_words] a sentence.
+
+    ``continuations``: see ``continuations_of``.
+    """
 
     corpus: LabelledCorpus
     windows: Sequence[Window]
     label_ids: Sequence[np.ndarray[Any, np.dtype[np.int64]]]
+    continuations: np.ndarray[Any, np.dtype[np.int64]]
 
     @property
     def n_words(self) -> list[int]:
@@ -81,7 +96,8 @@ def run(
     max_length = min(config.max_length, max_tokens(model))
     tokenizer.model_max_length = max_length
     train_data, dev_data = (
-        _tagged(c, labels, tokenizer, max_length, config.overlap) for c in (train_corpus, dev_corpus)
+        _tagged(corpus, labels, tokenizer, max_length, config.overlap, all_pieces=all_pieces)
+        for corpus, all_pieces in ((train_corpus, config.label_pieces == "all"), (dev_corpus, False))
     )
     with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
         best = _train(model, train_data, dev_data, config, tokenizer, work)
@@ -91,10 +107,15 @@ def run(
             if head:
                 save_mlm_head(head, draft.path)
             (draft.path / METRICS).write_bytes(work.metrics.read_bytes())
+            if parent and (parent.path / METRICS).is_file():
+                shutil.copyfile(parent.path / METRICS, draft.path / ENCODER_METRICS)
             (draft.path / "README.md").write_text(model_card.ner(config, labels, best), encoding="utf-8")
             artifacts.pass_on_sketches([parent], draft.path)
-            _sketch(train_corpus).save(draft.path / artifacts.SKETCHES / "finetune-train.u64")
+            # the best epoch is chosen on dev: its sentences have had their say too
+            for name, corpus in (("train", train_corpus), ("dev", dev_corpus)):
+                _sketch(corpus).save(draft.path / artifacts.SKETCHES / f"finetune-{name}.u64")
             draft.seeds["training"] = config.seed
+            draft.run["words"] = _word_form(train_corpus)
             draft.run |= {"best_epoch": best["epoch"], "dev_f1": best["f1"], "n_windows": len(train_data.windows)}
     console.note(f"best epoch {best['epoch']} of {config.epochs}: strict F1 {100 * best['f1']:.2f} on dev")
     return output
@@ -117,15 +138,28 @@ def _labels(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> lis
 
 
 def _tagged(
-    corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_length: int, overlap: int
+    corpus: LabelledCorpus,
+    labels: Sequence[str],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    overlap: int,
+    *,
+    all_pieces: bool,
 ) -> TaggedData:
     number = {label: i for i, label in enumerate(labels)}
     label_ids = [
         np.array([number.get(t, 0) for t in tags_from_mentions(s.mentions, len(s.words))], dtype=np.int64)
         for s in corpus.sentences
     ]
-    windows = make_windows([s.words for s in corpus.sentences], tokenizer, max_length, overlap)
-    return TaggedData(corpus, windows, label_ids)
+    words = [s.words for s in corpus.sentences]
+    windows = make_windows(words, tokenizer, max_length, overlap, all_pieces=all_pieces)
+    return TaggedData(corpus, windows, label_ids, continuations_of(labels))
+
+
+def _word_form(corpus: LabelledCorpus) -> str:
+    """How the data part text into words, which `mslm predict` has to do too."""
+    words = (word for sentence in corpus.sentences for word in sentence.words)
+    return "joined" if keeps_punctuation(words) else "punctuation"
 
 
 def _sketch(corpus: LabelledCorpus) -> Sketch:
@@ -155,7 +189,8 @@ def _train(
 
     def share_of_loss(batch: WindowBatch) -> torch.Tensor:
         logits = logits_at(model, batch.padded, batch.positions)
-        targets = torch.from_numpy(np.concatenate([data.label_ids[w.sentence][w.words] for w in batch.windows]))
+        of_each = [window_targets(w, data.label_ids[w.sentence], data.continuations) for w in batch.windows]
+        targets = torch.from_numpy(np.concatenate(of_each))
         weights = torch.ones(len(targets), device=logits.device)
         share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
         return share

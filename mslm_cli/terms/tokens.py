@@ -8,6 +8,7 @@ a token's spelling can shift an offset.
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 from itertools import chain, groupby
 
@@ -34,12 +35,38 @@ def _pattern() -> re.Pattern[str]:
 
 
 _ASCII_TOKEN = re.compile(r"\w+|\S")
+_RUN = re.compile(r"\S+")
 
 
 def token_spans(text: str) -> list[tuple[int, int]]:
     """[start, end) character offsets of the tokens of ``text``."""
     pattern = _ASCII_TOKEN if text.isascii() else _pattern()
     return [match.span() for match in pattern.finditer(text)]
+
+
+def joined_spans(text: str) -> list[tuple[int, int]]:
+    """[start, end) character offsets of what stands between spaces, without the punctuation at its ends.
+
+    Each mark of that punctuation is a token of its own; what stands inside ("IL-2R", "mmol/L", "5.5") is not parted.
+    """
+    spans: list[tuple[int, int]] = []
+    for run in _RUN.finditer(text):
+        inside = [(run.start() + start, run.start() + end) for start, end in token_spans(run[0])]
+        is_word = [text[start].isalnum() or text[start] == "_" for start, _ in inside]
+        if any(is_word):
+            first, last = is_word.index(True), len(is_word) - 1 - is_word[::-1].index(True)
+            inside[first : last + 1] = [(inside[first][0], inside[last][1])]
+        spans += inside
+    return spans
+
+
+def keeps_punctuation(words: Iterable[str]) -> bool:
+    """Whether ``words`` are of text that was not parted at all punctuation: more than one in a thousand holds some."""
+    n_words = n_joined = 0
+    for word in words:
+        n_words += 1
+        n_joined += len(token_spans(word)) > 1
+    return n_joined * 1000 > n_words
 
 
 def tokenise(text: str) -> list[str]:

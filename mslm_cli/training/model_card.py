@@ -5,6 +5,22 @@ from typing import Any
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import AdaptConfig, FinetuneConfig
 
+_PIECES = {
+    "first": """\
+Only the first piece of each word was labelled in training. Decode by words, as `mslm predict` does: a word has the tag
+of its first piece. `transformers.pipeline("token-classification")` opens this checkpoint. Its mentions differ where it
+looks at other pieces (give it `aggregation_strategy="first"`), where a word has punctuation inside ("IL-2R" is three
+words to it, and the later ones were never labelled), where a tag I- follows nothing that it could continue (it begins
+a mention there), and in sentences that are too long for the encoder (it cuts them). A checkpoint that was fine-tuned
+with `--label-pieces all` agrees better.""",
+    "all": """\
+All pieces of each word were labelled in training: the first one with the word's tag, the others with I- of its type, or
+O. `transformers.pipeline("token-classification", aggregation_strategy="simple")` opens this checkpoint and finds the
+mentions that `mslm predict` finds, but for words whose pieces the model labels differently (`mslm` goes by the first
+one), where a tag I- follows nothing that it could continue (the pipeline begins a mention there), and in sentences that
+are too long for the encoder (the pipeline cuts them).""",
+}
+
 
 def encoder(config: AdaptConfig, shards: Artifact, summary: dict[str, Any]) -> str:
     """The model card of an adapted encoder."""
@@ -44,7 +60,5 @@ Entity types: {types}. Fine-tuned on unmasked text for {config.epochs} epochs, p
 {config.learning_rate:g}, seed {config.seed}; the best epoch on the development data was epoch {best["epoch"]}:
 strict exact match precision {best["precision"]:.4f}, recall {best["recall"]:.4f}, F1 {best["f1"]:.4f}.
 
-Only the first piece of each word was labelled in training. Decode by words: a word has the tag of its first
-piece. `transformers.pipeline("token-classification")` opens this checkpoint, but looks at the other pieces too
-unless it is given `aggregation_strategy="first"`, and groups words by its own rules.
+{_PIECES[config.label_pieces]}
 """

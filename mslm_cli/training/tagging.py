@@ -1,7 +1,8 @@
-"""Token classification on words: windows with first-piece labels, and their prediction."""
+"""Token classification on words: windows with labelled pieces, and their prediction."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.corpus.alignment import word_windows
+from mslm_cli.corpus.labels import Mention
 from mslm_cli.models import special_frame
 from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes
 from mslm_cli.training.device import autocast
@@ -19,18 +21,24 @@ from mslm_cli.training.model import logits_at
 class Window:
     """A stretch of one sentence as the encoder sees it.
 
-    ``input_ids``: int32 [n_tokens], special tokens included. ``words``: int64 [n_owned], the words that
-    are labelled here; ``first_pieces``: int64 [n_owned], where the first piece of each stands.
+    ``input_ids``: int32 [n_tokens], special tokens included. ``words``: int64 [n_labelled], the words that
+    are labelled here; ``pieces``: int64 [n_labelled], where the labelled piece of each stands. A word of which
+    all pieces are labelled comes once for each.
     """
 
     sentence: int
     input_ids: NDArray[np.int32]
     words: NDArray[np.int64]
-    first_pieces: NDArray[np.int64]
+    pieces: NDArray[np.int64]
 
 
 def make_windows(
-    sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, max_length: int, overlap: int
+    sentences: Sequence[Sequence[str]],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    overlap: int,
+    *,
+    all_pieces: bool = False,
 ) -> list[Window]:
     """The windows of all sentences in order; every word is labelled in exactly one of them.
 
@@ -40,6 +48,7 @@ def make_windows(
     Args:
         max_length: most tokens in a window, special ones included.
         overlap: tokens that neighbouring windows of one sentence share.
+        all_pieces: label every piece of a word, for training; else its first one.
     """
     prefix, suffix = special_frame(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
@@ -47,11 +56,31 @@ def make_windows(
     for number, pieces in enumerate(_word_pieces(sentences, tokenizer)):
         for start, end, own_start, own_end in word_windows([len(p) for p in pieces], capacity, overlap):
             shown = [p[:capacity] for p in pieces[start:end]]
-            first = len(prefix) + np.cumsum([0, *(len(p) for p in shown)])[:-1]
+            bounds = len(prefix) + np.cumsum([0, *(len(p) for p in shown)])
             ids = [*prefix, *(i for p in shown for i in p), *suffix]
-            owned = slice(own_start - start, own_end - start)
-            windows.append(Window(number, np.array(ids, np.int32), np.arange(own_start, own_end), first[owned]))
+            own = bounds[own_start - start : own_end - start + 1]
+            words, labelled = np.arange(own_start, own_end), own[:-1]
+            if all_pieces:
+                words, labelled = np.repeat(words, np.diff(own)), np.arange(own[0], own[-1])
+            windows.append(Window(number, np.array(ids, np.int32), words, labelled))
     return windows
+
+
+def window_targets(window: Window, label_ids: NDArray[np.int64], continuations: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What each labelled piece of ``window`` should be: int64 [n_labelled].
+
+    Args:
+        label_ids: int64 [n_words], the label of each word of the sentence.
+        continuations: int64 [n_labels], the label of a word's later pieces, by that of its first one.
+    """
+    targets = label_ids[window.words]
+    is_later = np.diff(window.words, prepend=-1) == 0
+    return np.where(is_later, continuations[targets], targets)
+
+
+def continuations_of(labels: Sequence[str]) -> NDArray[np.int64]:
+    """The number of I-X for both B-X and I-X, of O for O: int64 [n_labels]."""
+    return np.array([labels.index(f"I-{name[2:]}") if name != "O" else i for i, name in enumerate(labels)], np.int64)
 
 
 def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[list[int]]]:
@@ -88,7 +117,7 @@ class WindowBatch:
 def collate(windows: Sequence[Window], pad_id: int, device: torch.device, *, total_weight: float = 1.0) -> WindowBatch:
     """Windows as one batch on ``device``."""
     padded = pad([w.input_ids for w in windows], pad_id, device)
-    positions = np.concatenate([w.first_pieces + i * padded.longest for i, w in enumerate(windows)])
+    positions = np.concatenate([w.pieces + i * padded.longest for i, w in enumerate(windows)])
     return WindowBatch(windows, padded, torch.from_numpy(positions).to(device), total_weight)
 
 
@@ -97,24 +126,66 @@ def window_lengths(windows: Sequence[Window]) -> NDArray[np.int64]:
     return np.array([len(w.input_ids) for w in windows], dtype=np.int64)
 
 
-@torch.no_grad()
-def predict_tags(
+def label_names(model: PreTrainedModel) -> list[str]:
+    """The names of a token classifier's labels, by number."""
+    return [str(name) for _, name in sorted((int(i), name) for i, name in (model.config.id2label or {}).items())]
+
+
+@torch.inference_mode()
+def predict_probabilities(
     model: PreTrainedModel, windows: Sequence[Window], n_words: Sequence[int], *, pad_id: int, batch_tokens: int
-) -> list[list[str]]:
-    """The most probable tag of every word of every sentence.
+) -> list[NDArray[np.float32]]:
+    """The probability of every label for every word of every sentence: float32 [n_words, n_labels] each.
 
     Args:
-        n_words: words of each sentence; a sentence without words gets an empty list.
+        windows: with one labelled piece a word.
+        n_words: words of each sentence.
     """
     device = next(model.parameters()).device
-    names = {int(i): str(name) for i, name in (model.config.id2label or {}).items()}
-    tags = [["O"] * n for n in n_words]
+    offsets = np.cumsum([0, *n_words])
+    probabilities = np.zeros((int(offsets[-1]), len(label_names(model))), np.float32)
     model.train(False)
     for group in plan_forward_passes(np.arange(len(windows)), window_lengths(windows), batch_tokens):
         batch = collate([windows[i] for i in group], pad_id, device)
         with autocast(device):
-            labels = logits_at(model, batch.padded, batch.positions).argmax(-1).tolist()
-        owners = ((w.sentence, int(word)) for w in batch.windows for word in w.words)
-        for (sentence, word), label in zip(owners, labels, strict=True):
-            tags[sentence][word] = names[label]
-    return tags
+            logits = logits_at(model, batch.padded, batch.positions)
+        rows = np.concatenate([w.words + offsets[w.sentence] for w in batch.windows])
+        probabilities[rows] = logits.float().softmax(-1).cpu().numpy()
+    return [probabilities[start:end] for start, end in pairwise(offsets.tolist())]
+
+
+def predict_tags(
+    model: PreTrainedModel, windows: Sequence[Window], n_words: Sequence[int], *, pad_id: int, batch_tokens: int
+) -> list[list[str]]:
+    """The most probable tag of every word of every sentence; see ``predict_probabilities``."""
+    found = predict_probabilities(model, windows, n_words, pad_id=pad_id, batch_tokens=batch_tokens)
+    labels = label_names(model)
+    return [best_tags(probabilities, labels) for probabilities in found]
+
+
+def best_tags(probabilities: NDArray[np.float32], labels: Sequence[str]) -> list[str]:
+    """The most probable tag of each word of a sentence."""
+    return [labels[i] for i in probabilities.argmax(-1).tolist()]
+
+
+def mention_scores(
+    mentions: Sequence[Mention], probabilities: NDArray[np.float32], labels: Sequence[str]
+) -> list[float]:
+    """The probability of each mention of a sentence, from 0 to 1.
+
+    It is the probability that tags drawn word by word, independently, spell this very mention: the product of
+    those of B- for its first word, I- for the others, and anything but this I- for the word after it. It is no
+    calibrated probability (models are too sure), but nearer to one than the mean or the minimum over the words.
+
+    Args:
+        mentions: of words [start, end), of types that the labels know.
+        probabilities: float32 [n_words, n_labels].
+    """
+    number = {label: i for i, label in enumerate(labels)}
+    scores = []
+    for start, end, kind in mentions:
+        inside = number[f"I-{kind}"]
+        spelled = float(probabilities[start, number[f"B-{kind}"]] * probabilities[start + 1 : end, inside].prod())
+        ends = 1.0 - float(probabilities[end, inside]) if end < len(probabilities) else 1.0
+        scores.append(spelled * ends)
+    return scores

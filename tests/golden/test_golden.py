@@ -17,6 +17,7 @@ COMMANDS = [
     "show-masks",
     "adapt",
     "finetune",
+    "predict",
     "eval",
     "compare",
     "study",

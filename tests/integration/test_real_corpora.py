@@ -1,11 +1,13 @@
 """Every labelled folder of shared/data reads to the counts that its README states, and every text file reads at all."""
 
 import gzip
+import random
 import re
 from pathlib import Path
 
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
+from seqeval_scores import assert_same, seqeval_report, with_noise
 
 from mslm_cli.config import TextOptions
 from mslm_cli.corpus.documents import LabelledCorpus
@@ -13,7 +15,8 @@ from mslm_cli.corpus.labels import strict_mentions, tags_from_mentions
 from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
-from mslm_cli.evaluation.exact_match import exact_match
+from mslm_cli.evaluation.exact_match import exact_match, match_spans
+from mslm_cli.evaluation.spans import Reading, spans_from_tags
 
 # file: sentences, mentions, types, scheme, orphans, empty words
 CORPORA = {
@@ -208,3 +211,24 @@ def test_the_sketch_agrees_between_raw_and_tokenised_text(shared_data: Path) -> 
     tokenised = [" ".join(s.words) for s in read_labelled(shared_data / "BC5CDR-chem/test.tsv.gz").sentences]
     # Sentence splitting parts a few of the 500 titles, and some are too short.
     assert raw.count(tokenised) > 430
+
+
+NOISY = [name for name in CORPORA if not name.startswith(("BC5CDR-chem", "masakhaner"))][:40:2]
+
+
+@pytest.mark.parametrize("reading", ["strict", "default"])
+@pytest.mark.parametrize("name", NOISY)
+def test_scores_of_noisy_tags_are_those_of_seqeval(shared_data: Path, name: str, reading: Reading) -> None:
+    """Twenty real files, their first 700 sentences, with one tag in twelve drawn anew on the predicted side and, so
+    that gold has orphans too, one in a hundred on the gold side."""
+    rng = random.Random(name)
+    sentences = read_labelled(shared_data / name).sentences[:700]
+    gold = with_noise([tags_from_mentions(s.mentions, len(s.words)) for s in sentences], rng, 0.01)
+    predicted = with_noise(gold, rng, 0.08)
+    assert_same(
+        match_spans(*spans_from_tags(gold, predicted, reading)).to_json(), seqeval_report(gold, predicted, reading)
+    )
+
+
+def test_twenty_real_files_are_compared() -> None:
+    assert len(NOISY) == 20

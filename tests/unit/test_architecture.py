@@ -20,6 +20,7 @@ LAYERS = [
     {"cli"},
     {"studies"},
     {"stages"},
+    {"reporting"},
     {"training", "evaluation", "sequences"},
     {"masking", "terms", "corpus"},
     {"workspace"},
@@ -38,6 +39,8 @@ ROOMS = {
     "nmslib": {"terms"},
     "sklearn": {"terms"},
     "wordfreq": {"terms"},
+    "matplotlib": {"reporting"},
+    "jinja2": {"reporting"},
     "ahocorasick_rs": {"terms"},
     "pyarrow": {"masking"},
     "huggingface_hub": {"models"},
@@ -47,7 +50,7 @@ ROOMS = {
     "typer": {"cli"},
     "rich": {"console"},
 }
-LAZY = {"spacy", "scispacy", "nmslib", "sklearn", "wordfreq", "optuna", "sqlalchemy"}
+LAZY = {"matplotlib", "jinja2", "spacy", "scispacy", "nmslib", "sklearn", "wordfreq", "optuna", "sqlalchemy"}
 """Imported inside functions only, so that who needs them not, has them not."""
 
 

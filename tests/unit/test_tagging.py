@@ -33,7 +33,7 @@ def test_every_word_is_labelled_once_at_its_first_piece(
         assert len(window.input_ids) <= max_length
         assert window.input_ids[0] == tokenizer.cls_token_id
         assert window.input_ids[-1] == tokenizer.sep_token_id
-        for word, position in zip(window.words, window.first_pieces, strict=True):
+        for word, position in zip(window.words, window.pieces, strict=True):
             pieces = tokenizer([sentences[window.sentence][word]], is_split_into_words=True, add_special_tokens=False)
             first = pieces["input_ids"][0] if pieces["input_ids"] else tokenizer.unk_token_id
             assert window.input_ids[position] == first
@@ -43,7 +43,7 @@ def test_a_word_of_no_pieces_and_one_of_too_many_are_kept(tokenizer: PreTrainedT
     words = ["acute", "\u200b", "z" * 99, "disease"]
     windows = make_windows([words], tokenizer, 16, 4)
     assert sorted(int(i) for w in windows for i in w.words) == [0, 1, 2, 3]
-    unknown = next(w.input_ids[p] for w in windows for i, p in zip(w.words, w.first_pieces, strict=True) if i == 1)
+    unknown = next(w.input_ids[p] for w in windows for i, p in zip(w.words, w.pieces, strict=True) if i == 1)
     assert unknown == tokenizer.unk_token_id
 
 

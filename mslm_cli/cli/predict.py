@@ -1,0 +1,54 @@
+"""``mslm predict``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mslm_cli.cli._command import Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.config import PredictConfig
+from mslm_cli.errors import UsageError
+
+EXAMPLES = """\
+mslm predict ner abstracts.txt
+mslm predict ner abstracts/ -o mentions.jsonl
+mslm predict ner abstracts/ --to brat -o annotations
+zcat notes.gz | mslm predict ner - --no-text | jq -r .type | sort | uniq -c"""
+
+
+@subcommand("predict", PredictConfig, examples=EXAMPLES)
+def predict(
+    ner: Annotated[
+        Path, typer.Argument(metavar="NER", help="NER model from `mslm finetune`, or - to read its path from a pipe.")
+    ],
+    texts: Texts,
+    config: PredictConfig,
+    to: Annotated[
+        Literal["auto", "json", "conll", "brat", "html"],
+        typer.Option(help="Form of the result: JSON lines, word and tag, BRAT standoff (-o names a folder), displaCy."),
+    ] = "auto",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; its path is printed instead. - is standard output.")
+    ] = Path("-"),
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="JSON lines without text: offsets, and a hash of the sentence.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Find the entities in a text.
+
+    JSON lines (doc, start, end, text, type, score) with offsets [start, end) in characters of the document;
+    on a terminal the entities are marked in the text. The score is the model's probability of the mention.
+    """
+    refuse_shared_stdin({"the model": ner, "the text": "-" if Path("-") in texts else None})
+    file = None if output == Path("-") else output
+    if to == "brat" and file is None:
+        raise UsageError("--to brat writes a folder: name it with -o")
+    if no_text and to in ("conll", "brat", "html"):
+        raise UsageError(f"--to {to} holds the text, which --no-text keeps out", hint="use --to json")
+    from mslm_cli.stages import predict as stage
+
+    is_shown = to == "auto" and file is None and not no_text and sys.stdout.isatty()
+    form: stage.Form = "text" if is_shown else "json" if to == "auto" else to
+    stage.run(artifact_path(ner), texts, config, form=form, output=file, with_text=not no_text, overwrite=overwrite)

@@ -1,0 +1,271 @@
+"""The charts of a report, by matplotlib, which is imported when the first one is drawn."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mslm_cli.evaluation.tables import SLICINGS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "ink": "#1d2733",
+    "muted": "#5d6b7a",
+    "rule": "#d9dfe6",
+    "paper": "#fffffe",
+    "first": "#1f5fbf",
+    "second": "#b4500f",
+    "third": "#0b7a6b",
+}
+"""By name; in a page the name stands for a CSS variable, so that the same drawing is light or dark."""
+
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "mslm",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "text.color": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.edgecolor": COLOURS["rule"],
+    "axes.facecolor": COLOURS["paper"],
+    "figure.facecolor": COLOURS["paper"],
+    "savefig.facecolor": COLOURS["paper"],
+    "xtick.color": COLOURS["rule"],
+    "ytick.color": COLOURS["rule"],
+    "xtick.labelcolor": COLOURS["muted"],
+    "ytick.labelcolor": COLOURS["ink"],
+    "grid.color": COLOURS["rule"],
+    "grid.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+}
+_WIDTH_IN = 4.4
+_DPI = 160
+_NOTHING_SEEN = {"Creator": None, "Date": None, "Format": None, "Type": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart for the page: ``name`` of its files, ``title``, what it says (``caption``), its SVG for inlining."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+def draw_all(
+    results: Mapping[str, Any],
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    folder: Path,
+) -> list[Chart]:
+    """The charts that these results give, written to ``folder`` as PNG and SVG files too; the same bytes every time.
+
+    Args:
+        results: the content of results.json.
+        curves: the lines of the metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``).
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
+    import matplotlib as mpl
+
+    plans: list[tuple[str, str, str, Callable[[Figure], None]]] = []
+    types = _scored(results["exact_match"]["per_type"])
+    if types:
+        rows = [("all (micro)", results["exact_match"]), *types]
+        plans.append(
+            ("types", "By type", "Strict F1 with its 95 % interval; size: gold mentions.", _dots([("", rows)]))
+        )
+    groups = [(SLICINGS[name], _scored(of)) for name, of in results["slices"].items() if of is not None and _scored(of)]
+    if groups:
+        caption = "Strict F1 with its 95 % interval, of mentions told apart by their length and by what was known."
+        plans.append(("slices", "By kind of mention", caption, _dots(groups)))
+    if (confidence := results["confidence"]) is not None:
+        caption = (
+            f"Average precision {confidence['average_precision']:.3f}: how precise the mentions are that the model is"
+            " surest of, and how many of the gold ones they are."
+        )
+        plans.append(("precision-recall", "Precision and recall", caption, lambda f: _precision_recall(f, results)))
+        caption = (
+            f"Expected calibration error {confidence['ece']:.3f}: of mentions with a probability of 0.8, 80 % should"
+            " be right. Bars: number of mentions."
+        )
+        plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, confidence)))
+    if ner := curves.get("ner"):
+        caption = "Training loss of each update, in nats, and strict F1 on the development data after each epoch."
+        plans.append(("learning-ner", "Fine-tuning", caption, lambda f: _finetuning(f, ner)))
+    if encoder := [line for line in curves.get("encoder", ()) if "base" in line]:
+        caption = "Masked-language-model loss in nats, of generic words and of DS-terms, over the updates."
+        plans.append(("learning-encoder", "Adaptation of the encoder", caption, lambda f: _adaptation(f, encoder)))
+    charts = []
+    with mpl.rc_context(_STYLE):
+        for name, title, caption, plan in plans:
+            charts.append(Chart(name, title, caption, _draw(plan, name, title, folder)))
+    return charts
+
+
+def _draw(plan: Callable[["Figure"], None], name: str, title: str, folder: Path) -> str:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH_IN, 2.9), layout="constrained")
+    plan(figure)
+    path = folder / f"{name}.svg"
+    figure.savefig(path, metadata=_NOTHING_SEEN)
+    figure.savefig(path.with_suffix(".png"), dpi=_DPI, metadata={"Software": None})
+    return inline(path.read_text(encoding="utf-8"), name, title)
+
+
+def inline(svg: str, name: str, title: str) -> str:
+    """An SVG file of matplotlib as an element of a page: scalable, in the page's colours, its ids its own."""
+    svg = svg[svg.index("<svg") :]
+    used = set(re.findall(r'(?:url\(#|href="#)([\w-]+)', svg))
+    svg = re.sub(r' id="([\w-]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)
+    svg = re.sub(r'^<svg ([^>]*?)(?:width|height)="[^"]*" ', r"<svg \1", svg)
+    svg = re.sub(
+        r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        rf'<svg xmlns:xlink="http://www.w3.org/1999/xlink" \1 role="img" aria-label="{title}">',
+        svg,
+    )
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    for colour, code in COLOURS.items():
+        svg = svg.replace(code, f"var(--{colour})")
+    return svg
+
+
+def _scored(of: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(name, score) for name, score in of.items() if score["gold"] or score["predicted"]]
+
+
+def _dots(groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]]) -> Callable[["Figure"], None]:
+    """A line for each score, in groups with a heading: F1 and its interval."""
+
+    def plan(figure: "Figure") -> None:
+        n_lines = sum(len(rows) + bool(heading) for heading, rows in groups)
+        figure.set_size_inches(_WIDTH_IN, 0.65 + 0.27 * n_lines)
+        axes = figure.subplots()
+        most = max(score["gold"] for _, rows in groups for _, score in rows) or 1
+        y = 0
+        ticks, names, lows = [], [], []
+        for heading, rows in groups:
+            if heading:
+                axes.text(
+                    0, y, heading.upper(), transform=axes.get_yaxis_transform(), ha="left", va="center",
+                    fontsize=7.5, color=COLOURS["muted"],
+                )  # fmt: skip
+                y += 1
+            for name, score in rows:
+                low, high = (100 * x for x in score["intervals"]["f1"])
+                axes.plot([low, high], [y, y], color=COLOURS["first"], linewidth=1.6)
+                size = 18 + 60 * score["gold"] / most
+                axes.scatter([100 * score["f1"]], [y], s=size, color=COLOURS["first"], zorder=3, linewidths=0)
+                ticks.append(y)
+                names.append(name)
+                lows.append(low)
+                y += 1
+        axes.set_yticks(ticks, [_shortened(name) for name in names])
+        axes.set_ylim(y - 0.4, -0.6)
+        axes.set_xlim(max(0.0, min(10 * (min(lows) // 10), 80.0)), 101)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("strict F1, %")
+
+    return plan
+
+
+def _shortened(name: str, limit: int = 22) -> str:
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
+def _precision_recall(figure: "Figure", results: Mapping[str, Any]) -> None:
+    axes = figure.subplots()
+    curve = results["confidence"]["curve"]
+    recall = [100 * point["recall"] for point in curve]
+    precision = [100 * point["precision"] for point in curve]
+    axes.plot(recall, precision, color=COLOURS["first"])
+    match = results["exact_match"]
+    x, y = 100 * match["recall"], 100 * match["precision"]
+    axes.scatter([x], [y], color=COLOURS["second"], zorder=3, s=32)
+    axes.annotate(
+        "all mentions", (x, y), (-8, -4), textcoords="offset points", ha="right", va="top", color=COLOURS["second"]
+    )
+    axes.set_xlim(0, 101)
+    axes.set_ylim(max(0.0, 10 * (min(precision) // 10) - 10), 101)
+    axes.set_xlabel("recall, %")
+    axes.set_ylabel("precision, %")
+
+
+def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
+    axes = figure.subplots()
+    bins = [one for one in confidence["bins"] if one["n"]]
+    most = max(one["n"] for one in bins)
+    for one in confidence["bins"]:
+        axes.bar(
+            one["low"], 0.25 * one["n"] / most, width=one["high"] - one["low"], align="edge", color=COLOURS["rule"],
+            linewidth=0.5, edgecolor=COLOURS["paper"],
+        )  # fmt: skip
+    axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
+    x, y = [one["mean_confidence"] for one in bins], [one["share_correct"] for one in bins]
+    axes.plot(x, y, color=COLOURS["first"], marker="o", markersize=4.5)
+    for one, at, share in zip(bins, x, y, strict=True):
+        axes.annotate(
+            f"{one['n']:,}", (at, share), (0, 6), textcoords="offset points", ha="center", fontsize=7,
+            color=COLOURS["muted"],
+        )  # fmt: skip
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(0, 1.1)
+    axes.set_xlabel("probability of the mention")
+    axes.set_ylabel("share that is right")
+
+
+def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
+    axes, beside = figure.subplots(1, 2)
+    steps = [(line["update"], line["loss"]) for line in lines if "loss" in line]
+    _loss(axes, steps, COLOURS["first"])
+    epochs = [(line["epoch"], 100 * line["dev"]["f1"]) for line in lines if "dev" in line]
+    if epochs:
+        x, y = zip(*epochs, strict=True)
+        beside.plot(x, y, color=COLOURS["third"], marker="o", markersize=4)
+        best = max(epochs, key=lambda epoch: epoch[1])
+        beside.annotate(f"{best[1]:.1f}", best, (0, 6), textcoords="offset points", ha="center", color=COLOURS["third"])
+        beside.margins(x=0.12, y=0.2)
+        beside.locator_params(axis="x", integer=True, nbins=5)
+    axes.set_title("training loss", fontsize=9, loc="left")
+    beside.set_title("dev strict F1, %", fontsize=9, loc="left")
+    axes.set_xlabel("update")
+    beside.set_xlabel("epoch")
+
+
+def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
+    axes = figure.subplots()
+    for kind, label, colour in (("base", "generic words", "first"), ("entity", "DS-terms", "second")):
+        steps = [(number, line[kind]["loss"]) for number, line in enumerate(lines, 1) if line[kind]["n"]]
+        if steps:
+            _loss(axes, steps, COLOURS[colour], label)
+    axes.legend(frameon=False, loc="upper right", labelcolor=COLOURS["ink"])
+    axes.set_xlabel("update")
+    axes.set_ylabel("loss, nats")
+
+
+def _loss(axes: "Axes", steps: Sequence[tuple[int, float]], colour: str, label: str | None = None) -> None:
+    """The loss of each update, faint, and its mean over the 2 % of the updates around it."""
+    import numpy as np
+
+    x, y = np.array(steps, dtype=np.float64).T
+    width = max(1, len(x) // 50)
+    sums = np.concatenate([[0.0], y.cumsum()])
+    first, last = (np.clip(np.arange(len(y)) + shift, 0, len(y)) for shift in (-width, width + 1))
+    thin = max(1, len(x) // 300)
+    axes.plot(x[::thin], y[::thin], color=colour, linewidth=0.6, alpha=0.35)
+    axes.plot(x[::thin], ((sums[last] - sums[first]) / (last - first))[::thin], color=colour, label=label)
+    axes.locator_params(axis="x", nbins=4)

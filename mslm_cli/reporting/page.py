@@ -1,0 +1,76 @@
+"""report.html: one page that holds all it needs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mslm_cli import fsio
+from mslm_cli.evaluation.tables import ERROR_KINDS, SLICINGS
+from mslm_cli.reporting.browser import MAX_SENTENCES, sentences_with_errors
+from mslm_cli.reporting.charts import draw_all
+
+REPORT = "report.html"
+CHARTS = "charts"
+_TEMPLATE = "report.html.j2"
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+def write_report(
+    folder: Path,
+    results: Mapping[str, Any],
+    lines: Lines,
+    provenance: Mapping[str, Any],
+    curves: Mapping[str, Lines],
+    *,
+    warn_above: float,
+) -> None:
+    """Write report.html, and charts/ with its charts as PNG and SVG files; the same bytes for the same input.
+
+    Args:
+        results: the content of results.json.
+        lines: those of predictions.jsonl; without words the page has none either.
+        provenance: what made the results, by name; values are text, or mappings of text.
+        curves: the lines of metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``), where known.
+        warn_above: the share of test sentences seen upstream above which the page begins with a warning.
+    """
+    import jinja2
+
+    (folder / CHARTS).mkdir()
+    charts = draw_all(results, curves, folder / CHARTS)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(fsio.resource("report")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "bounds": _bounds}
+    n_shown = sum(bool(line.get("errors")) for line in lines)
+    page = environment.get_template(_TEMPLATE).render(
+        results=results,
+        match=results["exact_match"],
+        charts=charts,
+        shown=list(islice(sentences_with_errors(lines), MAX_SENTENCES)),
+        n_with_errors=n_shown,
+        kinds={kind: name for kind, name in ERROR_KINDS.items() if results["errors"][kind]["n"]},
+        slicings=[(SLICINGS[name], of) for name, of in results["slices"].items() if of is not None],
+        provenance=provenance,
+        is_warned=results["n_seen_upstream"] > results["n_sentences"] * warn_above,
+    )
+    (folder / REPORT).write_text(page, encoding="utf-8", newline="\n")
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; none where there is no such file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _bounds(interval: Sequence[float]) -> str:
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"

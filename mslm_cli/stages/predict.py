@@ -1,0 +1,268 @@
+"""``mslm predict``: the mentions of a NER model in text."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mslm_cli import artifacts, console, fsio
+from mslm_cli.artifacts import Artifact
+from mslm_cli.config import PredictConfig
+from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.lines import OnRead, unheard
+from mslm_cli.corpus.readers import EMPTY_WORD, read_documents, source_files
+from mslm_cli.corpus.seen import sentence_hash
+from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_block, document_mark, file_stem
+from mslm_cli.errors import UsageError
+from mslm_cli.terms.display import Mark, html_page
+from mslm_cli.terms.sentences import split_sentences
+from mslm_cli.terms.tokens import joined_spans, token_spans
+from mslm_cli.training.recognition import Recogniser, Tagged, load_recogniser
+
+Form = Literal["json", "conll", "brat", "html", "text"]
+
+WORDS_PER_ROUND = 4096
+"""Documents are read until they have so many words, and sorted by length among themselves; memory depends on it."""
+
+_BRAT_SUFFIXES = {".ann", ".txt", ".conf"}
+
+
+class Span(NamedTuple):
+    """A mention: characters [start, end) of its document's text, type, probability, and the number of its sentence."""
+
+    start: int
+    end: int
+    type: str
+    score: float
+    sentence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """A document in sentences of words, each word [start, end) in characters of its text."""
+
+    document: Document
+    sentences: list[list[tuple[int, int]]]
+
+    def words(self, sentence: int) -> list[str]:
+        text = self.document.text
+        return [text[start:end] for start, end in self.sentences[sentence]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A document and what was found; ``first``: where its text begins in the document that the input names."""
+
+    parted: Parted
+    first: int
+    tagged: list[Tagged]
+
+    @property
+    def spans(self) -> Iterator[Span]:
+        for number, (words, found) in enumerate(zip(self.parted.sentences, self.tagged, strict=True)):
+            for (start, end, kind), score in zip(found.mentions, found.scores, strict=True):
+                yield Span(words[start][0], words[end - 1][1], kind, score, number)
+
+
+@dataclass
+class Counts:
+    """What went by."""
+
+    n_documents: int = 0
+    n_sentences: int = 0
+    n_mentions: int = 0
+
+
+def run(
+    ner: Path,
+    texts: Sequence[Path],
+    config: PredictConfig,
+    *,
+    form: Form,
+    output: Path | None = None,
+    with_text: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Write the mentions to standard output, or to ``output``, document by document in the order of the input.
+
+    ``json``: a line for each mention; ``conll``: a line for each word; ``brat``: a folder with a .txt and a .ann file
+    for each document; ``html``: a page; ``text``: each document with its mentions marked.
+
+    Args:
+        with_text: whether JSON lines hold the mention's text; without it they hold its sentence's hash.
+
+    Raises:
+        UsageError: ``output`` exists, and ``overwrite`` is false or it holds what this command did not write.
+        ArtifactError: ``ner`` is no sound ner artifact.
+        DataError: the text cannot be read.
+    """
+    if output is not None:
+        _check_output(output, form, overwrite=overwrite)
+    source = artifacts.load(ner, "ner", verify=True)
+    files = source_files(texts)
+    recogniser = load_recogniser(source, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
+    counts = Counts()
+    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    with console.progress("predict", n_bytes or None, shown=form != "text") as bar:
+        rounds = _counted(predict(files, recogniser, config, word_splitter(source, config.words), bar.advance), counts)
+        if form == "brat":
+            assert output is not None
+            _write_brat(rounds, recogniser.labels, output)
+        elif output is not None:
+            with fsio.staged_file(output) as file:
+                for part in render(rounds, recogniser.labels, form, with_text=with_text):
+                    file.write(part)
+        else:
+            for part in render(rounds, recogniser.labels, form, with_text=with_text):
+                console.stream([part])
+    if output is not None:
+        console.result(str(output))
+    console.note(
+        f"{counts.n_mentions:,} mentions in {counts.n_sentences:,} sentences of {counts.n_documents:,} documents"
+    )
+
+
+def _check_output(output: Path, form: Form, *, overwrite: bool) -> None:
+    if output.exists():
+        if not overwrite:
+            raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
+        if form == "brat" and not output.is_dir():
+            raise UsageError(f"{output} is a file, and would become a folder", hint="choose another -o")
+        if form != "brat" and output.is_dir():
+            raise UsageError(f"{output} is a folder, and would become a file", hint="choose another -o")
+        if form == "brat" and (other := sorted(p for p in output.iterdir() if p.suffix not in _BRAT_SUFFIXES)):
+            raise UsageError(f"{output} is not overwritten: it holds {other[0].name}", hint="choose another -o")
+    fsio.check_writable(output)
+
+
+def word_splitter(ner: Artifact, words: str) -> Callable[[str], list[tuple[int, int]]]:
+    """What parts text into words ([start, end) characters) as the training data of ``ner`` do, or as ``words`` says."""
+    form = ner.manifest.run.get("words", "punctuation") if words == "auto" else words
+    return joined_spans if form == "joined" else token_spans
+
+
+def predict(
+    files: Sequence[Path],
+    recogniser: Recogniser,
+    config: PredictConfig,
+    split_words: Callable[[str], list[tuple[int, int]]],
+    on_read: OnRead = unheard,
+) -> Iterator[list[Found]]:
+    """The documents of ``files`` in order, some at a time, with the mentions in them.
+
+    A long document that the input names comes in parts under one id: offsets go on in the next part.
+    """
+    doc, first, length = "", 0, 0
+    parted = (part(document, split_words) for document in read_documents(files, config, on_read))
+    for documents in _rounds(parted):
+        sentences = [p.words(i) for p in documents for i in range(len(p.sentences))]
+        tagged = iter(recogniser.tag([[word or EMPTY_WORD for word in words] for words in sentences]))
+        found = []
+        for p in documents:
+            first = first + length + 1 if p.document.has_id and p.document.id == doc else 0
+            doc, length = p.document.id, len(p.document.text)
+            found.append(Found(p, first, [next(tagged) for _ in p.sentences]))
+        yield found
+
+
+def part(document: Document, split_words: Callable[[str], list[tuple[int, int]]]) -> Parted:
+    """``document`` in its own sentences and words, where the input marks them, else in those of its text."""
+    text = document.text
+    if document.sentences is None or document.words is None:
+        bounds = split_sentences(text)
+        return Parted(
+            document, [[(start + a, start + b) for a, b in split_words(text[start:end])] for start, end in bounds]
+        )
+    sentences = []
+    for (start, _), words in zip(document.sentences, document.words, strict=True):
+        position, spans = start, []
+        for word in words:
+            # an empty word stands nowhere in the text: it is where the word before it ends
+            first = position if word else max(start, position - 1)
+            spans.append((first, first + len(word)))
+            position += len(word) + 1 if word else 0
+        sentences.append(spans)
+    return Parted(document, sentences)
+
+
+def _rounds(documents: Iterable[Parted]) -> Iterator[list[Parted]]:
+    """The documents in runs of about ``WORDS_PER_ROUND`` words."""
+    waiting: list[Parted] = []
+    n_words = 0
+    for document in documents:
+        waiting.append(document)
+        n_words += sum(map(len, document.sentences))
+        if n_words >= WORDS_PER_ROUND:
+            yield waiting
+            waiting, n_words = [], 0
+    if waiting:
+        yield waiting
+
+
+def _counted(rounds: Iterable[list[Found]], counts: Counts) -> Iterator[list[Found]]:
+    for documents in rounds:
+        for found in documents:
+            counts.n_documents += 1
+            counts.n_sentences += len(found.tagged)
+            counts.n_mentions += sum(len(t.mentions) for t in found.tagged)
+        yield documents
+
+
+def render(rounds: Iterable[list[Found]], labels: Sequence[str], form: Form, *, with_text: bool) -> Iterator[str]:
+    """The result in parts: one or more for each round, so that each can be passed on as soon as it is there."""
+    if form == "html":
+        documents = (
+            (f.parted.document.id, f.parted.document.text, [Mark(s.start, s.end, s.type) for s in f.spans])
+            for found in rounds
+            for f in found
+        )
+        yield from html_page("mslm predict", documents, _types(labels))
+        return
+    show = {"json": lambda f: _records(f, with_text=with_text), "conll": _columns, "text": _marked}[form]
+    for found in rounds:
+        yield "".join(map(show, found))
+
+
+def _types(labels: Sequence[str]) -> list[str]:
+    return sorted({label[2:] for label in labels if label != "O"})
+
+
+def _records(found: Found, *, with_text: bool) -> str:
+    document = found.parted.document
+    lines = []
+    for span in found.spans:
+        record = {"doc": document.id, "start": found.first + span.start, "end": found.first + span.end}
+        if with_text:
+            record["text"] = document.text[span.start : span.end]
+        else:
+            record["hash"] = f"{sentence_hash(' '.join(found.parted.words(span.sentence))):016x}"
+        lines.append(json.dumps(record | {"type": span.type, "score": round(span.score, 6)}, ensure_ascii=False))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _columns(found: Found) -> str:
+    document = found.parted.document
+    # a CoNLL file without document marks keeps its lines
+    mark = document_mark(document.id) if document.has_id or document.sentences is None else ""
+    blocks = (conll_block(found.parted.words(i), tagged.tags) for i, tagged in enumerate(found.tagged))
+    return mark + "".join(blocks)
+
+
+def _marked(found: Found) -> str:
+    marks = [Mark(span.start, span.end, span.type) for span in found.spans]
+    return console.marked(found.parted.document.text, marks) + "\n\n"
+
+
+def _write_brat(rounds: Iterable[list[Found]], labels: Sequence[str], output: Path) -> None:
+    taken: set[str] = set()
+    with fsio.staged_folder(output) as folder:
+        for documents in rounds:
+            for found in documents:
+                text = found.parted.document.text
+                stem = file_stem(found.parted.document.id, taken)
+                mentions = [(span.start, span.end, span.type) for span in found.spans]
+                (folder / f"{stem}.txt").write_text(text, encoding="utf-8", newline="")
+                annotations = brat_annotations(text, mentions)
+                (folder / f"{stem}.ann").write_text(annotations, encoding="utf-8", newline="")
+        (folder / "annotation.conf").write_text(brat_configuration(_types(labels)), encoding="utf-8")

@@ -1,0 +1,61 @@
+"""docs/metrics.md: what its commands print is what it says, and its sums by hand are ours.
+
+``UPDATE_GOLDEN=1`` writes the output anew.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+Mslm = Callable[..., Result]
+
+
+@pytest.fixture
+def page(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The text of the page, with its files in the working folder."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = PAGE.read_text(encoding="utf-8")
+    for name, content in re.findall(r"```text (\S+)\n(.*?)```", text, re.DOTALL):
+        Path(name).write_text(content)
+    return text
+
+
+def test_the_commands_print_what_the_page_says(page: str, mslm: Mslm) -> None:
+    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        command = block.splitlines()[0].removeprefix("$ mslm ")
+        done = mslm(*command.split())
+        assert done.exit_code == 0, done.stderr
+        shown = "\n".join(line.rstrip() for line in f"$ mslm {command}\n{done.stdout}".splitlines()) + "\n"
+        if os.environ.get("UPDATE_GOLDEN"):
+            PAGE.write_text(PAGE.read_text(encoding="utf-8").replace(block, shown), encoding="utf-8")
+        else:
+            assert shown == block
+
+
+def test_the_sums_by_hand(page: str, mslm: Mslm) -> None:
+    found = json.loads(mslm("eval", "--predictions", "example.tsv", "--json").stdout)
+    match = found["exact_match"]
+    assert (match["correct"], match["predicted"], match["gold"]) == (2, 5, 5)
+    assert match["f1"] == pytest.approx(0.4)
+    assert [of["f1"] for of in match["per_type"].values()] == pytest.approx([1 / 3, 1 / 2])
+    assert (match["macro"]["f1"], match["weighted"]["f1"]) == pytest.approx((5 / 12, 0.4))
+    assert found["seqeval"]["default"]["f1"] == pytest.approx(6 / 11)
+    partial = {name: (of["correct"], of["partial"]) for name, of in found["partial_match"].items()}
+    assert partial == {"exact": (2, 0), "boundary": (3, 0), "partial": (3, 1), "type": (3, 0)}
+    assert found["partial_match"]["partial"]["f1"] == pytest.approx(3.5 / 5)
+    bias = found["length_bias"]
+    assert (bias["predicted_mean_words"], bias["gold_mean_words"]) == pytest.approx((1.4, 1.8))
+    assert (bias["shorter"], bias["longer"]) == (1, 0)
+    scored = json.loads(mslm("eval", "--predictions", "scored.jsonl", "--json").stdout)["confidence"]
+    points = [(p["threshold"], p["precision"], p["recall"]) for p in scored["curve"]]
+    assert points == [pytest.approx(p) for p in ((0.9, 1, 1 / 3), (0.8, 1 / 2, 1 / 3), (0.6, 2 / 3, 2 / 3))]
+    assert scored["average_precision"] == pytest.approx(1 / 3 + 2 / 9)
+    assert scored["ece"] == pytest.approx(1.3 / 3)
