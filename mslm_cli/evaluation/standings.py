@@ -49,7 +49,7 @@ class Standings:
     def score(self, name: str, data: Sequence[str] = ()) -> Estimate:
         """The arm's F1 over these test sets (all, if none is named)."""
         value, replicates = self._mean(name, data, 0)
-        low, high = interval(replicates)
+        low, high = (min(max(bound, 0.0), 1.0) for bound in interval(replicates))
         return Estimate(value, low, high, bootstrap_p(replicates))
 
     def difference(self, name: str, other: str, data: Sequence[str] = (), group: int = 0) -> Estimate:

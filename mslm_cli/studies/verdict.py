@@ -15,14 +15,15 @@ from mslm_cli import console, fsio
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.comparison import holm
 from mslm_cli.evaluation.standings import Estimate, Standings
-from mslm_cli.studies import page
+from mslm_cli.reporting.study import write_study
+from mslm_cli.stages.evaluate import WARN_ABOVE_SEEN_SHARE
 from mslm_cli.studies.outcome import Results
 from mslm_cli.studies.plan import Trial
 from mslm_cli.studies.sentence import MIN_SEEDS, Case, Compared, say
 from mslm_cli.studies.spec import VANILLA, Arm
 from mslm_cli.studies.work import Workshop
 
-VERDICT, PAGE, BEST = "verdict.json", "index.html", "best"
+VERDICT, BEST = "verdict.json", "best"
 SCHEMA_VERSION = 1
 _PROBED = {"mention": "DS-terms, whole", "generic_span": "generic text like them", "general_span": "general text"}
 
@@ -45,7 +46,7 @@ def give(arms: Sequence[Arm], trials: Sequence[Trial], failed: Mapping[str, str]
     with fsio.held(workshop.lock("verdict")):
         found["best"] = _keep_best(found["use"], results, workshop)
         fsio.write_text(workshop.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-        page.write(workshop.folder / PAGE, found)
+        write_study(workshop.folder, found)
     _show(found)
     return found
 
@@ -96,6 +97,7 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         "correction": f"Holm, over {len(candidates)} arms against vanilla, {len(rivals)} against the chosen arm",
         "min_seeds": MIN_SEEDS,
         "seen_upstream": {d: results.seen_upstream(d) for d in results.data},
+        "warn_above_seen_share": WARN_ABOVE_SEEN_SHARE,
         "n_sentences": {d: results.n_sentences(d) for d in results.data},
         "arms": rows,
     }
@@ -203,7 +205,7 @@ def _show(found: dict[str, Any]) -> None:
     for data_set, seen in found["seen_upstream"].items():
         n = found["n_sentences"][data_set]
         for name, count in seen.items():
-            if count > 0.005 * n:
+            if count > found["warn_above_seen_share"] * n:
                 console.warn(f"{data_set}: {count} of {n} test sentences were seen by `{name}`")
     console.note("")
     console.note(found["sentence"])

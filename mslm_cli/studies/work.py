@@ -99,7 +99,8 @@ def _ner(of: Inputs, output: Path, config: Any) -> None:
 def _eval(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import evaluate
 
-    evaluate.run(evaluate.Sources(ner=of["ner"][0], data=of["data"][0], train=of["train"][0]), output, config)
+    sources = evaluate.Sources(ner=of["ner"][0], data=of["data"][0], train=of["train"][0])
+    evaluate.run(sources, output, config, with_report=False)
 
 
 def _probe(of: Inputs, output: Path, config: Any) -> None:
