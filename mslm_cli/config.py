@@ -231,6 +231,10 @@ class FinetuneConfig(TrainingOptions):
 class EvalConfig(Config):
     """Options of ``mslm eval``."""
 
+    no_text: bool = Field(
+        False, description="Keep source text out of what is written and printed: positions and hashes alone."
+    )
+
     replicates: int = Field(1000, ge=1, description="Bootstrap replicates of the 95 % intervals.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the bootstrap.")
     examples: int = Field(3, ge=0, description="Examples to keep and show of each kind of error.")

@@ -89,7 +89,7 @@ def opened(folder: Path) -> Iterator[Page]:
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"]
     quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     process = subprocess.Popen(
-        ["sh", "-c", command, CHROMIUM, *options, *quiet, f"--user-data-dir={folder}"],
+        ["bash", "-c", command, CHROMIUM, *options, *quiet, f"--user-data-dir={folder}"],
         pass_fds=(from_us, to_us),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -100,7 +100,11 @@ def opened(folder: Path) -> Iterator[Page]:
     try:
         yield Page(to_browser, from_browser)
     finally:
-        process.kill()
-        process.wait()
+        os.write(to_browser, b'{"id": 0, "method": "Browser.close"}\0')
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         os.close(to_browser)
         os.close(from_browser)

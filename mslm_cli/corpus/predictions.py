@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,6 +70,10 @@ class ScoredCorpus:
     predicted_scheme: str = "IOB2"
     n_orphans: int = 0
     n_predicted_orphans: int = 0
+
+    def without_text(self) -> "ScoredCorpus":
+        """The same without the words."""
+        return replace(self, sentences=tuple(replace(sentence, words=None) for sentence in self.sentences))
 
     @property
     def gold_types(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ COLOURS = {
 
 _STYLE: Any = {
     "svg.hashsalt": "mslm",
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "font.size": 9,
     "font.family": "DejaVu Sans",
@@ -100,7 +102,7 @@ def draw_all(
         plans.append(("precision-recall", "Precision and recall", caption, lambda f: _precision_recall(f, results)))
         caption = (
             f"Expected calibration error {confidence['ece']:.3f}: of mentions with a probability of 0.8, 80 % should"
-            " be right. Bars: number of mentions."
+            " be right. Numbers: mentions."
         )
         plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, confidence)))
     if ner := curves.get("ner"):
@@ -118,7 +120,8 @@ def draw(plans: Sequence[Plan], folder: Path) -> list[Chart]:
     import matplotlib as mpl
 
     charts = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of characters that the font lacks; a page has other fonts
         for name, title, caption, plan in plans:
             charts.append(Chart(name, title, caption, _draw(plan, name, title, folder)))
     return charts
@@ -187,6 +190,7 @@ def _dots(groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]])
         axes.set_ylim(y - 0.4, -0.6)
         axes.set_xlim(max(0.0, min(10 * (min(lows) // 10), 80.0)), 101)
         axes.grid(visible=False, axis="y")
+        axes.locator_params(axis="x", integer=True, nbins=6)
         axes.set_xlabel("strict F1, %")
 
     return plan
@@ -217,12 +221,6 @@ def _precision_recall(figure: "Figure", results: Mapping[str, Any]) -> None:
 def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
     axes = figure.subplots()
     bins = [one for one in confidence["bins"] if one["n"]]
-    most = max(one["n"] for one in bins)
-    for one in confidence["bins"]:
-        axes.bar(
-            one["low"], 0.25 * one["n"] / most, width=one["high"] - one["low"], align="edge", color=COLOURS["rule"],
-            linewidth=0.5, edgecolor=COLOURS["paper"],
-        )  # fmt: skip
     axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
     x, y = [one["mean_confidence"] for one in bins], [one["share_correct"] for one in bins]
     axes.plot(x, y, color=COLOURS["first"], marker="o", markersize=4.5)
@@ -232,7 +230,7 @@ def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
             color=COLOURS["muted"],
         )  # fmt: skip
     axes.set_xlim(0, 1.03)
-    axes.set_ylim(0, 1.1)
+    axes.set_ylim(-0.04, 1.1)
     axes.set_xlabel("probability of the mention")
     axes.set_ylabel("share that is right")
 

@@ -105,7 +105,7 @@ def run(
         **score(corpus, config, train=train, terms=terms),
         **count_seen(corpus, _sketches(ner, train)),
     }
-    scored = Scored(results, list(with_errors(corpus)))
+    scored = Scored(results, list(with_errors(corpus.without_text() if config.no_text else corpus)))
     if job:
         with job.publish() as draft:
             (draft.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
