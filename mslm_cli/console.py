@@ -22,7 +22,8 @@ def _console(*, stderr: bool = True) -> Console:
 
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
-_state = {"quiet": False, "verbose": False}
+_state = {"quiet": False, "verbose": False, "hushed": False}
+_said: set[str] = set()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False) -> None:
@@ -32,15 +33,20 @@ def configure(*, quiet: bool = False, verbose: bool = False) -> None:
     _stderr = _console()
 
 
+def settings() -> dict[str, bool]:
+    """What ``configure`` was given, for another process."""
+    return {name: _state[name] for name in ("quiet", "verbose")}
+
+
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Say only warnings and errors while the block runs, unless all was asked for with -v."""
-    before = _state["quiet"]
-    _state["quiet"] = before or not _state["verbose"]
+    """Say only warnings and errors while the block runs, unless all was asked for with -v; no warning twice."""
+    before = dict(_state)
+    _state.update(quiet=before["quiet"] or not before["verbose"], hushed=True)
     try:
         yield
     finally:
-        _state["quiet"] = before
+        _state.update(before)
 
 
 def result(text: str) -> None:
@@ -98,6 +104,9 @@ def detail(message: str) -> None:
 
 def warn(message: str) -> None:
     """Say something that the user should not miss, also with -q."""
+    if _state["hushed"] and message in _said:
+        return
+    _said.add(message)
     _stderr.print(f"[yellow]warning:[/] {escape(message)}")
 
 

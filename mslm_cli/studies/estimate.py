@@ -21,6 +21,7 @@ from mslm_cli.studies.derived import DEV, write_labelled
 from mslm_cli.studies.plan import Material, Piece, Planner, Trial, shared
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.work import Workshop
+from mslm_cli.training.device import pick
 
 _SAMPLE_CHARS, _SAMPLE_SENTENCES = 60_000, 150
 _UPDATES, _TOKENS_PER_UPDATE = 5, 1024
@@ -100,7 +101,7 @@ def report(planner: Planner, workshop: Workshop, config: StudyOptions) -> dict[s
         f"in all {_duration(seconds)} for one process, {_duration(seconds / config.jobs)} with --jobs {config.jobs};"
         f" {n_bytes / 1e9:.1f} GB of disk"
     )
-    if speed.cpu_share < _BUSY and planner.setting.runtime.device != "cuda":
+    if speed.cpu_share < _BUSY:
         alone = seconds * speed.cpu_share
         console.note(
             f"other work takes part of the cores now; alone it is about {_duration(alone)} for one process,"
@@ -141,6 +142,7 @@ def measure(planner: Planner) -> Speed:
             detect=0.0,
             model=str(setting.model),
         )
+        on_gpu = pick(setting.runtime.device, threads=setting.runtime.threads).type == "cuda"
         started = time.perf_counter(), time.process_time()
         adapt.run(folder / "shards", folder / "encoder", training)
         train, dev = _sample_labelled(planner, folder)
@@ -155,7 +157,7 @@ def measure(planner: Planner) -> Speed:
         adapt=adapted["adapt"],
         finetune=tuned[""],
         tokens_per_char=n_tokens / n_chars,
-        cpu_share=min(1.0, cpu_share / setting.runtime.threads),
+        cpu_share=1.0 if on_gpu else min(1.0, cpu_share / setting.runtime.threads),
     )
 
 

@@ -107,9 +107,9 @@ class Trial:
 
     def pieces(self) -> Iterator[Piece]:
         """All its pieces, in an order in which they can be made."""
+        yield from self.result.chain()
         if self.probe is not None:
             yield from self.probe.chain()
-        yield from self.result.chain()
 
     @property
     def title(self) -> str:

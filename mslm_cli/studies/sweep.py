@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from mslm_cli import console, fsio, models
 from mslm_cli.artifacts import load
 from mslm_cli.config import StudyOptions
-from mslm_cli.errors import ArtifactError, DataError, DivergedError, UnavailableError, UsageError
+from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, UnavailableError, UsageError
 from mslm_cli.processes import run_beside
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import Planner, Runtime, Setting, Trial, content_of
@@ -32,6 +33,7 @@ class Conduct:
     output: Path
     config: StudyOptions
     root: Path
+    says: dict[str, bool]
 
 
 def data_root(file: Path, given: str | None) -> Path:
@@ -65,22 +67,31 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
         DataError: the data are not there, or not sound.
         UnavailableError: the encoder or the storage cannot be had, or trials failed.
     """
-    _check_data(read_study(file), root)
+    study = read_study(file)
+    _check_data(study, root)
     _claim_folder(file, output)
-    conduct = Conduct(file, output, config, root)
+    conduct = Conduct(file, output, config, root, console.settings())
     if config.jobs > 1:
         run_beside(functools.partial(_work, conduct), config.jobs)
     arms, trials, queue = _work_through(conduct)
     errors = queue.errors([t.key for t in trials])
     failed = {t.title: errors[t.key] for t in trials if t.key in errors}
     workshop = Workshop(output)
-    found = verdict.give(arms, [t for t in trials if workshop.has(t.result)], failed, workshop)
+    done = [t for t in trials if workshop.has(t.result)]
+    found = verdict.give(arms, done, failed, _caveats(study), workshop)
     if failed:
         raise UnavailableError(
             f"{len(failed)} of {len(trials)} trials failed; the verdict is about the others",
             hint="the same command tries them again",
         )
     return found
+
+
+def _caveats(study: Study) -> list[str]:
+    """What the intervals do not know."""
+    if study.adapt.per_seed or not any(arm.is_adapted for arm in study.arms()):
+        return []
+    return ["All seeds of an arm share one adaptation: the intervals do not know how much another one would differ."]
 
 
 def _check_data(study: Study, root: Path) -> None:
@@ -146,8 +157,13 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
 
 def _work(conduct: Conduct, number: int) -> None:
     """Work through the study beside other processes, as the ``number``-th of them."""
+    console.configure(**conduct.says)
     choose_gpu(number)
-    _work_through(conduct)
+    try:
+        _work_through(conduct)
+    except MslmError as error:
+        console.error(str(error))
+        sys.exit(error.exit_code)
 
 
 def _work_through(conduct: Conduct) -> tuple[list[Arm], list[Trial], Queue]:

@@ -28,11 +28,17 @@ SCHEMA_VERSION = 1
 _PROBED = {"mention": "DS-terms, whole", "generic_span": "generic text like them", "general_span": "general text"}
 
 
-def give(arms: Sequence[Arm], trials: Sequence[Trial], failed: Mapping[str, str], workshop: Workshop) -> dict[str, Any]:
+def give(
+    arms: Sequence[Arm],
+    trials: Sequence[Trial],
+    failed: Mapping[str, str],
+    caveats: Sequence[str],
+    workshop: Workshop,
+) -> dict[str, Any]:
     """The content of verdict.json, which is written, as are the page and the best model; shown at the terminal too.
 
     Args:
-        trials: those that are done. failed: why the others are not, by title.
+        trials: those that are done. failed: why the others are not, by title. caveats: what the intervals do not know.
 
     Raises:
         DataError: vanilla has no finished trial on some data set, so there is nothing to compare with.
@@ -42,7 +48,7 @@ def give(arms: Sequence[Arm], trials: Sequence[Trial], failed: Mapping[str, str]
     if not results.data or not results.is_complete(vanilla):
         raise DataError("no trial of vanilla was finished on every data set: there is nothing to compare with")
     found = judge(results, vanilla, [arm for arm in arms if results.is_complete(arm.name)])
-    found["failed"] = dict(failed)
+    found |= {"caveats": list(caveats), "failed": dict(failed)}
     with fsio.held(workshop.lock("verdict")):
         found["best"] = _keep_best(found["use"], results, workshop)
         fsio.write_text(workshop.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
@@ -202,6 +208,8 @@ def _show(found: dict[str, Any]) -> None:
     console.note("")
     console.table(f"strict F1 on {data}", ["arm", "dev", "test", "vanilla", "95 %", "p", "min"], rows)
     console.note("* best on dev; differences to vanilla; p corrected (Holm); min: training of one seed, all data sets")
+    for caveat in found["caveats"]:
+        console.note(caveat)
     for data_set, seen in found["seen_upstream"].items():
         n = found["n_sentences"][data_set]
         for name, count in seen.items():

@@ -66,6 +66,7 @@ def verdict() -> dict[str, Any]:
         "warn_above_seen_share": 0.005,
         "n_sentences": dict.fromkeys(DATA, 900),
         "arms": [arm("vanilla", "vanilla", None), arm("span", "span", 0.008), arm("mslm", "mslm", 0.012), *grid],
+        "caveats": ["All seeds of an arm share one adaptation."],
         "failed": {},
         "best": {"arm": "mslm", "models": {d: {"path": f"best/{d}", "seed": 1} for d in DATA}},
     }
@@ -106,6 +107,7 @@ def test_every_arm_and_every_kind_of_chart_is_there(verdict: dict[str, Any], tmp
     names = ("over-vanilla", "data-sets", "rates", "slices-0", "slices-1")
     assert drawn == {f"{name}.{form}" for name in names for form in ("png", "svg")}
     assert "alert" not in text
+    assert "All seeds of an arm share one adaptation." in text
 
 
 def test_leaks_and_failures_stand_above_all(verdict: dict[str, Any], tmp_path: Path) -> None:
