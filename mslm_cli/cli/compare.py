@@ -32,6 +32,7 @@ def compare(
     train: Annotated[Path | None, typer.Option(help="Training data: slices by what is in them.")] = None,
     lexicon: Annotated[Path | None, typer.Option(help="Lexicon: slices by what is in it.")] = None,
     show: Annotated[int, typer.Option(min=0, help="Print so many sentences, those that differ most first.")] = 0,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the tables as LaTeX.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare systems on one test set.
@@ -49,6 +50,9 @@ def compare(
     if as_json:
         console.result(json.dumps(result, indent=2))
         return
+    if latex:
+        console.result("\n\n".join(map(tables.latex, tables.comparison(result))))
+        return
     for table in tables.comparison(result):
         console.table(*table, as_result=True)
         console.result("")
@@ -60,7 +64,8 @@ def compare(
         mistakes = ", ".join(f"{name} {n:.2g}" for name, n in sentence["mistakes"].items())
         console.result(f"sentence {sentence['id']}: mistakes: {mistakes}")
         i = sentence["number"] - 1
-        gold = next(iter(first.values()))[i]
-        for name, of_sentence in {"gold": gold.gold, **{n: s[i].predicted for n, s in first.items()}}.items():
-            for line in tables.wrapped(name, gold.words, of_sentence):
+        gold = next(iter(first.values()))[i].gold
+        words = next((of[i].words for of in first.values() if of[i].words), None)
+        for name, mentions in {"gold": gold, **{n: of[i].predicted for n, of in first.items()}}.items():
+            for line in tables.wrapped(name, words, mentions):
                 console.result(line)

@@ -35,6 +35,7 @@ def evaluate(
     lexicon: Annotated[Path | None, typer.Option(help="Lexicon: slices by what is in it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
     conlleval: Annotated[bool, typer.Option("--conlleval", help="Print the table of conlleval alone.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the tables as LaTeX.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -55,11 +56,14 @@ def evaluate(
         None if lexicon is None else artifact_path(lexicon),
     )
     scored = stage.run(sources, output, config, overwrite=overwrite)
-    is_result = output is None and not as_json
-    if conlleval:
-        from mslm_cli.evaluation.tables import conlleval as conlleval_table
+    from mslm_cli.evaluation import tables
 
-        (console.result if is_result else console.note)(conlleval_table(scored.results))
+    is_result = output is None and not as_json
+    say = console.result if is_result else console.note
+    if conlleval:
+        say(tables.conlleval(scored.results))
+    elif latex:
+        say("\n\n".join(map(tables.latex, [tables.headline(scored.results), *tables.details(scored.results)])))
     elif not as_json:
         show(scored.results, scored.lines, as_result=is_result)
     if as_json:

@@ -16,6 +16,9 @@ from mslm_cli.errors import ArtifactError
 MIN_WORDS = 5
 """Shorter sentences ("Methods :", "See Table 1 .") are too common to prove anything, and are passed over."""
 
+WARN_ABOVE_SHARE = 0.005
+"""A larger share of a test set's sentences seen before is no accident, and lifts its scores."""
+
 _WORD = re.compile(r"[^\W_]+")
 _MERGE_AT = 1 << 20
 

@@ -18,6 +18,14 @@ SLICINGS = {
     "train_frequency": "train count",
     "in_lexicon": "in lexicon",
 }
+_LATEX = str.maketrans(
+    {
+        **{c: f"\\{c}" for c in "&%$#_{}"},
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+    }
+)
 _CONTEXT = 5
 _WIDTH = 80
 
@@ -28,6 +36,14 @@ class Table(NamedTuple):
     title: str
     columns: list[str]
     rows: list[list[str]]
+
+
+def latex(table: Table) -> str:
+    """The table as a LaTeX ``tabular``, its title as a comment; needs no package."""
+    rows = [table.columns, *table.rows]
+    lines = [" & ".join(cell.translate(_LATEX).replace("..", " to ") for cell in row) + r" \\" for row in rows]
+    head = [f"% {table.title}", rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\hline"]
+    return "\n".join([*head, lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}"])
 
 
 def percent(share: float) -> str:

@@ -19,7 +19,9 @@ class Run(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """One error: its kind and name, and the gold and the predicted mention (text, type, probability), if any."""
+    """One error: its kind and name, and the gold and the predicted mention (text, type, probability), if any.
+
+    Without source text a mention's place in words stands for its text."""
 
     kind: str
     name: str
@@ -63,7 +65,7 @@ def _fault(error: Mapping[str, Any], line: Mapping[str, Any]) -> Fault:
 
 def _text(line: Mapping[str, Any], start: int, end: int) -> str:
     words = line.get("words")
-    return f"words {start} to {end - 1}" if words is None else " ".join(words[start:end])
+    return f"[{start}, {end})" if words is None else " ".join(words[start:end])
 
 
 def _runs(words: Sequence[str], line: Mapping[str, Any]) -> list[Run]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mslm_cli import fsio
+from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.evaluation.tables import ERROR_KINDS, SLICINGS
 from mslm_cli.reporting.browser import MAX_SENTENCES, sentences_with_errors
 from mslm_cli.reporting.charts import draw_all
@@ -27,8 +28,6 @@ def write_report(
     lines: Lines,
     provenance: Mapping[str, Any],
     curves: Mapping[str, Lines],
-    *,
-    warn_above: float,
 ) -> None:
     """Write report.html, and charts/ with its charts as PNG and SVG files; the same bytes for the same input.
 
@@ -37,7 +36,6 @@ def write_report(
         lines: those of predictions.jsonl; without words the page has none either.
         provenance: what made the results, by name; values are text, or mappings of text.
         curves: the lines of metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``), where known.
-        warn_above: the share of test sentences seen upstream above which the page begins with a warning.
     """
     (folder / CHARTS).mkdir()
     charts = draw_all(results, curves, folder / CHARTS)
@@ -54,7 +52,7 @@ def write_report(
             kinds={kind: name for kind, name in ERROR_KINDS.items() if results["errors"][kind]["n"]},
             slicings=[(SLICINGS[name], of) for name, of in results["slices"].items() if of is not None],
             provenance=provenance,
-            is_warned=results["n_seen_upstream"] > results["n_sentences"] * warn_above,
+            is_warned=results["n_seen_upstream"] > results["n_sentences"] * WARN_ABOVE_SHARE,
         )
     )
     (folder / REPORT).write_text(page, encoding="utf-8", newline="\n")

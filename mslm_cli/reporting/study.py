@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mslm_cli import fsio
+from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.reporting.charts import COLOURS, Plan, draw
 from mslm_cli.reporting.page import template_environment
 
@@ -52,7 +53,7 @@ def _warnings(verdict: Mapping[str, Any]) -> list[str]:
     for data, seen in verdict["seen_upstream"].items():
         n = verdict["n_sentences"][data]
         for name, count in seen.items():
-            if count > verdict["warn_above_seen_share"] * n:
+            if count > WARN_ABOVE_SHARE * n:
                 found.append(f"{count:,} of {n:,} test sentences of {data} were seen by {name}.")
     if verdict["failed"]:
         found.append(f"{len(verdict['failed'])} trials failed; this is about the others.")

@@ -1,5 +1,6 @@
 """``mslm compare``: which of several systems is better on one test set, and where."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mslm_cli import artifacts
+from mslm_cli import artifacts, console
+from mslm_cli.artifacts import Artifact
 from mslm_cli.config import CompareConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.predictions import ScoredCorpus, ScoredSentence, read_predictions
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.errors import DataError, UsageError
+from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
+from mslm_cli.errors import ArtifactError, DataError, UsageError
 from mslm_cli.evaluation.comparison import ALPHA, Arm, compared
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Bool, Spans, paired_spans
@@ -22,7 +25,8 @@ from mslm_cli.provenance import portable_path
 from mslm_cli.terms.lexicon import Term, read_terms
 
 COMPARISON_VERSION = 1
-PREDICTIONS = "predictions.jsonl"
+RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
+RESULTS_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +162,20 @@ def _matching(pattern: str) -> list[Path]:
 
 def _read(path: Path, gold: LabelledCorpus | None, data: Path | None, config: CompareConfig) -> ScoredCorpus:
     if path.is_dir():
-        return read_predictions(artifacts.load(path, "eval", verify=True).path / PREDICTIONS, None)
+        artifact = artifacts.load(path, "eval", verify=True)
+        _warn_of_leaks(artifact)
+        return read_predictions(artifact.path / PREDICTIONS, None)
     return read_predictions(path, gold, gold_name=str(data), encoding=config.encoding, errors=config.errors)
+
+
+def _warn_of_leaks(scores: Artifact) -> None:
+    results = json.loads((scores.path / RESULTS).read_bytes())
+    if results["version"] != RESULTS_VERSION:
+        message = f"{scores.path}: expected version {RESULTS_VERSION} of {RESULTS}, found {results['version']}"
+        raise ArtifactError(message, hint="make it again with `mslm eval ... --overwrite`")
+    n_seen, n = results["n_seen_upstream"], results["n_sentences"]
+    if n_seen > n * WARN_ABOVE_SHARE:
+        console.warn(f"{scores.path}: {n_seen:,} of {n:,} sentences were seen upstream: it has an unfair lead")
 
 
 def refuse_other_test_set(one: Run, other: Run) -> None:

@@ -16,7 +16,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, scored_corpus
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.corpus.seen import Sketch, is_telling
+from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_telling
 from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.exact_match import match_spans
 from mslm_cli.evaluation.partial_match import errors, pair
@@ -32,8 +32,6 @@ PREDICTIONS = "predictions.jsonl"
 RESULTS_VERSION = 2
 CURVES = {"ner": "metrics.jsonl", "encoder": "encoder_metrics.jsonl"}
 """Files of a ner artifact with the training of the model and of the encoder it was made from."""
-
-WARN_ABOVE_SEEN_SHARE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,6 @@ def run(
         corpus = predict(ner, gold, config)
         unknown = sorted(set(gold.types) - {label[2:] for label in _labels(ner) if label != "O"})
     else:
-        assert sources.predictions is not None
         corpus = _read_predictions(sources, gold, config)
         unknown = sorted(corpus.gold_types - corpus.predicted_types)
     train = None if sources.train is None else _read(sources.train, config)
@@ -114,7 +111,7 @@ def run(
             if with_report:
                 curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
                 made_by = {"fingerprint": job.fingerprint, **_provenance(ner, inputs, config)}
-                page.write_report(draft.path, results, scored.lines, made_by, curves, warn_above=WARN_ABOVE_SEEN_SHARE)
+                page.write_report(draft.path, results, scored.lines, made_by, curves)
             draft.seeds["bootstrap"] = config.seed
     _say_what_stands_against(results)
     return scored
@@ -315,7 +312,7 @@ def _say_what_stands_against(results: dict[str, Any]) -> None:
         console.warn(f"types that are never predicted: {', '.join(results['types_unknown_to_model'])}")
     for name, count in results["seen_upstream"].items():
         said = f"{count:,} of {n:,} sentences were seen by `{name}`"
-        if count > n * WARN_ABOVE_SEEN_SHARE:
+        if count > n * WARN_ABOVE_SHARE:
             console.warn(f"{said}: these scores are too good to be true")
         elif count:
             console.note(said)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from mslm_cli import console, fsio
+from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.comparison import holm
 from mslm_cli.evaluation.standings import Estimate, Standings
 from mslm_cli.reporting.study import write_study
-from mslm_cli.stages.evaluate import WARN_ABOVE_SEEN_SHARE
 from mslm_cli.studies.outcome import Results
 from mslm_cli.studies.plan import Trial
 from mslm_cli.studies.sentence import MIN_SEEDS, Case, Compared, say
@@ -103,7 +103,6 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         "correction": f"Holm, over {len(candidates)} arms against vanilla, {len(rivals)} against the chosen arm",
         "min_seeds": MIN_SEEDS,
         "seen_upstream": {d: results.seen_upstream(d) for d in results.data},
-        "warn_above_seen_share": WARN_ABOVE_SEEN_SHARE,
         "n_sentences": {d: results.n_sentences(d) for d in results.data},
         "arms": rows,
     }
@@ -213,7 +212,7 @@ def _show(found: dict[str, Any]) -> None:
     for data_set, seen in found["seen_upstream"].items():
         n = found["n_sentences"][data_set]
         for name, count in seen.items():
-            if count > found["warn_above_seen_share"] * n:
+            if count > WARN_ABOVE_SHARE * n:
                 console.warn(f"{data_set}: {count} of {n} test sentences were seen by `{name}`")
     console.note("")
     console.note(found["sentence"])

@@ -88,6 +88,30 @@ def test_eval_artifacts_are_compared(runs: Path, mslm: Mslm) -> None:
     assert by_artifact == by_file
 
 
+def test_an_arm_with_leaks_is_named(runs: Path, mslm: Mslm) -> None:
+    rows = [json.loads(line) for line in SCORES.read_text().splitlines()]
+    leak = "\n\n".join("\n".join(f"{word}\tO" for word in row["words"]) for row in rows[:4])
+    Path("train.tsv").write_text(leak + "\n")
+    assert mslm("eval", "--predictions", "bad-0.jsonl", "-o", "clean").exit_code == 0
+    assert mslm("eval", "--predictions", "good-0.jsonl", "--train", "train.tsv", "-o", "leaky").exit_code == 0
+    shown = mslm("compare", "clean", "leaky")
+    assert shown.stderr == "warning: leaky: 4 of 81 sentences were seen upstream: it has an unfair lead\n"
+
+
+def test_scores_of_another_version_are_refused(runs: Path, mslm: Mslm) -> None:
+    for name in ("bad", "good"):
+        assert mslm("eval", "--predictions", f"{name}-0.jsonl", "-o", name).exit_code == 0
+    old = Path("bad/results.json")
+    old.write_text(old.read_text().replace('"version": 2', '"version": 1'))
+    manifest = json.loads(Path("bad/manifest.json").read_text())
+    for entry in manifest["files"]:
+        entry["sha256"] = fsio.sha256_of(Path("bad") / entry["path"])
+    Path("bad/manifest.json").write_text(json.dumps(manifest))
+    refused = mslm("compare", "bad", "good")
+    assert (refused.exit_code, refused.stdout) == (4, "")
+    assert "expected version 2 of results.json, found 1" in refused.stderr
+
+
 def _less(rows: list[dict[str, Any]]) -> None:
     del rows[-1]
 
@@ -135,3 +159,23 @@ def test_what_cannot_be_compared(runs: Path, mslm: Mslm, arms: list[str], exit_c
     assert (refused.exit_code, refused.stdout) == (exit_code, "")
     assert said in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_predictions_without_text_are_compared_with_those_that_have_it(runs: Path, mslm: Mslm) -> None:
+    from mslm_cli.corpus.seen import sentence_hash
+
+    def without_text(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            words = row.pop("words")
+            row |= {"n_words": len(words), "hash": f"{sentence_hash(' '.join(words)):016x}"}
+
+    write(runs / "bare.jsonl", 0.6, 0, without_text)
+    full, bare = (mslm("compare", f"a={name}", "good-0.jsonl", "--json") for name in ("bad-0.jsonl", "bare.jsonl"))
+    assert json.loads(full.stdout)["comparisons"] == json.loads(bare.stdout)["comparisons"]
+    write(runs / "bare-too.jsonl", 0.9, 1, without_text)
+    with_text, without = (
+        mslm("compare", "bare.jsonl", other, "--show", "1").stdout for other in ("good-0.jsonl", "bare-too.jsonl")
+    )
+    assert "|Disease]" in with_text
+    assert "|Disease]" not in without
+    assert ") Disease" in without

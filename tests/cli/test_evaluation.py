@@ -124,6 +124,16 @@ def test_predictions_without_text(in_tmp: Path, mslm: Mslm) -> None:
     assert "missed, sentence" not in shown.stdout
 
 
+def test_mentions_may_come_in_any_order(in_tmp: Path, mslm: Mslm) -> None:
+    row = {"words": list("abc"), "gold": [[2, 3, "X"], [0, 1, "X"]], "pred": [[1, 2, "X"], [0, 1, "X"]]}
+    Path("one.jsonl").write_text(json.dumps(row | {"scores": [0.2, 0.9]}) + "\n")
+    row["pred"] = row["pred"][::-1]
+    Path("other.jsonl").write_text(json.dumps(row | {"scores": [0.9, 0.2]}) + "\n")
+    one, other = (results(mslm, "--predictions", name) for name in ("one.jsonl", "other.jsonl"))
+    assert one["confidence"] == other["confidence"]
+    assert one["confidence"]["average_precision"] == 0.5
+
+
 def test_tags_of_other_schemes_are_read_by_them(in_tmp: Path, mslm: Mslm) -> None:
     gold = "a B-X\nb I-X\nc B-X\nd O\n"
     Path("gold.tsv").write_text(gold)
@@ -202,18 +212,18 @@ def test_slices_by_train_and_lexicon(in_tmp: Path, mslm: Mslm) -> None:
     Path("train.tsv").write_text(train)
     Path("terms.txt").write_text("kidney failure\nAcute Kidney Failure\nASP\n")
     assert mslm("extract-terms", "--terms", "terms.txt", "--pipeline", "none", "-o", "lexicon").exit_code == 0
-    Path("out.tsv").write_text(THREE + "asp B-Drug O\n")
+    Path("out.tsv").write_text(THREE + "asp B-Drug O\nASP B-Drug O\n")
     found = results(mslm, "--predictions", "out.tsv", "--train", "train.tsv", "--lexicon", "lexicon")["slices"]
 
     def counts(of: dict[str, Any]) -> tuple[int, int, int]:
         return of["gold"], of["predicted"], of["correct"]
 
-    assert {name: counts(of) for name, of in found["seen_in_train"].items()} == {"seen": (1, 1, 1), "unseen": (4, 3, 0)}
+    assert {name: counts(of) for name, of in found["seen_in_train"].items()} == {"seen": (1, 1, 1), "unseen": (5, 3, 0)}
     frequency = {name: counts(of) for name, of in found["train_frequency"].items() if of["gold"]}
-    assert frequency == {"0": (4, 3, 0), "2-4": (1, 1, 1)}
+    assert frequency == {"0": (5, 3, 0), "2-4": (1, 1, 1)}
     # "ASP" is a short form in capitals: "asp" is not in the lexicon
-    assert {name: counts(of) for name, of in found["in_lexicon"].items()} == {"in": (1, 1, 0), "not in": (4, 3, 1)}
-    assert {name: of["gold"] for name, of in found["length"].items()} == {"1": 3, "2": 1, "3+": 1}
+    assert {name: counts(of) for name, of in found["in_lexicon"].items()} == {"in": (2, 1, 0), "not in": (4, 3, 1)}
+    assert {name: of["gold"] for name, of in found["length"].items()} == {"1": 4, "2": 1, "3+": 1}
 
 
 def test_tables_go_to_stdout_without_an_output_and_to_stderr_with_one(in_tmp: Path, mslm: Mslm) -> None:
@@ -224,6 +234,18 @@ def test_tables_go_to_stdout_without_an_output_and_to_stderr_with_one(in_tmp: Pa
     assert written.stdout == "scores\n"
     assert alone.stdout in written.stderr
     assert mslm("eval", "--predictions", EXAMPLE, "-q", "--conlleval").stdout.startswith("processed 1111 tokens")
+
+
+def test_tables_as_latex(in_tmp: Path, mslm: Mslm) -> None:
+    Path("out.tsv").write_text(THREE.replace("Disease", "A_&%"))
+    shown = mslm("eval", "--predictions", "out.tsv", "--latex").stdout
+    assert shown.startswith(
+        "% strict exact match (boundaries and type)\n\\begin{tabular}{lrrrrrr}\n\\hline\ntype & P &"
+    )
+    assert "A\\_\\&\\% & 33.33 & 50.00 & 40.00 & " in shown
+    assert shown.count("\\begin{tabular}") == shown.count("\\end{tabular}") == 5
+    rows = [line for line in shown.splitlines() if line.endswith("\\\\")]
+    assert {len(row.replace("\\&", "").split("&")) for row in rows[:3]} == {7}
 
 
 def test_test_sentences_seen_at_any_stage_are_counted(workplace: Path, mslm: Mslm) -> None:

@@ -116,7 +116,7 @@ def test_without_text_there_is_none(tmp_path: Path, mslm: Mslm) -> None:
     assert {key for line in lines(tmp_path / "scores") for key in line} == {
         "id", "doc", "n_words", "hash", "gold", "pred", "scores", "errors"
     }  # fmt: skip
-    assert "gold words 6 to 6 Drug" in _Text((tmp_path / "scores" / "report.html").read_text()).text
+    assert "gold [6, 7) Drug" in _Text((tmp_path / "scores" / "report.html").read_text()).text
 
 
 def test_a_model_brings_its_learning_curves_and_its_options(workplace: Path, mslm: Mslm) -> None:

@@ -63,7 +63,6 @@ def verdict() -> dict[str, Any]:
         "resampled": {DATA[0]: "documents", DATA[1]: "sentences"},
         "correction": "Holm, over 6 arms",
         "seen_upstream": {DATA[0]: {"preprocess": 1}, DATA[1]: {"preprocess": 0}},
-        "warn_above_seen_share": 0.005,
         "n_sentences": dict.fromkeys(DATA, 900),
         "arms": [arm("vanilla", "vanilla", None), arm("span", "span", 0.008), arm("mslm", "mslm", 0.012), *grid],
         "caveats": ["All seeds of an arm share one adaptation."],

@@ -52,14 +52,18 @@ def test_the_curve_is_thinned_and_keeps_its_ends() -> None:
     assert [p["recall"] for p in points] == sorted(p["recall"] for p in points)
 
 
-def test_replicates_of_average_precision_scatter_around_it() -> None:
+def test_a_replicate_is_the_average_precision_of_the_clusters_drawn() -> None:
     rng = np.random.default_rng(0)
-    scores, correct = rng.random(300), rng.random(300) < 0.7
-    clusters, n_gold = np.arange(300), np.ones(300, np.int64)
-    drawn = confidence.average_precision_replicates(scores, correct, clusters, n_gold, 400, np.random.default_rng(0))
-    value = confidence.average_precision(scores, correct, 300)
-    assert drawn.mean() == pytest.approx(value, abs=0.01)
-    assert 0.01 < drawn.std() < 0.05
+    clusters = rng.integers(20, size=120)
+    scores = np.round(clusters / 40 + rng.random(120) / 2, 2)
+    correct, n_gold = rng.random(120) < scores, np.bincount(clusters, minlength=20) + 1
+    found = confidence.average_precision_replicates(scores, correct, clusters, n_gold, 30, np.random.default_rng(7))
+    again = np.random.default_rng(7)
+    for value in found:
+        drawn = again.integers(20, size=20)
+        which = np.concatenate([np.flatnonzero(clusters == c) for c in drawn])
+        expected = confidence.average_precision(scores[which], correct[which], int(n_gold[drawn].sum()))
+        assert value == pytest.approx(expected)
 
 
 def test_without_predictions_or_gold_nothing_is_divided_by_zero() -> None:

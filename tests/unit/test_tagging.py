@@ -1,15 +1,28 @@
+import itertools
+import math
 from pathlib import Path
 
+import encoders
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from mslm_cli.corpus.labels import strict_mentions
 from mslm_cli.models import load_tokenizer
+from mslm_cli.training.device import for_inference
 from mslm_cli.training.model import load_token_classifier
-from mslm_cli.training.tagging import Window, make_windows, predict_tags
+from mslm_cli.training.tagging import (
+    Window,
+    continuations_of,
+    make_windows,
+    mention_scores,
+    predict_probabilities,
+    predict_tags,
+    window_targets,
+)
 
 WORDS = st.lists(
     st.sampled_from(["patients", "nephropathy", "\u200b", "β", "acute", "x" * 200, "�", "[MASK]"]), max_size=40
@@ -73,3 +86,58 @@ def test_prediction_is_that_of_the_plain_model(tiny_encoder: Path, tokenizer: Pr
     expected = [model.config.id2label[int(best[word_ids.index(i)])] for i in range(len(words))]
     windows: list[Window] = make_windows([words], tokenizer, 64, 10)
     assert predict_tags(model, windows, [6], pad_id=tokenizer.pad_token_id, batch_tokens=100) == [expected]
+
+
+LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+
+
+@given(seed=st.integers(0, 1000), n_words=st.integers(1, 4))
+def test_the_score_of_a_mention_is_the_probability_that_drawn_tags_spell_it(seed: int, n_words: int) -> None:
+    """Against all tag sequences, each with its probability."""
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(len(LABELS)), size=n_words).astype(np.float32)
+    expected: dict[tuple[int, int, str], float] = {}
+    for tags in itertools.product(range(len(LABELS)), repeat=n_words):
+        p = math.prod(float(probabilities[word, tag]) for word, tag in enumerate(tags))
+        for mention in strict_mentions([LABELS[tag] for tag in tags]):
+            expected[mention] = expected.get(mention, 0.0) + p
+    mentions = list(expected)
+    assert mention_scores(mentions, probabilities, LABELS) == pytest.approx(list(expected.values()), abs=1e-5)
+
+
+def test_all_pieces_of_a_word_are_labelled_for_training(tokenizer: PreTrainedTokenizerFast) -> None:
+    words = ["patients", "nephro-x", "acute", "x" * 30] * 6  # 1, 8 and 30 pieces: several windows
+    label_ids = np.array([0, 1, 2, 3] * 6)
+    windows = make_windows([words], tokenizer, 64, 10, all_pieces=True)
+    assert len(windows) > 1
+    found: list[tuple[int, int]] = []
+    for window in windows:
+        targets = window_targets(window, label_ids, continuations_of(LABELS))
+        assert window.pieces.tolist() == list(range(window.pieces[0], window.pieces[-1] + 1))
+        found += zip(window.words.tolist(), targets.tolist(), strict=True)
+    sizes = [len(tokenizer.tokenize(word)) for word in words]
+    later = {0: 0, 1: 2, 2: 2, 3: 4}
+    assert found == [
+        (i, int(label) if piece == 0 else later[int(label)])
+        for i, (size, label) in enumerate(zip(sizes, label_ids, strict=True))
+        for piece in range(size)
+    ]
+
+
+@pytest.mark.parametrize("family", encoders.FAMILIES)
+def test_a_model_made_ready_for_inference_predicts_the_same(family: str, tmp_path: Path) -> None:
+    text = ["patients with acute disease", "familial colon cancer of the kidney"] * 5
+    folder = encoders.save(family, text, tmp_path / family)
+    tokenizer = load_tokenizer(folder)
+    model = load_token_classifier(folder, LABELS, allow_pickle=False, seed=1)
+    words = [line.split() for line in text[:2]]
+    windows = make_windows(words, tokenizer, 64, 10)
+    n_words = [len(w) for w in words]
+
+    def probabilities(of: PreTrainedModel) -> np.ndarray:
+        return np.concatenate(
+            predict_probabilities(of, windows, n_words, pad_id=tokenizer.pad_token_id, batch_tokens=100)
+        )
+
+    plain = probabilities(model)
+    assert np.allclose(probabilities(for_inference(model, torch.device("cpu"))), plain, atol=1e-5)
+    assert plain.sum(-1) == pytest.approx(1)

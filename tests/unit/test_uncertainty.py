@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from mslm_cli.evaluation.spans import paired_spans
 from mslm_cli.evaluation.summary import summarise
-from mslm_cli.evaluation.uncertainty import averages, clusters_of, interval, intervals, resampled_totals, shares
+from mslm_cli.evaluation.uncertainty import (
+    averages,
+    clusters_of,
+    distinct_rows,
+    interval,
+    intervals,
+    resampled_totals,
+    shares,
+)
 
 
 def test_grouped_draws_have_the_distribution_of_single_ones() -> None:
@@ -19,6 +27,13 @@ def test_grouped_draws_have_the_distribution_of_single_ones() -> None:
     assert grouped.mean(axis=0) == pytest.approx(single.mean(axis=0), rel=0.01)
     assert np.cov(grouped.T) == pytest.approx(np.cov(single.T), rel=0.05, abs=0.3)
     assert np.quantile(grouped, [0.025, 0.975]) == pytest.approx(np.quantile(single, [0.025, 0.975]), abs=1)
+
+
+def test_distinct_rows_are_counted_empty_ones_too() -> None:
+    rows = np.array([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0], [1.0, 2.0], [0.0, 3.0]])
+    distinct, counts = distinct_rows(rows)
+    found = dict(zip(map(tuple, distinct.tolist()), counts.tolist(), strict=True))
+    assert found == {(0, 0): 2, (1, 2): 2, (0, 3): 1}
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**32))
