@@ -12,6 +12,7 @@ from typing import Any
 from mslm_cli import console, fsio, models
 from mslm_cli.artifacts import load
 from mslm_cli.config import StudyOptions
+from mslm_cli.corpus.readers import source_files
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, UnavailableError, UsageError
 from mslm_cli.processes import run_beside
 from mslm_cli.studies import cost, estimate, search, verdict
@@ -108,7 +109,7 @@ def _check_data(study: Study, root: Path) -> None:
         if not (root / path).exists():
             hint = f"paths start from data_root in the file, --data-root or ${DATA_ROOT}"
             raise DataError("no such file or folder", path=root / path, hint=hint)
-    known = {content_of(root / path): what for path, what in learnt.items()}
+    known = {content_of(file): what for path, what in learnt.items() for file in source_files([root / path])}
     for data in study.data:
         for what, held_out in (("dev", data.dev), ("test", data.test)):
             if held_out is not None and (same := known.get(content_of(root / held_out))):

@@ -25,7 +25,7 @@ from mslm_cli.studies.work import Workshop
 
 VERDICT, BEST = "verdict.json", "best"
 SCHEMA_VERSION = 1
-_PROBED = {"mention": "DS-terms, whole", "generic_span": "generic text like them", "general_span": "general text"}
+_PROBED = ("mention", "generic_span", "general_span")
 
 
 def give(
@@ -162,21 +162,24 @@ def _probed(probes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]] | N
 
 def _keep_best(arm: str, results: Results, workshop: Workshop) -> dict[str, Any]:
     """Copy the model of this arm with the best dev score to ``best``, for several data sets to a folder of each."""
-    best: dict[str, Any] = {"arm": arm, "models": {}}
+    models, sources = {}, {}
     for data in results.data:
         seed = max(results.seeds(arm, data), key=lambda s: results.ner(arm, data, s).manifest.run["dev_f1"])
-        source = results.ner(arm, data, seed)
-        target = workshop.folder / BEST / data if len(results.data) > 1 else workshop.folder / BEST
-        if not _holds(target, source.manifest.fingerprint):
-            with fsio.staged_folder(target) as folder:
-                shutil.copytree(source.path, folder, dirs_exist_ok=True)
-        best["models"][data] = {"path": target.relative_to(workshop.folder).as_posix(), "seed": seed}
-    return best
+        path = Path(BEST, data) if len(results.data) > 1 else Path(BEST)
+        sources[path] = results.ner(arm, data, seed)
+        models[data] = {"path": path.as_posix(), "seed": seed}
+    found = {manifest.parent for manifest in (workshop.folder / BEST).rglob("manifest.json")}
+    wanted = {workshop.folder / path for path in sources}
+    if found != wanted or not all(_holds(workshop.folder / p, s.manifest.fingerprint) for p, s in sources.items()):
+        with fsio.staged_folder(workshop.folder / BEST) as folder:
+            for path, source in sources.items():
+                shutil.copytree(source.path, folder / path.relative_to(BEST), dirs_exist_ok=True)
+    return {"arm": arm, "models": models}
 
 
 def _holds(folder: Path, fingerprint: str) -> bool:
-    manifest = folder / "manifest.json"
-    return manifest.is_file() and json.loads(manifest.read_bytes())["fingerprint"] == fingerprint
+    found: bool = json.loads((folder / "manifest.json").read_bytes())["fingerprint"] == fingerprint
+    return found
 
 
 def _show(found: dict[str, Any]) -> None:

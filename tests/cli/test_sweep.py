@@ -176,6 +176,35 @@ def test_mistakes_are_found_before_the_work(
     assert not Path("study/work").exists() or not any(Path("study/work").iterdir())
 
 
+def test_test_data_in_a_folder_of_text_are_found(workplace: Path, mslm: Mslm) -> None:
+    tiny_study.write(workplace, (tiny_study.HEAD + tiny_study.ARMS).replace('"text-of-train.txt"', '"texts"'))
+    (workplace / "texts").mkdir()
+    shutil.copy("text-of-train.txt", "texts")
+    shutil.copy("test.tsv", "texts/more.tsv")
+    done = mslm(*SWEEP)
+    assert done.exit_code == 3
+    assert "test.tsv: the test data of toy are text texts" in done.stderr
+
+
+def test_a_second_data_set_has_a_model_of_its_own(study: Path, mslm: Mslm) -> None:
+    """It is the dev data of the first one here, so that there is something to score on."""
+    second = '[[data]]\nname = "toy 2"\ntrain = "train.tsv"\ntest = "dev.tsv"\ndev_share = 0.3\n'
+    Path("study.toml").write_text(
+        Path("study.toml").read_text().replace("[lexicon.terms]", f"{second}\n[lexicon.terms]")
+    )
+    done = mslm(*SWEEP)
+    assert done.exit_code == 0, done.stderr
+    verdict = json.loads(Path("study/verdict.json").read_bytes())
+    assert {name: model["path"] for name, model in verdict["best"]["models"].items()} == {
+        "toy": "best/toy",
+        "toy 2": "best/toy 2",
+    }
+    assert sorted(path.name for path in Path("study/best").iterdir()) == ["toy", "toy 2"]
+    assert "on average over 2 data sets" in verdict["sentence"]
+    f1 = [[arm["data"][data]["f1"]["value"] for data in ("toy", "toy 2")] for arm in verdict["arms"]]
+    assert [arm["f1"]["value"] for arm in verdict["arms"]] == pytest.approx([sum(pair) / 2 for pair in f1])
+
+
 def test_a_folder_that_is_no_study_is_not_touched(workplace: Path, mslm: Mslm) -> None:
     tiny_study.write(workplace)
     done = mslm("sweep", "study.toml", "-o", "ner")
