@@ -13,13 +13,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mslm_cli import console, fsio, provenance
 from mslm_cli.config import Config
 from mslm_cli.errors import ArtifactError, DataError, UsageError
+
+_Options = TypeVar("_Options", bound=Config)
 
 Kind = Literal["lexicon", "shards", "encoder", "ner", "eval"]
 SCHEMA_VERSION = 1
@@ -54,7 +56,7 @@ class FileEntry(_Record):
 
 
 class Manifest(_Record):
-    """The content of manifest.json."""
+    """The content of manifest.json; ``digest`` is the SHA-256 of all the rest of it."""
 
     kind: Kind
     schema_version: int
@@ -66,6 +68,12 @@ class Manifest(_Record):
     environment: dict[str, str]
     seeds: dict[str, int]
     run: dict[str, Any]
+    digest: str | None = None
+
+    def own_digest(self) -> str:
+        """What ``digest`` has to be."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,21 @@ class Artifact:
 
     path: Path
     manifest: Manifest
+
+    def options(self, model: type[_Options]) -> _Options:
+        """The options that it was made with.
+
+        Raises:
+            ArtifactError: they are none of ``model``'s; another release of mslm may have others.
+        """
+        try:
+            return model.model_validate(self.manifest.config)
+        except ValidationError as error:
+            names = ", ".join(sorted({str(e["loc"][0]) for e in error.errors() if e["loc"]}))
+            raise ArtifactError(
+                f"{self.path / MANIFEST}: options that this release of mslm does not know: {names}",
+                hint=f"make it again with `{_MADE_BY[self.manifest.kind]}`",
+            ) from error
 
     def as_input(self, role: str) -> Input:
         """This artifact as an input of another one."""
@@ -191,6 +214,7 @@ class Job:
                 seeds=draft.seeds,
                 run={"duration_s": round(time.perf_counter() - self.started, 3), **draft.run},
             )
+            manifest = manifest.model_copy(update={"digest": manifest.own_digest()})
             fsio.sync_tree(folder)
             fsio.write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
@@ -199,7 +223,7 @@ def _kind_at(folder: Path) -> Kind | None:
     """The kind that the manifest in ``folder`` names, if there is one that is legible."""
     try:
         kind = json.loads((folder / MANIFEST).read_bytes())["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     known: tuple[Kind, ...] = get_args(Kind)
     return next((k for k in known if k == kind), None)
@@ -223,8 +247,8 @@ def _difference(found: Manifest, wanted: Job) -> str:
     return f"made by mslm {found.code.get('mslm', 'unknown')}"
 
 
-def load(path: Path, kind: Kind, *, verify: bool = False) -> Artifact:
-    """The artifact at ``path``, its kind, schema and files checked (hashes too with ``verify``).
+def load(path: Path, kind: Kind) -> Artifact:
+    """The artifact at ``path``, its kind, schema and every byte checked.
 
     Raises:
         ArtifactError: it is missing, of another kind or schema, or damaged; the message
@@ -246,7 +270,9 @@ def load(path: Path, kind: Kind, *, verify: bool = False) -> Artifact:
                 hint="it was made by another release of mslm; " + remedy,
             )
         manifest = Manifest.model_validate(raw)
-    except (ValueError, KeyError, TypeError) as error:
+        if manifest.digest not in (None, manifest.own_digest()):
+            raise ValueError("it is not as it was written")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(f"{manifest_path}: damaged manifest: {reason}", hint=remedy) from error
     if manifest.kind != kind:
@@ -261,18 +287,21 @@ def load(path: Path, kind: Kind, *, verify: bool = False) -> Artifact:
         size = file.stat().st_size
         if size != entry.bytes:
             raise ArtifactError(f"{file}: damaged: expected {entry.bytes:,} bytes, found {size:,}", hint=remedy)
-        if verify and fsio.sha256_of(file) != entry.sha256:
+        if fsio.sha256_of(file) != entry.sha256:
             raise ArtifactError(f"{file}: damaged: its SHA-256 is not the manifest's", hint=remedy)
     return Artifact(path, manifest)
 
 
-def load_if_artifact(path: Path, kind: Kind) -> Artifact | None:
-    """The artifact at ``path``, or None if the folder is no artifact of mslm at all.
+def load_if_artifact(path: Path, *kinds: Kind) -> Artifact | None:
+    """The artifact at ``path``, of one of ``kinds``, or None if the folder is no artifact of mslm at all.
 
     Raises:
-        ArtifactError: it is an artifact, but not a sound one of this kind.
+        ArtifactError: it is an artifact, but not a sound one of these kinds.
     """
-    return load(path, kind, verify=True) if (path / MANIFEST).is_file() else None
+    if not (path / MANIFEST).is_file():
+        return None
+    found = _kind_at(path)
+    return load(path, found if found in kinds else kinds[0])
 
 
 SKETCHES = "seen"

@@ -56,7 +56,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "model", "offline", "pipeline", "threads", "workers"}
+        {"checkpoint_every", "keep_checkpoints", "model", "offline", "pipeline", "threads", "workers"}
     )
     """Options that change how the work is done, not what comes out, or that name an input (known by its content)."""
 
@@ -189,6 +189,7 @@ class TrainingOptions(ModelOptions):
         pattern=r"^[1-9]\d*[smhu]$",
         description="From checkpoint to checkpoint: time (30s, 5m, 1h) or updates (200u).",
     )
+    keep_checkpoints: int = Field(2, ge=1, description="So many checkpoints, the newest, are kept until the run ends.")
 
 
 class AdaptConfig(TrainingOptions):

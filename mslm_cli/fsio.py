@@ -1,8 +1,9 @@
 """Files and folders that appear whole or not at all.
 
 An artifact is filled in a hidden sibling folder (``.NAME.partial``), synced, and
-renamed into place. Replacing one takes two renames, by way of ``.NAME.old``;
-what a kill between them leaves is mended by ``recover`` at the next run.
+renamed into place. Replacing one takes two renames, by way of ``.NAME.old``; deleting
+one begins with its renaming to ``.NAME.gone``. What a kill leaves of these is cleared
+away, or put back, by ``recover`` at the next run.
 """
 
 import errno
@@ -13,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -49,6 +50,14 @@ def sync_tree(folder: Path) -> None:
         sync(Path(root))
 
 
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Have ``folder`` exist, and on the disk; it and its parents are made where they do not."""
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for made in missing:
+        sync(made.parent)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by a file that holds ``text`` (UTF-8, LF), atomically and synced."""
     temporary = path.with_name(f".{path.name}.partial")
@@ -67,7 +76,7 @@ def staged_file(path: Path) -> Iterator[TextIO]:
     """
     temporary = path.with_name(f".{path.name}.partial")
     with disk_full_named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
                 yield file
@@ -178,14 +187,28 @@ def _sibling(output: Path, suffix: str) -> Path:
 
 
 def recover(output: Path) -> None:
-    """Mend what a killed replacement of ``output`` left: the new one, or else the old one, is in place."""
-    old = _sibling(output, "old")
+    """Mend what a killed process left of ``output``: the new one, or else the old one, is there, and nothing beside."""
+    old, gone, partial = (_sibling(output, suffix) for suffix in ("old", "gone", "partial"))
     if old.exists():
         if output.exists():
             shutil.rmtree(old)
         else:
             old.rename(output)
             sync(output.parent)
+    if gone.exists():
+        shutil.rmtree(gone)
+    if partial.is_dir():
+        with suppress(UsageError), locked(partial):  # another process may be filling it
+            shutil.rmtree(partial)
+
+
+def delete(folder: Path) -> None:
+    """Delete ``folder`` so that a kill leaves all of it, or nothing under its name."""
+    gone = _sibling(folder, "gone")
+    if gone.exists():
+        shutil.rmtree(gone)
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 def empty(folder: Path) -> None:
@@ -205,7 +228,7 @@ def staged_folder(output: Path) -> Iterator[Path]:
         UnavailableError: there is no space left on the device.
     """
     with disk_full_named(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(output.parent)
         recover(output)
         partial, old = _sibling(output, "partial"), _sibling(output, "old")
         partial.mkdir(mode=0o700, exist_ok=True)

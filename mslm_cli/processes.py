@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from mslm_cli import signals
 from mslm_cli.errors import UnavailableError
 
 _Item = TypeVar("_Item")
@@ -79,7 +81,11 @@ def run_beside(work: Callable[[int], None], n: int) -> None:
 def _run_one(work: Callable[[int], None], number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    work(number)
+    try:
+        with signals.raising():
+            work(number)
+    except signals.Terminated:
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _begin(prepare: Callable[[], Callable[[Any], Any]]) -> None:

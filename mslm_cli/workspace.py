@@ -12,55 +12,94 @@ from mslm_cli.artifacts import Job
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, UsageError
 
 IDENTITY = "identity.json"
+HASHES = "hashes.json"
 
 
 @contextmanager
-def work_folder(job: Job, *, resume: str, numerics: dict[str, Any]) -> Iterator[tuple[Path, Path | None]]:
+def work_folder(job: Job, *, resume: str) -> Iterator[tuple[Path, Path | None]]:
     """Yield the run's OUTPUT.work, held for this process, and the step to go on from where there is one.
 
     It is deleted when the block ends well; otherwise it is kept for the next run if it holds a step.
 
     Args:
-        resume: ``auto`` goes on from the newest step, ``never`` starts again, anything else is a step in OUTPUT.work.
-        numerics: what decides on the last bits of the result; going on with others is said.
+        resume: ``auto`` goes on from the newest step, ``never`` starts again, anything else is a step in OUTPUT.work;
+            those after it are deleted.
 
     Raises:
         UsageError: OUTPUT.work belongs to a run with other options or input (the message names them), or to
             no run at all.
-        ArtifactError: the step named by ``resume`` does not exist, or the folder is damaged.
+        ArtifactError: the step named by ``resume`` does not exist, or the folder or the step is damaged.
         UnavailableError: there is no space left on the device.
     """
     folder = _folder(job)
     with fsio.disk_full_named(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fsio.recover(folder)
+        fsio.make_folder(folder, mode=0o700)
         with fsio.locked(folder):
             _refuse_strangers(folder)
             try:
                 if resume == "never":
                     fsio.empty(folder)
-                _claim(folder, {**_identity(job), "numerics": numerics})
-                yield folder, _step(folder, resume)
+                _claim(folder, _identity(job))
+                step = _step(folder, resume)
+                if step is not None:
+                    check_step(step)
+                yield folder, step
             except BaseException as error:
                 _leave(folder, error)
                 raise
-            shutil.rmtree(folder)
+            fsio.delete(folder)
 
 
-def drop_older_steps(step: Path) -> None:
-    """Delete the steps beside ``step``."""
-    for other in step.parent.glob("step-*"):
-        if other.name != step.name:
-            shutil.rmtree(other)
+@contextmanager
+def new_step(folder: Path) -> Iterator[Path]:
+    """Yield an empty private folder that becomes ``folder``, with the hashes of its files, when the block ends well."""
+    with fsio.staged_folder(folder) as staged:
+        yield staged
+        fsio.write_text(staged / HASHES, json.dumps(_hashes(staged), indent=2) + "\n")
+
+
+def check_step(folder: Path) -> None:
+    """Compare the files of ``folder`` with the hashes that were written with them.
+
+    Raises:
+        ArtifactError: they are others.
+    """
+    try:
+        is_sound = json.loads((folder / HASHES).read_bytes()) == _hashes(folder)
+    except (OSError, ValueError):
+        is_sound = False
+    if not is_sound:
+        raise damaged(folder, "its files are not those that were written")
+
+
+def damaged(folder: Path, reason: str) -> ArtifactError:
+    """The error that says that a step is damaged."""
+    return ArtifactError(
+        f"{folder}: damaged: {reason}",
+        hint="delete it to go on from the one before, or use --resume never to start again",
+    )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != HASHES)
+    return {p.relative_to(folder).as_posix(): fsio.sha256_of(p) for p in files}
+
+
+def steps(folder: Path) -> list[Path]:
+    """The steps in OUTPUT.work, oldest first."""
+    return sorted(folder.glob("step-*"))
 
 
 def discard(job: Job) -> None:
     """Delete the OUTPUT.work of a job whose output is there: what a kill at the very end left."""
     folder = _folder(job)
+    fsio.recover(folder)
     # another process that writes the same output may hold it
     with suppress(OSError, ValueError, UsageError), fsio.locked(folder):
         found = json.loads((folder / IDENTITY).read_bytes())
         if all(found[part] == value for part, value in _identity(job).items()):
-            shutil.rmtree(folder)
+            fsio.delete(folder)
 
 
 def _folder(job: Job) -> Path:
@@ -75,20 +114,25 @@ def _refuse_strangers(folder: Path) -> None:
 
 def _leave(folder: Path, error: BaseException) -> None:
     """Clear away what no run can go on from; say what one can."""
-    newest = max(folder.glob("step-*"), default=None)
+    newest = max(steps(folder), default=None)
     if newest is None or isinstance(error, DataError):  # mended input is other input
         shutil.rmtree(folder, ignore_errors=True)
-    elif not isinstance(error, DivergedError | UsageError | ArtifactError):
+    elif isinstance(error, DivergedError):
+        console.warn(f"{newest} is the last good checkpoint")
+    elif not isinstance(error, UsageError | ArtifactError):
         console.note(f"{newest} is kept: the same command goes on from there")
 
 
 def _step(folder: Path, resume: str) -> Path | None:
     if resume in ("auto", "never"):
-        return max(folder.glob("step-*"), default=None)
+        return max(steps(folder), default=None)
     chosen = Path(resume)
     if not (chosen / "state.json").is_file() or not chosen.resolve().parent.samefile(folder):
         hint = f"they are the step-* folders in {folder}"
         raise ArtifactError(f"--resume {resume}: no checkpoint of this run", hint=hint)
+    for later in steps(folder):
+        if later.name > chosen.name:
+            fsio.delete(later)
     return chosen
 
 
@@ -120,6 +164,3 @@ def _claim(folder: Path, wanted: dict[str, dict[str, Any]]) -> None:
                 f"{folder} holds a run with other {part}: {', '.join(different[part])}",
                 hint="give the same ones to go on, or --resume never to start again",
             )
-    if keys := different["numerics"]:
-        changes = ", ".join(f"{k} was {found['numerics'].get(k)}, is {wanted['numerics'].get(k)}" for k in keys)
-        console.warn(f"going on in another environment ({changes}): the last bits will differ")

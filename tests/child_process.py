@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ def start(
     folder: Path,
     dies_after: int | str | None = None,
     environment: dict[str, str | None] | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> ForkServerProcess:
     """Start ``mslm`` in ``folder``, with its streams in the files (or pipes, or terminals) stdout and stderr there.
 
@@ -31,24 +32,34 @@ def start(
         dies_after: the process ends without a word after so many renames of files or folders, or after the
             first one to a certain name.
         environment: variables to set, or with None to remove.
+        prepare: what to do in the process before the command.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    arguments = ([str(a) for a in arguments], folder, dies_after, environment or {})
+    arguments = ([str(a) for a in arguments], folder, dies_after, environment or {}, prepare)
     process = context.Process(target=_run, args=arguments)
     process.start()
     return process
 
 
-def run(*arguments: object, folder: Path, dies_after: int | str | None = None) -> int | None:
+def run(
+    *arguments: object,
+    folder: Path,
+    dies_after: int | str | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> int | None:
     """The exit code of ``mslm`` in ``folder``; negative for a signal. See ``start``."""
-    process = start(*arguments, folder=folder, dies_after=dies_after)
+    process = start(*arguments, folder=folder, dies_after=dies_after, prepare=prepare)
     process.join()
     return process.exitcode
 
 
 def _run(
-    arguments: Sequence[str], folder: Path, dies_after: int | str | None, environment: dict[str, str | None]
+    arguments: Sequence[str],
+    folder: Path,
+    dies_after: int | str | None,
+    environment: dict[str, str | None],
+    prepare: Callable[[], None] | None,
 ) -> None:
     os.chdir(folder)
     for variable, value in environment.items():
@@ -60,6 +71,8 @@ def _run(
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a forkserver ignores it, and so would its children
     if dies_after is not None:
         _die_after(dies_after)
+    if prepare is not None:
+        prepare()
     from mslm_cli.cli.app import app
 
     app(list(arguments), prog_name="mslm")

@@ -17,7 +17,7 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
-from mslm_cli import console
+from mslm_cli import console, signals
 from mslm_cli.config import Config, read_config_file
 from mslm_cli.errors import ArtifactError, MslmError, UsageError
 
@@ -26,6 +26,10 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.",
 Resume = Annotated[
     str,
     typer.Option(help="Go on from OUTPUT.work: auto, never, or the path of a checkpoint.", metavar="auto|never|PATH"),
+]
+ResumeAnyway = Annotated[
+    bool,
+    typer.Option("--resume-anyway", help="Go on with other versions, threads or devices too: other last bits."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
@@ -108,7 +112,7 @@ def subcommand(
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             console.configure(quiet=given.pop("quiet"), verbose=given.pop("verbose"))
             with_debug = given.pop("debug")
-            with _exit_codes(debug=with_debug):
+            with _exit_codes(debug=with_debug), signals.raising():
                 if config is not None:
                     given["config"] = _resolve(ctx, name, config, given)
                 function(**given)
@@ -192,7 +196,7 @@ def _exit_codes(*, debug: bool) -> Iterator[None]:
     except typer.Exit:
         raise
     except BaseException as error:
-        if debug and not isinstance(error, KeyboardInterrupt | BrokenPipeError):
+        if debug and not isinstance(error, KeyboardInterrupt | signals.Terminated | BrokenPipeError):
             traceback.print_exception(error)
         raise typer.Exit(_exit_code(error)) from error
 
@@ -204,6 +208,9 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         console.error("interrupted")
         return 130
+    if isinstance(error, signals.Terminated):
+        console.error("terminated")
+        return 143
     if isinstance(error, BrokenPipeError):
         # the interpreter flushes stdout at exit and would complain again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

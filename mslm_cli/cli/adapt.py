@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Resume, artifact_path, subcommand
+from mslm_cli.cli._command import Output, Overwrite, Resume, ResumeAnyway, artifact_path, subcommand
 from mslm_cli.config import AdaptConfig
 
 EXAMPLES = """\
@@ -24,6 +24,7 @@ def adapt(
     output: Output,
     config: AdaptConfig,
     resume: Resume = "auto",
+    resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Adapt an encoder by masked language modelling.
@@ -33,4 +34,7 @@ def adapt(
     """
     from mslm_cli.stages import adapt as stage
 
-    console.result(str(stage.run(artifact_path(shards), output, config, resume=resume, overwrite=overwrite)))
+    made = stage.run(
+        artifact_path(shards), output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite
+    )
+    console.result(str(made))

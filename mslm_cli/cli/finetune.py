@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Resume, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import (
+    Output,
+    Overwrite,
+    Resume,
+    ResumeAnyway,
+    artifact_path,
+    refuse_shared_stdin,
+    subcommand,
+)
 from mslm_cli.config import FinetuneConfig
 
 EXAMPLES = """\
@@ -21,6 +29,7 @@ def finetune(
     output: Output,
     config: FinetuneConfig,
     resume: Resume = "auto",
+    resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune an encoder for entity recognition.
@@ -33,4 +42,5 @@ def finetune(
 
     if config.model == "-":
         config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
-    console.result(str(stage.run(train, dev, output, config, resume=resume, overwrite=overwrite)))
+    made = stage.run(train, dev, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
+    console.result(str(made))

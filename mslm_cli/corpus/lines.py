@@ -14,6 +14,9 @@ from mslm_cli.errors import DataError, UsageError
 
 STDIN = Path("-")
 
+MAX_LINE_CHARS = 1 << 27
+"""Lines are held in memory; a longer one is no text."""
+
 _BLOCK = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -42,7 +45,8 @@ def read_lines(file: Path, encoding: str = "utf-8", errors: str = "strict", on_r
     line (not form feeds or U+2028). ``errors`` is strict, replace or ignore.
 
     Raises:
-        DataError: the file is missing, unreadable, binary, a damaged gzip or not in ``encoding``; with path and line.
+        DataError: the file is missing, unreadable, binary, a damaged gzip or not in ``encoding``, or has a line of
+            more than ``MAX_LINE_CHARS``; with path and line.
         UsageError: the encoding is unknown.
     """
     try:
@@ -54,6 +58,7 @@ def read_lines(file: Path, encoding: str = "utf-8", errors: str = "strict", on_r
     n_lines = 0
     at_start = True
     pending: list[str] = []
+    n_pending = 0
     raw = b""
     try:
         with _open(file) as stream:
@@ -73,7 +78,12 @@ def read_lines(file: Path, encoding: str = "utf-8", errors: str = "strict", on_r
                     for line in lines:
                         yield line.removesuffix("\r")
                     n_lines += len(lines)
+                    n_pending = 0
                 pending.append(tail)
+                n_pending += len(tail)
+                if n_pending > MAX_LINE_CHARS:
+                    message = f"a line of more than {MAX_LINE_CHARS:,} characters"
+                    raise DataError(message, path=name, line=n_lines + 1, hint="is it text? break it into lines")
         last = "".join(pending) + decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         if b"\0" in raw and not _has_wide_units(encoding):
@@ -122,12 +132,12 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
                     break
                 inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
             try:
-                yield inflater.decompress(rest)
+                yield inflater.decompress(rest, _BLOCK)  # a block may inflate a thousandfold
             except zlib.error as error:
                 raise _GzipError(f"corrupt gzip ({error})") from error
-            rest = inflater.unused_data
+            rest = inflater.unconsumed_tail
             if inflater.eof:
-                inflater = None
+                rest, inflater = inflater.unused_data, None
     if inflater is not None:
         raise _GzipError("truncated gzip: it ends before its data does")
 

@@ -20,7 +20,7 @@ from mslm_cli.masking.batch import BASE, ENTITY
 from mslm_cli.masking.recipe import ShardMasks, open_masks
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, weights_notice
-from mslm_cli.training import model_card
+from mslm_cli.training import generators, model_card
 from mslm_cli.training.batching import plan_updates
 from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import pick, place
@@ -51,16 +51,24 @@ class Phase:
     weights: KindWeights
 
 
-def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto", overwrite: bool = False) -> Path:
+def run(
+    shards: Path,
+    output: Path,
+    config: AdaptConfig,
+    *,
+    resume: str = "auto",
+    resume_anyway: bool = False,
+    overwrite: bool = False,
+) -> Path:
     """The published encoder artifact, adapted on ``shards``.
 
     Raises:
         UsageError: the shards have nothing for the span-boundary or the detection objective.
         ArtifactError: the shards are damaged or were made with another tokenizer.
         UnavailableError: the encoder cannot be had.
-        DivergedError: the loss is not finite.
+        DivergedError: the loss is not finite, or exploded, update after update.
     """
-    source = artifacts.load(shards, "shards", verify=True)
+    source = artifacts.load(shards, "shards")
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
@@ -70,7 +78,7 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
     reader = ShardReader(source.path)
-    masking = PreprocessConfig.model_validate(source.manifest.config)
+    masking = source.options(PreprocessConfig)
     _check_objectives(reader, masking.strategy, config)
     masks = open_masks(reader, masking, tokenizer)
     device = pick(config.device, threads=config.threads)
@@ -82,8 +90,10 @@ def run(shards: Path, output: Path, config: AdaptConfig, *, resume: str = "auto"
     add_heads(model, Objectives(config.sbo, config.detect), config.seed)
     place(model, device)
     phases = _phases(reader, masks, config, fresh)
-    with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
-        summary = _train_phases(model, masks, phases, config, tokenizer, work)
+    every, keep = config.checkpoint_every, config.keep_checkpoints
+    with workspace(job, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
+        with work.finishing_updates():
+            summary = _train_phases(model, masks, phases, config, tokenizer, work)
         drop_heads(model)
         with job.publish() as draft:
             model.save_pretrained(draft.path)
@@ -218,7 +228,7 @@ def _train_phase(
     if phase.name == "head":
         model.base_model.eval()
     if trainee.n_updates == 0:
-        torch.manual_seed(config.seed)
+        generators.seed(config.seed)
     updates = _updates(masks, phase, config, tokenizer, model.device, start=trainee.n_updates)
 
     with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
@@ -235,8 +245,8 @@ def _train_phase(
             work.log(record)
             bar.advance()
             bar.update(_progress_text(record))
-            if work.is_due(done_before + step.update) or step.update == phase.n_updates:
-                work.save(done_before + step.update, trainee, {"phase": number})
+            save = work.save if step.update == phase.n_updates else work.save_if_due
+            save(done_before + step.update, trainee, {"phase": number})
 
 
 def _updates(
@@ -277,12 +287,13 @@ def _record(step: Step[MaskedBatch], phase: str, update: int, duration_s: float)
     record: dict[str, Any] = {
         "update": update,
         "phase": phase,
-        "loss": round(step.loss, 5),
-        "grad_norm": round(step.grad_norm, 4),
+        **step.outcome(),
         "learning_rate": step.learning_rate,
         "n_tokens": n_tokens,
         "tokens_per_s": round(n_tokens / duration_s, 1),
     }
+    if step.is_skipped:
+        return record
     kinds = np.concatenate([b.kinds for b in step.batches])
     losses = np.concatenate([b.cross_entropy for b in step.batches if b.cross_entropy is not None])
     is_top = np.concatenate([b.is_top for b in step.batches if b.is_top is not None])
@@ -304,6 +315,7 @@ def _summary(metrics: Path) -> dict[str, Any]:
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     last = records[-max(1, len(records) // 10) :]
     summary: dict[str, Any] = {"n_updates": len(records), "n_tokens": sum(r["n_tokens"] for r in records)}
+    summary["n_skipped"] = sum("skipped" in r for r in records)
     for name in _KIND_NAMES.values():
         if n := sum(r[name]["n"] for r in last if name in r):
             for score in ("loss", "top1"):

@@ -162,7 +162,7 @@ def _matching(pattern: str) -> list[Path]:
 
 def _read(path: Path, gold: LabelledCorpus | None, data: Path | None, config: CompareConfig) -> ScoredCorpus:
     if path.is_dir():
-        artifact = artifacts.load(path, "eval", verify=True)
+        artifact = artifacts.load(path, "eval")
         _warn_of_leaks(artifact)
         return read_predictions(artifact.path / PREDICTIONS, None)
     return read_predictions(path, gold, gold_name=str(data), encoding=config.encoding, errors=config.errors)

@@ -71,8 +71,8 @@ def run(
     """
     if (sources.ner is None) == (sources.predictions is None) or (sources.ner and not sources.data):
         raise UsageError("expected a NER model and --data FILE, or --predictions FILE", hint="see `mslm eval --help`")
-    ner = None if sources.ner is None else artifacts.load(sources.ner, "ner", verify=True)
-    lexicon = None if sources.lexicon is None else artifacts.load(sources.lexicon, "lexicon", verify=True)
+    ner = None if sources.ner is None else artifacts.load(sources.ner, "ner")
+    lexicon = None if sources.lexicon is None else artifacts.load(sources.lexicon, "lexicon")
     inputs = [ner.as_input("ner")] if ner else []
     files = {"data": sources.data, "predictions": sources.predictions, "train": sources.train}
     inputs += [artifacts.file_input(role, path) for role, path in files.items() if path is not None]

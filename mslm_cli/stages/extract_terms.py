@@ -18,7 +18,7 @@ from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.lines import display_name, read_lines
 from mslm_cli.corpus.readers import read_documents, read_labelled, source_files
 from mslm_cli.corpus.seen import Sketch
-from mslm_cli.errors import ArtifactError, DataError, UnavailableError, UsageError
+from mslm_cli.errors import DataError, UnavailableError, UsageError
 from mslm_cli.processes import map_in_order
 from mslm_cli.terms import pipeline, termhood, words
 from mslm_cli.terms.candidates import CandidateCounts
@@ -111,7 +111,7 @@ def run(
         linker = Linker(read_lines(given.link), name, min_similarity=config.link_similarity)
     background = _background(source_files(given.background), config, seen)
 
-    with workspace.work_folder(job, resume=resume, numerics={}) as (folder, step):
+    with workspace.work_folder(job, resume=resume) as (folder, step):
         reading = _read(files, config, own, folder, step)
         reader = WordReader(words.english())
         ranking = Termhood(reading.evidence.candidates, termhood.general_english(), reader, background)
@@ -256,11 +256,12 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def _save(step: Path, reading: Reading, n_batches: int) -> None:
-    with fsio.staged_folder(step) as folder:
+    with workspace.new_step(step) as folder:
         reading.seen.save(folder / _SEEN)
         with (folder / _STATE).open("w", encoding="utf-8") as file:
             json.dump({"n_batches": n_batches, "evidence": reading.evidence.to_json()}, file)
-    workspace.drop_older_steps(step)
+    for older in workspace.steps(step.parent)[:-1]:
+        fsio.delete(older)
 
 
 def _load(step: Path) -> tuple[Reading, int]:
@@ -274,7 +275,7 @@ def _load(step: Path) -> tuple[Reading, int]:
         reading = Reading(Evidence.from_json(state["evidence"]), Sketch.load(step / _SEEN))
         return reading, int(state["n_batches"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{step}: damaged: {error}", hint="delete it, or use --resume never") from error
+        raise workspace.damaged(step, str(error)) from error
 
 
 def _no_terms(evidence: Evidence, config: ExtractTermsConfig) -> DataError:

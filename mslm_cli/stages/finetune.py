@@ -21,7 +21,7 @@ from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.terms.tokens import keeps_punctuation
-from mslm_cli.training import model_card, ranks
+from mslm_cli.training import generators, model_card, ranks
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
 from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import pick, place
@@ -39,7 +39,7 @@ from mslm_cli.training.tagging import (
     window_lengths,
     window_targets,
 )
-from mslm_cli.workspace import discard
+from mslm_cli.workspace import HASHES, check_step, discard, new_step
 
 METRICS = "metrics.jsonl"
 ENCODER_METRICS = "encoder_metrics.jsonl"
@@ -69,6 +69,7 @@ def run(
     config: FinetuneConfig,
     *,
     resume: str = "auto",
+    resume_anyway: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """The published ner artifact: the epoch with the best strict F1 on ``dev_file``.
@@ -76,7 +77,7 @@ def run(
     Raises:
         DataError: the data are not sound, or the training data have no mention.
         UnavailableError: the encoder cannot be had.
-        DivergedError: the loss is not finite.
+        DivergedError: the loss is not finite, or exploded, update after update.
     """
     inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
     train_corpus, dev_corpus = (_read(file, config) for file in (train_file, dev_file))
@@ -99,10 +100,14 @@ def run(
         _tagged(corpus, labels, tokenizer, max_length, config.overlap, all_pieces=all_pieces)
         for corpus, all_pieces in ((train_corpus, config.label_pieces == "all"), (dev_corpus, False))
     )
-    with workspace(job, device, every=config.checkpoint_every, resume=resume) as work:
-        best = _train(model, train_data, dev_data, config, tokenizer, work)
+    every, keep = config.checkpoint_every, config.keep_checkpoints
+    with workspace(job, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
+        with work.finishing_updates():
+            best = _train(model, train_data, dev_data, config, tokenizer, work)
         with job.publish() as draft:
-            shutil.copytree(work.folder / best["folder"], draft.path, dirs_exist_ok=True)
+            check_step(work.folder / best["folder"])
+            no_hashes = shutil.ignore_patterns(HASHES)
+            shutil.copytree(work.folder / best["folder"], draft.path, ignore=no_hashes, dirs_exist_ok=True)
             tokenizer.save_pretrained(draft.path)
             if head:
                 save_mlm_head(head, draft.path)
@@ -183,7 +188,7 @@ def _train(
     n_updates = sum(map(len, plans))
     optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
     trainee = Trainee(model, optimizer, make_schedule(optimizer, n_updates, config.warmup_share))
-    torch.manual_seed(config.seed)
+    generators.seed(config.seed)
     work.restore(trainee)
     best: dict[str, Any] = work.progress.get("best", {})
 
@@ -205,23 +210,21 @@ def _train(
                 model.train()
                 started = time.perf_counter()
                 for step in train(trainee, updates, share_of_loss, config.max_grad_norm):
-                    record = {"update": step.update, "loss": round(step.loss, 5), "learning_rate": step.learning_rate}
+                    record = {"update": step.update, **step.outcome(), "learning_rate": step.learning_rate}
                     n_tokens = sum(b.n_tokens for b in step.batches)
                     tokens_per_s = round(n_tokens / (time.perf_counter() - started), 1)
                     started = time.perf_counter()
                     work.log(record | {"n_tokens": n_tokens, "tokens_per_s": tokens_per_s})
                     bar.advance()
                     bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {tokens_per_s:,.0f} tokens/s")
-                    # the end of an epoch has a checkpoint of its own, after the dev scores
-                    if work.is_due(step.update) and step.update < done_before + len(plan):
-                        work.save(step.update, trainee, {"epoch": epoch - 1, "best": best})
+                    work.save_if_due(step.update, trainee, {"epoch": epoch - 1, "best": best})
                 scores = _dev_scores(model, dev, tokenizer)
                 work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores})
                 console.note(f"epoch {epoch + 1}: dev strict F1 {100 * scores['f1']:.2f}")
                 if not best or scores["f1"] > best["f1"]:
                     best = _keep(model, work.folder, epoch + 1, scores)
                 work.save(trainee.n_updates, trainee, {"epoch": epoch, "best": best})
-                _drop_all_but(best["folder"], work.folder)
+                _drop_needless(work)
             done_before += len(plan)
     return best
 
@@ -229,15 +232,17 @@ def _train(
 def _keep(model: PreTrainedModel, folder: Path, epoch: int, scores: dict[str, Any]) -> dict[str, Any]:
     """Keep the model as the best so far; what identifies it."""
     name = f"best-{epoch:04d}"
-    with fsio.staged_folder(folder / name) as staged:
+    with new_step(folder / name) as staged:
         model.save_pretrained(staged)
     return {"epoch": epoch, "folder": name, **{k: scores[k] for k in ("precision", "recall", "f1")}}
 
 
-def _drop_all_but(best: str, folder: Path) -> None:
-    for other in folder.glob("best-*"):
-        if other.name != best:
-            shutil.rmtree(other)
+def _drop_needless(work: Workspace) -> None:
+    """Delete the models that were the best once, and that no checkpoint goes on with."""
+    needed = {progress["best"].get("folder") for progress in work.kept_progress()}
+    for kept in work.folder.glob("best-*"):
+        if kept.name not in needed:
+            fsio.delete(kept)
 
 
 def _dev_scores(model: PreTrainedModel, dev: TaggedData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

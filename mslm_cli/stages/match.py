@@ -59,7 +59,7 @@ def run(
         if output.exists() and not overwrite:
             raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
         fsio.check_writable(output)
-    source = artifacts.load(lexicon, "lexicon", verify=True)
+    source = artifacts.load(lexicon, "lexicon")
     terms = read_terms(source.path / TERMS)
     files = source_files(texts)
     counts = Counts()

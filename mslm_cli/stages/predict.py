@@ -99,7 +99,7 @@ def run(
     """
     if output is not None:
         _check_output(output, form, overwrite=overwrite)
-    source = artifacts.load(ner, "ner", verify=True)
+    source = artifacts.load(ner, "ner")
     files = source_files(texts)
     recogniser = load_recogniser(source, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
     counts = Counts()

@@ -55,7 +55,7 @@ def run(
         UsageError: ``mslm`` or ``entity`` without a lexicon, sequences longer than the encoder takes, or a budget that
             cannot be met.
         DataError: the text cannot be read, or there is none.
-        ArtifactError: the lexicon is damaged or none.
+        ArtifactError: the lexicon is damaged or none, or the encoder is damaged.
         UnavailableError: the model's tokenizer cannot be had, or is of no use for masking.
     """
     allocator.keep_freed_memory()
@@ -66,8 +66,9 @@ def run(
             hint="make one with `mslm extract-terms`, or use --strategy token",
         )
     files = source_files(files)
-    terms_from = None if lexicon is None else artifacts.load(lexicon, "lexicon", verify=True)
+    terms_from = None if lexicon is None else artifacts.load(lexicon, "lexicon")
     folder = models.resolve(config.model, offline=config.offline)
+    artifacts.load_if_artifact(folder, "encoder", "ner")
     _check_length(folder, config)
     tokenizer = models.load_tokenizer(folder, lowercase=config.lowercase)
     tokenizer_id = models.tokenizer_fingerprint(tokenizer)

@@ -101,7 +101,7 @@ def measure(
         ArtifactError: the lexicon or an encoder is damaged.
         UnavailableError: an encoder cannot be had.
     """
-    terms = read_terms(artifacts.load(lexicon, "lexicon", verify=True).path / "terms.jsonl")
+    terms = read_terms(artifacts.load(lexicon, "lexicon").path / "terms.jsonl")
     device = pick(config.device, threads=config.threads)
     loaded = [_load(name, config) for name in encoders]
     if len({encoder.folder.resolve() for encoder in loaded}) < len(loaded):
@@ -145,6 +145,7 @@ def measure(
 
 def _load(name: str, config: ProbeConfig) -> Encoder:
     folder = models.resolve(name, offline=config.offline)
+    artifacts.load_if_artifact(folder, "encoder", "ner")
     model, fresh = load_masked_lm(folder, allow_pickle=False, seed=config.seed)
     if fresh and not config.warm_up_head:
         raise UsageError(

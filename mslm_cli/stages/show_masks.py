@@ -62,7 +62,7 @@ def run(shards: Path, n: int, epoch: int) -> list[MaskedSequence]:
     """
     source = artifacts.load(shards, "shards")
     reader = ShardReader(source.path)
-    config = PreprocessConfig.model_validate(source.manifest.config)
+    config = source.options(PreprocessConfig)
     indices = np.arange(min(n, len(reader)))
     masks = open_masks(reader, config, load_tokenizer(source.path)).epoch(epoch).batch(indices)
     shown = []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mslm_cli.artifacts import Artifact, Kind, load
+from mslm_cli.artifacts import Artifact, load
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions
 from mslm_cli.corpus.readers import read_labelled
@@ -41,6 +41,7 @@ class Results:
         self._trials = {(t.arm.name, t.data, t.seed): t for t in trials}
         self._scored: dict[tuple[str, str, int], ScoredCorpus] = {}
         self._train: dict[str, LabelledCorpus] = {}
+        self._ners: dict[tuple[str, str, int], Artifact] = {}
         self.data = list(dict.fromkeys(t.data for t in trials))
 
     def seeds(self, arm: str, data: str) -> list[int]:
@@ -81,7 +82,10 @@ class Results:
 
     def ner(self, arm: str, data: str, seed: int) -> Artifact:
         """The trial's model."""
-        return load(self._workshop.path(self._trials[arm, data, seed].ner), "ner")
+        key = arm, data, seed
+        if key not in self._ners:  # reading one checks every byte of it
+            self._ners[key] = load(self._workshop.path(self._trials[key].ner), "ner")
+        return self._ners[key]
 
     def seen_upstream(self, data: str) -> dict[str, int]:
         """The most test sentences that anything upstream of any trial has seen, by what saw them."""
@@ -117,8 +121,8 @@ class Results:
         for seed in self.seeds(arm, data):
             trial = self._trials[arm, data, seed]
             encoder = next((p for p in trial.ner.needs() if p.stage == "encoder"), None)
-            adapted = Spent(0.0, 0) if encoder is None else self._spent(encoder, "encoder")
-            tuned = self._spent(trial.ner, "ner")
+            adapted = Spent(0.0, 0) if encoder is None else self._spent(encoder)
+            tuned = self._spent(trial.ner)
             rows.append((adapted.seconds / 60, adapted.n_tokens, tuned.seconds / 60, tuned.n_tokens))
         names = ("adapt_minutes", "adapt_tokens", "finetune_minutes", "finetune_tokens")
         return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
@@ -159,9 +163,9 @@ class Results:
             self._train[data] = read_labelled(path, encoding=options["encoding"], errors=options["errors"])
         return self._train[data]
 
-    def _spent(self, piece: Piece, kind: Kind) -> Spent:
+    def _spent(self, piece: Piece) -> Spent:
         seconds, tokens = 0.0, 0
-        with (load(self._workshop.path(piece), kind).path / "metrics.jsonl").open(encoding="utf-8") as lines:
+        with (self._workshop.path(piece) / "metrics.jsonl").open(encoding="utf-8") as lines:
             for record in map(json.loads, lines):
                 if "tokens_per_s" in record:
                     tokens += record["n_tokens"]

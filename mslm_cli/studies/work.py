@@ -69,6 +69,8 @@ class Workshop:
 
 Inputs = dict[str, list[Path]]
 
+# What one machine began, another may go on with: a study would rather differ in the last bits than stop.
+
 
 def _lexicon(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import extract_terms
@@ -87,13 +89,13 @@ def _shards(of: Inputs, output: Path, config: Any) -> None:
 def _encoder(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import adapt
 
-    adapt.run(of["shards"][0], output, _on(config, of["model"][0]))
+    adapt.run(of["shards"][0], output, _on(config, of["model"][0]), resume_anyway=True)
 
 
 def _ner(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import finetune
 
-    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]))
+    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), resume_anyway=True)
 
 
 def _eval(of: Inputs, output: Path, config: Any) -> None:

@@ -94,7 +94,7 @@ def read_terms(path: Path) -> list[Term]:
 def _term(line: str, path: Path, number: int) -> Term:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not a JSON line: {error}", path=path, line=number) from error
     if not isinstance(record, dict):
         raise DataError(f"expected a JSON object, found {type(record).__name__}", path=path, line=number)

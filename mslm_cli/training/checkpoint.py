@@ -1,8 +1,8 @@
 """OUTPUT.work: where an unfinished run keeps its checkpoints and metrics, and goes on from.
 
 A checkpoint holds every parameter, the optimizer, the schedule and the random generators,
-as safetensors and JSON; with the same threads, CPU capability and library versions a
-resumed run ends in the same bits as an undisturbed one.
+as safetensors and JSON, and what decides on the last bits: with the same processes, threads,
+CPU capability and library versions a resumed run ends in the same bits as an undisturbed one.
 """
 
 import json
@@ -18,12 +18,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mslm_cli import console, fsio
+from mslm_cli import console, fsio, signals
 from mslm_cli.artifacts import Job
-from mslm_cli.errors import ArtifactError
+from mslm_cli.errors import UsageError
+from mslm_cli.training import generators, ranks
 from mslm_cli.training.device import numerics
 from mslm_cli.training.loop import Trainee
-from mslm_cli.workspace import drop_older_steps, work_folder
+from mslm_cli.workspace import damaged, new_step, steps, work_folder
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -34,18 +35,19 @@ def save_checkpoint(folder: Path, trainee: Trainee, progress: dict[str, Any]) ->
     tensors = {f"model.{name}": p.detach().contiguous() for name, p in trainee.model.named_parameters()}
     for index, state in optimizer["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in state.items()}
-    tensors["rng.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    own, values = generators.state()
     record = {
         "progress": progress,
+        "numerics": numerics(trainee.model.device),
         "n_updates": trainee.n_updates,
+        "n_skipped": trainee.n_skipped,
         "param_groups": optimizer["param_groups"],
         "schedule": {k: v for k, v in trainee.schedule.state_dict().items() if k != "lr_lambdas"},
+        "generators": values,
     }
-    with fsio.staged_folder(folder) as staged:
-        save_file(tensors, staged / "state.safetensors")
-        (staged / "state.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    with new_step(folder) as staged:
+        save_file(tensors | own, staged / "state.safetensors")
+        (staged / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def restore_checkpoint(folder: Path, trainee: Trainee) -> None:
@@ -58,7 +60,7 @@ def restore_checkpoint(folder: Path, trainee: Trainee) -> None:
     try:
         tensors = load_file(folder / "state.safetensors")
     except (OSError, SafetensorError) as error:
-        raise _damaged(folder, str(error)) from error
+        raise damaged(folder, str(error)) from error
     states: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         owner, _, rest = name.partition(".")
@@ -71,12 +73,10 @@ def restore_checkpoint(folder: Path, trainee: Trainee) -> None:
                 parameter.copy_(tensors[f"model.{name}"])
         trainee.optimizer.load_state_dict({"state": states, "param_groups": record["param_groups"]})
         trainee.schedule.load_state_dict(record["schedule"] | {"lr_lambdas": [None]})
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise _damaged(folder, str(error)) from error
-    trainee.n_updates = record["n_updates"]
-    torch.set_rng_state(tensors["rng.cpu"])
-    if torch.cuda.is_available() and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
+        generators.restore(tensors, record["generators"])
+        trainee.n_updates, trainee.n_skipped = record["n_updates"], record["n_skipped"]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise damaged(folder, str(error)) from error
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -84,14 +84,10 @@ def _read_record(folder: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
         missing = {"total_updates", "metrics_bytes"} - record["progress"].keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(folder, str(error)) from error
+        raise damaged(folder, str(error)) from error
     if missing:
-        raise _damaged(folder, f"no {min(missing)} in state.json")
+        raise damaged(folder, f"no {min(missing)} in state.json")
     return record
-
-
-def _damaged(folder: Path, reason: str) -> ArtifactError:
-    return ArtifactError(f"{folder}: damaged checkpoint: {reason}", hint="delete it, or use --resume never")
 
 
 @dataclass
@@ -100,8 +96,10 @@ class Workspace:
 
     folder: Path
     every: str
+    keep: int
     resumed: Path | None = None
     progress: dict[str, Any] = field(default_factory=dict)
+    _request: signals.Request = field(default_factory=signals.Request)
     _saved_at: float = field(default_factory=time.monotonic)
     _saved_updates: int = 0
 
@@ -110,63 +108,107 @@ class Workspace:
         return self.folder / "metrics.jsonl"
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl."""
+        """Append a line to metrics.jsonl; an update that was skipped is said."""
+        if "skipped" in record:
+            console.warn(f"update {record['update']} is skipped: {record['skipped']}")
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def is_due(self, n_updates: int) -> bool:
-        """Whether the time or number of updates between checkpoints has gone by."""
+    @contextmanager
+    def finishing_updates(self) -> Iterator[None]:
+        """Have SIGTERM and Ctrl-C wait in the block until the update is done and a checkpoint is written."""
+        with signals.deferred() as self._request:
+            yield
+
+    def save_if_due(self, n_updates: int, trainee: Trainee, progress: dict[str, Any]) -> None:
+        """``save``, if the time or number of updates between checkpoints has gone by, or the process is to end.
+
+        A checkpoint whose last updates were skipped is none that one wants to go back to.
+        """
         number, unit = int(self.every[:-1]), self.every[-1]
         if unit == "u":
-            return n_updates - self._saved_updates >= number
-        return time.monotonic() - self._saved_at >= number * _SECONDS[unit]
+            is_due = n_updates - self._saved_updates >= number
+        else:
+            is_due = time.monotonic() - self._saved_at >= number * _SECONDS[unit]
+        is_due = is_due and not trainee.n_skipped
+        if ranks.total(is_due or self._request.is_made):  # all processes, or none
+            self.save(n_updates, trainee, progress)
 
     def save(self, n_updates: int, trainee: Trainee, progress: dict[str, Any]) -> None:
-        """Write a checkpoint after ``n_updates`` updates in all, then drop the older ones."""
+        """Write a checkpoint after ``n_updates`` updates in all, drop old ones, and end here if the process is to end.
+
+        Raises:
+            KeyboardInterrupt, Terminated: the process is to end.
+        """
         fsio.sync(self.metrics)
         name = f"step-{n_updates:07d}"
         position = {"total_updates": n_updates, "metrics_bytes": self.metrics.stat().st_size}
         save_checkpoint(self.folder / name, trainee, {**progress, **position})
-        drop_older_steps(self.folder / name)
+        for older in steps(self.folder)[: -self.keep]:
+            fsio.delete(older)
         self._saved_at, self._saved_updates = time.monotonic(), n_updates
+        if ranks.total(self._request.is_made):
+            self._request.obey()
+            raise signals.Terminated  # another of the processes was asked to end
 
     def restore(self, trainee: Trainee) -> None:
         """Put ``trainee`` where the checkpoint that the run goes on from was."""
         if self.resumed is not None:
             restore_checkpoint(self.resumed, trainee)
 
+    def kept_progress(self) -> Iterator[dict[str, Any]]:
+        """The progress of every checkpoint that is kept."""
+        return (_read_record(step)["progress"] for step in steps(self.folder))
+
 
 @contextmanager
-def workspace(job: Job, device: torch.device, *, every: str, resume: str) -> Iterator[Workspace]:
+def workspace(
+    job: Job, device: torch.device, *, every: str, keep: int, resume: str, anyway: bool
+) -> Iterator[Workspace]:
     """Yield the run's OUTPUT.work, with the checkpoint to go on from where there is one.
 
     It is deleted when the block ends well; otherwise it is kept for the next run if it holds a checkpoint.
 
     Args:
         every: time or updates between checkpoints, such as ``5m`` or ``200u``.
+        keep: so many checkpoints are kept.
         resume: ``auto`` goes on from the newest checkpoint, ``never`` starts again, anything else is a
             checkpoint in OUTPUT.work.
+        anyway: go on too where the last bits will differ from those of an undisturbed run.
 
     Raises:
-        UsageError: OUTPUT.work belongs to a run with other options or input (the message names them), or to
-            no run at all.
+        UsageError: OUTPUT.work belongs to a run with other options or input, or in another environment (the message
+            names what differs), or to no run at all.
         ArtifactError: the checkpoint named by ``resume`` does not exist, or the one to go on from is damaged.
         UnavailableError: there is no space left on the device.
     """
-    with work_folder(job, resume=resume, numerics=numerics(device)) as (folder, checkpoint):
-        work = Workspace(folder, every, checkpoint)
-        _rewind(work)
+    with work_folder(job, resume=resume) as (folder, checkpoint):
+        work = Workspace(folder, every, keep, checkpoint)
+        _rewind(work, numerics(device), anyway=anyway)
         yield work
 
 
-def _rewind(work: Workspace) -> None:
+def _rewind(work: Workspace, found: dict[str, str], *, anyway: bool) -> None:
     """Take up the progress of the checkpoint, and drop the metrics of what will be done again."""
     work.metrics.touch()
     n_bytes = 0
     if work.resumed is not None:
-        work.progress = _read_record(work.resumed)["progress"]
+        record = _read_record(work.resumed)
+        _compare(work.resumed, record.get("numerics", {}), found, anyway=anyway)
+        work.progress = record["progress"]
         work._saved_updates, n_bytes = int(work.progress["total_updates"]), int(work.progress["metrics_bytes"])
         if work.metrics.stat().st_size < n_bytes:
-            raise _damaged(work.resumed, f"{work.metrics} has lost lines")
+            raise damaged(work.resumed, f"{work.metrics} has lost lines")
         console.note(f"going on from {work.resumed} (update {work._saved_updates})")
     os.truncate(work.metrics, n_bytes)
+
+
+def _compare(checkpoint: Path, then: dict[str, str], now: dict[str, str], *, anyway: bool) -> None:
+    changes = ", ".join(f"{k} was {then.get(k)}, is {now[k]}" for k in now if then.get(k) != now[k])
+    if changes and not anyway:
+        raise UsageError(
+            f"{checkpoint} was written in another environment ({changes}): the last bits would differ",
+            hint="say --resume-anyway if that does not matter, or --resume never to start again",
+        )
+    if changes:
+        console.warn(f"going on in another environment ({changes}): the last bits will differ")

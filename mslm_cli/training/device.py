@@ -4,11 +4,14 @@ import platform
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
+import transformers
 from torch.backends import mkldnn
 from transformers import PreTrainedModel
 
 from mslm_cli.errors import UnavailableError
+from mslm_cli.training import ranks
 
 
 def pick(name: str, *, threads: int = 0) -> torch.device:
@@ -63,9 +66,12 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def numerics(device: torch.device) -> dict[str, str]:
-    """What decides the last bits of a run, apart from seeds: libraries, threads, CPU capability, device."""
+    """What decides the last bits of a run, apart from seeds: libraries, processes, threads, CPU capability, device."""
     return {
         "torch": str(torch.__version__),
+        "transformers": transformers.__version__,
+        "numpy": np.__version__,
+        "processes": str(ranks.n_ranks()),
         "threads": str(torch.get_num_threads()),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),

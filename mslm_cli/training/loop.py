@@ -19,26 +19,42 @@ from mslm_cli.training.ranks import sum_gradients
 
 Batch = TypeVar("Batch")
 
+EXPLODED_LOSS = 1000.0
+"""Nats; guessing among the entries of a vocabulary costs about 10."""
+MAX_SKIPPED = 10
+"""Updates in a row that may be left out; after so many the weights themselves are past help."""
+
 
 @dataclass
 class Trainee:
-    """All that training changes: a model, its optimizer and schedule, and the number of updates done."""
+    """All that training changes: a model, its optimizer and schedule, the number of updates, the last ones skipped."""
 
     model: PreTrainedModel
     optimizer: AdamW
     schedule: LambdaLR
     n_updates: int = 0
+    n_skipped: int = 0
 
 
 @dataclass(frozen=True)
 class Step(Generic[Batch]):
-    """What one optimizer step came to: its loss, gradient norm before clipping, learning rate, batches."""
+    """What one optimizer step came to: its loss, gradient norm before clipping, learning rate, batches.
+
+    is_skipped: the loss or the gradient was not finite or exploded, and the weights are as they were.
+    """
 
     update: int
     loss: float
     grad_norm: float
     learning_rate: float
     batches: Sequence[Batch]
+    is_skipped: bool
+
+    def outcome(self) -> dict[str, float | str]:
+        """What metrics.jsonl says of it: loss and gradient norm, or why it was skipped (NaN is no JSON)."""
+        if self.is_skipped:
+            return {"skipped": f"loss {self.loss:.4g}, gradient norm {self.grad_norm:.4g}"}
+        return {"loss": round(self.loss, 5), "grad_norm": round(self.grad_norm, 4)}
 
 
 def train(
@@ -47,14 +63,17 @@ def train(
     share_of_loss: Callable[[Batch], torch.Tensor],
     max_grad_norm: float,
 ) -> Iterator[Step[Batch]]:
-    """Yield after each optimizer step.
+    """Yield after each optimizer step, or what would have been one.
+
+    A step whose loss or gradient is not finite, or whose loss is above ``EXPLODED_LOSS``, changes no weight; data and
+    schedule go on.
 
     Args:
         updates: the batches (forward passes) of each step, or those of this process.
         share_of_loss: a batch's share of its step's loss; the shares of a step sum up to its loss.
 
     Raises:
-        DivergedError: the loss or the gradient is not finite.
+        DivergedError: more than ``MAX_SKIPPED`` steps in a row were skipped.
     """
     model = trainee.model
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -68,14 +87,19 @@ def train(
             loss += share.detach()
         loss = sum_gradients(parameters, loss)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
-        if not (math.isfinite(grad_norm) and math.isfinite(float(loss))):
+        is_skipped = not (math.isfinite(grad_norm) and float(loss) <= EXPLODED_LOSS)
+        trainee.n_skipped = trainee.n_skipped + 1 if is_skipped else 0
+        if trainee.n_skipped > MAX_SKIPPED:
             raise DivergedError(
-                f"update {trainee.n_updates + 1}: loss {float(loss):.4g}, gradient norm {grad_norm:.4g}",
+                f"update {trainee.n_updates + 1}: loss {float(loss):.4g}, gradient norm {grad_norm:.4g},"
+                f" as bad as in the {MAX_SKIPPED} updates before",
                 hint="start again with --resume never and a lower --learning-rate",
             )
         learning_rate = float(trainee.schedule.get_last_lr()[0])
+        if is_skipped:
+            trainee.optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
         trainee.optimizer.step()
         trainee.schedule.step()
         trainee.optimizer.zero_grad(set_to_none=True)
         trainee.n_updates += 1
-        yield Step(trainee.n_updates, float(loss), grad_norm, learning_rate, batches)
+        yield Step(trainee.n_updates, float(loss), grad_norm, learning_rate, batches, is_skipped)

@@ -67,10 +67,11 @@ def load_token_classifier(folder: Path, labels: list[str], *, allow_pickle: bool
 
 
 def load_ner(folder: Path) -> PreTrainedModel:
-    """A fine-tuned token classifier, as saved."""
-    quiet_transformers()
-    model: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(folder, use_safetensors=True)
-    return model
+    """A fine-tuned token classifier, as saved.
+
+    Raises: as ``load_masked_lm``.
+    """
+    return _load(AutoModelForTokenClassification, folder, allow_pickle=False, seed=0)[0]
 
 
 def _load(
@@ -119,7 +120,7 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as temporary:
         tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}
         save_file(tensors, Path(temporary, "model.safetensors"), metadata={"format": "pt"})
-        AutoConfig.from_pretrained(folder).save_pretrained(temporary)
+        AutoConfig.from_pretrained(folder, trust_remote_code=False).save_pretrained(temporary)
         yield Path(temporary)
 
 

@@ -96,17 +96,6 @@ def test_the_two_phases_of_adapt_are_both_in_the_middle(undisturbed: Undisturbed
     assert phases[len(phases) // 2] == "adapt"
 
 
-@COMMANDS
-def test_killed_at_rename_after_rename(workplace: Path, command: list[str], undisturbed: Undisturbed) -> None:
-    """The n-th process dies right after its n-th rename, be it of a checkpoint, of the best model or of the output."""
-    n_renames = 1
-    while exit_code := child_process.run(*with_checkpoints(command, "1u"), folder=workplace, dies_after=n_renames):
-        assert exit_code == child_process.DIED, Path("stderr").read_text()
-        n_renames += 1
-    assert n_renames > 5
-    assert_same(workplace / "out", undisturbed(command))
-
-
 @pytest.mark.parametrize(
     ("command", "moment"),
     [

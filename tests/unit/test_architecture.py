@@ -25,7 +25,7 @@ LAYERS = [
     {"masking", "terms", "corpus"},
     {"workspace"},
     {"artifacts"},
-    {"allocator", "errors", "console", "config", "fsio", "provenance", "models", "processes"},
+    {"allocator", "errors", "console", "config", "fsio", "provenance", "models", "processes", "signals"},
 ]
 """From the top; a module may import from its own room and from lower layers, not from a room beside it."""
 

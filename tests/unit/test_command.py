@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from mslm_cli import artifacts, config, errors
+from mslm_cli import artifacts, config, errors, signals
 from mslm_cli.cli.app import app
 from mslm_cli.config import AdaptConfig, Config, ExtractTermsConfig, FinetuneConfig, PreprocessConfig
 from mslm_cli.stages import extract_terms
@@ -118,6 +118,7 @@ class UnforeseenError(Exception):
         (errors.UnavailableError("no CUDA"), 5, "error: no CUDA"),
         (errors.DivergedError("loss nan"), 6, "error: loss nan"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
+        (signals.Terminated(), 143, "error: terminated"),
         (PermissionError(13, "Permission denied", "out"), 5, "error: out: Permission denied"),
         (OSError(28, "No space left on device"), 5, "error: No space left on device"),
         (
@@ -141,7 +142,7 @@ def test_an_error_is_one_line_and_an_exit_code(
         assert len(failed.stderr.splitlines()) == 1
     debugged = mslm("extract-terms", "a.txt", "-o", "out", "--debug")
     assert debugged.exit_code == exit_code
-    assert ("Traceback" in debugged.stderr) == (exit_code != 130)
+    assert ("Traceback" in debugged.stderr) == (exit_code not in (130, 143))
     assert debugged.stderr.splitlines()[-1].startswith(line)
 
 

@@ -69,6 +69,19 @@ def test_a_kill_between_the_two_renames_is_mended(tmp_path: Path, new_is_there: 
     assert not old.exists()
 
 
+def test_what_a_killed_run_left_beside_an_output_is_cleared_away(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    fill(output, "there")
+    for name in (".out.partial", ".out.gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file.txt").write_text("half")
+    with fsio.locked(tmp_path / ".out.partial"):  # by a process that is filling it
+        fsio.recover(output)
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".out.partial", "out"]
+    fsio.recover(output)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_second_writer_of_the_same_output_is_refused(tmp_path: Path) -> None:
     output = tmp_path / "out"
     with fsio.staged_folder(output) as staged:

@@ -1,0 +1,38 @@
+"""The random generators of this process: Python's, numpy's, torch's, and that of the CUDA device in use."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed(number: int) -> None:
+    """Start all of them from ``number``."""
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)
+
+
+def state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Where they are: tensors by name, and JSON values."""
+    tensors = {"rng.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    version, words, gauss = random.getstate()
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return tensors, {"python": [version, list(words), gauss], "numpy": [name, np.asarray(keys).tolist(), *rest]}
+
+
+def restore(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+    """Put them where ``state`` found them.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: that is no such state.
+    """
+    version, words, gauss = values["python"]
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state(tuple(values["numpy"]))
+    torch.set_rng_state(tensors["rng.cpu"])
+    if torch.cuda.is_available() and "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"])

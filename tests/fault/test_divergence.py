@@ -1,0 +1,116 @@
+"""A step whose loss is not finite, or explodes, is skipped; many in a row end the run and name the last checkpoint."""
+
+import functools
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import child_process
+import pytest
+import torch
+
+from mslm_cli.fsio import sha256_of
+from mslm_cli.stages import adapt, finetune
+from mslm_cli.training.loop import MAX_SKIPPED, Trainee, train
+from mslm_cli.training.optim import make_optimizer, make_schedule
+
+_TRAINING = "--tokens-per-update 64 --threads 1 --checkpoint-every 2u -o out"
+ADAPT = f"adapt shards --model encoder --head-warmup-updates 3 --epochs 2 {_TRAINING}".split()
+FINETUNE = f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 {_TRAINING}".split()
+COMMANDS = pytest.mark.parametrize("command", [ADAPT, FINETUNE], ids=["adapt", "finetune"])
+
+Loss = Callable[..., torch.Tensor]
+
+
+def poison(name: str, factor: float, after: int, every: int) -> None:
+    """Multiply losses by ``factor``: those of batches whose length ``every`` divides, from batch ``after`` on."""
+    module: Any = {"adapt": adapt, "finetune": finetune}[name]
+    n_batches = 0
+
+    def poisoned(loss: torch.Tensor, n_tokens: int) -> torch.Tensor:
+        nonlocal n_batches
+        n_batches += 1
+        return loss * (factor if n_batches > after and n_tokens % every == 0 else 1.0)
+
+    if name == "adapt":
+        share = module.share_of_loss
+        module.share_of_loss = lambda model, batch, objectives: poisoned(
+            share(model, batch, objectives=objectives), batch.n_tokens
+        )
+    else:
+        cross_entropy = module.weighted_cross_entropy
+
+        def weighted(logits: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            loss, each = cross_entropy(logits, *rest)
+            return poisoned(loss, len(logits)), each
+
+        module.weighted_cross_entropy = weighted
+
+
+def logged() -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    lines = Path("out/metrics.jsonl").read_text().splitlines()
+    return [{**json.loads(line, parse_constant=refuse), "tokens_per_s": None} for line in lines]
+
+
+@COMMANDS
+def test_bad_steps_are_skipped_said_and_the_same_over_a_resume(workplace: Path, command: list[str]) -> None:
+    fault = functools.partial(poison, command[0], math.nan, 0, 3 if command is ADAPT else 5)
+    assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
+    said = [line for line in Path("stderr").read_text().splitlines() if " is skipped: loss " in line]
+    records = [record for record in logged() if "learning_rate" in record]
+    skipped = [record for record in records if "skipped" in record]
+    assert 0 < len(skipped) < len(records)
+    assert [f"warning: update {record['update']} is skipped: {record['skipped']}" for record in skipped] == said
+    assert not any("loss" in record for record in skipped)
+    assert [record["update"] for record in records] == list(range(1, len(records) + 1))
+    weights, log = sha256_of(Path("out/model.safetensors")), logged()
+    if command is ADAPT:
+        assert json.loads(Path("out/manifest.json").read_text())["run"]["n_skipped"] == len(skipped)
+
+    shutil.rmtree("out")
+    assert child_process.run(*command, folder=workplace, prepare=fault, dies_after=8) == child_process.DIED
+    assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
+    assert "going on from out.work/step-" in Path("stderr").read_text()
+    assert (sha256_of(Path("out/model.safetensors")), logged()) == (weights, log)
+
+
+@COMMANDS
+def test_many_in_a_row_end_the_run(workplace: Path, command: list[str]) -> None:
+    fault = functools.partial(poison, command[0], math.nan, 4, 1)
+    assert child_process.run(*command, folder=workplace, prepare=fault) == 6
+    lines = Path("stderr").read_text().splitlines()
+    assert lines[-1].startswith("error: update ")
+    assert "loss nan, gradient norm nan" in lines[-1]
+    assert "lower --learning-rate" in lines[-1]
+    assert len([line for line in lines if " is skipped: loss nan" in line]) == MAX_SKIPPED
+    kept = sorted(Path("out.work").glob("step-*"))
+    assert lines[-2] == f"warning: {kept[-1]} is the last good checkpoint"
+    assert not Path("out").exists()
+    if command is ADAPT:  # at the end of an epoch finetune writes one in any case
+        assert kept[-1].name == "step-0000003"
+        assert json.loads((kept[-1] / "state.json").read_text())["n_skipped"] == 0
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf, 1e4], ids=["nan", "inf", "exploding"])
+def test_a_skipped_step_changes_nothing_but_the_schedule(factor: float) -> None:
+    model: Any = torch.nn.Linear(3, 1)
+    optimizer = make_optimizer(model.named_parameters(), 0.1, 0.01)
+    trainee = Trainee(model, optimizer, make_schedule(optimizer, 10, 0.0))
+    batches = [torch.tensor([[1.0, 2.0, third]]) for third in (1.0, factor, 1.0)]
+    found = []
+    for step in train(trainee, [[batch] for batch in batches], lambda x: model(x).square().sum(), 1.0):
+        moments = [s["exp_avg"].clone() for s in optimizer.state.values()]
+        found.append((step, [p.detach().clone() for p in model.parameters()] + moments))
+    (one, before), (two, after), (three, end) = found
+    assert [step.is_skipped for step in (one, two, three)] == [False, True, False]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(after, end, strict=True))
+    assert [step.update for step in (one, two, three)] == [1, 2, 3]
+    assert one.learning_rate > two.learning_rate > three.learning_rate
+    assert trainee.n_skipped == 0
