@@ -12,6 +12,7 @@ machine is that of the clock; --wall measures the clock.
 """
 
 import argparse
+import dataclasses
 import json
 import statistics
 import tempfile
@@ -28,6 +29,7 @@ from mslm_cli import artifacts, models
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.stages import predict
+from mslm_cli.training.model import load_ner
 from mslm_cli.training.recognition import load_recogniser
 
 AIM = 1.5
@@ -41,6 +43,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--mkl", action="store_true", help="ours without oneDNN, as torch multiplies by default")
     parser.add_argument("--wall", action="store_true", help="measure the clock in place of CPU time")
     parser.add_argument("--quick", action="store_true", help="200 sentences, 3 turns, 4 batch sizes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -58,6 +61,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     ner = artifacts.load(options.ner, "ner")
     config = PredictConfig(one_per_line=True, format="text", threads=options.threads)
     recogniser = load_recogniser(ner, device="cpu", threads=options.threads, batch_tokens=config.batch_tokens)
+    if options.mkl:
+        recogniser = dataclasses.replace(recogniser, model=load_ner(options.ner))
     split_words = predict.word_splitter(ner, "auto")
     models.quiet_transformers()
     tagger = pipeline("token-classification", model=str(options.ner), aggregation_strategy="first", device="cpu")

@@ -214,6 +214,7 @@ def _precision_recall(figure: "Figure", results: Mapping[str, Any]) -> None:
     )
     axes.set_xlim(0, 101)
     axes.set_ylim(max(0.0, 10 * (min(precision) // 10) - 10), 101)
+    axes.locator_params(axis="y", integer=True, nbins=6)
     axes.set_xlabel("recall, %")
     axes.set_ylabel("precision, %")
 

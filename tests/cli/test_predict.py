@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from mslm_cli.corpus import readers
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.stages import predict as stage
 
@@ -135,6 +136,29 @@ def test_a_labelled_file_is_text_and_keeps_its_words(place: Path, mslm: Mslm) ->
         pytest.approx(record["score"], abs=1e-4) for record in found
     ]
     assert sum(len(row["pred"]) for row in rows) == len(found) == 22
+
+
+def test_its_columns_can_be_scored(place: Path, mslm: Mslm) -> None:
+    by_model = mslm("eval", "ner", "--data", "test.tsv", "--json", "-o", "scores")
+    columns = run(mslm, "test.tsv", "--to", "conll")
+    by_columns = mslm("eval", "--predictions", "-", "--data", "test.tsv", "--json", stdin=columns)
+    assert by_columns.exit_code == 0, by_columns.stderr
+    scores = [json.loads(result.stdout)["exact_match"] for result in (by_model, by_columns)]
+    assert scores[0] == scores[1]
+    assert scores[0]["correct"] == 22
+
+
+def test_offsets_go_on_in_the_next_part_of_a_long_document(
+    place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("long.tsv").write_text("# doc_id = 7\n" + (place / "test.tsv").read_text())
+    expected = run(mslm, "long.tsv", "--no-text")
+    monkeypatch.setattr(readers, "MAX_DOCUMENT_CHARS", 100)
+    assert run(mslm, "long.tsv", "--to", "conll").count("# doc_id = 7") > 3
+    in_parts = records(run(mslm, "long.tsv", "--no-text"))
+    assert [(r["doc"], r["start"], r["end"]) for r in in_parts] == [
+        (r["doc"], r["start"], r["end"]) for r in records(expected)
+    ]
 
 
 def test_an_empty_word_keeps_its_line(place: Path, mslm: Mslm) -> None:
