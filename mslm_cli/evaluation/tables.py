@@ -26,6 +26,8 @@ _LATEX = str.maketrans(
         "\\": r"\textbackslash{}",
     }
 )
+_FEW = 30  # below that, intervals cover less than 93 % (benchmarks/coverage.md)
+_TOO_FEW = f"fewer than {_FEW} to draw from: the intervals are too narrow"
 _CONTEXT = 5
 _WIDTH = 80
 
@@ -136,6 +138,8 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
     """What else there is to say of the numbers."""
     drawn = results["resampled"]
     yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
+    if drawn["n"] < _FEW:
+        yield f"  {_TOO_FEW}"
     bias = results["length_bias"]
     low, high = bias["interval"]
     yield (
@@ -248,6 +252,8 @@ def comparison_remarks(result: Mapping[str, Any]) -> Iterator[str]:
     """What the numbers of a comparison are over."""
     drawn = result["resampled"]
     yield f"intervals and tests over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
+    if drawn["n"] < _FEW:
+        yield _TOO_FEW
     single = [arm["name"] for arm in result["arms"] if arm["n_runs"] == 1]
     if len(single) == len(result["arms"]):
         yield "one run an arm: what another seed would change is not in the intervals"
