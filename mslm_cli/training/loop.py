@@ -91,8 +91,8 @@ def train(
         trainee.n_skipped = trainee.n_skipped + 1 if is_skipped else 0
         if trainee.n_skipped > MAX_SKIPPED:
             raise DivergedError(
-                f"update {trainee.n_updates + 1}: loss {float(loss):.4g}, gradient norm {grad_norm:.4g},"
-                f" as bad as in the {MAX_SKIPPED} updates before",
+                f"{trainee.n_skipped} updates in a row, the last with loss {float(loss):.4g} and gradient norm"
+                f" {grad_norm:.4g}, could not be used",
                 hint="start again with --resume never and a lower --learning-rate",
             )
         learning_rate = float(trainee.schedule.get_last_lr()[0])

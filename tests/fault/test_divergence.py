@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import child_process
 import pytest
 import torch
+from test_stopping import at_update
 
 from mslm_cli.fsio import sha256_of
 from mslm_cli.stages import adapt, finetune
@@ -85,8 +87,10 @@ def test_many_in_a_row_end_the_run(workplace: Path, command: list[str]) -> None:
     fault = functools.partial(poison, command[0], math.nan, 4, 1)
     assert child_process.run(*command, folder=workplace, prepare=fault) == 6
     lines = Path("stderr").read_text().splitlines()
-    assert lines[-1].startswith("error: update ")
-    assert "loss nan, gradient norm nan" in lines[-1]
+    in_a_row = (
+        f"error: {MAX_SKIPPED + 1} updates in a row, the last with loss nan and gradient norm nan, could not be used"
+    )
+    assert lines[-1].startswith(in_a_row)
     assert "lower --learning-rate" in lines[-1]
     assert len([line for line in lines if " is skipped: loss nan" in line]) == MAX_SKIPPED
     kept = sorted(Path("out.work").glob("step-*"))
@@ -95,6 +99,20 @@ def test_many_in_a_row_end_the_run(workplace: Path, command: list[str]) -> None:
     if command is ADAPT:  # at the end of an epoch finetune writes one in any case
         assert kept[-1].name == "step-0000003"
         assert json.loads((kept[-1] / "state.json").read_text())["n_skipped"] == 0
+
+
+def poison_and_end(name: str, after: int, n: int) -> None:
+    """``poison`` all after batch ``after``, and have the process be asked to end in its n-th update."""
+    poison(name, math.nan, after, 1)
+    at_update(n, [signal.SIGTERM])
+
+
+def test_those_in_a_row_are_counted_over_a_resume(workplace: Path) -> None:
+    assert child_process.run(*ADAPT, folder=workplace, prepare=functools.partial(poison_and_end, "adapt", 4, 9)) == 143
+    assert json.loads(Path("out.work/step-0000009/state.json").read_text())["n_skipped"] == 5
+    assert child_process.run(*ADAPT, folder=workplace, prepare=functools.partial(poison, "adapt", math.nan, 0, 1)) == 6
+    said = [line.split(":")[1] for line in Path("stderr").read_text().splitlines() if " is skipped: " in line]
+    assert said == [f" update {n} is skipped" for n in range(10, 4 + MAX_SKIPPED + 1)]
 
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf, 1e4], ids=["nan", "inf", "exploding"])
