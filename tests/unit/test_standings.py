@@ -70,3 +70,15 @@ def test_a_group_has_its_own_difference() -> None:
     standings = Standings({"toy": [one, other]})
     assert standings.difference("one", "other").value > 0.05
     assert standings.difference("one", "other", group=1).value < -0.05
+
+
+def test_several_test_sets_are_surer_than_one() -> None:
+    """What is uncertain about independent test sets adds up in squares; the mean has half of its root."""
+    sets = {data: [arm("one", 0.8, noise=n), arm("other", 0.7, noise=n + 1)] for n, data in ((0, "a"), (2, "b"))}
+    standings = Standings(sets)
+
+    def width(data: list[str]) -> float:
+        found = standings.difference("one", "other", data)
+        return found.high - found.low
+
+    assert width([]) == pytest.approx(np.hypot(width(["a"]), width(["b"])) / 2, rel=0.15)
