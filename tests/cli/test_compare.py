@@ -98,18 +98,13 @@ def test_an_arm_with_leaks_is_named(runs: Path, mslm: Mslm) -> None:
     assert shown.stderr == "warning: leaky: 4 of 81 sentences were seen upstream: it has an unfair lead\n"
 
 
-def test_scores_of_another_version_are_refused(runs: Path, mslm: Mslm) -> None:
+def test_scores_of_another_version_are_refused(runs: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("bad", "good"):
         assert mslm("eval", "--predictions", f"{name}-0.jsonl", "-o", name).exit_code == 0
-    old = Path("bad/results.json")
-    old.write_text(old.read_text().replace('"version": 2', '"version": 1'))
-    manifest = json.loads(Path("bad/manifest.json").read_text())
-    for entry in manifest["files"]:
-        entry["sha256"] = fsio.sha256_of(Path("bad") / entry["path"])
-    Path("bad/manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr("mslm_cli.stages.compare.RESULTS_VERSION", 3)
     refused = mslm("compare", "bad", "good")
     assert (refused.exit_code, refused.stdout) == (4, "")
-    assert "expected version 2 of results.json, found 1" in refused.stderr
+    assert "bad: expected version 3 of results.json, found 2" in refused.stderr
 
 
 def _less(rows: list[dict[str, Any]]) -> None:
