@@ -15,10 +15,11 @@ a mention there), and in sentences that are too long for the encoder (it cuts th
 with `--label-pieces all` agrees better.""",
     "all": """\
 All pieces of each word were labelled in training: the first one with the word's tag, the others with I- of its type, or
-O. `transformers.pipeline("token-classification", aggregation_strategy="simple")` opens this checkpoint and finds the
-mentions that `mslm predict` finds, but for words whose pieces the model labels differently (`mslm` goes by the first
-one), where a tag I- follows nothing that it could continue (the pipeline begins a mention there), and in sentences that
-are too long for the encoder (the pipeline cuts them).""",
+O. `transformers.pipeline("token-classification", aggregation_strategy="first")` opens this checkpoint and finds the
+mentions that `mslm predict` finds, except where a tag I- follows nothing that it could continue (the pipeline begins a
+mention there), where the model labels the later pieces of a word against its first one (`mslm` goes by the first; with
+`aggregation_strategy="simple"` that shows more often), and in sentences that are too long for the encoder (the pipeline
+cuts them).""",
 }
 
 
