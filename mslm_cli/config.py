@@ -45,6 +45,9 @@ def _parse_list(value: object) -> object:
 Name = Annotated[str, PlainSerializer(_portable)]
 """A folder or the name of something known; written down without the path to it."""
 
+BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\d+)$")]
+"""Most tokens in one forward pass, or ``auto``."""
+
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Source = Literal["pipeline", "abbreviation", "termhood"]
 Shares = Annotated[tuple[float, float, float], BeforeValidator(_parse_shares), AfterValidator(_sum_to_one)]
@@ -56,7 +59,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "keep_checkpoints", "model", "offline", "pipeline", "threads", "workers"}
+        {"checkpoint_every", "tensorboard", "keep_checkpoints", "model", "offline", "pipeline", "threads", "workers"}
     )
     """Options that change how the work is done, not what comes out, or that name an input (known by its content)."""
 
@@ -180,7 +183,13 @@ class TrainingOptions(ModelOptions):
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (not on biases and norms).")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     tokens_per_update: int = Field(4096, ge=16, description="Real tokens that make one optimizer step.")
-    batch_tokens: int = Field(4096, ge=16, description="Most tokens in one forward pass: memory, not the result.")
+    batch_tokens: BatchTokens = Field(
+        "auto", description="Most tokens in one forward pass: memory and speed, not the result; auto takes what fits."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="What matrices are multiplied in; auto takes bf16 where the device has instructions for it."
+    )
+    tensorboard: Name = Field("", description="A folder for the metrics as TensorBoard events, too.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of initial heads, order and dropout.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
@@ -205,6 +214,9 @@ class AdaptConfig(TrainingOptions):
     )
     detect: float = Field(
         0.0, ge=0, description="Weight of the detection objective: which of the tokens left unmasked are DS-terms."
+    )
+    updates: int | None = Field(
+        None, ge=1, description="Updates in all, over as many epochs as they take, instead of --epochs."
     )
     head_warmup_updates: int = Field(
         100, ge=0, description="Updates of a fresh MLM head alone, before the encoder is trained."
@@ -289,6 +301,33 @@ class DemoConfig(Config):
     offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of masks and training.")
+
+
+class StudyOptions(Config):
+    """What ``mslm sweep`` and ``mslm study`` have in common: how a study is run."""
+
+    jobs: int = Field(1, ge=1, description="Processes that work through the trials side by side, one a GPU.")
+    search: bool = Field(False, description="First search masking rates and weight on dev; the winner becomes an arm.")
+    dry_run: bool = Field(False, description="Print the plan, with an estimate measured on this machine, and stop.")
+    storage: str | None = Field(None, description="URL of a database for the trials; else a journal file in OUTPUT.")
+    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
+    threads: int = Field(0, ge=0, description="CPU threads of each process; 0 shares the cores out among --jobs.")
+
+
+class SweepConfig(StudyOptions):
+    """Options of ``mslm sweep``."""
+
+    data_root: str | None = Field(None, description="Folder that data paths start from [or $MSLM_DATA_ROOT].")
+
+
+class StudyConfig(StudyOptions):
+    """Options of ``mslm study``."""
+
+    model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
+    seeds: int = Field(3, ge=1, description="Seeds of every arm; nothing is shown with fewer than 3.")
+    tokens: int = Field(1_000_000, ge=1, description="Tokens that every adapted arm is adapted on.")
+    epochs: int = Field(5, ge=1, description="Passes of fine-tuning over the training sentences.")
 
 
 def read_config_file(path: Path, command: str, commands: Collection[str]) -> dict[str, Any]:

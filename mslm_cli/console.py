@@ -22,18 +22,37 @@ def _console(*, stderr: bool = True) -> Console:
 
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
-_state = {"quiet": False, "verbose": False}
+_state = {"quiet": False, "verbose": False, "silent": False, "hushed": False}
+_said: set[str] = set()
 
 
-def configure(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Set how much is said on stderr for the rest of the process."""
+def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = False) -> None:
+    """Set how much is said for the rest of the process; a silent one speaks of errors alone, and has no result."""
     global _stderr
-    _state.update(quiet=quiet, verbose=verbose)
+    _state.update(quiet=quiet or silent, verbose=verbose and not silent, silent=silent)
     _stderr = _console()
+
+
+def settings() -> dict[str, bool]:
+    """What ``configure`` was given, for another process."""
+    return {name: _state[name] for name in ("quiet", "verbose")}
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Say only warnings and errors while the block runs, unless all was asked for with -v; no warning twice."""
+    before = dict(_state)
+    _state.update(quiet=before["quiet"] or not before["verbose"], hushed=True)
+    try:
+        yield
+    finally:
+        _state.update(before)
 
 
 def result(text: str) -> None:
     """Print the command's result, the only thing that goes to stdout."""
+    if _state["silent"]:
+        return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -87,6 +106,9 @@ def detail(message: str) -> None:
 
 def warn(message: str) -> None:
     """Say something that the user should not miss, also with -q."""
+    if _state["silent"] or (_state["hushed"] and message in _said):
+        return
+    _said.add(message)
     _stderr.print(f"[yellow]warning:[/] {escape(message)}")
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import (
     SentencePieceUnigramTokenizer,
@@ -33,6 +34,8 @@ from transformers import (
     XLMRobertaConfig,
     XLMRobertaForMaskedLM,
 )
+
+from mslm_cli.training.batching import LaidOut
 
 MAX_LENGTH = 128
 BERT_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
@@ -177,6 +180,14 @@ TOKENIZER_CLASSES = {
     "modernbert": "PreTrainedTokenizerFast",
 }
 """As the checkpoints of the hub have them."""
+
+
+def laid_out(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> LaidOut:
+    """A padded batch: int64 [n, longest] and int64 [n, longest], or None where nothing is padded."""
+    n, longest = input_ids.shape
+    lengths = [longest] * n if attention_mask is None else attention_mask.sum(1).tolist()
+    inputs = {"input_ids": input_ids} | ({} if attention_mask is None else {"attention_mask": attention_mask})
+    return LaidOut(inputs, lengths, np.arange(n) * longest)
 
 
 def save(family: str, text: Sequence[str], folder: Path) -> Path:

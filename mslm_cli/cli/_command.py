@@ -17,7 +17,7 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
-from mslm_cli import console, signals
+from mslm_cli import console, environment, signals
 from mslm_cli.config import Config, read_config_file
 from mslm_cli.errors import ArtifactError, MslmError, UsageError
 
@@ -106,11 +106,9 @@ def subcommand(
 
         @functools.wraps(function)
         def run(ctx: typer.Context, **given: Any) -> None:
-            os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-            # threads that spin while they wait make training several times slower where other work shares the cores
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-            console.configure(quiet=given.pop("quiet"), verbose=given.pop("verbose"))
+            environment.set_defaults()
+            is_silent = not environment.is_first_process()
+            console.configure(quiet=given.pop("quiet"), verbose=given.pop("verbose"), silent=is_silent)
             with_debug = given.pop("debug")
             with _exit_codes(debug=with_debug), signals.raising():
                 if config is not None:

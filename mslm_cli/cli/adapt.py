@@ -33,8 +33,9 @@ def adapt(
     head, and metrics.jsonl.
     """
     from mslm_cli.stages import adapt as stage
+    from mslm_cli.training import ranks
 
-    made = stage.run(
-        artifact_path(shards), output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite
-    )
+    source = artifact_path(shards)
+    with ranks.joined(config.device):
+        made = stage.run(source, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
     console.result(str(made))

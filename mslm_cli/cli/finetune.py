@@ -39,8 +39,10 @@ def finetune(
     """
     refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})
     from mslm_cli.stages import finetune as stage
+    from mslm_cli.training import ranks
 
     if config.model == "-":
         config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
-    made = stage.run(train, dev, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
+    with ranks.joined(config.device):
+        made = stage.run(train, dev, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
     console.result(str(made))

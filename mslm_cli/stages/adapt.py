@@ -1,18 +1,16 @@
 """``mslm adapt``: masked language modelling on shards, with a loss that knows DS-terms."""
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mslm_cli import artifacts, console, models
+from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.artifacts import Artifact, Job
 from mslm_cli.config import AdaptConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
@@ -20,21 +18,24 @@ from mslm_cli.masking.batch import BASE, ENTITY
 from mslm_cli.masking.recipe import ShardMasks, open_masks
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, weights_notice
-from mslm_cli.training import generators, model_card
+from mslm_cli.training import generators, model_card, ranks
 from mslm_cli.training.batching import plan_updates
+from mslm_cli.training.board import board
 from mslm_cli.training.checkpoint import Workspace, workspace
-from mslm_cli.training.device import pick, place
-from mslm_cli.training.loop import Step, Trainee, train
+from mslm_cli.training.device import pick, place, precision
+from mslm_cli.training.flops import Meter
+from mslm_cli.training.loop import Passes, Step, Trainee, train
 from mslm_cli.training.masked import (
     MaskedBatch,
     Objectives,
     add_heads,
     drop_heads,
-    masked_batches,
+    masked_update,
     share_of_loss,
 )
 from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.training.packing import LayOut, layout
 from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
@@ -68,12 +69,13 @@ def run(
         UnavailableError: the encoder cannot be had.
         DivergedError: the loss is not finite, or exploded, update after update.
     """
+    allocator.keep_freed_memory()
     source = artifacts.load(shards, "shards")
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     job = Job("encoder", output, config, [source.as_input("shards"), model_input])
-    if job.is_done(overwrite=overwrite):
+    if ranks.from_first(partial(job.is_done, overwrite=overwrite)):
         discard(job)
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
@@ -93,7 +95,10 @@ def run(
     every, keep = config.checkpoint_every, config.keep_checkpoints
     with workspace(job, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
         with work.finishing_updates():
-            summary = _train_phases(model, masks, phases, config, tokenizer, work)
+            _train_phases(model, masks, phases, config, tokenizer, work)
+        if not ranks.is_first():
+            return output
+        summary = _summary(work.metrics)
         drop_heads(model)
         with job.publish() as draft:
             model.save_pretrained(draft.path)
@@ -136,13 +141,12 @@ def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> Pre
 
 def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
     """What is trained one after the other; says what the user should know about it."""
-    masks.prepare(config.epochs)
-    lengths = reader.lengths.astype(np.int64)
-    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
-    weights = kind_weights(config.weights, *_count_kinds(masks, config))
+    n_updates, n_epochs = _length(reader, config)
+    masks.prepare(n_epochs)
+    weights = kind_weights(config.weights, *_count_kinds(masks, config, n_epochs))
     if notice := weights_notice(config.weights, weights):
         console.note(notice)
-    phases = [Phase("adapt", sum(map(len, plans)), weights)] if config.epochs else []
+    phases = [Phase("adapt", n_updates, weights)] if n_updates else []
     if fresh and config.head_warmup_updates:
         console.note(
             f"the checkpoint has no MLM head ({len(fresh)} fresh parameters):"
@@ -156,7 +160,17 @@ def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: 
     return phases
 
 
-def _count_kinds(masks: ShardMasks, config: AdaptConfig) -> tuple[int, int]:
+def _length(reader: ShardReader, config: AdaptConfig) -> tuple[int, int]:
+    """The updates of the whole model, and how many epochs they begin."""
+    lengths = reader.lengths.astype(np.int64)
+    n_updates = n_epochs = 0
+    while n_epochs < config.epochs if config.updates is None else n_updates < config.updates:
+        n_updates += len(plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=n_epochs))
+        n_epochs += 1
+    return n_updates if config.updates is None else config.updates, n_epochs
+
+
+def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple[int, int]:
     """Predicted base and entity tokens over all copies, or over all epochs where masks are drawn as they are needed.
 
     Where the weights need no counts, the first epoch stands for all that would have to be drawn.
@@ -164,8 +178,8 @@ def _count_kinds(masks: ShardMasks, config: AdaptConfig) -> tuple[int, int]:
     Raises:
         DataError: nothing is masked.
     """
-    n_epochs = masks.reader.n_copies or (config.epochs if needs_counts(config.weights) else 1)
-    counts = [masks.epoch(epoch).count_kinds() for epoch in range(max(1, n_epochs))]
+    n_counted = masks.reader.n_copies or (n_epochs if needs_counts(config.weights) else 1)
+    counts = [masks.epoch(epoch).count_kinds() for epoch in range(max(1, n_counted))]
     n_base, n_entity = sum(b for b, _ in counts), sum(e for _, e in counts)
     if n_base + n_entity == 0:
         raise DataError(
@@ -181,20 +195,20 @@ def _train_phases(
     config: AdaptConfig,
     tokenizer: PreTrainedTokenizerFast,
     work: Workspace,
-) -> dict[str, Any]:
-    """Run all phases, from where ``work`` left off; what the run came to."""
+) -> None:
+    """Run all phases, from where ``work`` left off."""
     done_before = 0
     for number, phase in enumerate(phases):
         if work.progress.get("phase", 0) <= number:
-            trainee = _trainee(model, phase, config)
+            trainee = new_trainee(model, phase, config)
             if work.progress.get("phase") == number:
                 work.restore(trainee)
             _train_phase(trainee, number, phase, done_before, masks, config, tokenizer, work)
         done_before += phase.n_updates
-    return _summary(work.metrics)
 
 
-def _trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> Trainee:
+def new_trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> Trainee:
+    """``model`` at the start of ``phase``."""
     is_head_only = phase.name == "head"
     in_encoder = {id(p) for p in model.base_model.parameters()}
     for parameter in model.parameters():
@@ -214,42 +228,46 @@ def _train_phase(
     tokenizer: PreTrainedTokenizerFast,
     work: Workspace,
 ) -> None:
-    model = trainee.model
-    model.train()
-    if phase.name == "head":
-        model.base_model.eval()
-    if trainee.n_updates == 0:
-        generators.seed(config.seed)
-    updates = _updates(masks, phase, config, tokenizer, model.device, start=trainee.n_updates)
-
-    with console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
+    device = trainee.model.device
+    meter = Meter(trainee.model, device, precision(config.precision, device))
+    with board(config.tensorboard) as show, console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
         bar.advance(trainee.n_updates)
-        started = time.perf_counter()
-        for step in train(
-            trainee,
-            updates,
-            partial(share_of_loss, model, objectives=Objectives(config.sbo, config.detect)),
-            config.max_grad_norm,
-        ):
-            record = _record(step, phase.name, done_before + step.update, time.perf_counter() - started)
-            started = time.perf_counter()
+        for step in training_steps(trainee, phase, masks, config, tokenizer):
+            record = _record(step, phase.name, done_before + step.update, meter)
             work.log(record)
+            show(record)
             bar.advance()
             bar.update(_progress_text(record))
             save = work.save if step.update == phase.n_updates else work.save_if_due
             save(done_before + step.update, trainee, {"phase": number})
 
 
+def training_steps(
+    trainee: Trainee, phase: Phase, masks: ShardMasks, config: AdaptConfig, tokenizer: PreTrainedTokenizerFast
+) -> Iterator[Step[MaskedBatch]]:
+    """The steps of a phase, one after the other, from where ``trainee`` is; each is done when it is drawn."""
+    model = trainee.model
+    model.train()
+    if phase.name == "head":
+        model.base_model.eval()
+    if trainee.n_updates == 0:
+        generators.seed(config.seed)
+    objectives = Objectives(config.sbo, config.detect)
+    passes = Passes.of(config, model.device)
+    lay_out = layout(model, tokenizer.pad_token_id, passes.dtype)
+    updates = _updates(masks, phase, config, lay_out, start=trainee.n_updates)
+    return train(trainee, updates, partial(share_of_loss, model, objectives=objectives), config.max_grad_norm, passes)
+
+
 def _updates(
     masks: ShardMasks,
     phase: Phase,
     config: AdaptConfig,
-    tokenizer: PreTrainedTokenizerFast,
-    device: torch.device,
+    lay_out: LayOut,
     *,
     start: int,
-) -> Iterator[list[MaskedBatch]]:
-    """The batches of each update of a phase, from update ``start`` on; an epoch has its own masks."""
+) -> Iterator[Callable[[int], list[MaskedBatch]]]:
+    """What makes the batches of each update of a phase, from update ``start`` on; an epoch has its own masks."""
     lengths = masks.reader.lengths.astype(np.int64)
     number = epoch = 0
     while number < phase.n_updates:
@@ -257,48 +275,47 @@ def _updates(
         epoch_masks = masks.training_epoch(epoch)
         for sequences in plan[: phase.n_updates - number]:
             if number >= start:
-                yield masked_batches(
+                yield masked_update(
                     masks.reader,
                     epoch_masks,
                     sequences,
                     lengths,
                     phase.weights,
-                    config.batch_tokens,
-                    tokenizer.pad_token_id,
-                    device,
+                    lay_out,
                     with_unmasked=config.detect > 0,
                 )
             number += 1
         epoch += 1
 
 
-def _record(step: Step[MaskedBatch], phase: str, update: int, duration_s: float) -> dict[str, Any]:
-    """The line of metrics.jsonl for one update."""
-    n_tokens = sum(b.n_tokens for b in step.batches)
+def _record(step: Step[MaskedBatch], phase: str, update: int, meter: Meter) -> dict[str, Any]:
+    """The line of metrics.jsonl for one update, of all processes."""
     record: dict[str, Any] = {
         "update": update,
         "phase": phase,
         **step.outcome(),
         "learning_rate": step.learning_rate,
-        "n_tokens": n_tokens,
-        "tokens_per_s": round(n_tokens / duration_s, 1),
+        **meter.lap([b.laid_out for b in step.batches], sum(len(b.kinds) for b in step.batches)),
     }
-    if step.is_skipped:
-        return record
-    kinds = np.concatenate([b.kinds for b in step.batches])
-    losses = np.concatenate([b.cross_entropy for b in step.batches if b.cross_entropy is not None])
-    is_top = np.concatenate([b.is_top for b in step.batches if b.is_top is not None])
-    for kind, name in _KIND_NAMES.items():
-        chosen = kinds == kind
-        if n := int(chosen.sum()):
-            top1 = float(is_top[chosen].mean())
-            record[name] = {"n": n, "loss": round(float(losses[chosen].mean()), 5), "top1": round(top1, 5)}
+    sums = ranks.totals(np.sum([[0.0] * 3 * len(_KIND_NAMES), *map(_sums, step.batches)], axis=0).tolist())
+    for name, n, loss, n_top in zip(_KIND_NAMES.values(), sums[::3], sums[1::3], sums[2::3], strict=True):
+        if n and not step.is_skipped:
+            record[name] = {"n": int(n), "loss": round(loss / n, 5), "top1": round(n_top / n, 5)}
     return record
+
+
+def _sums(batch: MaskedBatch) -> list[float]:
+    """Predicted tokens of each kind, their loss, and those for which the right one was first."""
+    if batch.cross_entropy is None or batch.is_top is None:
+        raise AssertionError("the batch has not been through the model")
+    losses, is_top = batch.cross_entropy.cpu().numpy(), batch.is_top.cpu().numpy()
+    chosen = [batch.kinds == kind for kind in _KIND_NAMES]
+    return [float(x) for c in chosen for x in (c.sum(), losses[c].sum(dtype=float), is_top[c].sum())]
 
 
 def _progress_text(record: dict[str, Any]) -> str:
     kinds = " ".join(f"{name} {record[name]['loss']:.2f}" for name in _KIND_NAMES.values() if name in record)
-    return f"loss {kinds}  {record['tokens_per_s']:,.0f} tokens/s"
+    return f"loss {kinds}  {record['tokens_per_s']:,.0f} tokens/s  {100 * record['mfu']:.0f} % of peak"
 
 
 def _summary(metrics: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """``mslm finetune``: named entity recognition on unmasked text."""
 
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mslm_cli import artifacts, console, fsio, models
+from mslm_cli import allocator, artifacts, console, fsio, models
 from mslm_cli.artifacts import Job
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
@@ -23,12 +23,15 @@ from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.terms.tokens import keeps_punctuation
 from mslm_cli.training import generators, model_card, ranks
 from mslm_cli.training.batching import plan_forward_passes, plan_updates
+from mslm_cli.training.board import board
 from mslm_cli.training.checkpoint import Workspace, workspace
-from mslm_cli.training.device import pick, place
-from mslm_cli.training.loop import Trainee, train
+from mslm_cli.training.device import pick, place, precision
+from mslm_cli.training.flops import Meter
+from mslm_cli.training.loop import Passes, Step, Trainee, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.training.packing import LayOut, layout
 from mslm_cli.training.tagging import (
     Window,
     WindowBatch,
@@ -79,16 +82,17 @@ def run(
         UnavailableError: the encoder cannot be had.
         DivergedError: the loss is not finite, or exploded, update after update.
     """
+    allocator.keep_freed_memory()
     inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
-    train_corpus, dev_corpus = (_read(file, config) for file in (train_file, dev_file))
+    train_corpus, dev_corpus = (read(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     job = Job("ner", output, config, [*inputs, model_input])
-    if job.is_done(overwrite=overwrite):
+    if ranks.from_first(partial(job.is_done, overwrite=overwrite)):
         discard(job)
         return output
-    labels = _labels(train_corpus, dev_corpus, train_file)
+    labels = labels_of(train_corpus, dev_corpus, train_file)
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
     device = pick(config.device, threads=config.threads)
     head = mlm_head(encoder, allow_pickle=config.allow_pickle)
@@ -97,13 +101,15 @@ def run(
     max_length = min(config.max_length, max_tokens(model))
     tokenizer.model_max_length = max_length
     train_data, dev_data = (
-        _tagged(corpus, labels, tokenizer, max_length, config.overlap, all_pieces=all_pieces)
+        tagged(corpus, labels, tokenizer, max_length, config.overlap, all_pieces=all_pieces)
         for corpus, all_pieces in ((train_corpus, config.label_pieces == "all"), (dev_corpus, False))
     )
     every, keep = config.checkpoint_every, config.keep_checkpoints
     with workspace(job, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
         with work.finishing_updates():
             best = _train(model, train_data, dev_data, config, tokenizer, work)
+        if not ranks.is_first():
+            return output
         with job.publish() as draft:
             check_step(work.folder / best["folder"])
             no_hashes = shutil.ignore_patterns(HASHES)
@@ -126,14 +132,15 @@ def run(
     return output
 
 
-def _read(file: Path, config: FinetuneConfig) -> LabelledCorpus:
+def read(file: Path, config: FinetuneConfig) -> LabelledCorpus:
+    """The labelled sentences of ``file``; says what is odd about them."""
     corpus = read_labelled(file, encoding=config.encoding, errors=config.errors)
     if corpus.n_orphans:
         console.warn(f"{file}: {corpus.n_orphans} mentions start with I- and no B- before; each was taken as a mention")
     return corpus
 
 
-def _labels(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
+def labels_of(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
     """O, then B- and I- of each type of the training data."""
     if not train.types:
         raise DataError("the training data have no mention, so there is nothing to learn", path=train_file)
@@ -142,7 +149,7 @@ def _labels(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> lis
     return ["O", *(f"{prefix}-{kind}" for kind in train.types for prefix in "BI")]
 
 
-def _tagged(
+def tagged(
     corpus: LabelledCorpus,
     labels: Sequence[str],
     tokenizer: PreTrainedTokenizerFast,
@@ -151,6 +158,7 @@ def _tagged(
     *,
     all_pieces: bool,
 ) -> TaggedData:
+    """The sentences of ``corpus`` with the numbers of their labels, and as windows."""
     number = {label: i for i, label in enumerate(labels)}
     label_ids = [
         np.array([number.get(t, 0) for t in tags_from_mentions(s.mentions, len(s.words))], dtype=np.int64)
@@ -183,50 +191,79 @@ def _train(
     work: Workspace,
 ) -> dict[str, Any]:
     """Train all epochs, from where ``work`` left off; the best epoch, its dev scores and its folder in ``work``."""
-    lengths = window_lengths(data.windows)
-    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
+    trainee, plans = new_trainee(model, data, config)
     n_updates = sum(map(len, plans))
-    optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
-    trainee = Trainee(model, optimizer, make_schedule(optimizer, n_updates, config.warmup_share))
     generators.seed(config.seed)
     work.restore(trainee)
     best: dict[str, Any] = work.progress.get("best", {})
 
-    def share_of_loss(batch: WindowBatch) -> torch.Tensor:
-        logits = logits_at(model, batch.padded, batch.positions)
-        of_each = [window_targets(w, data.label_ids[w.sentence], data.continuations) for w in batch.windows]
-        targets = torch.from_numpy(np.concatenate(of_each))
-        weights = torch.ones(len(targets), device=logits.device)
-        share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
-        return share
-
     done_before = 0
-    with console.progress("finetune", n_updates) as bar:
+    meter = Meter(model, model.device, precision(config.precision, model.device))
+    with board(config.tensorboard) as show, console.progress("finetune", n_updates) as bar:
         bar.advance(trainee.n_updates)
         for epoch, plan in enumerate(plans):
             if work.progress.get("epoch", -1) < epoch:
                 rest = plan[trainee.n_updates - done_before :]
-                updates = _updates(data.windows, rest, lengths, config, tokenizer, model.device)
                 model.train()
-                started = time.perf_counter()
-                for step in train(trainee, updates, share_of_loss, config.max_grad_norm):
-                    record = {"update": step.update, **step.outcome(), "learning_rate": step.learning_rate}
-                    n_tokens = sum(b.n_tokens for b in step.batches)
-                    tokens_per_s = round(n_tokens / (time.perf_counter() - started), 1)
-                    started = time.perf_counter()
-                    work.log(record | {"n_tokens": n_tokens, "tokens_per_s": tokens_per_s})
+                meter.restart()
+                for step in training_steps(trainee, data, rest, config, tokenizer):
+                    record = _record(step, meter)
+                    work.log(record)
+                    show(record)
                     bar.advance()
-                    bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {tokens_per_s:,.0f} tokens/s")
+                    speed = f"{record['tokens_per_s']:,.0f} tokens/s  {100 * record['mfu']:.0f} % of peak"
+                    bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {speed}")
                     work.save_if_due(step.update, trainee, {"epoch": epoch - 1, "best": best})
-                scores = _dev_scores(model, dev, tokenizer)
+                scores = ranks.from_first(partial(_dev_scores, model, dev, tokenizer))
                 work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores})
                 console.note(f"epoch {epoch + 1}: dev strict F1 {100 * scores['f1']:.2f}")
                 if not best or scores["f1"] > best["f1"]:
-                    best = _keep(model, work.folder, epoch + 1, scores)
+                    best = ranks.from_first(partial(_keep, model, work.folder, epoch + 1, scores))
                 work.save(trainee.n_updates, trainee, {"epoch": epoch, "best": best})
-                _drop_needless(work)
+                if ranks.is_first():
+                    _drop_needless(work)
             done_before += len(plan)
     return best
+
+
+def new_trainee(
+    model: PreTrainedModel, data: TaggedData, config: FinetuneConfig
+) -> tuple[Trainee, list[list[np.ndarray[Any, np.dtype[np.int64]]]]]:
+    """``model`` at the start of the training, and the windows of each update of each epoch."""
+    lengths = window_lengths(data.windows)
+    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
+    optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
+    return Trainee(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
+
+
+def training_steps(
+    trainee: Trainee,
+    data: TaggedData,
+    plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
+    config: FinetuneConfig,
+    tokenizer: PreTrainedTokenizerFast,
+) -> Iterator[Step[WindowBatch]]:
+    """The steps of ``plan``, one after the other; each is done when it is drawn."""
+    model = trainee.model
+    passes = Passes.of(config, model.device)
+    lay_out = layout(model, tokenizer.pad_token_id, passes.dtype)
+    updates = _updates(data.windows, plan, window_lengths(data.windows), lay_out)
+    return train(trainee, updates, partial(_share_of_loss, model, data), config.max_grad_norm, passes)
+
+
+def _share_of_loss(model: PreTrainedModel, data: TaggedData, batch: WindowBatch) -> torch.Tensor:
+    logits = logits_at(model, batch.laid_out, batch.positions)
+    of_each = [window_targets(w, data.label_ids[w.sentence], data.continuations) for w in batch.windows]
+    targets = torch.from_numpy(np.concatenate(of_each))
+    weights = torch.ones(len(targets), device=logits.device)
+    share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
+    return share
+
+
+def _record(step: Step[WindowBatch], meter: Meter) -> dict[str, Any]:
+    """The line of metrics.jsonl for one update, of all processes."""
+    speed = meter.lap([b.laid_out for b in step.batches], sum(len(b.positions) for b in step.batches))
+    return {"update": step.update, **step.outcome(), "learning_rate": step.learning_rate, **speed}
 
 
 def _keep(model: PreTrainedModel, folder: Path, epoch: int, scores: dict[str, Any]) -> dict[str, Any]:
@@ -255,12 +292,21 @@ def _updates(
     windows: Sequence[Window],
     plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
     lengths: np.ndarray[Any, np.dtype[np.int64]],
-    config: FinetuneConfig,
-    tokenizer: PreTrainedTokenizerFast,
-    device: torch.device,
-) -> Iterator[list[WindowBatch]]:
-    """The forward passes of each update; each knows the number of labelled words of the whole update."""
+    lay_out: LayOut,
+) -> Iterator[Callable[[int], list[WindowBatch]]]:
+    """What makes the forward passes of each update; each knows the number of labelled words of the whole update."""
     for chosen in plan:
         n_words = float(sum(len(windows[i].words) for i in chosen))
-        groups = plan_forward_passes(ranks.own(chosen), lengths, config.batch_tokens)
-        yield [collate([windows[i] for i in g], tokenizer.pad_token_id, device, total_weight=n_words) for g in groups]
+        yield partial(_batches, windows, ranks.own(chosen), lengths, n_words, lay_out)
+
+
+def _batches(
+    windows: Sequence[Window],
+    own: np.ndarray[Any, np.dtype[np.int64]],
+    lengths: np.ndarray[Any, np.dtype[np.int64]],
+    n_words: float,
+    lay_out: LayOut,
+    most_tokens: int,
+) -> list[WindowBatch]:
+    groups = plan_forward_passes(own, lengths, most_tokens)
+    return [collate([windows[i] for i in g], lay_out, total_weight=n_words) for g in groups]

@@ -26,10 +26,10 @@ from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
-from mslm_cli.training.batching import plan_updates
+from mslm_cli.training.batching import pad, plan_updates
 from mslm_cli.training.device import pick, place
-from mslm_cli.training.loop import Trainee, train
-from mslm_cli.training.masked import masked_batches, share_of_loss
+from mslm_cli.training.loop import Passes, Trainee, train
+from mslm_cli.training.masked import masked_update, share_of_loss
 from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.training.probing import SCORES, score_stretches
@@ -213,23 +213,22 @@ def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFa
         while len(updates) < config.head_updates:
             epoch = updates[-1][0] + 1 if updates else 0
             updates += [(epoch, u) for u in plan_updates(lengths, _HEAD_TOKENS, seed=config.seed, epoch=epoch)]
+        lay_out = partial(pad, pad_id=tokenizer.pad_token_id, device=model.device)
         uniform = kind_weights("uniform", 1, 1)
-        batches = (
-            masked_batches(
+        updates_of = (
+            masked_update(
                 reader,
                 DrawnEpoch(reader, recipe, epoch, {"rate": 0.15}),
                 update,
                 lengths,
                 uniform,
-                config.batch_tokens,
-                tokenizer.pad_token_id,
-                model.device,
+                lay_out,
             )
             for epoch, update in updates[: config.head_updates]
         )
         model.train(False)
         with console.progress(f"warming up the MLM head of {encoder.name}", config.head_updates) as bar:
-            for _ in train(trainee, batches, partial(share_of_loss, model), 1.0):
+            for _ in train(trainee, updates_of, partial(share_of_loss, model), 1.0, Passes(config.batch_tokens)):
                 bar.advance()
 
 

@@ -4,8 +4,9 @@ The recipe is ``tokens_per_update``; ``batch_tokens`` only says how much fits in
 forward pass and changes nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,26 +58,43 @@ def plan_forward_passes(sequences: Indices, lengths: Indices, batch_tokens: int)
     return [np.array(g, dtype=np.int64) for g in groups if g]
 
 
-@dataclass(frozen=True)
-class PaddedBatch:
-    """Sequences of token ids side by side.
+def most_tokens(batch_tokens: str, tokens_per_update: int, device: torch.device) -> int:
+    """The most tokens of a forward pass that ``batch_tokens`` stands for.
 
-    ``input_ids``: int64 [n, longest]. ``attention_mask``: int64 [n, longest], or None where nothing is padded.
+    ``auto`` is what is fast on a CPU, where what a short pass works on stays in the caches and little memory is needed;
+    on CUDA a whole update, from which the training loop comes down to what fits.
+    """
+    if batch_tokens != "auto":
+        return int(batch_tokens)
+    return 1024 if device.type == "cpu" else 2 * tokens_per_update
+
+
+def there(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """``array`` as a tensor on ``device``; to CUDA it is copied while other work goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """Sequences as one batch for an encoder.
+
+    ``inputs``: the arguments of its forward pass. ``lengths``: of each sequence. ``begins``: int64 [n], where each
+    begins in the batch, flattened.
     """
 
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor | None
-
-    @property
-    def longest(self) -> int:
-        return self.input_ids.shape[1]
+    inputs: Mapping[str, Any]
+    lengths: Sequence[int]
+    begins: Indices
 
 
-def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.device) -> PaddedBatch:
-    """``sequences`` (int32, of any lengths) as one padded batch on ``device``."""
+def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.device) -> LaidOut:
+    """``sequences`` (int32, of any lengths) side by side, padded to the longest, on ``device``."""
     lengths = np.array([len(s) for s in sequences])
     inside = np.arange(lengths.max())[None, :] < lengths[:, None]
     input_ids = np.full(inside.shape, pad_id, dtype=np.int64)
     input_ids[inside] = np.concatenate(sequences)
-    mask = None if inside.all() else torch.from_numpy(inside.astype(np.int64)).to(device)
-    return PaddedBatch(torch.from_numpy(input_ids).to(device), mask)
+    inputs = {"input_ids": there(input_ids, device)}
+    if not inside.all():
+        inputs["attention_mask"] = there(inside.astype(np.int64), device)
+    return LaidOut(inputs, lengths.tolist(), np.arange(len(lengths)) * inside.shape[1])

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mslm_cli.training.device import numerics
 from mslm_cli.training.loop import Trainee
 from mslm_cli.workspace import damaged, new_step, steps, work_folder
 
+METRICS = "metrics.jsonl"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -105,14 +106,15 @@ class Workspace:
 
     @property
     def metrics(self) -> Path:
-        return self.folder / "metrics.jsonl"
+        return self.folder / METRICS
 
     def log(self, record: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl; an update that was skipped is said."""
         if "skipped" in record:
             console.warn(f"update {record['update']} is skipped: {record['skipped']}")
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        if ranks.is_first():
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
 
     @contextmanager
     def finishing_updates(self) -> Iterator[None]:
@@ -140,12 +142,13 @@ class Workspace:
         Raises:
             KeyboardInterrupt, Terminated: the process is to end.
         """
-        fsio.sync(self.metrics)
-        name = f"step-{n_updates:07d}"
-        position = {"total_updates": n_updates, "metrics_bytes": self.metrics.stat().st_size}
-        save_checkpoint(self.folder / name, trainee, {**progress, **position})
-        for older in steps(self.folder)[: -self.keep]:
-            fsio.delete(older)
+        if ranks.is_first():
+            fsio.sync(self.metrics)
+            name = f"step-{n_updates:07d}"
+            position = {"total_updates": n_updates, "metrics_bytes": self.metrics.stat().st_size}
+            save_checkpoint(self.folder / name, trainee, {**progress, **position})
+            for older in steps(self.folder)[: -self.keep]:
+                fsio.delete(older)
         self._saved_at, self._saved_updates = time.monotonic(), n_updates
         if ranks.total(self._request.is_made):
             self._request.obey()
@@ -182,25 +185,33 @@ def workspace(
         ArtifactError: the checkpoint named by ``resume`` does not exist, or the one to go on from is damaged.
         UnavailableError: there is no space left on the device.
     """
-    with work_folder(job, resume=resume) as (folder, checkpoint):
-        work = Workspace(folder, every, keep, checkpoint)
-        _rewind(work, numerics(device), anyway=anyway)
+    with ExitStack() as stack:
+
+        def enter() -> dict[str, Any]:
+            folder, resumed = stack.enter_context(work_folder(job, resume=resume))
+            progress = _rewind(folder / METRICS, resumed, numerics(device), anyway=anyway)
+            return {"folder": str(folder), "resumed": resumed and str(resumed), "progress": progress}
+
+        entered = ranks.from_first(enter)
+        resumed = entered["resumed"] and Path(entered["resumed"])
+        work = Workspace(Path(entered["folder"]), every, keep, resumed, entered["progress"])
+        work._saved_updates = int(work.progress.get("total_updates", 0))
         yield work
 
 
-def _rewind(work: Workspace, found: dict[str, str], *, anyway: bool) -> None:
-    """Take up the progress of the checkpoint, and drop the metrics of what will be done again."""
-    work.metrics.touch()
-    n_bytes = 0
-    if work.resumed is not None:
-        record = _read_record(work.resumed)
-        _compare(work.resumed, record.get("numerics", {}), found, anyway=anyway)
-        work.progress = record["progress"]
-        work._saved_updates, n_bytes = int(work.progress["total_updates"]), int(work.progress["metrics_bytes"])
-        if work.metrics.stat().st_size < n_bytes:
-            raise damaged(work.resumed, f"{work.metrics} has lost lines")
-        console.note(f"going on from {work.resumed} (update {work._saved_updates})")
-    os.truncate(work.metrics, n_bytes)
+def _rewind(metrics: Path, resumed: Path | None, found: dict[str, str], *, anyway: bool) -> dict[str, Any]:
+    """Drop the metrics of what will be done again; the progress of the checkpoint."""
+    metrics.touch()
+    progress: dict[str, Any] = {}
+    if resumed is not None:
+        record = _read_record(resumed)
+        _compare(resumed, record.get("numerics", {}), found, anyway=anyway)
+        progress = record["progress"]
+        if metrics.stat().st_size < progress["metrics_bytes"]:
+            raise damaged(resumed, f"{metrics} has lost lines")
+        console.note(f"going on from {resumed} (update {progress['total_updates']})")
+    os.truncate(metrics, progress.get("metrics_bytes", 0))
+    return progress
 
 
 def _compare(checkpoint: Path, then: dict[str, str], now: dict[str, str], *, anyway: bool) -> None:

@@ -4,23 +4,29 @@ Saving, logging and progress are outside of it, with whoever draws from it.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from mslm_cli.errors import DivergedError
-from mslm_cli.training.device import autocast
-from mslm_cli.training.ranks import sum_gradients
+from mslm_cli import console
+from mslm_cli.config import TrainingOptions
+from mslm_cli.errors import DivergedError, UnavailableError
+from mslm_cli.training.batching import most_tokens
+from mslm_cli.training.device import autocast, precision
+from mslm_cli.training.ranks import rank, sum_gradients
 
 Batch = TypeVar("Batch")
 
 EXPLODED_LOSS = 1000.0
 """Nats; guessing among the entries of a vocabulary costs about 10."""
+_FEWEST_TOKENS = 16
 MAX_SKIPPED = 10
 """Updates in a row that may be left out; after so many the weights themselves are past help."""
 
@@ -57,11 +63,30 @@ class Step(Generic[Batch]):
         return {"loss": round(self.loss, 5), "grad_norm": round(self.grad_norm, 4)}
 
 
+@dataclass(frozen=True)
+class Passes:
+    """How the forward and backward passes of a step run.
+
+    most_tokens: in one of them, padding included. dtype: what matrices are multiplied in. seed: of dropout.
+    """
+
+    most_tokens: int
+    dtype: torch.dtype = torch.float32
+    seed: int = 0
+
+    @classmethod
+    def of(cls, config: TrainingOptions, device: torch.device) -> "Passes":
+        """Those that ``config`` asks for."""
+        most = most_tokens(config.batch_tokens, config.tokens_per_update, device)
+        return cls(most, precision(config.precision, device), config.seed)
+
+
 def train(
     trainee: Trainee,
-    updates: Iterable[Sequence[Batch]],
+    updates: Iterable[Callable[[int], Sequence[Batch]]],
     share_of_loss: Callable[[Batch], torch.Tensor],
     max_grad_norm: float,
+    passes: Passes,
 ) -> Iterator[Step[Batch]]:
     """Yield after each optimizer step, or what would have been one.
 
@@ -69,22 +94,25 @@ def train(
     schedule go on.
 
     Args:
-        updates: the batches (forward passes) of each step, or those of this process.
+        updates: what makes the batches (forward passes) of each step, of so many tokens at most, or those of this
+            process.
         share_of_loss: a batch's share of its step's loss; the shares of a step sum up to its loss.
 
     Raises:
+        UnavailableError: a single sequence needs more memory than there is.
         DivergedError: more than ``MAX_SKIPPED`` steps in a row were skipped.
     """
     model = trainee.model
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
-    for batches in updates:
-        loss = torch.zeros((), device=device)
-        for batch in batches:
-            with autocast(device):
-                share = share_of_loss(batch)
-            share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            loss += share.detach()
+    for cut in updates:
+        while (made := _gradients(trainee, cut, share_of_loss, device, passes)) is None:
+            passes = replace(passes, most_tokens=passes.most_tokens // 2)
+            if passes.most_tokens < _FEWEST_TOKENS:
+                hint = "take shorter sequences (preprocess --max-length) or a smaller encoder"
+                raise UnavailableError("out of memory even with one sequence at a time", hint=hint)
+            console.warn(f"out of memory: going on with at most {passes.most_tokens:,} tokens in a forward pass")
+        loss, batches = made
         loss = sum_gradients(parameters, loss)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
         is_skipped = not (math.isfinite(grad_norm) and float(loss) <= EXPLODED_LOSS)
@@ -103,3 +131,34 @@ def train(
         trainee.optimizer.zero_grad(set_to_none=True)
         trainee.n_updates += 1
         yield Step(trainee.n_updates, float(loss), grad_norm, learning_rate, batches, is_skipped)
+
+
+def _gradients(
+    trainee: Trainee,
+    cut: Callable[[int], Sequence[Batch]],
+    share_of_loss: Callable[[Batch], torch.Tensor],
+    device: torch.device,
+    passes: Passes,
+) -> tuple[torch.Tensor, Sequence[Batch]] | None:
+    """The loss of an update, whose gradients are left with the parameters, and its batches; None for want of memory.
+
+    Dropout is drawn anew for each update and process: it depends neither on what was tried before nor on a resume.
+    """
+    key = np.random.SeedSequence([passes.seed, trainee.n_updates, rank()])
+    torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+    try:
+        batches = cut(passes.most_tokens)
+        loss = torch.zeros((), device=device)
+        for batch in batches:
+            with autocast(device, passes.dtype):
+                share = share_of_loss(batch)
+            share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss += share.detach()
+        return loss, batches
+    except RuntimeError as error:  # on a CPU, the want of memory has no class of its own
+        if not (isinstance(error, torch.OutOfMemoryError) or re.search("can't allocate memory", str(error))):
+            raise
+    trainee.optimizer.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None

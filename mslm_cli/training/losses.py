@@ -1,7 +1,27 @@
 """The mask-specific loss, normalised over a whole optimizer step."""
 
+from typing import Any
+
 import torch
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """That of each position; the gradient takes the place of the log probabilities, the largest array of a step."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        log_probabilities = torch.log_softmax(logits, -1)
+        ctx.save_for_backward(log_probabilities, targets)
+        return -log_probabilities.gather(1, targets[:, None])[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        log_probabilities, targets = ctx.saved_tensors
+        factor = gradients[0][:, None]
+        of_logits = log_probabilities.exp_().mul_(factor)
+        return of_logits.scatter_add_(1, targets[:, None], -factor), None
 
 
 def weighted_cross_entropy(
@@ -24,6 +44,6 @@ def weighted_cross_entropy(
 
     Source: MSLM (arXiv 2403.18025), section 3; there the ratio is taken per batch.
     """
-    per_position = functional.cross_entropy(logits.float(), targets, reduction="none")
+    per_position: torch.Tensor = _CrossEntropy.apply(logits.float(), targets)  # type: ignore[no-untyped-call]  # likewise
     share = (per_position * weights).sum() / total_weight
     return share, per_position.detach()

@@ -1,5 +1,6 @@
 """Masked sequences as batches, and their loss."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,10 +14,11 @@ from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes
+from mslm_cli.training.batching import LaidOut, plan_forward_passes, there
 from mslm_cli.training.heads import SpanBoundaryHead, detection_head, embeddings_of, runs
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at
+from mslm_cli.training.packing import LayOut
 
 _SPAN_BOUNDARY, _DETECTION = "span_boundary_head", "detection_head"
 
@@ -50,7 +52,7 @@ class MaskedBatch:
     ``left``, ``right``: int64 [n_predicted]; where the neighbours of the run of each are; ``places``: its place in it.
     """
 
-    padded: PaddedBatch
+    laid_out: LaidOut
     n_tokens: int
     positions: torch.Tensor
     targets: torch.Tensor
@@ -61,23 +63,21 @@ class MaskedBatch:
     right: torch.Tensor
     places: torch.Tensor
     detection: Detection
-    cross_entropy: NDArray[np.float32] | None = None
-    is_top: NDArray[np.bool_] | None = None
+    cross_entropy: torch.Tensor | None = None
+    is_top: torch.Tensor | None = None
 
 
-def masked_batches(
+def masked_update(
     reader: ShardReader,
     masks: MaskSource,
     sequences: NDArray[np.int64],
     lengths: NDArray[np.int64],
     kind_weights: KindWeights,
-    batch_tokens: int,
-    pad_id: int,
-    device: torch.device,
+    lay_out: LayOut,
     *,
     with_unmasked: bool = False,
-) -> list[MaskedBatch]:
-    """The forward passes of one update, each with the weight of the whole update.
+) -> Callable[[int], list[MaskedBatch]]:
+    """What makes the forward passes of one update, of so many tokens at most, each with the weight of the whole update.
 
     With several processes, those of this one; the weight is that of all of them.
 
@@ -85,44 +85,55 @@ def masked_batches(
         with_unmasked: whether ``detection`` is wanted; it is empty otherwise.
     """
     weight_of_kind = np.array([0.0, kind_weights.base, kind_weights.entity], dtype=np.float32)
-    groups = plan_forward_passes(ranks.own(sequences), lengths, batch_tokens)
-    drawn = [masks.batch(group) for group in groups]
-    own_weight = sum(float(weight_of_kind[m.kinds].sum(dtype=np.float64)) for m in drawn)
-    total_weight = ranks.total(own_weight) or 1.0
+    own = ranks.own(sequences)
+    mask = masks.batch(own)
+    total_weight = ranks.total(float(weight_of_kind[mask.kinds].sum(dtype=np.float64))) or 1.0
+    n_unmasked = (ranks.total(float(len(_unmasked(reader, own, mask)[0]))) or 1.0) if with_unmasked else None
+
+    def cut(most_tokens: int) -> list[MaskedBatch]:
+        groups = plan_forward_passes(own, lengths, most_tokens)
+        return [
+            _masked_batch(reader, group, masks.batch(group), weight_of_kind, total_weight, n_unmasked, lay_out)
+            for group in groups
+        ]
+
+    return cut
+
+
+def _masked_batch(
+    reader: ShardReader,
+    group: NDArray[np.int64],
+    mask: Masks,
+    weight_of_kind: NDArray[np.float32],
+    total_weight: float,
+    n_unmasked: float | None,
+    lay_out: LayOut,
+) -> MaskedBatch:
+    """One forward pass; ``n_unmasked`` is None where detection is not wanted."""
     nothing = (np.empty(0, dtype=np.int64),) * 3
-    unmasked = [
-        _unmasked(reader, group, mask) if with_unmasked else nothing for group, mask in zip(groups, drawn, strict=True)
-    ]
-    n_unmasked = ranks.total(float(sum(len(classes) for _, _, classes in unmasked))) or 1.0
-    batches = []
-    for group, mask, (unmasked_row, place, classes) in zip(groups, drawn, unmasked, strict=True):
-        ids = [reader[i].input_ids.copy() for i in group]
-        longest = max(map(len, ids))
-        row = np.repeat(np.arange(len(group)), np.diff(mask.offsets))
-        targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
-        for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
-            ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
-        left, right, places = runs(row, mask.positions, np.array(list(map(len, ids))))
-        batches.append(
-            MaskedBatch(
-                pad(ids, pad_id, device),
-                sum(map(len, ids)),
-                torch.from_numpy(row * longest + mask.positions).to(device),
-                torch.from_numpy(targets).to(device),
-                torch.from_numpy(weight_of_kind[mask.kinds]).to(device),
-                mask.kinds,
-                total_weight,
-                torch.from_numpy(row * longest + left).to(device),
-                torch.from_numpy(row * longest + right).to(device),
-                torch.from_numpy(places).to(device),
-                Detection(
-                    torch.from_numpy(unmasked_row * longest + place).to(device),
-                    torch.from_numpy(classes).to(device),
-                    n_unmasked,
-                ),
-            )
-        )
-    return batches
+    unmasked_row, place, classes = nothing if n_unmasked is None else _unmasked(reader, group, mask)
+    ids = [reader[i].input_ids.copy() for i in group]
+    row = np.repeat(np.arange(len(group)), np.diff(mask.offsets))
+    targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
+    for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
+        ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
+    laid_out = lay_out(ids)
+    begins, device = laid_out.begins, laid_out.inputs["input_ids"].device
+    left, right, places = runs(row, mask.positions, np.array(list(map(len, ids))))
+
+    return MaskedBatch(
+        laid_out,
+        sum(map(len, ids)),
+        there(begins[row] + mask.positions, device),
+        there(targets, device),
+        there(weight_of_kind[mask.kinds], device),
+        mask.kinds,
+        total_weight,
+        there(begins[row] + left, device),
+        there(begins[row] + right, device),
+        there(places, device),
+        Detection(there(begins[unmasked_row] + place, device), there(classes, device), n_unmasked or 1.0),
+    )
 
 
 def _unmasked(
@@ -151,10 +162,9 @@ def share_of_loss(
     nothing = batch.left[:0]
     detected = batch.detection.positions if objectives.detect else nothing
     neighbours = (batch.left, batch.right) if objectives.sbo else (nothing, nothing)
-    logits, states = logits_and_states_at(model, batch.padded, batch.positions, torch.cat([*neighbours, detected]))
+    logits, states = logits_and_states_at(model, batch.laid_out, batch.positions, torch.cat([*neighbours, detected]))
     share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
-    batch.cross_entropy = per_position.cpu().numpy()
-    batch.is_top = (logits.detach().argmax(-1) == batch.targets).cpu().numpy()
+    batch.cross_entropy, batch.is_top = per_position, logits.detach().argmax(-1) == batch.targets
     if objectives.sbo:
         left, right = states[: 2 * len(batch.targets)].chunk(2)
         logits = model.get_submodule(_SPAN_BOUNDARY)(left, right, batch.places, embeddings_of(model))

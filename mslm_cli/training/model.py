@@ -15,7 +15,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from mslm_cli.errors import UnavailableError, UsageError
 from mslm_cli.models import position_limit, quiet_transformers, reason
-from mslm_cli.training.batching import PaddedBatch
+from mslm_cli.training.batching import LaidOut
+from mslm_cli.training.last_layer import last_layer_at
 
 MLM_HEAD = "mlm_head.safetensors"
 
@@ -129,38 +130,41 @@ def max_tokens(model: PreTrainedModel) -> int:
     return position_limit(model.config.to_dict())
 
 
-def logits_at(model: PreTrainedModel, batch: PaddedBatch, positions: torch.Tensor) -> torch.Tensor:
+def logits_at(model: PreTrainedModel, batch: LaidOut, positions: torch.Tensor) -> torch.Tensor:
     """Logits at chosen positions alone: float [n_positions, n_classes]; see ``logits_and_states_at``."""
     return logits_and_states_at(model, batch, positions, positions[:0])[0]
 
 
 def logits_and_states_at(
-    model: PreTrainedModel, batch: PaddedBatch, positions: torch.Tensor, others: torch.Tensor
+    model: PreTrainedModel, batch: LaidOut, positions: torch.Tensor, others: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits at chosen positions alone, and the encoder's output at ``others``.
 
     float [n_positions, n_classes] and float [n_others, hidden].
 
-    The encoder runs over the batch and the head over the chosen positions only, whatever
-    the model family: heads work position by position, so the encoder's output is thinned
-    out before the head sees it.
+    The encoder runs over the batch, but for its last layer where that can be helped (``last_layer_at``), and the head
+    over the chosen positions only, whatever the model family: heads work position by position, so the encoder's output
+    is thinned out before the head sees it.
 
     Args:
         positions, others: int64, indices into the flattened [n * longest] batch.
     """
     states: list[torch.Tensor] = []
+    wanted, index = torch.unique(torch.cat([positions, others]), return_inverse=True)
 
-    def keep_positions(_module: torch.nn.Module, _inputs: object, output: BaseModelOutput) -> BaseModelOutput:
-        hidden = output.last_hidden_state
-        assert hidden is not None
-        flat = hidden.flatten(0, 1)
-        states.append(flat[others])
-        output["last_hidden_state"] = flat[positions]
-        return output
+    with last_layer_at(model.base_model, wanted) as is_thin:
 
-    handle = model.base_model.register_forward_hook(keep_positions)
-    try:
-        logits: torch.Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-    finally:
-        handle.remove()
+        def keep_positions(_module: torch.nn.Module, _inputs: object, output: BaseModelOutput) -> BaseModelOutput:
+            hidden = output.last_hidden_state
+            assert hidden is not None
+            flat = hidden[0] if is_thin else hidden.flatten(0, 1)[wanted]
+            states.append(flat[index[len(positions) :]])
+            output["last_hidden_state"] = flat[index[: len(positions)]]
+            return output
+
+        handle = model.base_model.register_forward_hook(keep_positions)
+        try:
+            logits: torch.Tensor = model(**batch.inputs).logits
+        finally:
+            handle.remove()
     return logits, states[0]

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.training.batching import pad, plan_forward_passes
-from mslm_cli.training.device import autocast
+from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
 
 SCORES = ("loss", "top1", "top5", "reciprocal_rank")
@@ -41,9 +41,9 @@ def score_stretches(
         padded = pad(sequences, pad_id, device)
         item = np.repeat(np.arange(len(group)), (ends - starts)[group])
         tokens = np.concatenate([np.arange(starts[i], ends[i]) for i in group])
-        positions = item * padded.longest + tokens - batch.offsets[row[group]][item]
+        positions = padded.begins[item] + tokens - batch.offsets[row[group]][item]
         targets = torch.from_numpy(batch.input_ids[tokens].astype(np.int64)).to(device)
-        with autocast(device):
+        with predicting(device):
             logits = logits_at(model, padded, torch.from_numpy(positions).to(device)).float()
         of_target = logits.gather(1, targets[:, None])
         rank = (logits > of_target).sum(1) + 1

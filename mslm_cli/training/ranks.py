@@ -4,12 +4,56 @@ Without ``torch.distributed`` a process is the only one, takes everything, and s
 is divided by are those of the whole step, so its gradient does not depend on the number of processes.
 """
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import distributed
+
+_Json = TypeVar("_Json")
+
+
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """Have the processes that torchrun started work together in the block; without torchrun, nothing.
+
+    Args:
+        device: as in the options; on CUDA each process has the device of its number on its machine.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+        yield
+        return
+    has_cuda = torch.cuda.is_available() and device != "cpu"
+    if has_cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes."""
+    return rank() == 0
+
+
+def from_first(make: Callable[[], _Json]) -> _Json:
+    """What ``make`` gives in the first process, the only one that calls it, in all of them; a JSON value."""
+    if n_ranks() == 1:
+        return make()
+    text = json.dumps(make()).encode() if is_first() else b""
+    size = torch.tensor(len(text))
+    distributed.broadcast(size, 0)
+    content = torch.frombuffer(bytearray(text or int(size)), dtype=torch.uint8)
+    distributed.broadcast(content, 0)
+    made: _Json = json.loads(content.numpy().tobytes())
+    return made
 
 
 def n_ranks() -> int:
@@ -17,18 +61,29 @@ def n_ranks() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def rank() -> int:
+    """The number of this process, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
 def own(sequences: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of a step's ``sequences`` that this process computes; neighbours, which are of like length, go apart."""
-    return sequences[distributed.get_rank() :: n_ranks()] if distributed.is_initialized() else sequences
+    return sequences if n_ranks() == 1 else sequences[rank() :: n_ranks()]
 
 
 def total(number: float) -> float:
     """The sum of ``number`` over all processes."""
+    return totals([number])[0]
+
+
+def totals(numbers: Sequence[float]) -> list[float]:
+    """The sums of each of ``numbers`` over all processes."""
     if n_ranks() == 1:
-        return number
-    summed = torch.tensor(number, dtype=torch.float64)
+        return list(numbers)
+    summed = torch.tensor(numbers, dtype=torch.float64)
     distributed.all_reduce(summed)
-    return float(summed)
+    added: list[float] = summed.tolist()
+    return added
 
 
 def sum_gradients(parameters: Sequence[torch.nn.Parameter], loss: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -12,9 +13,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.corpus.labels import Mention
 from mslm_cli.models import special_frame
-from mslm_cli.training.batching import PaddedBatch, pad, plan_forward_passes
-from mslm_cli.training.device import autocast
+from mslm_cli.training.batching import LaidOut, pad, plan_forward_passes, there
+from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
+from mslm_cli.training.packing import LayOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class WindowBatch:
     """
 
     windows: Sequence[Window]
-    padded: PaddedBatch
+    laid_out: LaidOut
     positions: torch.Tensor
     total_weight: float
 
@@ -114,11 +116,11 @@ class WindowBatch:
         return sum(len(w.input_ids) for w in self.windows)
 
 
-def collate(windows: Sequence[Window], pad_id: int, device: torch.device, *, total_weight: float = 1.0) -> WindowBatch:
-    """Windows as one batch on ``device``."""
-    padded = pad([w.input_ids for w in windows], pad_id, device)
-    positions = np.concatenate([w.pieces + i * padded.longest for i, w in enumerate(windows)])
-    return WindowBatch(windows, padded, torch.from_numpy(positions).to(device), total_weight)
+def collate(windows: Sequence[Window], lay_out: LayOut, *, total_weight: float = 1.0) -> WindowBatch:
+    """Windows as one batch."""
+    laid_out = lay_out([w.input_ids for w in windows])
+    positions = np.concatenate([w.pieces + begin for w, begin in zip(windows, laid_out.begins, strict=True)])
+    return WindowBatch(windows, laid_out, there(positions, laid_out.inputs["input_ids"].device), total_weight)
 
 
 def window_lengths(windows: Sequence[Window]) -> NDArray[np.int64]:
@@ -142,13 +144,14 @@ def predict_probabilities(
         n_words: words of each sentence.
     """
     device = next(model.parameters()).device
+    lay_out = partial(pad, pad_id=pad_id, device=device)
     offsets = np.cumsum([0, *n_words])
     probabilities = np.zeros((int(offsets[-1]), len(label_names(model))), np.float32)
     model.train(False)
     for group in plan_forward_passes(np.arange(len(windows)), window_lengths(windows), batch_tokens):
-        batch = collate([windows[i] for i in group], pad_id, device)
-        with autocast(device):
-            logits = logits_at(model, batch.padded, batch.positions)
+        batch = collate([windows[i] for i in group], lay_out)
+        with predicting(device):
+            logits = logits_at(model, batch.laid_out, batch.positions)
         rows = np.concatenate([w.words + offsets[w.sentence] for w in batch.windows])
         probabilities[rows] = logits.float().softmax(-1).cpu().numpy()
     return [probabilities[start:end] for start, end in pairwise(offsets.tolist())]

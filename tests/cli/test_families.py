@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoders import FAMILIES, save
+from encoders import FAMILIES, laid_out, save
 from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification
 from typer.testing import Result
 
 from mslm_cli import models
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.stages import show_masks
-from mslm_cli.training.batching import PaddedBatch
 from mslm_cli.training.model import load_masked_lm, logits_at
 
 Mslm = Callable[..., Result]
@@ -114,9 +113,9 @@ def test_logits_at_chosen_positions_are_those_of_the_whole(made: Path) -> None:
     mask = np.zeros((3, longest), dtype=np.int64)
     for row, sequence in enumerate(ids):
         padded[row, : len(sequence)], mask[row, : len(sequence)] = sequence, 1
-    batch = PaddedBatch(torch.from_numpy(padded), torch.from_numpy(mask))
+    batch = laid_out(torch.from_numpy(padded), torch.from_numpy(mask))
     positions = torch.tensor([1, 4, longest + 2, 2 * longest + 5])
-    whole = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    whole = model(**batch.inputs).logits
     chosen = logits_at(model, batch, positions)
     torch.testing.assert_close(chosen, whole.flatten(0, 1)[positions], rtol=1e-5, atol=1e-6)
     alone = model(input_ids=torch.from_numpy(ids[0][None].astype(np.int64))).logits[0]

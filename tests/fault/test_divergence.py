@@ -16,7 +16,7 @@ from test_stopping import at_update
 
 from mslm_cli.fsio import sha256_of
 from mslm_cli.stages import adapt, finetune
-from mslm_cli.training.loop import MAX_SKIPPED, Trainee, train
+from mslm_cli.training.loop import MAX_SKIPPED, Passes, Trainee, train
 from mslm_cli.training.optim import make_optimizer, make_schedule
 
 _TRAINING = "--tokens-per-update 64 --threads 1 --checkpoint-every 2u -o out"
@@ -57,7 +57,7 @@ def logged() -> list[dict[str, Any]]:
         raise AssertionError(f"{constant} is no JSON")
 
     lines = Path("out/metrics.jsonl").read_text().splitlines()
-    return [{**json.loads(line, parse_constant=refuse), "tokens_per_s": None} for line in lines]
+    return [{**json.loads(line, parse_constant=refuse), "tokens_per_s": None, "mfu": None} for line in lines]
 
 
 @COMMANDS
@@ -122,7 +122,9 @@ def test_a_skipped_step_changes_nothing_but_the_schedule(factor: float) -> None:
     trainee = Trainee(model, optimizer, make_schedule(optimizer, 10, 0.0))
     batches = [torch.tensor([[1.0, 2.0, third]]) for third in (1.0, factor, 1.0)]
     found = []
-    for step in train(trainee, [[batch] for batch in batches], lambda x: model(x).square().sum(), 1.0):
+    for step in train(
+        trainee, [lambda _, b=batch: [b] for batch in batches], lambda x: model(x).square().sum(), 1.0, Passes(64)
+    ):
         moments = [s["exp_avg"].clone() for s in optimizer.state.values()]
         found.append((step, [p.detach().clone() for p in model.parameters()] + moments))
     (one, before), (two, after), (three, end) = found

@@ -70,7 +70,7 @@ def made(output: Path) -> dict[str, Any]:
     del manifest["run"]["duration_s"], manifest["digest"]
     if "metrics.jsonl" in content:
         lines = (output / "metrics.jsonl").read_text().splitlines()
-        content["metrics.jsonl"] = [{**json.loads(line), "tokens_per_s": None} for line in lines]
+        content["metrics.jsonl"] = [{**json.loads(line), "tokens_per_s": None, "mfu": None} for line in lines]
         manifest["files"] = [f for f in manifest["files"] if f["path"] != "metrics.jsonl"]
     content["manifest.json"] = manifest
     return content

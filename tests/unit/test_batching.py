@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli.training.batching import pad, plan_forward_passes, plan_updates
+from mslm_cli.training.batching import most_tokens, pad, plan_forward_passes, plan_updates
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=200).map(lambda x: np.array(x, dtype=np.int64))
 
@@ -51,7 +51,14 @@ def test_forward_passes_fit_and_hold_everything(lengths: np.ndarray, budget: int
 def test_padding() -> None:
     ids = [np.array([5, 6, 7], np.int32), np.array([8], np.int32)]
     batch = pad(ids, 0, torch.device("cpu"))
-    assert batch.input_ids.tolist() == [[5, 6, 7], [8, 0, 0]]
-    assert batch.attention_mask is not None
-    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert pad(ids[:1], 0, torch.device("cpu")).attention_mask is None
+    assert batch.inputs["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert (batch.lengths, batch.begins.tolist()) == ([3, 1], [0, 3])
+    assert "attention_mask" not in pad(ids[:1], 0, torch.device("cpu")).inputs
+
+
+def test_batch_tokens() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert most_tokens("4096", 512, cpu) == 4096
+    assert most_tokens("auto", 65_536, cpu) == most_tokens("auto", 4096, cpu), "a good size, whatever the update"
+    assert most_tokens("auto", 4096, cuda) >= 4096, "all of an update, or what fits of it"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from typer.testing import Result
 
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
+from mslm_cli.training.batching import pad
 from mslm_cli.training.heads import SpanBoundaryHead, embeddings_of, runs
-from mslm_cli.training.masked import masked_batches
+from mslm_cli.training.masked import masked_update
 
 Mslm = Callable[..., Result]
 
@@ -83,9 +85,8 @@ def test_masked_tokens_are_not_to_be_detected(chain: Path) -> None:
     lengths = reader.lengths.astype(np.int64)
     sequences = np.arange(20)
     uniform = kind_weights("uniform", 1, 1)
-    (batch,) = masked_batches(
-        reader, reader.epoch(0), sequences, lengths, uniform, 100_000, 0, torch.device("cpu"), with_unmasked=True
-    )
+    lay_out = partial(pad, pad_id=0, device=torch.device("cpu"))
+    (batch,) = masked_update(reader, reader.epoch(0), sequences, lengths, uniform, lay_out, with_unmasked=True)(100_000)
     positions, classes, n_all = batch.detection
     assert n_all == len(positions) == len(set(positions.tolist()))
     assert not set(positions.tolist()) & set(batch.positions.tolist())

@@ -17,8 +17,9 @@ from mslm_cli import models
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training import ranks
-from mslm_cli.training.loop import Trainee, train
-from mslm_cli.training.masked import Objectives, add_heads, masked_batches, share_of_loss
+from mslm_cli.training.batching import pad
+from mslm_cli.training.loop import Passes, Trainee, train
+from mslm_cli.training.masked import Objectives, add_heads, masked_update, share_of_loss
 from mslm_cli.training.model import load_masked_lm
 
 SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
@@ -43,15 +44,13 @@ def gradient(
     tokenizer = models.load_tokenizer(folder / "encoder")
     model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
     add_heads(model, objectives, 0)
-    batches = masked_batches(
+    update = masked_update(
         reader,
         reader.epoch(0),
         np.array(sequences),
         reader.lengths.astype(np.int64),
         WEIGHTS,
-        batch_tokens,
-        tokenizer.pad_token_id,
-        torch.device("cpu"),
+        partial(pad, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")),
         with_unmasked=objectives.detect > 0,
     )
     found: list[torch.Tensor] = []
@@ -62,7 +61,7 @@ def gradient(
 
     optimizer.register_step_pre_hook(keep)
     trainee = Trainee(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
-    (step,) = train(trainee, [batches], partial(share_of_loss, model, objectives=objectives), max_grad_norm=1e9)
+    (step,) = train(trainee, [update], partial(share_of_loss, model, objectives=objectives), 1e9, Passes(batch_tokens))
     return torch.cat([found[0], torch.tensor([step.loss])])
 
 

@@ -1,0 +1,94 @@
+"""How fast `mslm finetune` trains, against transformers' Trainer.
+
+    python benchmarks/finetune_speed.py DATA [--threads N] [--precision auto|fp32|bf16] [--quick] [--json]
+
+DATA holds the public corpora; the sentences are the training split of NCBI-disease, the encoder MiniLM. All sides have
+the same recipe: about 1,024 tokens per update (Trainer: batches of 32 sentences), dropout 0.1, AdamW, gradients clipped
+to 1. What is counted is real tokens, special ones included, padding not, a second, of training alone.
+
+a  Trainer with batches in random order, padded to the longest of the batch.
+b  The same with batches of like length: train_sampling_strategy="group_by_length", once the option group_by_length.
+
+Each side is a process of its own; they take turns. Given are the median and the range of the ratios of neighbouring
+turns, and the most memory that each process ever held.
+"""
+
+import argparse
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+from hf_trainer_ner import encode, read_tsv
+from sides import Updates, Work, arguments, compare, report, timed, trainer_updates
+
+BATCH = 32
+LABELS = ["O", "B-MENTION", "I-MENTION"]
+WANTED = {"a": 2.0, "b": 1.0}
+N_UPDATES = {"mslm": 30, "a": 20, "b": 20}
+
+
+def main() -> None:
+    given = arguments(__doc__)
+    rates, memory = compare(SIDES, N_UPDATES, given.data / "NCBI-disease" / "train.tsv.gz", given)
+    report(rates, memory, WANTED, as_json=given.json)
+
+
+def mslm(file: Path, given: argparse.Namespace) -> Updates:
+    """The updates of `mslm finetune`, by its own functions."""
+    from mslm_cli import allocator, models
+    from mslm_cli.config import FinetuneConfig
+    from mslm_cli.stages import finetune as stage
+    from mslm_cli.training.device import pick, place
+    from mslm_cli.training.model import load_token_classifier
+
+    allocator.keep_freed_memory()
+    config = FinetuneConfig.build(
+        epochs=100, offline=True, precision=given.precision, batch_tokens=given.batch_tokens, threads=given.threads
+    )
+    encoder = models.resolve(config.model, offline=True, allow_pickle=False)
+    tokenizer = models.load_tokenizer(encoder)
+    corpus = stage.read(file, config)
+    labels = stage.labels_of(corpus, corpus, file)
+    model = load_token_classifier(encoder, labels, allow_pickle=False, seed=0)
+    place(model, pick(config.device, threads=config.threads))
+    data = stage.tagged(corpus, labels, tokenizer, config.max_length, config.overlap, all_pieces=False)
+    trainee, plans = stage.new_trainee(model, data, config)
+    model.train()
+    return timed(stage.training_steps(trainee, data, [update for plan in plans for update in plan], config, tokenizer))
+
+
+def trainer_random(file: Path, given: argparse.Namespace) -> Updates:
+    """The updates of Trainer with batches as they come."""
+    return _trainer(file, "random")
+
+
+def trainer_by_length(file: Path, given: argparse.Namespace) -> Updates:
+    """The updates of Trainer with batches of like length."""
+    return _trainer(file, "group_by_length")
+
+
+def _trainer(file: Path, strategy: str) -> Updates:
+    from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification
+
+    from mslm_cli import models
+
+    encoder = models.resolve("minilm", offline=True, allow_pickle=False)
+    tokenizer: Any = AutoTokenizer.from_pretrained(encoder)
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+    model = AutoModelForTokenClassification.from_pretrained(encoder, num_labels=len(LABELS))
+    return trainer_updates(
+        model,
+        encode(read_tsv(file), tokenizer, LABELS),
+        DataCollatorForTokenClassification(tokenizer),
+        per_device_train_batch_size=BATCH,
+        train_sampling_strategy=strategy,
+    )
+
+
+SIDES: dict[str, Work] = {"mslm": mslm, "a": trainer_random, "b": trainer_by_length}
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    main()

@@ -1,0 +1,41 @@
+"""Metrics for TensorBoard, beside metrics.jsonl."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mslm_cli.errors import UnavailableError
+from mslm_cli.training import ranks
+
+
+@contextmanager
+def board(folder: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield what writes a line of metrics.jsonl to ``folder`` as TensorBoard events; without a folder, nothing.
+
+    Raises:
+        UnavailableError: TensorBoard is not installed.
+    """
+    if not folder or not ranks.is_first():
+        yield lambda _: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UnavailableError(
+            "--tensorboard: TensorBoard is not installed", hint="pip install 'mslm[tensorboard]'"
+        ) from error
+    with SummaryWriter(folder) as writer:
+
+        def show(record: dict[str, Any]) -> None:
+            for name, value in _numbers(record):
+                writer.add_scalar(name, value, record["update"])
+
+        yield show
+
+
+def _numbers(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and name != "update":
+            yield f"{prefix}{name}", value

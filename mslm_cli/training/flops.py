@@ -1,0 +1,88 @@
+"""How much arithmetic a step needs, and how much of it the device could do in the time."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from mslm_cli.training import ranks
+from mslm_cli.training.batching import LaidOut
+from mslm_cli.training.device import autocast
+from mslm_cli.training.last_layer import last_layer
+
+_KEYS_AND_VALUES = ("key", "value", "k_lin", "v_lin")
+_HEADS_OF_TRAINING = ("span_boundary_head", "detection_head")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Floating-point operations of forward and backward passes that the recipe needs; more may be done.
+
+    each: for each token; wanted: for each position whose state or prediction is used, instead of all; pair: for each
+    pair of tokens that see each other.
+    """
+
+    each: float
+    wanted: float
+    pair: float
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "Cost":
+        """That of ``model`` as it is to be trained: what is frozen has no gradient."""
+        encoder, last = model.base_model, last_layer(model.base_model)
+        in_encoder = {id(module) for module in encoder.modules()}
+        in_last = {id(m) for n, m in last.named_modules() if n.split(".")[-1] not in _KEYS_AND_VALUES} if last else ()
+        each = wanted = 0.0
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear) and name not in _HEADS_OF_TRAINING:
+                flops = (6.0 if module.weight.requires_grad else 2.0) * module.weight.numel()
+                if id(module) in in_encoder and id(module) not in in_last:
+                    each += flops
+                else:
+                    wanted += flops
+        is_frozen = not any(p.requires_grad for p in encoder.parameters())
+        config = model.config
+        return cls(each, wanted, (4.0 if is_frozen else 12.0) * config.hidden_size * config.num_hidden_layers)
+
+    def flops(self, batches: Sequence[LaidOut], n_wanted: int) -> float:
+        """The operations of a step."""
+        lengths = [n for batch in batches for n in batch.lengths]
+        return self.each * sum(lengths) + self.wanted * n_wanted + self.pair * sum(n * n for n in lengths)
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a large matrix product on ``device``, measured in well under a second."""
+    size = 8192 if device.type == "cuda" else 1024
+    left, right = (torch.ones(size, size, device=device) for _ in range(2))
+    best = float("inf")
+    with autocast(device, dtype), torch.no_grad():
+        for _ in range(4):
+            started = time.perf_counter()
+            float((left @ right)[0, 0])  # waits for the device
+            best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+class Meter:
+    """How fast steps are, one after the other, of all processes together."""
+
+    def __init__(self, model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> None:
+        self._cost = Cost.of(model)
+        self._peak = ranks.total(peak_flops(device, dtype))
+        self._since = time.perf_counter()
+
+    def restart(self) -> None:
+        """Leave what has been done since the last step out of account."""
+        self._since = time.perf_counter()
+
+    def lap(self, batches: Sequence[LaidOut], n_wanted: int) -> dict[str, float]:
+        """Tokens of the step that has ended, tokens a second, and the share of the peak that was put to use."""
+        now = time.perf_counter()
+        duration_s, self._since = now - self._since, now
+        own = [sum(sum(b.lengths) for b in batches), self._cost.flops(batches, n_wanted)]
+        n_tokens, flops = ranks.totals(own)
+        used = flops / duration_s / self._peak
+        return {"n_tokens": int(n_tokens), "tokens_per_s": round(n_tokens / duration_s, 1), "mfu": round(used, 3)}

@@ -1,0 +1,115 @@
+"""The last layer of an encoder, computed only where its output is used.
+
+Every position still has a key and a value; a query, and all that comes after the attention, only the wanted ones.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.bert.modeling_bert import BertLayer
+from transformers.models.distilbert.modeling_distilbert import TransformerBlock
+from transformers.models.electra.modeling_electra import ElectraLayer
+from transformers.models.roberta.modeling_roberta import RobertaLayer
+from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
+
+_BERT_LIKE = (BertLayer, ElectraLayer, RobertaLayer, XLMRobertaLayer)
+
+
+@contextmanager
+def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
+    """Within the block, ``encoder`` gives the states at ``wanted`` alone, [1, n_wanted, hidden], if it can.
+
+    Yields whether it can: the families whose last layer is neither followed by a norm (ModernBERT) nor knows relative
+    positions (DeBERTa).
+
+    Args:
+        wanted: int64 [n_wanted], ascending indices into the flattened [n * longest] batch.
+    """
+    layer = last_layer(encoder)
+    if layer is None or not len(wanted):
+        yield False
+        return
+    forward = _bert_like if isinstance(layer, _BERT_LIKE) else _distilbert
+
+    def at_wanted(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **more: Any) -> Any:
+        more = {name: value for name, value in more.items() if value is not None}
+        return forward(layer, hidden, attention_mask, wanted, more)[None]
+
+    layer.forward = at_wanted  # hides the method of its class until it is deleted again
+    try:
+        yield True
+    finally:
+        del layer.forward
+
+
+def is_bert_like(encoder: nn.Module) -> bool:
+    """Whether the layers of ``encoder`` are those of BERT."""
+    return isinstance(last_layer(encoder), _BERT_LIKE)
+
+
+def last_layer(encoder: nn.Module) -> nn.Module | None:
+    """The last layer of ``encoder``, if it can be computed at some positions alone."""
+    for name, module in encoder.named_children():
+        layers = getattr(module, "layer", None)
+        if name in ("encoder", "transformer") and isinstance(layers, nn.ModuleList):
+            last = layers[-1]
+            return last if type(last) in (*_BERT_LIKE, TransformerBlock) else None
+    return None
+
+
+def _bert_like(
+    layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None, wanted: torch.Tensor, more: dict[str, Any]
+) -> torch.Tensor:
+    inner, at = layer.attention.self, hidden.flatten(0, 1)[wanted]
+    mixed = _attention(inner, inner.query(at), inner.key(hidden), inner.value(hidden), mask, wanted, more)
+    attended = layer.attention.output(mixed, at)
+    output: torch.Tensor = layer.output(layer.intermediate(attended), attended)
+    return output
+
+
+def _distilbert(
+    layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None, wanted: torch.Tensor, more: dict[str, Any]
+) -> torch.Tensor:
+    inner, at = layer.attention, hidden.flatten(0, 1)[wanted]
+    mixed = _attention(inner, inner.q_lin(at), inner.k_lin(hidden), inner.v_lin(hidden), mask, wanted, more)
+    attended = layer.sa_layer_norm(inner.out_lin(mixed) + at)
+    output: torch.Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
+    return output
+
+
+def _attention(
+    inner: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    wanted: torch.Tensor,
+    more: dict[str, Any],
+) -> torch.Tensor:
+    """What the wanted positions take from the values: float [n_wanted, hidden].
+
+    Args:
+        query: float [n_wanted, hidden]; it is set out as [n, most wanted of a row] for the attention.
+        key, value: float [n, longest, hidden].
+        mask: bool [n, 1, longest, longest], what may be seen; None for all.
+    """
+    n, longest, _ = key.shape
+    row, place = wanted // longest, wanted % longest
+    n_wanted = torch.bincount(row, minlength=n)
+    slot = torch.arange(len(wanted), device=wanted.device) - (n_wanted.cumsum(0) - n_wanted)[row]
+    laid_out = query.new_zeros(n, int(n_wanted.max()), query.shape[-1]).index_put((row, slot), query)
+    if mask is not None:
+        places = place.new_zeros(laid_out.shape[:2]).index_put((row, slot), place)
+        mask = mask[torch.arange(n, device=wanted.device)[:, None], :, places].transpose(1, 2)
+    if (starts := more.get("sequence_starts")) is not None:
+        more["query_starts"] = torch.searchsorted(wanted, starts.long()).int()
+    heads = (t.view(*t.shape[:2], -1, inner.attention_head_size).transpose(1, 2) for t in (laid_out, key, value))
+    interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[inner.config._attn_implementation]
+    dropout = inner.dropout.p if inner.training else 0.0
+    mixed, _ = interface(inner, *heads, mask, dropout=dropout, scaling=inner.scaling, **more)
+    taken: torch.Tensor = mixed.flatten(2)[row, slot]
+    return taken

@@ -1,0 +1,144 @@
+"""Sequences end to end in one row, with no padding, that do not see each other.
+
+On CUDA, attention of variable length keeps them apart; everywhere else a mask does, which is as exact and slow.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import sdpa_mask
+
+from mslm_cli import console
+from mslm_cli.training.batching import LaidOut, pad, there
+from mslm_cli.training.last_layer import is_bert_like
+
+LayOut = Callable[[Sequence[NDArray[np.int32]]], LaidOut]
+_NAME = "mslm_packed"
+
+
+def layout(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> LayOut:
+    """What lays sequences out for ``model``: packed where that is known to work, else padded.
+
+    Args:
+        dtype: what matrices are multiplied in.
+    """
+    device = model.device
+    if device.type != "cuda" or dtype != torch.bfloat16 or not is_bert_like(model.base_model):
+        return partial(pad, pad_id=pad_id, device=device)
+    if problem := _problem(device):
+        console.warn(f"sequences are padded, not packed: {problem}")
+        return partial(pad, pad_id=pad_id, device=device)
+    AttentionInterface.register(_NAME, packed_attention)
+    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    model.set_attn_implementation(_NAME)
+    return partial(pack, model=model, with_mask=False)
+
+
+def pack(sequences: Sequence[NDArray[np.int32]], model: PreTrainedModel, *, with_mask: bool) -> LaidOut:
+    """``sequences`` (int32, of any lengths) in one row for ``model``, of the BERT layout; positions restart in each.
+
+    Args:
+        with_mask: keep them apart by a mask, for any attention; else by where they begin, for ``packed_attention``.
+    """
+    device = model.device
+    lengths = np.array([len(s) for s in sequences])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    # RoBERTa numbers its positions after that of padding
+    padding = getattr(model.base_model.get_submodule("embeddings"), "padding_idx", None)
+    first = padding + 1 if isinstance(padding, int) else 0
+    positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + first
+    inputs: dict[str, Any] = {
+        "input_ids": there(np.concatenate(sequences).astype(np.int64)[None], device),
+        "position_ids": there(positions[None], device),
+    }
+    if with_mask:
+        number = there(np.repeat(np.arange(len(lengths)), lengths), device)
+        inputs["attention_mask"] = (number[:, None] == number[None, :])[None, None]
+    else:
+        inputs["sequence_starts"] = there(starts.astype(np.int32), device)
+        inputs["longest_sequence"] = int(lengths.max())
+    return LaidOut(inputs, lengths.tolist(), starts[:-1])
+
+
+def packed_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    *,
+    sequence_starts: torch.Tensor | None = None,
+    longest_sequence: int = 0,
+    query_starts: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """What each query takes from the values of its own sequence: half precision [n, n_queries, n_heads, size].
+
+    Args:
+        query: half precision [1, n_heads, n_queries, size]; key, value: [1, n_heads, n_keys, size].
+        attention_mask: bool, what may be seen; in padded batches alone.
+        sequence_starts: int32 [n_sequences + 1], in the row of keys; None in padded batches.
+        query_starts: int32 [n_sequences + 1], in the row of queries, where not all positions have one.
+    """
+    if sequence_starts is None:
+        mixed = scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scaling)
+        return mixed.transpose(1, 2), None
+    starts = sequence_starts if query_starts is None else query_starts
+    query, key, value = (t[0].transpose(0, 1).contiguous() for t in (query, key, value))
+    return _varlen(query, key, value, starts, sequence_starts, longest_sequence, dropout, scaling)[None], None
+
+
+def _varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    query_starts: torch.Tensor,
+    key_starts: torch.Tensor,
+    longest: int,
+    dropout: float,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Attention within sequences: [n_queries, n_heads, size]."""
+    if dropout:  # the public function leaves out the dropout that the kernel below it has
+        mixed: torch.Tensor
+        mixed, *_ = torch.ops.aten._flash_attention_forward(
+            query, key, value, query_starts, key_starts, longest, longest, dropout, False, False, scale=scaling
+        )
+        return mixed
+    from torch.nn.attention.varlen import varlen_attn
+
+    found = varlen_attn(query, key, value, query_starts, key_starts, longest, longest, scale=scaling)
+    assert isinstance(found, torch.Tensor)
+    return found
+
+
+def _problem(device: torch.device) -> str:
+    """What keeps packed attention from working on ``device``; empty if it works, forwards and backwards."""
+    generator = torch.Generator().manual_seed(0)
+    states = [torch.randn(48, 2, 32, generator=generator).to(device, torch.bfloat16) for _ in range(3)]
+    starts = torch.tensor([0, 17, 20, 48], dtype=torch.int32, device=device)
+    number = torch.bucketize(torch.arange(48, device=device), starts[1:], right=True)
+    mask = number[:, None] == number[None, :]
+    query, key, value = (s.float().transpose(0, 1) for s in states)
+    expected = scaled_dot_product_attention(query, key, value, mask).transpose(0, 1)
+    try:
+        for dropout in (0.0, 0.1):
+            query, key, value = (s.clone().requires_grad_() for s in states)
+            found = _varlen(query, key, value, starts, starts, 28, dropout, None)
+            found.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            if query.grad is None or not all(torch.isfinite(t).all() for t in (found, query.grad)):
+                return "torch's attention of variable length has no gradient here"
+            if not dropout and not torch.allclose(found.float(), expected, atol=2e-2):
+                return "torch's attention of variable length is wrong here"
+    except (ImportError, RuntimeError, AttributeError, TypeError) as error:
+        return f"torch's attention of variable length does not work here: {str(error).splitlines()[0]}"
+    return ""

@@ -1,0 +1,84 @@
+"""A step for which memory runs out is taken in smaller passes, and comes to what it would have come to in them."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from encoders import laid_out
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import BertConfig, BertForMaskedLM
+
+from mslm_cli.errors import UnavailableError
+from mslm_cli.training.batching import LaidOut, plan_forward_passes
+from mslm_cli.training.device import place
+from mslm_cli.training.loop import Passes, Step, Trainee, train
+from mslm_cli.training.losses import weighted_cross_entropy
+from mslm_cli.training.model import logits_at
+
+SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+LENGTH = 8
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+]
+
+
+def run(
+    most_tokens: int, fits: int = 10**9, error: RuntimeError = OUT_OF_MEMORY[0]
+) -> tuple[torch.Tensor, list[Step[LaidOut]]]:
+    """The weights after three updates, with dropout, where passes of more than ``fits`` tokens run out of memory.
+
+    That shows after the first of them has left a gradient behind.
+    """
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig(**SIZE, vocab_size=50)).train()
+    place(model, torch.device("cpu"))
+    ids = torch.randint(5, 50, (24, LENGTH), generator=torch.Generator().manual_seed(1))
+
+    def update(first: int) -> Callable[[int], Sequence[LaidOut]]:
+        def cut(most: int) -> Sequence[LaidOut]:
+            rows, lengths = torch.arange(first, first + 8).numpy(), torch.full((24,), LENGTH).numpy()
+            return [laid_out(ids[group], None) for group in plan_forward_passes(rows, lengths, most)]
+
+        return cut
+
+    def share(batch: LaidOut) -> torch.Tensor:
+        positions = torch.arange(0, batch.inputs["input_ids"].numel(), 4)
+        if batch.inputs["input_ids"].numel() > fits and model.get_input_embeddings().weight.grad is not None:
+            raise error
+        logits = logits_at(model, batch, positions)
+        if batch.inputs["input_ids"].numel() > fits:
+            logits.sum().backward()
+            raise error
+        return weighted_cross_entropy(logits, ids.flatten()[positions], torch.ones(len(positions)), 16.0)[0]
+
+    optimizer = AdamW(model.parameters(), lr=0.01)
+    trainee = Trainee(model, optimizer, LambdaLR(optimizer, lambda _: 1.0))
+    steps = list(train(trainee, [update(0), update(8), update(16)], share, 1.0, Passes(most_tokens, seed=3)))
+    return torch.cat([p.detach().flatten() for p in model.parameters()]), steps
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "cpu"])
+def test_the_result_is_that_of_smaller_passes_from_the_start(
+    error: RuntimeError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected, _ = run(16)
+    capsys.readouterr()
+    found, steps = run(64, fits=16, error=error)
+    assert torch.equal(found, expected)
+    assert [len(step.batches) for step in steps] == [4, 4, 4]
+    said = capsys.readouterr().err
+    assert said.count("at most 16 tokens") == 1, "once, not in every update"
+    assert said.count("out of memory") == 2
+    assert not torch.equal(run(64)[0], expected), "or dropout had no part in it"
+
+
+def test_where_one_sequence_is_too_much_the_run_ends() -> None:
+    with pytest.raises(UnavailableError, match="one sequence at a time"):
+        run(64, fits=4)
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(64, fits=16, error=RuntimeError("a bug"))

@@ -1,0 +1,92 @@
+"""What is said of a step's speed, and where it is written."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, BertForTokenClassification
+
+from mslm_cli.errors import UnavailableError
+from mslm_cli.training.batching import LaidOut
+from mslm_cli.training.board import board
+from mslm_cli.training.device import precision
+from mslm_cli.training.flops import Cost, Meter, peak_flops
+
+H, F, V = 16, 32, 50
+CONFIG = BertConfig(hidden_size=H, num_hidden_layers=3, num_attention_heads=2, intermediate_size=F, vocab_size=V)
+CPU = torch.device("cpu")
+
+
+def laid_out(*lengths: int) -> LaidOut:
+    return LaidOut({}, lengths, torch.zeros(len(lengths), dtype=torch.int64).numpy())
+
+
+def test_the_arithmetic_of_a_step() -> None:
+    layer = 4 * H * H + 2 * H * F
+    everywhere = 2 * layer + 2 * H * H  # of the last layer, keys and values
+    wanted = 2 * H * H + 2 * H * F + H * H + H * V
+    flops = Cost.of(BertForMaskedLM(CONFIG)).flops([laid_out(7, 5), laid_out(9)], 4)
+    assert flops == 6 * everywhere * 21 + 6 * wanted * 4 + 12 * H * 3 * (49 + 25 + 81)
+
+
+def test_what_is_frozen_costs_a_third() -> None:
+    model = BertForTokenClassification(CONFIG)
+    trained = Cost.of(model)
+    model.base_model.requires_grad_(False)
+    frozen = Cost.of(model)
+    assert frozen.each == pytest.approx(trained.each / 3)
+    assert frozen.pair == pytest.approx(trained.pair / 3)
+    assert frozen.wanted == pytest.approx((trained.wanted - 6 * H * 2) / 3 + 6 * H * 2), "but for the head"
+
+
+def test_the_meter_counts_what_was_done_since_the_last_lap() -> None:
+    meter = Meter(BertForMaskedLM(CONFIG), CPU, torch.float32)
+    speed = meter.lap([laid_out(7, 5)], 3)
+    assert speed["n_tokens"] == 12
+    assert speed["tokens_per_s"] > 0
+    assert 0 <= speed["mfu"] < 1
+    assert 1e8 < peak_flops(CPU, torch.float32) < 1e15
+
+
+@pytest.mark.parametrize(("has", "auto"), [("amx_bf16", "bf16"), ("avx512_bf16", "bf16"), ("avx2", "fp32")])
+def test_precision(monkeypatch: pytest.MonkeyPatch, has: str, auto: str) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    assert precision("auto", CPU) == named[auto]
+    assert precision("auto", torch.device("cuda")) == torch.bfloat16
+    for name, dtype in named.items():
+        assert precision(name, CPU) == dtype
+
+
+def test_tensorboard_gets_the_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    written: list[object] = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            written.append(folder)
+
+        def add_scalar(self, *given: object) -> None:
+            written.append(given)
+
+        def __enter__(self) -> "Writer":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            written.append("closed")
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    with board("events") as show:
+        show({"update": 3, "phase": "adapt", "loss": 1.5, "base": {"loss": 2.0}})
+    assert written == ["events", ("loss", 1.5, 3), ("base/loss", 2.0, 3), "closed"]
+
+
+def test_without_tensorboard_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UnavailableError, match="not installed"), board("events"):
+        pass
+    with board("") as show:
+        show({"update": 1})

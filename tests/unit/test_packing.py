@@ -1,0 +1,153 @@
+"""Packed sequences do not see each other, and have the gradients that they have alone."""
+
+import copy
+import functools
+
+import numpy as np
+import pytest
+import torch
+from encoders import FAMILIES
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import sdpa_mask
+
+from mslm_cli.training import packing
+from mslm_cli.training.batching import LaidOut, pad
+from mslm_cli.training.device import place
+from mslm_cli.training.last_layer import last_layer_at
+from mslm_cli.training.losses import weighted_cross_entropy
+from mslm_cli.training.model import logits_at
+
+TEXT = ["the familial breast cancer gene", "patients treated with aspirin had acute renal failure"]
+LENGTHS = [7, 19, 1, 12]
+PACKABLE = ["bert", "roberta", "electra", "xlm-r"]
+WANTED = torch.tensor([0, 3, 8, 25, 26, 30, 38])
+
+
+@functools.cache
+def _made(family: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model, _ = FAMILIES[family](TEXT)
+    with torch.no_grad():
+        for parameter in model.parameters():  # fresh weights are so small that attention does next to nothing
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.train()
+
+
+@pytest.fixture(params=PACKABLE)
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return copy.deepcopy(_made(request.param))
+
+
+@pytest.fixture
+def sequences() -> list[NDArray[np.int32]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(5, 25, n).astype(np.int32) for n in LENGTHS]
+
+
+def by_starts(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have ``model`` use packed attention, with a loop over the sequences in place of the kernel."""
+
+    def varlen(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        query_starts: torch.Tensor,
+        key_starts: torch.Tensor,
+        longest: int,
+        dropout: float,
+        scaling: float,
+    ) -> torch.Tensor:
+        mixed = []
+        assert longest == max(LENGTHS)
+        for q, q_end, k, k_end in zip(query_starts, query_starts[1:], key_starts, key_starts[1:], strict=False):
+            heads = [t.transpose(0, 1) for t in (query[q:q_end], key[k:k_end], value[k:k_end])]
+            scores = (heads[0] @ heads[1].transpose(1, 2) * scaling).softmax(-1)
+            mixed.append((scores @ heads[2]).transpose(0, 1))
+        return torch.cat(mixed)
+
+    monkeypatch.setattr(packing, "_varlen", varlen)
+    AttentionInterface.register("mslm_packed", packing.packed_attention)
+    AttentionMaskInterface.register("mslm_packed", sdpa_mask)
+    model.set_attn_implementation("mslm_packed")
+
+
+def states(model: PreTrainedModel, batch: LaidOut) -> torch.Tensor:
+    hidden: torch.Tensor = model.base_model(**batch.inputs).last_hidden_state
+    return hidden[0]
+
+
+def alone(model: PreTrainedModel, sequences: list[NDArray[np.int32]]) -> torch.Tensor:
+    each = [pad([s], 0, torch.device("cpu")) for s in sequences]
+    return torch.cat([states(model, batch) for batch in each])
+
+
+@pytest.mark.parametrize("with_mask", [True, False])
+def test_what_each_comes_to_is_what_it_comes_to_alone(
+    model: PreTrainedModel, sequences: list[NDArray[np.int32]], monkeypatch: pytest.MonkeyPatch, with_mask: bool
+) -> None:
+    expected = alone(model, sequences)
+    if not with_mask:
+        by_starts(model, monkeypatch)
+    batch = packing.pack(sequences, model, with_mask=with_mask)
+    assert (batch.lengths, batch.begins.tolist()) == (LENGTHS, [0, 7, 26, 27])
+    torch.testing.assert_close(states(model, batch), expected, rtol=1e-5, atol=1e-5)
+    with last_layer_at(model.base_model, WANTED) as is_thin:
+        assert is_thin
+        torch.testing.assert_close(states(model, batch), expected[WANTED], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("with_mask", [True, False])
+def test_a_change_in_one_does_not_show_in_the_others(
+    model: PreTrainedModel, sequences: list[NDArray[np.int32]], monkeypatch: pytest.MonkeyPatch, with_mask: bool
+) -> None:
+    if not with_mask:
+        by_starts(model, monkeypatch)
+    before = states(model, packing.pack(sequences, model, with_mask=with_mask))
+    sequences[1] = 29 - sequences[1]
+    after = states(model, packing.pack(sequences, model, with_mask=with_mask))
+    inside = slice(7, 26)
+    assert not torch.isclose(before[inside], after[inside]).all(-1).any(), "each position of it sees the change"
+    torch.testing.assert_close(before[:7], after[:7], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(before[26:], after[26:], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_placed", [True, False])
+def test_gradients_are_those_of_the_padded_batch(
+    model: PreTrainedModel, sequences: list[NDArray[np.int32]], is_placed: bool
+) -> None:
+    targets, weights = torch.arange(10, 17), torch.tensor([1.0, 2, 1, 1, 2, 2, 1])
+    padded = pad(sequences, model.config.pad_token_id, torch.device("cpu"))
+    packed = packing.pack(sequences, model, with_mask=True)
+    row = np.searchsorted(packed.begins, WANTED.numpy(), side="right") - 1
+    there = torch.from_numpy(padded.begins[row] + WANTED.numpy() - packed.begins[row])
+    plain = copy.deepcopy(model)
+    logits = plain(**padded.inputs).logits.flatten(0, 1)[there]
+    ((functional.cross_entropy(logits, targets, reduction="none") * weights).sum() / 10).backward()
+    if is_placed:
+        place(model, torch.device("cpu"))
+    weighted_cross_entropy(logits_at(model, packed, WANTED), targets, weights, 10.0)[0].backward()
+    expected = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None])
+    found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert float((found - expected).norm() / expected.norm()) < 1e-5
+
+
+def test_on_a_cpu_sequences_are_padded(model: PreTrainedModel, sequences: list[NDArray[np.int32]]) -> None:
+    lay_out = packing.layout(model, 0, torch.bfloat16)
+    assert lay_out(sequences).inputs["input_ids"].shape == (4, 19)
+
+
+def test_a_kernel_that_does_not_work_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "does not work here" in packing._problem(torch.device("cpu"))
+
+    def blind(query: torch.Tensor, *_: object) -> torch.Tensor:
+        return query * 1.0
+
+    monkeypatch.setattr(packing, "_varlen", blind)
+    assert "wrong" in packing._problem(torch.device("cpu"))
