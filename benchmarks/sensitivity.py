@@ -1,6 +1,6 @@
 """Does masking DS-terms make an encoder restore them better? Arms of one budget, from one warmed-up MiniLM.
 
-python benchmarks/sensitivity.py --data SHARED/data --work WORK [--seeds 0 1] [--epochs 3] [--thin 1] [--quick] [--json]
+python benchmarks/sensitivity.py --data SHARED/data --work WORK [--seeds 0 1] [--epochs 3] [--updates N] [--quick]
 
 Text: med1250, pubmedqa and craft of SHARED/data/unlabelled. Every tenth abstract of the first two is held out, less
 those that share a sentence with what is trained on; the lexicon, the shards and all training see the others alone.
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, default=3, help="of every arm")
-    parser.add_argument("--thin", type=int, default=1, help="arms see every n-th document (the head saw all)")
+    parser.add_argument("--updates", type=int, help="of every arm, in place of whole epochs")
     parser.add_argument("--budget", type=float, default=0.15)
     parser.add_argument("--elm-rate", type=float, default=0.25)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
@@ -68,7 +68,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     train, held_out = split(options.data / "unlabelled", options.work, quick=options.quick)
     lexicon = extract_terms.run([train], options.work / "lexicon", ExtractTermsConfig(), overwrite=False)
-    made = train_arms(train, thinned(train, options.thin), lexicon, options)
+    made = train_arms(train, lexicon, options)
     config = ProbeConfig(items=options.items, threads=options.threads)
     general = options.data / "wikitext2" / "test.txt.gz"
     encoders = [str(options.work / "warm"), *(str(path) for paths in made["encoders"].values() for path in paths)]
@@ -77,7 +77,7 @@ def main() -> None:
         "budget": options.budget,
         "elm_rate": options.elm_rate,
         "epochs": options.epochs,
-        "thin": options.thin,
+        "updates": options.updates,
         "seeds": options.seeds,
         "about": measured.about,
         "arms": made["arms"],
@@ -110,17 +110,7 @@ def split(folder: Path, work: Path, *, quick: bool) -> tuple[Path, Path]:
     return paths
 
 
-def thinned(train: Path, step: int) -> Path:
-    """A file of every ``step``-th document of ``train``."""
-    if step == 1:
-        return train
-    path = train.with_name(f"train-{step}.txt")
-    documents = train.read_text(encoding="utf-8").strip().split("\n\n")
-    path.write_text("\n\n".join(documents[::step]) + "\n", encoding="utf-8")
-    return path
-
-
-def train_arms(train: Path, arms_train: Path, lexicon: Path, options: argparse.Namespace) -> dict[str, Any]:
+def train_arms(train: Path, lexicon: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The encoders of every arm by seed, what was masked for them, and how long an update took."""
     common: dict[str, Any] = {"threads": options.threads, "learning_rate": options.learning_rate}
     tokens = preprocess.run(
@@ -135,9 +125,11 @@ def train_arms(train: Path, arms_train: Path, lexicon: Path, options: argparse.N
                 strategy=strategy, budget=options.budget, elm_rate=options.elm_rate, copies=options.epochs, seed=seed
             )
             folder = options.work / f"shards-{strategy}-{seed}"
-            made["shards"][strategy] = preprocess.run([arms_train], folder, masking, lexicon=lexicon)
+            made["shards"][strategy] = preprocess.run([train], folder, masking, lexicon=lexicon)
             output = options.work / f"{arm.replace(' ', '-').replace(':', '')}-{seed}"
-            config = AdaptConfig(model=str(warm), epochs=options.epochs, weights=weights, seed=seed, **common)
+            config = AdaptConfig(
+                model=str(warm), epochs=options.epochs, updates=options.updates, weights=weights, seed=seed, **common
+            )
             made["encoders"][arm].append(adapt.run(folder, output, config))
             stats = json.loads((folder / preprocess.STATS).read_text())
             log = [json.loads(line) for line in (output / adapt.METRICS).read_text().splitlines()]

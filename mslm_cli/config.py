@@ -215,6 +215,9 @@ class AdaptConfig(TrainingOptions):
     detect: float = Field(
         0.0, ge=0, description="Weight of the detection objective: which of the tokens left unmasked are DS-terms."
     )
+    updates: int | None = Field(
+        None, ge=1, description="Updates in all, over as many epochs as they take, instead of --epochs."
+    )
     head_warmup_updates: int = Field(
         100, ge=0, description="Updates of a fresh MLM head alone, before the encoder is trained."
     )
@@ -298,6 +301,33 @@ class DemoConfig(Config):
     offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of masks and training.")
+
+
+class StudyOptions(Config):
+    """What ``mslm sweep`` and ``mslm study`` have in common: how a study is run."""
+
+    jobs: int = Field(1, ge=1, description="Processes that work through the trials side by side, one a GPU.")
+    search: bool = Field(False, description="First search masking rates and weight on dev; the winner becomes an arm.")
+    dry_run: bool = Field(False, description="Print the plan, with an estimate measured on this machine, and stop.")
+    storage: str | None = Field(None, description="URL of a database for the trials; else a journal file in OUTPUT.")
+    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
+    threads: int = Field(0, ge=0, description="CPU threads of each process; 0 shares the cores out among --jobs.")
+
+
+class SweepConfig(StudyOptions):
+    """Options of ``mslm sweep``."""
+
+    data_root: str | None = Field(None, description="Folder that data paths start from [or $MSLM_DATA_ROOT].")
+
+
+class StudyConfig(StudyOptions):
+    """Options of ``mslm study``."""
+
+    model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
+    seeds: int = Field(3, ge=1, description="Seeds of every arm; nothing is shown with fewer than 3.")
+    tokens: int = Field(1_000_000, ge=1, description="Tokens that every adapted arm is adapted on.")
+    epochs: int = Field(5, ge=1, description="Passes of fine-tuning over the training sentences.")
 
 
 def read_config_file(path: Path, command: str, commands: Collection[str]) -> dict[str, Any]:

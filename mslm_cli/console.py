@@ -22,7 +22,8 @@ def _console(*, stderr: bool = True) -> Console:
 
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
-_state = {"quiet": False, "verbose": False, "silent": False}
+_state = {"quiet": False, "verbose": False, "silent": False, "hushed": False}
+_said: set[str] = set()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = False) -> None:
@@ -30,6 +31,22 @@ def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = Fals
     global _stderr
     _state.update(quiet=quiet or silent, verbose=verbose and not silent, silent=silent)
     _stderr = _console()
+
+
+def settings() -> dict[str, bool]:
+    """What ``configure`` was given, for another process."""
+    return {name: _state[name] for name in ("quiet", "verbose")}
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Say only warnings and errors while the block runs, unless all was asked for with -v; no warning twice."""
+    before = dict(_state)
+    _state.update(quiet=before["quiet"] or not before["verbose"], hushed=True)
+    try:
+        yield
+    finally:
+        _state.update(before)
 
 
 def result(text: str) -> None:
@@ -89,8 +106,9 @@ def detail(message: str) -> None:
 
 def warn(message: str) -> None:
     """Say something that the user should not miss, also with -q."""
-    if _state["silent"]:
+    if _state["silent"] or (_state["hushed"] and message in _said):
         return
+    _said.add(message)
     _stderr.print(f"[yellow]warning:[/] {escape(message)}")
 
 

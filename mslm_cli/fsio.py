@@ -153,6 +153,33 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def hold(path: Path, *, wait: bool) -> int | None:
+    """A descriptor that holds the lock file ``path``, which is made, until it is closed or the process ends.
+
+    None if another process holds it and ``wait`` is false. Where the system knows no locks, all get one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+    return descriptor
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs, after whoever holds it now."""
+    descriptor = hold(path, wait=True)
+    assert descriptor is not None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _sibling(output: Path, suffix: str) -> Path:
     if output.name in ("", ".."):
         raise UsageError(f"{output} exists: it is not replaced as a whole", hint="name a folder in it")

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from mslm_cli import signals
 from mslm_cli.errors import UnavailableError
 
 _Item = TypeVar("_Item")
@@ -49,6 +51,41 @@ def map_in_order(
         raise UnavailableError("a worker process died", hint=hint) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def run_beside(work: Callable[[int], None], n: int) -> None:
+    """Run ``work(0)`` to ``work(n - 1)`` in processes side by side, to the end of the last one.
+
+    The processes end with this one, however it ends.
+
+    Raises:
+        UnavailableError: a process failed; it has said why.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_run_one, args=(work, number)) for number in range(n)]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+                process.join()
+    if failed := sum(process.exitcode != 0 for process in processes):
+        hint = "run the same command again to go on; if it was for want of memory, with fewer --jobs"
+        raise UnavailableError(f"{failed} of {n} worker processes died", hint=hint)
+
+
+def _run_one(work: Callable[[int], None], number: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with signals.raising():
+            work(number)
+    except signals.Terminated:
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _begin(prepare: Callable[[], Callable[[Any], Any]]) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_PATIENCE_S = 60
 
 
 class Page:
@@ -67,6 +69,8 @@ class Page:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._from], [], [], _PATIENCE_S)
+            assert ready, "the browser does not answer: does the page wait for a person?"
             more = os.read(self._from, 1 << 20)
             assert more, "the browser has ended"
             self._rest += more

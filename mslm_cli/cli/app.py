@@ -19,6 +19,8 @@ from mslm_cli.cli import (
     preprocess,
     probe,
     show_masks,
+    study,
+    sweep,
 )
 from mslm_cli.cli._command import app
 
@@ -36,6 +38,8 @@ __all__ = [
     "preprocess",
     "probe",
     "show_masks",
+    "study",
+    "sweep",
 ]
 
 _ORDER = (
@@ -49,6 +53,8 @@ _ORDER = (
     "compare",
     "show-masks",
     "probe",
+    "study",
+    "sweep",
     "demo",
     "models",
 )

@@ -68,6 +68,10 @@ class Chart:
     svg: str
 
 
+Plan = tuple[str, str, str, Callable[["Figure"], None]]
+"""A chart to draw: name, title, caption, and what draws it."""
+
+
 def draw_all(
     results: Mapping[str, Any],
     curves: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -79,10 +83,7 @@ def draw_all(
         results: the content of results.json.
         curves: the lines of the metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``).
     """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
-    import matplotlib as mpl
-
-    plans: list[tuple[str, str, str, Callable[[Figure], None]]] = []
+    plans: list[Plan] = []
     types = _scored(results["exact_match"]["per_type"])
     if types:
         rows = [("all (micro)", results["exact_match"]), *types]
@@ -110,6 +111,14 @@ def draw_all(
     if encoder := [line for line in curves.get("encoder", ()) if "base" in line]:
         caption = "Masked-language-model loss in nats, of generic words and of DS-terms, over the updates."
         plans.append(("learning-encoder", "Adaptation of the encoder", caption, lambda f: _adaptation(f, encoder)))
+    return draw(plans, folder)
+
+
+def draw(plans: Sequence[Plan], folder: Path) -> list[Chart]:
+    """The charts of these plans, written to ``folder`` as PNG and SVG files too; the same bytes every time."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
+    import matplotlib as mpl
+
     charts = []
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of characters that the font lacks; a page has other fonts
@@ -248,7 +257,7 @@ def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
 def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
     axes = figure.subplots()
     for kind, label, colour in (("base", "generic words", "first"), ("entity", "DS-terms", "second")):
-        steps = [(number, line[kind]["loss"]) for number, line in enumerate(lines, 1) if line[kind]["n"]]
+        steps = [(number, line[kind]["loss"]) for number, line in enumerate(lines, 1) if line.get(kind, {}).get("n")]
         if steps:
             _loss(axes, steps, COLOURS[colour], label)
     axes.legend(frameon=False, loc="upper right", labelcolor=COLOURS["ink"])

@@ -4,13 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mslm_cli import fsio
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.evaluation.tables import ERROR_KINDS, SLICINGS
 from mslm_cli.reporting.browser import MAX_SENTENCES, sentences_with_errors
 from mslm_cli.reporting.charts import draw_all
+
+if TYPE_CHECKING:
+    import jinja2
 
 REPORT = "report.html"
 CHARTS = "charts"
@@ -34,10 +37,31 @@ def write_report(
         provenance: what made the results, by name; values are text, or mappings of text.
         curves: the lines of metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``), where known.
     """
-    import jinja2
-
     (folder / CHARTS).mkdir()
     charts = draw_all(results, curves, folder / CHARTS)
+    n_shown = sum(bool(line.get("errors")) for line in lines)
+    page = (
+        template_environment()
+        .get_template(_TEMPLATE)
+        .render(
+            results=results,
+            match=results["exact_match"],
+            charts=charts,
+            shown=list(islice(sentences_with_errors(lines), MAX_SENTENCES)),
+            n_with_errors=n_shown,
+            kinds={kind: name for kind, name in ERROR_KINDS.items() if results["errors"][kind]["n"]},
+            slicings=[(SLICINGS[name], of) for name, of in results["slices"].items() if of is not None],
+            provenance=provenance,
+            is_warned=results["n_seen_upstream"] > results["n_sentences"] * WARN_ABOVE_SHARE,
+        )
+    )
+    (folder / REPORT).write_text(page, encoding="utf-8", newline="\n")
+
+
+def template_environment() -> "jinja2.Environment":
+    """What fills in the templates of pages."""
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(fsio.resource("report")),
         autoescape=True,
@@ -46,19 +70,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "bounds": _bounds}
-    n_shown = sum(bool(line.get("errors")) for line in lines)
-    page = environment.get_template(_TEMPLATE).render(
-        results=results,
-        match=results["exact_match"],
-        charts=charts,
-        shown=list(islice(sentences_with_errors(lines), MAX_SENTENCES)),
-        n_with_errors=n_shown,
-        kinds={kind: name for kind, name in ERROR_KINDS.items() if results["errors"][kind]["n"]},
-        slicings=[(SLICINGS[name], of) for name, of in results["slices"].items() if of is not None],
-        provenance=provenance,
-        is_warned=results["n_seen_upstream"] > results["n_sentences"] * WARN_ABOVE_SHARE,
-    )
-    (folder / REPORT).write_text(page, encoding="utf-8", newline="\n")
+    return environment
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:

@@ -141,13 +141,12 @@ def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> Pre
 
 def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
     """What is trained one after the other; says what the user should know about it."""
-    masks.prepare(config.epochs)
-    lengths = reader.lengths.astype(np.int64)
-    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
-    weights = kind_weights(config.weights, *_count_kinds(masks, config))
+    n_updates, n_epochs = _length(reader, config)
+    masks.prepare(n_epochs)
+    weights = kind_weights(config.weights, *_count_kinds(masks, config, n_epochs))
     if notice := weights_notice(config.weights, weights):
         console.note(notice)
-    phases = [Phase("adapt", sum(map(len, plans)), weights)] if config.epochs else []
+    phases = [Phase("adapt", n_updates, weights)] if n_updates else []
     if fresh and config.head_warmup_updates:
         console.note(
             f"the checkpoint has no MLM head ({len(fresh)} fresh parameters):"
@@ -161,7 +160,17 @@ def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: 
     return phases
 
 
-def _count_kinds(masks: ShardMasks, config: AdaptConfig) -> tuple[int, int]:
+def _length(reader: ShardReader, config: AdaptConfig) -> tuple[int, int]:
+    """The updates of the whole model, and how many epochs they begin."""
+    lengths = reader.lengths.astype(np.int64)
+    n_updates = n_epochs = 0
+    while n_epochs < config.epochs if config.updates is None else n_updates < config.updates:
+        n_updates += len(plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=n_epochs))
+        n_epochs += 1
+    return n_updates if config.updates is None else config.updates, n_epochs
+
+
+def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple[int, int]:
     """Predicted base and entity tokens over all copies, or over all epochs where masks are drawn as they are needed.
 
     Where the weights need no counts, the first epoch stands for all that would have to be drawn.
@@ -169,8 +178,8 @@ def _count_kinds(masks: ShardMasks, config: AdaptConfig) -> tuple[int, int]:
     Raises:
         DataError: nothing is masked.
     """
-    n_epochs = masks.reader.n_copies or (config.epochs if needs_counts(config.weights) else 1)
-    counts = [masks.epoch(epoch).count_kinds() for epoch in range(max(1, n_epochs))]
+    n_counted = masks.reader.n_copies or (n_epochs if needs_counts(config.weights) else 1)
+    counts = [masks.epoch(epoch).count_kinds() for epoch in range(max(1, n_counted))]
     n_base, n_entity = sum(b for b, _ in counts), sum(e for _, e in counts)
     if n_base + n_entity == 0:
         raise DataError(

@@ -54,7 +54,14 @@ class Scored(NamedTuple):
     lines: list[dict[str, Any]]
 
 
-def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite: bool = False) -> Scored:
+def run(
+    sources: Sources,
+    output: Path | None,
+    config: EvalConfig,
+    *,
+    overwrite: bool = False,
+    with_report: bool = True,
+) -> Scored:
     """All scores; they are published as an eval artifact at ``output``, where there is one.
 
     Raises:
@@ -101,9 +108,10 @@ def run(sources: Sources, output: Path | None, config: EvalConfig, *, overwrite:
             (draft.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
             with (draft.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
-            curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
-            made_by = {"fingerprint": job.fingerprint, **_provenance(ner, inputs, config)}
-            page.write_report(draft.path, results, scored.lines, made_by, curves)
+            if with_report:
+                curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
+                made_by = {"fingerprint": job.fingerprint, **_provenance(ner, inputs, config)}
+                page.write_report(draft.path, results, scored.lines, made_by, curves)
             draft.seeds["bootstrap"] = config.seed
     _say_what_stands_against(results)
     return scored

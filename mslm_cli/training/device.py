@@ -31,6 +31,16 @@ def pick(name: str, *, threads: int = 0) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if has_cuda and name != "cpu" else torch.device("cpu")
 
 
+def choose_gpu(number: int) -> None:
+    """Let this process see one GPU alone, the ``number``-th (round and round), where there are several.
+
+    To be called before anything is computed on one.
+    """
+    n_gpus = torch.cuda.device_count()
+    if n_gpus > 1:
+        torch.cuda.set_device(number % n_gpus)
+
+
 def place(model: PreTrainedModel, device: torch.device) -> None:
     """Move ``model`` to ``device``, in place, and have it use what is fast there."""
     torch.nn.Module.to(model, device)

@@ -11,14 +11,15 @@ Only the first piece of each word was labelled in training. Decode by words, as 
 of its first piece. `transformers.pipeline("token-classification")` opens this checkpoint. Its mentions differ where it
 looks at other pieces (give it `aggregation_strategy="first"`), where a word has punctuation inside ("IL-2R" is three
 words to it, and the later ones were never labelled), where a tag I- follows nothing that it could continue (it begins
-a mention there), and in sentences that are too long for the encoder (it cuts them). A checkpoint that was fine-tuned
-with `--label-pieces all` agrees better.""",
+a mention there), and in sentences that are too long for the encoder (it cuts them). `--label-pieces all` labels the
+later parts of words too.""",
     "all": """\
 All pieces of each word were labelled in training: the first one with the word's tag, the others with I- of its type, or
-O. `transformers.pipeline("token-classification", aggregation_strategy="simple")` opens this checkpoint and finds the
-mentions that `mslm predict` finds, but for words whose pieces the model labels differently (`mslm` goes by the first
-one), where a tag I- follows nothing that it could continue (the pipeline begins a mention there), and in sentences that
-are too long for the encoder (the pipeline cuts them).""",
+O. `transformers.pipeline("token-classification", aggregation_strategy="first")` opens this checkpoint and finds the
+mentions that `mslm predict` finds, except where a tag I- follows nothing that it could continue (the pipeline begins a
+mention there), where the model labels the later pieces of a word against its first one (`mslm` goes by the first; with
+`aggregation_strategy="simple"` that shows more often), and in sentences that are too long for the encoder (the pipeline
+cuts them).""",
 }
 
 

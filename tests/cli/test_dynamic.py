@@ -122,3 +122,17 @@ def test_a_budget_that_a_later_epoch_cannot_meet_is_refused_before_training(work
     assert refused.exit_code == 2
     assert "the largest feasible --elm-rate is" in refused.stderr
     assert not Path("adapted2.work").exists()
+
+
+def test_updates_take_as_many_epochs_as_they_need(workplace: Path, mslm: Mslm) -> None:
+    """As many updates as the given epochs have end in the same encoder; more begin another epoch."""
+    make = "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 --dynamic -o drawn"
+    assert mslm(*make.split()).exit_code == 0
+    training = "adapt drawn --model encoder --head-warmup-updates 2 --tokens-per-update 128 --threads 1"
+    assert mslm(*training.split(), "--epochs", 2, "-o", "by-epochs").exit_code == 0
+    lines = Path("by-epochs/metrics.jsonl").read_text().splitlines()
+    n_updates = sum('"phase": "adapt"' in line for line in lines)
+    assert mslm(*training.split(), "--updates", n_updates, "-o", "by-updates").exit_code == 0
+    assert sha256_of(Path("by-updates/model.safetensors")) == sha256_of(Path("by-epochs/model.safetensors"))
+    assert mslm(*training.split(), "--updates", n_updates + 1, "-o", "more").exit_code == 0
+    assert len(Path("more/metrics.jsonl").read_text().splitlines()) == len(lines) + 1

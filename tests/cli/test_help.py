@@ -11,7 +11,7 @@ from typer.testing import Result
 from mslm_cli.cli.app import app
 
 COMMANDS = [command.name or "" for command in app.registered_commands]
-HEAVY = ("torch", "transformers", "spacy", "scispacy", "pyarrow", "tokenizers", "numpy")
+HEAVY = ("torch", "transformers", "spacy", "scispacy", "pyarrow", "tokenizers", "numpy", "optuna", "scipy")
 ALL_HELP = f"""
 import json, sys
 from mslm_cli.cli.app import app

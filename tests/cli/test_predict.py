@@ -266,11 +266,12 @@ def test_the_first_results_come_before_the_last_text(place: Path) -> None:
         giving_up.cancel()
 
 
-def test_a_pipeline_of_transformers_finds_the_same_mentions(place: Path, mslm: Mslm) -> None:
+@pytest.mark.parametrize("strategy", ["first", "simple"])
+def test_a_pipeline_of_transformers_finds_the_same_mentions(place: Path, mslm: Mslm, strategy: str) -> None:
     """On a checkpoint of which all pieces of a word were labelled, words of several pieces and punctuation included."""
     from transformers import pipeline
 
-    tagger = pipeline("token-classification", model=str(place / "ner"), aggregation_strategy="simple", device="cpu")
+    tagger = pipeline("token-classification", model=str(place / "ner"), aggregation_strategy=strategy, device="cpu")
     sentences = [
         " ".join(row.split("\t")[0] for row in block.splitlines())
         for block in (place / "test.tsv").read_text().split("\n\n")

@@ -24,7 +24,12 @@ READERS = {
         "preprocess text.txt --strategy token --model adapted --max-length 64",
         "probe adapted text.txt --lexicon lexicon",
     ],
-    "ner": ["eval ner --data test.tsv", "probe ner text.txt --lexicon lexicon"],
+    "ner": [
+        "eval ner --data test.tsv",
+        "predict ner text.txt --to json",
+        "probe ner text.txt --lexicon lexicon",
+    ],
+    "scores": ["compare scores again"],
 }
 MAKERS = {
     "lexicon": "extract-terms text.txt -o lexicon",
@@ -34,7 +39,7 @@ MAKERS = {
     "scores": "eval ner --data test.tsv -o scores",
 }
 CASES = [(artifact, command) for artifact, commands in READERS.items() for command in commands]
-WITHOUT_OUTPUT = ("match", "probe", "show-masks")
+WITHOUT_OUTPUT = ("match", "probe", "show-masks", "predict", "compare")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,7 @@ def place(chain: Path, mslm: Mslm, tmp_path_factory: pytest.TempPathFactory) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert mslm(*MAKERS["scores"].split()).exit_code == 0
+        shutil.copytree("scores", "again")
         yield folder
 
 
@@ -91,13 +97,13 @@ def with_fields(path: Path, **fields: object) -> bytes:
 @pytest.mark.parametrize(("artifact", "command"), CASES)
 def test_a_flipped_byte_in_any_file(place: Path, mslm: Mslm, artifact: str, command: str) -> None:
     files = sorted(p for p in Path(artifact).rglob("*") if p.is_file() and p.stat().st_size)
-    assert len(files) > 3
+    assert len(files) > 2
     for number, path in enumerate(files):
         with changed(path, flipped(path, 7919 * (number + 1))):
             assert_found(mslm, command, str(path), "damaged")
 
 
-@pytest.mark.parametrize("artifact", [*READERS, "scores"])
+@pytest.mark.parametrize("artifact", READERS)
 def test_a_flipped_byte_in_an_output_that_is_there(place: Path, mslm: Mslm, artifact: str) -> None:
     """It is not said to be up to date."""
     assert "up to date" in mslm(*MAKERS[artifact].split()).stderr

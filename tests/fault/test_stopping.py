@@ -199,6 +199,16 @@ def test_going_back_to_an_older_checkpoint(workplace: Path, command: list[str], 
     assert_same(undisturbed(command))
 
 
+def test_the_best_model_of_every_kept_checkpoint_is_kept(workplace: Path) -> None:
+    command = [*FINETUNE[: FINETUNE.index("1h")], "4u", *FINETUNE[FINETUNE.index("1h") + 1 :]]
+    command += ["--epochs", "4", "--keep-checkpoints", "99"]
+    assert child_process.run(*command, folder=workplace, dies_after="out") == child_process.DIED
+    states = [json.loads(path.read_text()) for path in Path("out.work").glob("step-*/state.json")]
+    needed = {state["progress"]["best"].get("folder") for state in states} - {None}
+    assert len(needed) > 1
+    assert {path.name for path in Path("out.work").glob("best-*")} == needed
+
+
 def test_the_last_checkpoints_are_kept(workplace: Path) -> None:
     command = [*ADAPT[: ADAPT.index("1h")], "1u", *ADAPT[ADAPT.index("1h") + 1 :]]
     for n_kept in (1, 3):

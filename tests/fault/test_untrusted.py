@@ -66,6 +66,7 @@ def sign(artifact: Path) -> None:
         "adapt shards --model encoder --tokens-per-update 256 --head-warmup-updates 2 --checkpoint-every 2u -o out",
         f"{TRAIN} --model adapted -o out",
         "eval ner --data test.tsv -o out",
+        "predict ner text.txt -o out",
     ],
 )
 def test_no_command_unpickles_anything(workplace: Path, command: str) -> None:

@@ -20,6 +20,8 @@ COMMANDS = [
     "predict",
     "eval",
     "compare",
+    "study",
+    "sweep",
     "demo",
     "models",
 ]

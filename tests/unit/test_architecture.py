@@ -44,11 +44,13 @@ ROOMS = {
     "ahocorasick_rs": {"terms"},
     "pyarrow": {"masking"},
     "huggingface_hub": {"models"},
-    "pydantic": {"artifacts", "config", "cli"},
+    "optuna": {"studies"},
+    "sqlalchemy": {"studies"},
+    "pydantic": {"artifacts", "config", "cli", "studies"},
     "typer": {"cli"},
     "rich": {"console"},
 }
-LAZY = {"matplotlib", "jinja2", "spacy", "scispacy", "nmslib", "sklearn", "wordfreq"}
+LAZY = {"matplotlib", "jinja2", "spacy", "scispacy", "nmslib", "sklearn", "wordfreq", "optuna", "sqlalchemy"}
 """Imported inside functions only, so that who needs them not, has them not."""
 
 

@@ -122,3 +122,16 @@ def test_write_text_replaces_whole_files(tmp_path: Path) -> None:
 
 def test_resources_are_found() -> None:
     assert (fsio.resource("sample") / "train.tsv").is_file()
+
+
+def test_a_lock_file_is_held_by_one_and_free_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "one.lock"
+    mine = fsio.hold(path, wait=False)
+    assert mine is not None
+    assert fsio.hold(path, wait=False) is None
+    os.close(mine)
+    with fsio.held(path):
+        assert fsio.hold(path, wait=False) is None
+    again = fsio.hold(path, wait=True)
+    assert again is not None
+    os.close(again)

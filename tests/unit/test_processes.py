@@ -4,11 +4,12 @@ import operator
 import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.processes import map_in_order
+from mslm_cli.processes import map_in_order, run_beside
 from mslm_cli.terms.pipeline import load_pipeline
 
 UPPER = partial(operator.methodcaller, "upper")
@@ -46,3 +47,21 @@ def test_an_error_comes_with_its_message(workers: int) -> None:
 def test_a_process_that_dies_is_named() -> None:
     with pytest.raises(UnavailableError, match=r"a worker process died \(was it killed for want of memory"):
         list(map_in_order(partial(partial, os._exit), [9, 9], workers=2))
+
+
+def note_number(folder: Path, number: int) -> None:
+    (folder / str(number)).touch()
+
+
+def die(number: int) -> None:
+    os._exit(9 + number)
+
+
+def test_work_beside_is_done_once_by_each(tmp_path: Path) -> None:
+    run_beside(partial(note_number, tmp_path), 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def test_of_work_beside_the_ones_that_died_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"2 of 2 worker processes died \(run the same command again"):
+        run_beside(die, 2)

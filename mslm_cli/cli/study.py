@@ -1,0 +1,47 @@
+"""``mslm study``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mslm_cli import console
+from mslm_cli.cli._command import Json, Output, subcommand
+from mslm_cli.config import StudyConfig
+
+EXAMPLES = """\
+mslm study --text abstracts/ --train train.tsv --dev devel.tsv --test test.tsv -o study
+mslm study --train train.tsv --test test.tsv --model ./my-encoder -o study --dry-run
+mslm study --text abstracts/ --train train.tsv --test test.tsv -o study --search --jobs 2"""
+
+
+@subcommand("study", StudyConfig, examples=EXAMPLES)
+def study(
+    train: Annotated[Path, typer.Option(help="Labelled sentences to learn from (CoNLL).", show_default=False)],
+    test: Annotated[Path, typer.Option(help="Labelled sentences to score on (CoNLL).", show_default=False)],
+    output: Output,
+    config: StudyConfig,
+    text: Annotated[
+        list[Path] | None, typer.Option(help="Text of the domain, besides the training sentences; as often as needed.")
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="Labelled sentences to choose by; else the last of --train are cut off.")
+    ] = None,
+    general: Annotated[
+        Path | None, typer.Option(help="General text: what adaptation forgets of it is measured.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find out which masking helps on your data.
+
+    Compares vanilla fine-tuning, more of it, word, span and mslm masking, and says in one sentence what the data
+    show. Writes OUTPUT/study.toml, which `mslm sweep` reads and you can change, and runs it.
+    """
+    from mslm_cli.studies import study as story
+
+    found = story.run(text or [], train, dev, test, output, config, general=general)
+    if as_json:
+        console.result(json.dumps(found, ensure_ascii=False))
+    elif not config.dry_run:
+        console.result(str(output))

@@ -1,0 +1,278 @@
+"""What a study will take: its pieces of work, and their time and disk by a few steps measured on this machine."""
+
+import functools
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mslm_cli import console
+from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, PreprocessConfig, StudyOptions
+from mslm_cli.corpus.readers import read_documents, read_labelled, source_files
+from mslm_cli.stages import adapt, extract_terms, finetune, preprocess
+from mslm_cli.studies import search
+from mslm_cli.studies.cost import count_train_tokens
+from mslm_cli.studies.derived import DEV, write_labelled
+from mslm_cli.studies.plan import Material, Piece, Planner, Trial, shared
+from mslm_cli.studies.spec import Arm
+from mslm_cli.studies.work import Workshop
+from mslm_cli.training.device import pick
+
+_SAMPLE_CHARS, _SAMPLE_SENTENCES = 60_000, 150
+_UPDATES, _TOKENS_PER_UPDATE = 5, 1024
+_FORWARD = 3
+"""A forward pass costs a third of a training step (Kaplan et al. 2020, section 2.1)."""
+_AUGMENTED = 1.7
+_START_S = 3.0
+"""Loading an encoder, and writing one."""
+_BYTES_PER_TOKEN = 16
+_PROBED_KINDS = 6
+_BUSY = 0.8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured: seconds by character of text or by token, and tokens by character.
+
+    cpu_share: of the time of its threads that the process had a core for; less than 1 where other work shares them.
+    """
+
+    lexicon: float
+    shards: float
+    head: float
+    adapt: float
+    finetune: float
+    tokens_per_char: float
+    cpu_share: float
+
+
+def plan(planner: Planner, arms: Sequence[Arm], *, with_search: bool) -> list[Trial]:
+    """The trials; those of a search's later rounds, and its winner, are stood in for by the first of its grid."""
+    trials: list[Trial] = []
+    arms = list(arms)
+    if with_search:
+        options = planner.study.search
+        left = search.candidates(planner)
+        arms.append(search.as_winner(left[0]))
+        for share in options.shares:
+            trials += [t for arm in left for t in search.short_trials(planner, arm, share)]
+            left = left[: search.n_kept(len(left), options.keep)]
+    return trials + planner.trials(arms)
+
+
+def report(planner: Planner, workshop: Workshop, config: StudyOptions) -> dict[str, Any]:
+    """The plan and its estimate as JSON values; also a table on stderr."""
+    study = planner.study
+    arms = study.arms()
+    trials = plan(planner, arms, with_search=config.search)
+    pieces = shared(trials)
+    speed = measure(planner)
+    costs = Costs(planner, speed)
+    rows: dict[str, dict[str, float]] = {}
+    for piece in pieces:
+        row = rows.setdefault(piece.stage, {"n": 0, "n_done": 0, "seconds": 0.0, "bytes": 0.0})
+        is_done = workshop.has(piece)
+        row["n"] += 1
+        row["n_done"] += is_done
+        if not is_done:
+            row["seconds"] += costs.seconds(piece)
+            row["bytes"] += costs.n_bytes(piece)
+    seconds = sum(row["seconds"] for row in rows.values())
+    n_bytes = sum(row["bytes"] for row in rows.values()) + costs.model_bytes * len(study.data)
+    n_full = sum(t.share == 1 for t in trials)
+    console.note(f"arms: {', '.join(dict.fromkeys(t.arm.name for t in trials if t.share == 1))}")
+    title = f"{n_full} trials on {', '.join(d.name for d in study.data)}, seeds {', '.join(map(str, study.seeds))}"
+    title += f"; {len(trials) - n_full} short ones of the search" * (len(trials) > n_full)
+    table = [
+        [stage, f"{row['n']:.0f}", f"{row['n_done']:.0f}", _duration(row["seconds"]), f"{row['bytes'] / 1e6:,.0f} MB"]
+        for stage, row in rows.items()
+    ]
+    console.table(title, ["work, each piece once", "pieces", "done", "time", "disk"], table)
+    console.note(
+        f"measured here: adaptation {1 / speed.adapt:,.0f} tokens/s, fine-tuning {1 / speed.finetune:,.0f} tokens/s,"
+        f" one process of {planner.setting.runtime.threads} threads"
+    )
+    console.note(
+        f"in all {_duration(seconds)} for one process, {_duration(seconds / config.jobs)} with --jobs {config.jobs};"
+        f" {n_bytes / 1e9:.1f} GB of disk"
+    )
+    if speed.cpu_share < _BUSY:
+        alone = seconds * speed.cpu_share
+        console.note(
+            f"other work takes part of the cores now; alone it is about {_duration(alone)} for one process,"
+            f" {_duration(alone / config.jobs)} with --jobs {config.jobs}"
+        )
+    return {
+        "trials": [{"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials],
+        "pieces": rows,
+        "process_seconds": seconds,
+        "wall_seconds": seconds / config.jobs,
+        "cpu_share": speed.cpu_share,
+        "disk_bytes": n_bytes,
+        "speed": {"adapt_tokens_per_s": 1 / speed.adapt, "finetune_tokens_per_s": 1 / speed.finetune},
+    }
+
+
+def measure(planner: Planner) -> Speed:
+    """How fast the stages are on this machine, by some of the study's text and training sentences."""
+    setting, study = planner.setting, planner.study
+    with tempfile.TemporaryDirectory() as temporary, console.hushed():
+        folder = Path(temporary)
+        text, n_chars = _sample_text(planner, folder)
+        options = next(iter(study.lexicon.values()))
+        lexicon_config = planner.config(options, ExtractTermsConfig, min_count=1, min_score=0.0)
+        extract_terms.run([text], folder / "first", lexicon_config)  # the detector is loaded once a process
+        lexicon_s = _timed(lambda: extract_terms.run([text], folder / "lexicon", lexicon_config))
+        masking = planner.config(study.shards, PreprocessConfig, strategy="word", budget=None, model=str(setting.model))
+        shards_s = _timed(lambda: preprocess.run([text], folder / "shards", masking, lexicon=None))
+        n_tokens = json.loads((folder / "shards" / "stats.json").read_bytes())["n_tokens"]
+        training = planner.config(
+            study.adapt,
+            AdaptConfig,
+            updates=_UPDATES,
+            head_warmup_updates=_UPDATES,
+            tokens_per_update=min(study.adapt.tokens_per_update, _TOKENS_PER_UPDATE),
+            weights="uniform",
+            sbo=0.0,
+            detect=0.0,
+            model=str(setting.model),
+        )
+        on_gpu = pick(setting.runtime.device, threads=setting.runtime.threads).type == "cuda"
+        started = time.perf_counter(), time.process_time()
+        adapt.run(folder / "shards", folder / "encoder", training)
+        train, dev = _sample_labelled(planner, folder)
+        tuning = planner.config(study.finetune, FinetuneConfig, epochs=1, model=str(setting.model))
+        finetune.run(train, dev, folder / "ner", tuning)
+        cpu_share = (time.process_time() - started[1]) / (time.perf_counter() - started[0])
+        adapted, tuned = (_seconds_per_token(folder / name / "metrics.jsonl") for name in ("encoder", "ner"))
+    return Speed(
+        lexicon=lexicon_s / n_chars,
+        shards=shards_s / n_chars,
+        head=adapted.get("head", 0.0),
+        adapt=adapted["adapt"],
+        finetune=tuned[""],
+        tokens_per_char=n_tokens / n_chars,
+        cpu_share=1.0 if on_gpu else min(1.0, cpu_share / setting.runtime.threads),
+    )
+
+
+class Costs:
+    """Seconds and bytes of pieces of work that are not made yet."""
+
+    def __init__(self, planner: Planner, speed: Speed) -> None:
+        self._planner = planner
+        self._speed = speed
+        self.model_bytes = sum(f.stat().st_size for f in planner.setting.model.glob("*") if f.is_file())
+        self._reading = planner.config(planner.study.finetune, FinetuneConfig)
+
+    def seconds(self, piece: Piece) -> float:
+        """How long one process takes."""
+        speed, inputs = self._speed, dict(piece.inputs)
+        config: dict[str, float] = {n: v for n, v in piece.config.model_dump().items() if isinstance(v, int | float)}
+        if piece.stage in ("lexicon", "shards"):
+            per_char = speed.lexicon if piece.stage == "lexicon" else speed.shards
+            return _START_S + per_char * self._n_chars(piece)
+        if piece.stage == "encoder":
+            if "updates" not in config:
+                return _START_S + config["head_warmup_updates"] * config["tokens_per_update"] * speed.head
+            return _START_S + config["updates"] * config["tokens_per_update"] * speed.adapt
+        if piece.stage == "ner":
+            train, dev = self._tokens(inputs["train"]), self._tokens(inputs["dev"])
+            return _START_S + config["epochs"] * (train + dev / _FORWARD) * speed.finetune
+        if piece.stage == "eval":
+            return _START_S + self._tokens(inputs["data"]) * speed.finetune / _FORWARD
+        if piece.stage == "probe":
+            n_tokens = _PROBED_KINDS * config["items"] * config["max_length"] / 2
+            return _START_S + n_tokens * speed.adapt / _FORWARD
+        return 1.0
+
+    def n_bytes(self, piece: Piece) -> float:
+        """How much disk it takes."""
+        if piece.stage in ("encoder", "ner"):
+            return self.model_bytes
+        if piece.stage == "shards":
+            return self._n_chars(piece) * self._speed.tokens_per_char * _BYTES_PER_TOKEN
+        return 0.0
+
+    def _n_chars(self, piece: Piece) -> float:
+        return sum(self._chars(material) for role, material in piece.inputs if role == "text")
+
+    def _chars(self, material: Material) -> float:
+        path, share = _base(material)
+        return share * _n_chars(path, self._planner)
+
+    def _tokens(self, material: Material) -> float:
+        path, share = _base(material)
+        return share * _n_tokens(path, self._planner.setting.model, self._reading)
+
+
+def _base(material: Material) -> tuple[Path, float]:
+    """The file of the user's that a material is made from, and how much of it it is."""
+    if isinstance(material, Path):
+        return material, 1.0
+    piece = material.piece
+    path, share = _base(dict(piece.inputs)["train"])
+    config = piece.config.model_dump()
+    if piece.stage == "split":
+        return path, share * (config["dev_share"] if material.name == DEV else 1 - config["dev_share"])
+    return path, share * (config["share"] if piece.stage == "sample" else _AUGMENTED)
+
+
+@functools.cache
+def _n_chars(path: Path, planner: Planner) -> int:
+    options = next(iter(planner.study.lexicon.values()))
+    return sum(len(document.text) for document in read_documents(source_files([path]), options))
+
+
+@functools.cache
+def _n_tokens(path: Path, model: Path, config: FinetuneConfig) -> int:
+    return count_train_tokens(path, model, config)
+
+
+def _sample_text(planner: Planner, folder: Path) -> tuple[Path, int]:
+    """A file with the beginning of the study's text, and its length."""
+    options = next(iter(planner.study.lexicon.values()))
+    paths = [_base(material)[0] for data in planner.study.data for material in planner.text(data)]
+    text = ""
+    for document in read_documents(source_files(paths), options):
+        text += document.text[:_SAMPLE_CHARS] + "\n\n"
+        if len(text) >= _SAMPLE_CHARS:
+            break
+    path = folder / "text.txt"
+    path.write_text(text, encoding="utf-8")
+    return path, len(text)
+
+
+def _sample_labelled(planner: Planner, folder: Path) -> tuple[Path, Path]:
+    """Files with the first training sentences that hold mentions, for training and, a few of them, for dev."""
+    study, root = planner.study, planner.setting.root
+    corpus = read_labelled(root / study.data[0].train, encoding=study.finetune.encoding, errors=study.finetune.errors)
+    chosen = list(islice((s for s in corpus.sentences if s.mentions), _SAMPLE_SENTENCES))
+    for name, sentences in (("train.tsv", chosen), ("dev.tsv", chosen[:5])):
+        write_labelled(folder / name, sentences)
+    return folder / "train.tsv", folder / "dev.tsv"
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _seconds_per_token(metrics: Path) -> dict[str, float]:
+    """By phase of training, the median over updates, the first of which is left out where there are more."""
+    speeds: dict[str, list[float]] = {}
+    with metrics.open(encoding="utf-8") as lines:
+        for record in map(json.loads, lines):
+            if "tokens_per_s" in record:
+                speeds.setdefault(record.get("phase", ""), []).append(record["tokens_per_s"])
+    return {phase: 1 / max(median(found[1:] or found), 1e-9) for phase, found in speeds.items()}
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

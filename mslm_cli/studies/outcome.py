@@ -1,0 +1,173 @@
+"""What the trials of a study came to: counts of mentions by arm, data set and seed, and what they cost."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mslm_cli.artifacts import Artifact, load
+from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions
+from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.evaluation.comparison import Arm
+from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
+from mslm_cli.evaluation.spans import Spans, paired_spans
+from mslm_cli.evaluation.uncertainty import Float64, clusters_of
+from mslm_cli.studies.plan import Piece, Trial
+from mslm_cli.studies.work import PROBE, Workshop
+
+SLICINGS = {"length": "words", "seen_in_train": "in train", "train_frequency": "train count"}
+OUTCOMES = ("exact", "wrong boundary", "missed")
+_LONGEST = 3
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a training run took, by its log, so that what was resumed counts too."""
+
+    seconds: float
+    n_tokens: int
+
+
+class Results:
+    """The finished trials of a study, read when they are asked for."""
+
+    def __init__(self, trials: Sequence[Trial], workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._trials = {(t.arm.name, t.data, t.seed): t for t in trials}
+        self._scored: dict[tuple[str, str, int], ScoredCorpus] = {}
+        self._train: dict[str, LabelledCorpus] = {}
+        self._ners: dict[tuple[str, str, int], Artifact] = {}
+        self.data = list(dict.fromkeys(t.data for t in trials))
+
+    def seeds(self, arm: str, data: str) -> list[int]:
+        """The seeds with which the arm was trained on the data set."""
+        return sorted(seed for a, d, seed in self._trials if (a, d) == (arm, data))
+
+    def is_complete(self, arm: str) -> bool:
+        """Whether the arm has a trial on every data set."""
+        return all(self.seeds(arm, data) for data in self.data)
+
+    def groups(self, data: str) -> list[str]:
+        """What the groups of an arm's counts are: all mentions, then slices."""
+        slicings = self._slicings(next(key for key in self._trials if key[1] == data))
+        return [f"{title}: {name}" if title else name for title, by in slicings.items() for name in by.names]
+
+    def counts(self, arm: str, data: str) -> Arm:
+        """The arm's gold, predicted and correct mentions on a data set, by seed, document (or sentence) and group."""
+        clusters, _ = self._clusters(data)
+        runs: list[Float64] = []
+        for seed in self.seeds(arm, data):
+            golds, predicted = self._spans((arm, data, seed))
+            slicings = self._slicings((arm, data, seed)).values()
+            runs.append(np.concatenate([count_by_cluster(golds, predicted, clusters, by) for by in slicings], axis=1))
+        return Arm(arm, np.stack(runs))
+
+    def unit(self, data: str) -> str:
+        """What is resampled as one: ``documents`` or ``sentences``."""
+        return self._clusters(data)[1]
+
+    def n_sentences(self, data: str) -> int:
+        """The number of test sentences."""
+        return len(self._clusters(data)[0])
+
+    def dev_f1(self, arm: str, data: str) -> float:
+        """Mean strict F1 on dev over seeds."""
+        found = [self.ner(arm, data, seed).manifest.run["dev_f1"] for seed in self.seeds(arm, data)]
+        return float(np.mean(found))
+
+    def ner(self, arm: str, data: str, seed: int) -> Artifact:
+        """The trial's model."""
+        key = arm, data, seed
+        if key not in self._ners:  # reading one checks every byte of it
+            self._ners[key] = load(self._workshop.path(self._trials[key].ner), "ner")
+        return self._ners[key]
+
+    def seen_upstream(self, data: str) -> dict[str, int]:
+        """The most test sentences that anything upstream of any trial has seen, by what saw them."""
+        found: Counter[str] = Counter()
+        for (_, d, _), trial in self._trials.items():
+            if d == data:
+                for name, n in self._workshop.read(trial.result, "results.json")["seen_upstream"].items():
+                    found[name] = max(found[name], n)
+        return dict(found)
+
+    def outcomes(self, arm: str, data: str) -> dict[str, dict[str, float]]:
+        """By length in words, the shares of gold mentions that were found, found with a wrong boundary, or missed."""
+        table = np.zeros((_LONGEST, len(OUTCOMES)))
+        seeds = self.seeds(arm, data)
+        for seed in seeds:
+            for sentence in self._read((arm, data, seed)).sentences:
+                for start, end, kind in sentence.gold:
+                    overlaps = any(s < end and start < e and k == kind for s, e, k in sentence.predicted)
+                    outcome = 0 if (start, end, kind) in sentence.predicted else 1 if overlaps else 2
+                    table[min(end - start, _LONGEST) - 1, outcome] += 1
+        names = [*map(str, range(1, _LONGEST)), f"{_LONGEST}+"]
+        return {
+            name: {
+                "n_gold": row.sum() / len(seeds),
+                **dict(zip(OUTCOMES, (row / max(row.sum(), 1)).tolist(), strict=True)),
+            }
+            for name, row in zip(names, table, strict=True)
+        }
+
+    def cost(self, arm: str, data: str) -> dict[str, float]:
+        """What one trial of the arm took: minutes and tokens of adaptation and of fine-tuning, means over seeds."""
+        rows = []
+        for seed in self.seeds(arm, data):
+            trial = self._trials[arm, data, seed]
+            encoder = next((p for p in trial.ner.needs() if p.stage == "encoder"), None)
+            adapted = Spent(0.0, 0) if encoder is None else self._spent(encoder)
+            tuned = self._spent(trial.ner)
+            rows.append((adapted.seconds / 60, adapted.n_tokens, tuned.seconds / 60, tuned.n_tokens))
+        names = ("adapt_minutes", "adapt_tokens", "finetune_minutes", "finetune_tokens")
+        return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+
+    def probes(self, arm: str, data: str) -> list[dict[str, Any]]:
+        """What the probes of the arm's encoders found, one a seed."""
+        found = [self._trials[arm, data, seed].probe for seed in self.seeds(arm, data)]
+        return [self._workshop.read(p, PROBE) for p in found if p is not None and self._workshop.has(p)]
+
+    def _read(self, key: tuple[str, str, int]) -> ScoredCorpus:
+        if key not in self._scored:
+            path = self._workshop.path(self._trials[key].result) / "predictions.jsonl"
+            self._scored[key] = read_predictions(path, None)
+        return self._scored[key]
+
+    def _clusters(self, data: str) -> tuple[NDArray[np.int64], str]:
+        first = next(key for key in self._trials if key[1] == data)
+        return clusters_of([s.doc for s in self._read(first).sentences])
+
+    def _spans(self, key: tuple[str, str, int]) -> tuple[Spans, Spans]:
+        sentences = self._read(key).sentences
+        return paired_spans([s.gold for s in sentences], [s.predicted for s in sentences])
+
+    def _slicings(self, key: tuple[str, str, int]) -> dict[str, Slicing]:
+        """All mentions, and what tells slices apart, by its title."""
+        golds, predicted = self._spans(key)
+        words = [s.words or () for s in self._read(key).sentences]
+        known = by_knowledge(golds, predicted, words, self._train_of(key[1]), None)
+        everything = Slicing(("all",), *(np.zeros(len(side), np.int64) for side in (golds, predicted)))
+        told = {"length": by_length(golds, predicted), **{name: by for name, by in known.items() if by is not None}}
+        return {"": everything, **{SLICINGS[name]: by for name, by in told.items()}}
+
+    def _train_of(self, data: str) -> LabelledCorpus:
+        """The training data of the data set, as vanilla has them."""
+        if data not in self._train:
+            trial = next(t for (_, d, _), t in self._trials.items() if d == data and t.arm.kind != "augment")
+            path, options = self._workshop.material(trial.ner, "train"), trial.ner.config.model_dump()
+            self._train[data] = read_labelled(path, encoding=options["encoding"], errors=options["errors"])
+        return self._train[data]
+
+    def _spent(self, piece: Piece) -> Spent:
+        seconds, tokens = 0.0, 0
+        with (self._workshop.path(piece) / "metrics.jsonl").open(encoding="utf-8") as lines:
+            for record in map(json.loads, lines):
+                if "tokens_per_s" in record:
+                    tokens += record["n_tokens"]
+                    seconds += record["n_tokens"] / max(record["tokens_per_s"], 1e-9)
+        return Spent(seconds, tokens)

@@ -1,0 +1,159 @@
+"""The trials of a study in Optuna's storage, which several processes, on one machine or several, work through.
+
+A trial is RUNNING for Optuna and its lock file is held while a process works on it. The system lets go of the lock
+when the process ends, however it ends: a trial that is RUNNING and whose lock is free was left by a process that died,
+and is taken up by the next one.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mslm_cli import fsio
+from mslm_cli.errors import UnavailableError
+from mslm_cli.studies.work import Workshop
+
+if TYPE_CHECKING:
+    import optuna
+
+JOURNAL = "trials.journal"
+_NAME = "mslm"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this process works on: its key, its number in the storage, and its lock."""
+
+    key: str
+    number: int
+    lock: int
+
+
+class Queue:
+    """The trials of the study in ``workshop``, by key.
+
+    Args:
+        storage: the URL of a database, as Optuna takes it; else a journal file in the study's folder.
+
+    Raises:
+        UnavailableError: the storage cannot be opened.
+    """
+
+    def __init__(self, workshop: Workshop, storage: str | None = None) -> None:
+        self._workshop = workshop
+        import optuna
+
+        self._optuna = optuna
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with fsio.held(workshop.lock("queue")):
+            self._storage = _journal(workshop) if storage is None else _database(storage)
+            self._study = optuna.create_study(
+                storage=self._storage, study_name=_NAME, direction="maximize", load_if_exists=True
+            )
+        self._id = self._storage.get_study_id_from_name(_NAME)
+
+    def enqueue(self, wanted: Mapping[str, Mapping[str, Any]], done: set[str]) -> None:
+        """Have a waiting or running trial, in this order, for every key but those that are ``done``.
+
+        Args:
+            wanted: what is written beside each trial, by key.
+        """
+        state = self._optuna.trial.TrialState
+        with fsio.held(self._workshop.lock("queue")):
+            pending = {t.user_attrs.get("key") for t in self._trials(state.WAITING, state.RUNNING)}
+            for key, about in wanted.items():
+                if key not in done and key not in pending:
+                    self._study.enqueue_trial({}, user_attrs={"key": key, **about})
+
+    def claim(self, keys: Sequence[str]) -> Claim | None:
+        """A trial of these keys for this process alone, the first that waits or was left; None if there is none."""
+        state = self._optuna.trial.TrialState
+        wanted = set(keys)
+        for trial in self._trials(state.WAITING, state.RUNNING):
+            key = trial.user_attrs.get("key")
+            lock = fsio.hold(self._workshop.lock(f"trial-{key}"), wait=False) if key in wanted else None
+            if key is None or lock is None:
+                continue
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
+            found = self._storage.get_trial(trial_id).state
+            if found == state.RUNNING or (found == state.WAITING and self._set_running(trial_id)):
+                return Claim(key, trial.number, lock)
+            os.close(lock)
+        return None
+
+    def finish(self, claim: Claim, value: float) -> None:
+        """Say that a trial is done, and its score on dev."""
+        self._study.tell(claim.number, value)
+        os.close(claim.lock)
+
+    def fail(self, claim: Claim, reason: str) -> None:
+        """Say that a trial came to nothing, and why."""
+        state = self._optuna.trial.TrialState
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, claim.number)
+        self._storage.set_trial_user_attr(trial_id, "error", reason)
+        self._study.tell(claim.number, state=state.FAIL)
+        os.close(claim.lock)
+
+    def wait(self, keys: Sequence[str]) -> bool:
+        """Whether another process was at work on one of these trials; returns when it no longer is."""
+        wanted, state = set(keys), self._optuna.trial.TrialState
+        for trial in self._trials(state.WAITING, state.RUNNING):
+            if (key := trial.user_attrs.get("key")) in wanted:
+                with fsio.held(self._workshop.lock(f"trial-{key}")):
+                    return True
+        return False
+
+    def errors(self, keys: Sequence[str]) -> dict[str, str]:
+        """Why the last trial of each of these keys failed, for those that did."""
+        wanted, state = set(keys), self._optuna.trial.TrialState
+        last = {t.user_attrs["key"]: t for t in self._trials() if t.user_attrs.get("key") in wanted}
+        return {k: t.user_attrs.get("error", "it failed") for k, t in last.items() if t.state == state.FAIL}
+
+    def _set_running(self, trial_id: int) -> bool:
+        try:
+            return self._storage.set_trial_state_values(trial_id, self._optuna.trial.TrialState.RUNNING)
+        except self._optuna.exceptions.UpdateFinishedTrialError:
+            return False
+
+    def _trials(self, *states: "optuna.trial.TrialState") -> list["optuna.trial.FrozenTrial"]:
+        return self._storage.get_all_trials(self._id, deepcopy=False, states=states or None)
+
+
+def _journal(workshop: Workshop) -> "optuna.storages.BaseStorage":
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    path = workshop.folder / JOURNAL
+    _mend(path)
+
+    class SystemLock(JournalFileOpenLock):
+        """A lock that ends with the process; Optuna's own make all others wait half a minute after a kill."""
+
+        def acquire(self) -> bool:
+            self._held = fsio.hold(workshop.lock("journal"), wait=True)
+            return True
+
+        def release(self) -> None:
+            assert self._held is not None
+            os.close(self._held)
+
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=SystemLock(str(path))))
+
+
+def _mend(path: Path) -> None:
+    """Drop a last line that a power failure cut off; the journal could not be read with it."""
+    if path.is_file() and (content := path.read_bytes()) and not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _database(url: str) -> "optuna.storages.BaseStorage":
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    try:
+        return RDBStorage(url)
+    except (ArgumentError, SQLAlchemyError, ImportError) as error:
+        hint = "give a URL such as sqlite:///trials.db or postgresql://user@host/name"
+        raise UnavailableError(f"--storage {url}: cannot be opened: {str(error).splitlines()[0]}", hint=hint) from error

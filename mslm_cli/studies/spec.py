@@ -1,0 +1,306 @@
+"""STUDY.toml: what a study compares, on which data, and how it trains."""
+
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, Name, PreprocessConfig, ProbeConfig, Rate
+from mslm_cli.errors import UsageError
+
+VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-updates", "augment"
+MASKED = ("token", "word", "span", "pmi", "entity", "mslm")
+WITH_TERMS = ("entity", "mslm", AUGMENT)
+"""Arms that need a lexicon."""
+
+_T = TypeVar("_T")
+Many = Annotated[tuple[_T, ...], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v,))]
+"""One value or a list of them."""
+
+
+def is_plain(name: str) -> bool:
+    """Whether something may be called so: a folder may have that name, and a line at the terminal room for it."""
+    return re.fullmatch(r"\w[\w.:+-]*( [\w.:+-]+)*", name) is not None and len(name) <= 40
+
+
+def _plain(name: str) -> str:
+    if not is_plain(name):
+        raise ValueError("expected at most 40 letters, digits, spaces and . : + - _")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain)]
+Weights = Annotated[str, Field(pattern=AdaptConfig.model_fields["weights"].metadata[0].pattern)]
+
+
+class Table(BaseModel):
+    """A table of the file; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSet(Table):
+    """Labelled data, and text of its own where it has some."""
+
+    name: PlainName
+    train: Path
+    dev: Path | None = None
+    test: Path
+    dev_share: float = Field(0.15, gt=0, lt=1)
+    text: tuple[Path, ...] | None = None
+
+
+class LexiconOptions(ExtractTermsConfig):
+    """A lexicon: what it is made from, and any option of ``mslm extract-terms``."""
+
+    from_text: bool = True
+    from_labels: bool = False
+    terms: tuple[Path, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if not (self.from_text or self.from_labels or self.terms):
+            raise ValueError("a lexicon needs from_text, from_labels or terms")
+        return self
+
+
+class ShardsOptions(PreprocessConfig):
+    """Any option of ``mslm preprocess`` that is no arm's own; masks are drawn as they are needed."""
+
+    dynamic: bool = True
+
+
+class AdaptOptions(AdaptConfig):
+    """Any option of ``mslm adapt``, and how much every arm is adapted."""
+
+    tokens: int = Field(1_000_000, ge=1)
+    per_seed: bool = True
+
+
+class ProbeOptions(ProbeConfig):
+    """Any option of ``mslm probe``, and a general text, in which forgetting is measured."""
+
+    items: int = Field(300, ge=1)
+    general: Path | None = None
+
+
+class SearchOptions(Table):
+    """The grid that ``--search`` searches, and how: see ``studies.search``."""
+
+    elm_rate: Many[Rate] = (0.25, 0.5, 0.75, 1.0)
+    blm_rate: Many[Rate] = (0.075, 0.15, 0.225)
+    weights: Many[Weights] = ("uniform", "ratio:2")
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((1 / 16, 1 / 4), min_length=1)
+    keep: float = Field(0.25, gt=0, lt=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One treatment of the encoder before it is fine-tuned; masking and adapt are options of those commands."""
+
+    name: str
+    kind: str
+    masking: dict[str, Any] = field(default_factory=dict)
+    adapt: dict[str, Any] = field(default_factory=dict)
+    lexicon: str | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def is_adapted(self) -> bool:
+        return self.kind in MASKED
+
+
+class ArmOptions(Table):
+    """One arm, or with several values for an option an arm for each combination."""
+
+    kind: Literal["vanilla", "more-updates", "augment", "token", "word", "span", "pmi", "entity", "mslm"]
+    name: PlainName | None = None
+    elm_rate: Many[Rate] = ()
+    blm_rate: Many[Rate] = ()
+    rate: Many[Rate] = ()
+    budget: Many[Rate] = ()
+    weights: Many[Weights] = ()
+    sbo: Many[Annotated[float, Field(ge=0)]] = ()
+    detect: Many[Annotated[float, Field(ge=0)]] = ()
+    lexicon: Many[str] = ()
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        allowed = {
+            "mslm": {"elm_rate", "blm_rate", "budget", "weights", "lexicon", "sbo", "detect"},
+            "entity": {"elm_rate", "budget", "lexicon", "sbo", "detect"},
+            "span": {"rate", "budget", "sbo", "detect", "lexicon"},
+            "pmi": {"rate", "budget", "sbo", "detect", "lexicon"},
+            "word": {"rate", "budget", "detect", "lexicon"},
+            "token": {"rate", "budget", "detect", "lexicon"},
+            AUGMENT: {"lexicon"},
+        }.get(self.kind, set())
+        if wrong := sorted(self.model_fields_set - allowed - {"kind", "name"}):
+            raise ValueError(f"{wrong[0]} has no meaning for kind {self.kind!r}")
+        if self.budget and (self.rate or self.blm_rate):
+            raise ValueError(f"budget and {'rate' if self.rate else 'blm_rate'} both say how much is masked; give one")
+        return self
+
+    def arms(self, lexicons: Sequence[str]) -> Iterator[Arm]:
+        """Every combination of the options given."""
+        options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon")
+        given = {name: values for name in options if (values := getattr(self, name))}
+        for chosen in itertools.product(*given.values()):
+            picked = dict(zip(given, chosen, strict=True))
+            lexicon = picked.pop("lexicon", lexicons[0])
+            trained = [name for name in ("weights", "sbo", "detect") if name in picked]
+            adapt: dict[str, Any] = {name: picked.pop(name) for name in trained}
+            has_terms = self.kind in WITH_TERMS or "detect" in adapt
+            told = {**picked, **adapt, **({"lexicon": lexicon} if has_terms and "lexicon" in given else {})}
+            parts = [_shown(n, v) for n, v in told.items() if len(given[n]) > 1 or not self.name]
+            if {"rate", "blm_rate"} & picked.keys():
+                picked["budget"] = None  # of [shards], which would decide on the same
+            # without mentions, or with nothing else, there is nothing to weigh
+            adapt |= {} if self.kind == "mslm" else {"weights": "uniform"}
+            name = " ".join([self.name or self.kind, *parts])
+            yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None)
+
+
+def _shown(name: str, value: object) -> str:
+    words = {"elm_rate": "elm ", "blm_rate": "blm ", "rate": "rate ", "budget": "budget ", "weights": "", "lexicon": ""}
+    return f"{words.get(name, name + ' ')}{value if isinstance(value, str) else format(value, 'g')}"
+
+
+class Study(Table):
+    """The whole file."""
+
+    model: Name = "minilm"
+    lowercase: bool | None = None
+    allow_pickle: bool = False
+    data_root: Path = Path()
+    text: tuple[Path, ...] = ()
+    train_text: bool = True
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
+    data: tuple[DataSet, ...] = Field(min_length=1)
+    arm: tuple[ArmOptions, ...] = Field(min_length=1)
+    lexicon: dict[PlainName, LexiconOptions] = Field(
+        default_factory=lambda: {"lexicon": LexiconOptions()}, min_length=1
+    )
+    shards: ShardsOptions = ShardsOptions()
+    adapt: AdaptOptions = AdaptOptions()
+    finetune: FinetuneConfig = FinetuneConfig()
+    probe: ProbeOptions = ProbeOptions()
+    probes: bool = True
+    search: SearchOptions = SearchOptions()
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        for what, names in (("data set", [d.name for d in self.data]), ("arm", [a.name for a in self.arms()])):
+            if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
+                raise ValueError(f"two {what}s are called {twice!r}; give them a name each")
+        if twice_seed := next((s for i, s in enumerate(self.seeds) if s in self.seeds[:i]), None):
+            raise ValueError(f"seed {twice_seed} is there twice")
+        for option in self.arm:
+            if unknown := sorted(set(option.lexicon) - set(self.lexicon)):
+                raise ValueError(f"no [lexicon.{unknown[0]}] for arm {option.name or option.kind!r}")
+        for table, own in _DECIDED.items():
+            if wrong := sorted(getattr(self, table).model_fields_set & own):
+                raise ValueError(f"{table}.{wrong[0]} is decided by the study or its arms, not by [{table}]")
+        return self
+
+    def arms(self) -> list[Arm]:
+        """All arms in the order of the file; vanilla, the measure of all others, is always among them, first."""
+        found = [arm for option in self.arm for arm in option.arms(list(self.lexicon))]
+        vanilla = [arm for arm in found if arm.kind == VANILLA] or [Arm(VANILLA, VANILLA)]
+        return [vanilla[0], *(arm for arm in found if arm is not vanilla[0])]
+
+
+_DECIDED = {
+    "shards": {"model", "lowercase", "offline", "strategy", "elm_rate", "blm_rate", "rate", "copies"},
+    "adapt": {
+        "model",
+        "lowercase",
+        "offline",
+        "allow_pickle",
+        "epochs",
+        "updates",
+        "seed",
+        "threads",
+        "device",
+        "weights",
+    },
+    "finetune": {"model", "lowercase", "offline", "allow_pickle", "seed", "threads", "device"},
+    "probe": {"lowercase", "offline", "threads", "device"},
+}
+
+
+def read_study(path: Path) -> Study:
+    """The study that a TOML file describes.
+
+    Raises:
+        UsageError: it cannot be read or makes no sense; the message has the line or the key.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        found = tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line, reason = (f":{place[1]}", str(error)[: place.start()]) if place else ("", str(error))
+        raise UsageError(f"{path}{line}: not TOML: {reason}") from error
+    try:
+        return Study.model_validate(found)
+    except ValidationError as error:
+        raise UsageError(_said(error.errors()[0], text, path)) from error
+
+
+def _said(error: Any, text: str, path: Path) -> str:
+    """The first thing that is wrong, with its place in the file."""
+    place = tuple(part for part in error["loc"] if not str(part).startswith("function-"))
+    line = _line_of(text, place)
+    where = f"{path}:{line}: " if line else f"{path}: "
+    key = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if error["type"] == "extra_forbidden":
+        return f"{where}{key}: there is no such key"
+    if error["type"] == "missing":
+        return f"{where}{key}: is missing"
+    found = (
+        ""
+        if error["type"] == "value_error" and isinstance(error["input"], dict)
+        else f", found {_short(error['input'])}"
+    )
+    return f"{where}{key}{': ' * bool(key)}{message}{found}"
+
+
+def _short(value: object) -> str:
+    shown = json.dumps(value, default=str, ensure_ascii=False)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _line_of(text: str, place: Sequence[str | int]) -> int | None:
+    """The line, from 1, of the key at ``place``, or of the table it is missing from; None where it cannot be told."""
+    table: list[str | int] = []
+    count: dict[str, int] = {}
+    best: tuple[int, int] | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
+            names = [part.strip(" \"'") for part in re.findall(r'"[^"]*"|\'[^\']*\'|[^.]+', header[2])]
+            table = list(names)
+            if header[1] == "[[":
+                count[header[2]] = count.get(header[2], -1) + 1
+                table.append(count[header[2]])
+            here = table
+        elif key := re.match(r"\s*([\w\"'-]+)\s*=", line):
+            here = [*table, key[1].strip("\"'")]
+        else:
+            continue
+        depth = len(here)
+        if list(place[:depth]) == here and (best is None or depth > best[0]):
+            best = depth, number
+    return best[1] if best else None

@@ -1,0 +1,126 @@
+"""``mslm study``: the usual comparison on one data set, written down as a file for ``mslm sweep``, and run."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mslm_cli import fsio
+from mslm_cli.config import StudyConfig
+from mslm_cli.errors import UsageError
+from mslm_cli.studies import sweep
+from mslm_cli.studies.spec import is_plain
+
+_TEMPLATE = """\
+# Written by `mslm study`; change it, and run `mslm sweep {file} -o {folder}`: what is done is kept.
+# Paths of data start from this folder. docs/sweep.md says what can stand here.
+model = {model}
+text = {text}
+seeds = {seeds}
+
+[[data]]
+name = {name}
+train = {train}
+{dev}test = {test}
+
+# One lexicon for all arms; any option of `mslm extract-terms`.
+[lexicon.lexicon]
+
+# All arms mask the same share of the tokens.
+[shards]
+budget = 0.25
+
+# Every adapted arm is adapted on as many tokens.
+[adapt]
+tokens = {tokens}
+
+[finetune]
+epochs = {epochs}
+{probe}
+[[arm]]
+kind = "vanilla"
+
+[[arm]]
+kind = "more-updates"
+
+[[arm]]
+kind = "word"
+
+[[arm]]
+kind = "span"
+
+[[arm]]
+kind = "mslm"
+elm_rate = 0.5
+weights = ["uniform", "ratio:2"]
+"""
+
+
+def run(
+    text: Sequence[Path],
+    train: Path,
+    dev: Path | None,
+    test: Path,
+    output: Path,
+    config: StudyConfig,
+    *,
+    general: Path | None = None,
+) -> dict[str, Any]:
+    """The verdict on the usual arms, or with ``dry_run`` the plan.
+
+    Raises: as ``sweep.run``; UsageError too where the folder holds a study that says something else.
+    """
+    file = output / sweep.STUDY
+    written = _as_toml(text, train, dev, test, output, config, general)
+    if file.is_file():
+        if file.read_text(encoding="utf-8") != written:
+            raise UsageError(
+                f"{file} exists and says something else", hint=f"go on with `mslm sweep {file} -o {output}`"
+            )
+    elif output.exists() and any(output.iterdir()):
+        raise UsageError(f"{output} exists and is no study", hint="choose another -o")
+    else:
+        fsio.check_writable(file)
+        output.mkdir(parents=True, exist_ok=True)
+        fsio.write_text(file, written)
+    return (sweep.plan if config.dry_run else sweep.run)(file, output, config, output)
+
+
+def _as_toml(
+    text: Sequence[Path],
+    train: Path,
+    dev: Path | None,
+    test: Path,
+    output: Path,
+    config: StudyConfig,
+    general: Path | None,
+) -> str:
+    def seen_from_here(path: Path) -> str:
+        return _string(Path(os.path.relpath(path, output)).as_posix())
+
+    return _TEMPLATE.format(
+        file=output / sweep.STUDY,
+        folder=output,
+        model=_string(config.model),
+        text="[" + ", ".join(map(seen_from_here, text)) + "]",
+        seeds=list(range(1, config.seeds + 1)),
+        name=_string(_name_of(train)),
+        train=seen_from_here(train),
+        dev="" if dev is None else f"dev = {seen_from_here(dev)}\n",
+        test=seen_from_here(test),
+        tokens=config.tokens,
+        epochs=config.epochs,
+        probe="" if general is None else f"\n[probe]\ngeneral = {seen_from_here(general)}\n",
+    )
+
+
+def _name_of(train: Path) -> str:
+    """What to call the data set: the folder its training data are in."""
+    name = train.absolute().parent.name
+    return name if is_plain(name) else "data"
+
+
+def _string(value: str) -> str:
+    # a JSON string is a TOML one
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,226 @@
+"""The verdict of a study: verdict.json, a table at the terminal, the page, and the best model.
+
+The arm that the sentence is about is the one that dev likes best; test only says how much better it is.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mslm_cli import console, fsio
+from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
+from mslm_cli.errors import DataError
+from mslm_cli.evaluation.comparison import holm
+from mslm_cli.evaluation.standings import Estimate, Standings
+from mslm_cli.reporting.study import write_study
+from mslm_cli.studies.outcome import Results
+from mslm_cli.studies.plan import Trial
+from mslm_cli.studies.sentence import MIN_SEEDS, Case, Compared, say
+from mslm_cli.studies.spec import VANILLA, Arm
+from mslm_cli.studies.work import Workshop
+
+VERDICT, BEST = "verdict.json", "best"
+SCHEMA_VERSION = 1
+_PROBED = ("mention", "generic_span", "general_span")
+
+
+def give(
+    arms: Sequence[Arm],
+    trials: Sequence[Trial],
+    failed: Mapping[str, str],
+    caveats: Sequence[str],
+    workshop: Workshop,
+) -> dict[str, Any]:
+    """The content of verdict.json, which is written, as are the page and the best model; shown at the terminal too.
+
+    Args:
+        trials: those that are done. failed: why the others are not, by title. caveats: what the intervals do not know.
+
+    Raises:
+        DataError: vanilla has no finished trial on some data set, so there is nothing to compare with.
+    """
+    results = Results(trials, workshop)
+    vanilla = next(arm.name for arm in arms if arm.kind == VANILLA)
+    if not results.data or not results.is_complete(vanilla):
+        raise DataError("no trial of vanilla was finished on every data set: there is nothing to compare with")
+    found = judge(results, vanilla, [arm for arm in arms if results.is_complete(arm.name)])
+    found |= {"caveats": list(caveats), "failed": dict(failed)}
+    with fsio.held(workshop.lock("verdict")):
+        found["best"] = _keep_best(found["use"], results, workshop)
+        fsio.write_text(workshop.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        write_study(workshop.folder, found)
+    _show(found)
+    return found
+
+
+def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]:
+    """What verdict.json holds, but for where the best models are."""
+    names = [arm.name for arm in arms]
+    dev = {name: float(np.mean([results.dev_f1(name, d) for d in results.data])) for name in names}
+    candidates = [name for name in names if name != vanilla]
+    chosen = max(candidates, key=lambda name: dev[name], default=None)
+    standings = Standings({d: [results.counts(name, d) for name in names] for d in results.data})
+    over_vanilla = _corrected({name: standings.difference(name, vanilla) for name in candidates})
+    rivals = [name for name in candidates if name != chosen]
+    over_rivals = _corrected({name: standings.difference(chosen, name) for name in rivals} if chosen else {})
+    n_seeds = min(len(results.seeds(name, d)) for name in (chosen or vanilla, vanilla) for d in results.data)
+    case = Case(
+        vanilla=vanilla,
+        arm=over_vanilla[chosen] if chosen else None,
+        others=[over_vanilla[name] for name in rivals],
+        rivals=list(over_rivals.values()),
+        n_seeds=n_seeds,
+        n_data=len(results.data),
+    )
+    said = say(case)
+    rows = [
+        {
+            "name": arm.name,
+            "kind": arm.kind,
+            "options": {**arm.masking, **arm.adapt, **({"lexicon": arm.lexicon} if arm.lexicon else {})},
+            "dev_f1": dev[arm.name],
+            "f1": standings.score(arm.name).to_json(),
+            "over_vanilla": _as_json(over_vanilla.get(arm.name)),
+            "chosen_over_it": _as_json(over_rivals.get(arm.name)),
+            "data": {d: _on(arm.name, d, vanilla, standings, results) for d in results.data},
+        }
+        for arm in arms
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "outcome": said.outcome,
+        "sentence": said.sentence,
+        "advice": said.advice,
+        "use": said.use,
+        "chosen_on_dev": chosen,
+        "vanilla": vanilla,
+        "score": "strict exact match (IOB2), F1; an arm's value is the mean over data sets of the mean over seeds",
+        "resampled": {d: results.unit(d) for d in results.data},
+        "correction": f"Holm, over {len(candidates)} arms against vanilla, {len(rivals)} against the chosen arm",
+        "min_seeds": MIN_SEEDS,
+        "seen_upstream": {d: results.seen_upstream(d) for d in results.data},
+        "n_sentences": {d: results.n_sentences(d) for d in results.data},
+        "arms": rows,
+    }
+
+
+def _corrected(differences: Mapping[str, Estimate]) -> dict[str, Compared]:
+    """The differences, with p corrected for their number."""
+    corrected = holm([estimate.p for estimate in differences.values()])
+    return {
+        name: Compared(name, estimate, p) for (name, estimate), p in zip(differences.items(), corrected, strict=True)
+    }
+
+
+def _as_json(compared: Compared | None) -> dict[str, float] | None:
+    return None if compared is None else {**compared.difference.to_json(), "corrected_p": compared.corrected_p}
+
+
+def _on(name: str, data: str, vanilla: str, standings: Standings, results: Results) -> dict[str, Any]:
+    """The arm on one data set."""
+    precision, recall, f1 = standings.of_seeds(name, data).T
+    counts = results.counts(name, data)
+    slices = {
+        group: {
+            "n_gold": float(counts.counts[0, :, i, 0].sum()),
+            "f1": float(counts.of_runs[:, i, 2].mean()),
+            "over_vanilla": None if name == vanilla else standings.difference(name, vanilla, [data], i).to_json(),
+        }
+        for i, group in enumerate(results.groups(data))
+        if i
+    }
+    return {
+        "seeds": results.seeds(name, data),
+        "f1": standings.score(name, [data]).to_json(),
+        "f1_of_seeds": f1.tolist(),
+        "precision": float(precision.mean()),
+        "recall": float(recall.mean()),
+        "dev_f1": results.dev_f1(name, data),
+        "over_vanilla": None if name == vanilla else standings.difference(name, vanilla, [data]).to_json(),
+        "slices": slices,
+        "outcomes": results.outcomes(name, data),
+        "cost": results.cost(name, data),
+        "probe": _probed(results.probes(name, data)),
+    }
+
+
+def _probed(probes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]] | None:
+    """Mean loss and top-1 accuracy over encoders, by what was masked."""
+    if not probes:
+        return None
+    scores = [next(iter(p["scores"].values())) for p in probes]
+    return {
+        kind: {s: float(np.mean([of[kind][s]["value"] for of in scores])) for s in ("loss", "top1")}
+        for kind in _PROBED
+        if all(kind in of for of in scores)
+    }
+
+
+def _keep_best(arm: str, results: Results, workshop: Workshop) -> dict[str, Any]:
+    """Copy the model of this arm with the best dev score to ``best``, for several data sets to a folder of each."""
+    models, sources = {}, {}
+    for data in results.data:
+        seed = max(results.seeds(arm, data), key=lambda s: results.ner(arm, data, s).manifest.run["dev_f1"])
+        path = Path(BEST, data) if len(results.data) > 1 else Path(BEST)
+        sources[path] = results.ner(arm, data, seed)
+        models[data] = {"path": path.as_posix(), "seed": seed}
+    found = {manifest.parent for manifest in (workshop.folder / BEST).rglob("manifest.json")}
+    wanted = {workshop.folder / path for path in sources}
+    if found != wanted or not all(_holds(workshop.folder / p, s.manifest.fingerprint) for p, s in sources.items()):
+        with fsio.staged_folder(workshop.folder / BEST) as folder:
+            for path, source in sources.items():
+                shutil.copytree(source.path, folder / path.relative_to(BEST), dirs_exist_ok=True)
+    return {"arm": arm, "models": models}
+
+
+def _holds(folder: Path, fingerprint: str) -> bool:
+    found: bool = json.loads((folder / "manifest.json").read_bytes())["fingerprint"] == fingerprint
+    return found
+
+
+def _show(found: dict[str, Any]) -> None:
+    """The table at the terminal, at most 80 columns wide, and the sentence."""
+    rows = []
+    for arm in found["arms"]:
+        f1, over = arm["f1"], arm["over_vanilla"]
+        cost = [arm["data"][d]["cost"] for d in arm["data"]]
+        minutes = sum(c["adapt_minutes"] + c["finetune_minutes"] for c in cost)
+        against = ["", "", ""]
+        if over is not None:
+            against = [
+                f"{100 * over['value']:+.2f}",
+                f"{100 * over['low']:+.1f}..{100 * over['high']:+.1f}",
+                f"{over['corrected_p']:.3f}",
+            ]
+        mark = " *" if arm["name"] == found["chosen_on_dev"] else ""
+        rows.append(
+            [
+                _cut(arm["name"], 26) + mark,
+                f"{100 * arm['dev_f1']:.2f}",
+                f"{100 * f1['value']:.2f}",
+                *against,
+                f"{minutes:.0f}",
+            ]
+        )
+    data = ", ".join(found["resampled"])
+    console.note("")
+    console.table(f"strict F1 on {data}", ["arm", "dev", "test", "vanilla", "95 %", "p", "min"], rows)
+    console.note("* best on dev; differences to vanilla; p corrected (Holm); min: training of one seed, all data sets")
+    for caveat in found["caveats"]:
+        console.note(caveat)
+    for data_set, seen in found["seen_upstream"].items():
+        n = found["n_sentences"][data_set]
+        for name, count in seen.items():
+            if count > WARN_ABOVE_SHARE * n:
+                console.warn(f"{data_set}: {count} of {n} test sentences were seen by `{name}`")
+    console.note("")
+    console.note(found["sentence"])
+    console.note(found["advice"] + f" Models: {', '.join(m['path'] for m in found['best']['models'].values())}")
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"

@@ -1,0 +1,144 @@
+"""Doing a piece of work: the stage it names, into the folder its key names, by one process at a time."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mslm_cli import console, fsio
+from mslm_cli.studies import derived
+from mslm_cli.studies.plan import Made, Piece
+
+WORK, LOCKS = "work", "locks"
+PROBE = "probe.json"
+
+
+class Workshop:
+    """The folder of a study, where pieces of work are made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, piece: Piece) -> Path:
+        """Where a piece is, or will be."""
+        return self.folder / WORK / piece.name
+
+    def has(self, piece: Piece) -> bool:
+        """Whether it is there; it appears whole or not at all."""
+        return self.path(piece).exists()
+
+    def lock(self, name: str) -> Path:
+        """The lock file of this name."""
+        return self.folder / LOCKS / f"{name}.lock"
+
+    def make(self, piece: Piece) -> Path:
+        """The folder of a piece, made now if it is not there, with all that it is made from.
+
+        Another process that makes the same piece is waited for.
+
+        Raises: as the stages do.
+        """
+        output = self.path(piece)
+        if self.has(piece):
+            return output
+        for need in piece.needs():
+            self.make(need)
+        with fsio.held(self.lock(piece.name)):
+            fsio.recover(output)
+            if not self.has(piece):
+                with console.hushed():
+                    _STAGES[piece.stage](self._inputs(piece), output, piece.config)
+        return output
+
+    def read(self, piece: Piece, file: str) -> Any:
+        """The JSON content of a file that a piece holds."""
+        return json.loads((self.path(piece) / file).read_bytes())
+
+    def material(self, piece: Piece, role: str) -> Path:
+        """The first file or folder of this role that a piece is made from."""
+        return self._inputs(piece)[role][0]
+
+    def _inputs(self, piece: Piece) -> dict[str, list[Path]]:
+        """The files and folders that a piece is made from, by role."""
+        found: dict[str, list[Path]] = {}
+        for role, material in piece.inputs:
+            path = self.path(material.piece) / material.name if isinstance(material, Made) else material
+            found.setdefault(role, []).append(path)
+        return found
+
+
+Inputs = dict[str, list[Path]]
+
+# What one machine began, another may go on with: a study would rather differ in the last bits than stop.
+
+
+def _lexicon(of: Inputs, output: Path, config: Any) -> None:
+    from mslm_cli.stages import extract_terms
+
+    given = extract_terms.Given(terms=of.get("terms", ()), labels=of.get("labels", ()))
+    extract_terms.run(of.get("text", []), output, config, given=given)
+
+
+def _shards(of: Inputs, output: Path, config: Any) -> None:
+    from mslm_cli.stages import preprocess
+
+    lexicon = of["lexicon"][0] if "lexicon" in of else None
+    preprocess.run(of["text"], output, _on(config, of["model"][0]), lexicon=lexicon)
+
+
+def _encoder(of: Inputs, output: Path, config: Any) -> None:
+    from mslm_cli.stages import adapt
+
+    adapt.run(of["shards"][0], output, _on(config, of["model"][0]), resume_anyway=True)
+
+
+def _ner(of: Inputs, output: Path, config: Any) -> None:
+    from mslm_cli.stages import finetune
+
+    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), resume_anyway=True)
+
+
+def _eval(of: Inputs, output: Path, config: Any) -> None:
+    from mslm_cli.stages import evaluate
+
+    sources = evaluate.Sources(ner=of["ner"][0], data=of["data"][0], train=of["train"][0])
+    evaluate.run(sources, output, config, with_report=False)
+
+
+def _probe(of: Inputs, output: Path, config: Any) -> None:
+    from mslm_cli.stages import probe
+
+    general = of["general"][0] if "general" in of else None
+    found = probe.run([str(of["encoder"][0])], of["text"], config, lexicon=of["lexicon"][0], general=general)
+    with fsio.staged_folder(output) as folder:
+        (folder / PROBE).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _split(of: Inputs, output: Path, config: Any) -> None:
+    derived.split(of["train"][0], output, config)
+
+
+def _sample(of: Inputs, output: Path, config: Any) -> None:
+    derived.sample(of["train"][0], output, config)
+
+
+def _augment(of: Inputs, output: Path, config: Any) -> None:
+    derived.augment(of["train"][0], of["lexicon"][0], output, config)
+
+
+def _on(config: Any, model: Path) -> Any:
+    """The options, with the encoder they are for."""
+    return config.model_copy(update={"model": str(model)})
+
+
+_STAGES: dict[str, Callable[[Inputs, Path, Any], None]] = {
+    "split": _split,
+    "sample": _sample,
+    "lexicon": _lexicon,
+    "augment": _augment,
+    "shards": _shards,
+    "encoder": _encoder,
+    "ner": _ner,
+    "eval": _eval,
+    "probe": _probe,
+}

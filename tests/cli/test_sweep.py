@@ -1,0 +1,246 @@
+"""``mslm sweep`` and ``mslm study``: a whole study of tiny trials."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_study
+from typer.testing import Result
+
+from mslm_cli.studies.queue import JOURNAL
+
+Mslm = Callable[..., Result]
+
+SWEEP = ("sweep", "study.toml", "-o", "study", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def swept(chain: Path, mslm: Mslm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with study.toml and the study made of it."""
+    folder = tmp_path_factory.mktemp("swept")
+    shutil.copytree(chain, folder, dirs_exist_ok=True)
+    tiny_study.write(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        done = mslm(*SWEEP)
+    assert (done.exit_code, done.stdout) == (0, "study\n"), done.stderr
+    return folder
+
+
+@pytest.fixture
+def study(swept: Path, in_tmp: Path) -> Path:
+    """The working folder, with a copy of all that ``swept`` holds."""
+    shutil.copytree(swept, in_tmp, dirs_exist_ok=True)
+    return in_tmp
+
+
+def made(folder: Path) -> dict[str, int]:
+    """The pieces of work that are there, and when they were made."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "study" / "work").iterdir()}
+
+
+def trials_in_journal(folder: Path) -> list[str]:
+    """The lines of Optuna's journal that are about trials."""
+    return [line for line in (folder / "study" / JOURNAL).read_text().splitlines() if '"op_code":0' not in line]
+
+
+def test_the_verdict_has_every_arm_and_the_best_model_can_be_used(study: Path, mslm: Mslm) -> None:
+    verdict = json.loads(Path("study/verdict.json").read_bytes())
+    assert [arm["name"] for arm in verdict["arms"]] == ["vanilla", "word", "mslm"]
+    assert verdict["outcome"] == "few seeds"
+    assert verdict["use"] == verdict["best"]["arm"] == "vanilla"
+    for arm in verdict["arms"]:
+        on = arm["data"]["toy"]
+        assert on["seeds"] == [1, 2]
+        assert on["f1"]["low"] <= on["f1"]["value"] <= on["f1"]["high"]
+        assert on["cost"]["finetune_tokens"] > 0
+        assert (on["cost"]["adapt_tokens"] > 0) == (arm["kind"] in ("word", "mslm"))
+        for of_length in on["outcomes"].values():
+            found = sum(of_length[o] for o in ("exact", "wrong boundary", "missed"))
+            assert found == pytest.approx(1 if of_length["n_gold"] else 0)
+        assert sum(on["slices"][f"words: {n}"]["n_gold"] for n in ("1", "2", "3+")) == 30
+        assert sum(on["slices"][f"in train: {n}"]["n_gold"] for n in ("seen", "unseen")) == 30
+    scored = mslm("eval", "study/best", "--data", "test.tsv", "-o", "again", "--json")
+    assert scored.exit_code == 0, scored.stderr
+    seed = verdict["best"]["models"]["toy"]["seed"]
+    of_seeds = verdict["arms"][0]["data"]["toy"]["f1_of_seeds"]
+    assert json.loads(scored.stdout)["exact_match"]["f1"] == pytest.approx(of_seeds[seed - 1])
+
+
+def test_the_table_is_at_most_80_columns_wide_and_ends_with_the_sentence(
+    study: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = mslm(*SWEEP)
+    lines = done.stderr.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("strict F1 on toy"))
+    end = next(i for i, line in enumerate(lines) if line.startswith("* best on dev"))
+    assert max(map(len, lines[start:end])) <= 80
+    assert [line.split()[0] for line in lines[start + 2 : end]] == ["vanilla", "word", "mslm"]
+    assert "Nothing is shown: " in lines[-2]
+
+
+def test_what_is_done_is_not_done_again(study: Path, mslm: Mslm) -> None:
+    before, journal = made(study), trials_in_journal(study)
+    done = mslm(*SWEEP)
+    assert done.exit_code == 0
+    assert made(study) == before
+    assert trials_in_journal(study) == journal
+
+
+def test_a_grown_study_makes_only_what_is_new(study: Path, mslm: Mslm) -> None:
+    before = made(study)
+    Path("study.toml").write_text(Path("study.toml").read_text() + '\n[[arm]]\nkind = "augment"\n')
+    done = mslm(*SWEEP)
+    assert done.exit_code == 0, done.stderr
+    after = made(study)
+    assert before.items() <= after.items()
+    new = sorted(name.split("-")[0] for name in after.keys() - before.keys())
+    assert new == ["augment", "augment", "eval", "eval", "ner", "ner"]
+    verdict = json.loads(Path("study/verdict.json").read_bytes())
+    assert [arm["name"] for arm in verdict["arms"]] == ["vanilla", "word", "mslm", "augment"]
+
+
+def test_what_was_lost_is_made_again(study: Path, mslm: Mslm) -> None:
+    before = Path("study/verdict.json").read_bytes()
+    lost = next(Path("study/work").glob("eval-*"))
+    shutil.rmtree(lost)
+    assert mslm(*SWEEP).exit_code == 0
+    assert lost.is_dir()
+    assert Path("study/verdict.json").read_bytes() == before
+
+
+def test_an_arm_that_cannot_work_does_not_stop_the_others(study: Path, mslm: Mslm) -> None:
+    arm = '\n[[arm]]\nkind = "mslm"\nname = "greedy"\nelm_rate = 1.0\nbudget = 0.01\n'
+    Path("study.toml").write_text(Path("study.toml").read_text() + arm)
+    done = mslm(*SWEEP)
+    assert done.exit_code == 5
+    assert "2 of 8 trials failed" in done.stderr
+    assert "toy · greedy · seed 1: a budget of 0.01" in done.stderr
+    verdict = json.loads(Path("study/verdict.json").read_bytes())
+    assert [arm["name"] for arm in verdict["arms"]] == ["vanilla", "word", "mslm"]
+    assert set(verdict["failed"]) == {"toy · greedy · seed 1", "toy · greedy · seed 2"}
+
+
+def test_the_search_finds_rates_without_the_test_data(study: Path, mslm: Mslm) -> None:
+    before = made(study)
+    done = mslm(*SWEEP, "--search")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(Path("study/search.json").read_bytes())
+    assert set(found["rungs"][0]["dev_f1"]) == {"elm 0.25 blm 0.1 uniform", "elm 0.75 blm 0.1 uniform"}
+    assert found["winner"] in found["rungs"][0]["dev_f1"]
+    new = sorted(name.split("-")[0] for name in made(study).keys() - before.keys())
+    # two short trials without the test data, then the winner with both seeds
+    assert new == ["encoder"] * 4 + ["eval"] * 2 + ["ner"] * 4 + ["sample"] + ["shards"] * 2
+    assert f"mslm {found['winner']} (searched)" in [
+        arm["name"] for arm in json.loads(Path("study/verdict.json").read_bytes())["arms"]
+    ]
+
+
+def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(study: Path, mslm: Mslm) -> None:
+    before = made(study)
+    Path("study.toml").write_text(Path("study.toml").read_text().replace("[1, 2]", "[1, 2, 3]"))
+    done = mslm(*SWEEP, "--dry-run", "--json")
+    assert done.exit_code == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert len(plan["trials"]) == 9
+    left = {stage: row["n"] - row["n_done"] for stage, row in plan["pieces"].items()}
+    assert left == {"lexicon": 0, "shards": 0, "encoder": 2, "ner": 3, "eval": 3}
+    assert plan["pieces"]["lexicon"]["seconds"] == 0 < plan["pieces"]["encoder"]["seconds"]
+    assert plan["disk_bytes"] > 0
+    assert made(study) == before
+    assert mslm(*SWEEP, "--dry-run").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "message"),
+    [
+        ('text = ["text-of-train.txt"]', 'text = ["test.tsv"]', 3, "test.tsv: the test data of toy are text test.tsv"),
+        ('dev = "dev.tsv"', 'dev = "train.tsv"', 3, "train.tsv: the dev data of toy are the training data of toy"),
+        ('test = "test.tsv"', 'test = "tset.tsv"', 3, "tset.tsv: no such file or folder (paths start from data_root"),
+        ('kind = "word"', 'kind = "wort"', 2, "study.toml:36: arm[1].kind: expected"),
+        ('model = "encoder"', 'model = "./nowhere"', 5, "no such folder"),
+    ],
+)
+def test_mistakes_are_found_before_the_work(
+    workplace: Path, mslm: Mslm, old: str, new: str, code: int, message: str
+) -> None:
+    text = tiny_study.HEAD + tiny_study.ARMS
+    assert old in text
+    tiny_study.write(workplace, text.replace(old, new))
+    done = mslm(*SWEEP)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert not Path("study/work").exists() or not any(Path("study/work").iterdir())
+
+
+def test_test_data_in_a_folder_of_text_are_found(workplace: Path, mslm: Mslm) -> None:
+    tiny_study.write(workplace, (tiny_study.HEAD + tiny_study.ARMS).replace('"text-of-train.txt"', '"texts"'))
+    (workplace / "texts").mkdir()
+    shutil.copy("text-of-train.txt", "texts")
+    shutil.copy("test.tsv", "texts/more.tsv")
+    done = mslm(*SWEEP)
+    assert done.exit_code == 3
+    assert "test.tsv: the test data of toy are text texts" in done.stderr
+
+
+def test_a_second_data_set_has_a_model_of_its_own(study: Path, mslm: Mslm) -> None:
+    """It is the dev data of the first one here, so that there is something to score on."""
+    second = '[[data]]\nname = "toy 2"\ntrain = "train.tsv"\ntest = "dev.tsv"\ndev_share = 0.3\n'
+    Path("study.toml").write_text(
+        Path("study.toml").read_text().replace("[lexicon.terms]", f"{second}\n[lexicon.terms]")
+    )
+    done = mslm(*SWEEP)
+    assert done.exit_code == 0, done.stderr
+    verdict = json.loads(Path("study/verdict.json").read_bytes())
+    assert {name: model["path"] for name, model in verdict["best"]["models"].items()} == {
+        "toy": "best/toy",
+        "toy 2": "best/toy 2",
+    }
+    assert sorted(path.name for path in Path("study/best").iterdir()) == ["toy", "toy 2"]
+    assert "on average over 2 data sets" in verdict["sentence"]
+    f1 = [[arm["data"][data]["f1"]["value"] for data in ("toy", "toy 2")] for arm in verdict["arms"]]
+    assert [arm["f1"]["value"] for arm in verdict["arms"]] == pytest.approx([sum(pair) / 2 for pair in f1])
+
+
+def test_a_folder_that_is_no_study_is_not_touched(workplace: Path, mslm: Mslm) -> None:
+    tiny_study.write(workplace)
+    done = mslm("sweep", "study.toml", "-o", "ner")
+    assert done.exit_code == 2
+    assert "ner exists and is no study" in done.stderr
+
+
+def test_data_may_be_anywhere(workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_study.write(workplace)
+    (workplace / "elsewhere").mkdir()
+    for name in ("text-of-train.txt", "train.tsv", "dev.tsv", "test.tsv"):
+        (workplace / name).rename(workplace / "elsewhere" / name)
+    assert mslm(*SWEEP, "--dry-run").exit_code == 3
+    assert mslm(*SWEEP, "--dry-run", "--data-root", "elsewhere").exit_code == 0
+    monkeypatch.setenv("MSLM_DATA_ROOT", "elsewhere")
+    assert mslm(*SWEEP, "--dry-run").exit_code == 0
+
+
+def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm) -> None:
+    tiny_study.write(workplace)
+    options = (
+        "--train train.tsv --dev dev.tsv --test test.tsv --text text-of-train.txt --model encoder --seeds 2 -o out"
+    )
+    shown = mslm("study", *options.split(), "--dry-run", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    plan = json.loads(shown.stdout)
+    assert [t["arm"] for t in plan["trials"][:6]] == [
+        "word",
+        "vanilla",
+        "more-updates",
+        "span",
+        "mslm elm 0.5 uniform",
+        "mslm elm 0.5 ratio:2",
+    ]
+    again = json.loads(mslm("sweep", "out/study.toml", "-o", "out", "--dry-run", "--json").stdout)
+    assert again["trials"] == plan["trials"]
+    other = mslm("study", *options.split(), "--dry-run", "--epochs", "2")
+    assert other.exit_code == 2
+    assert "go on with `mslm sweep out/study.toml -o out`" in other.stderr

@@ -1,0 +1,23 @@
+"""What is said while stages run inside a study."""
+
+import pytest
+
+from mslm_cli import console
+
+
+def test_hushed_says_warnings_alone_and_each_once(capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure()
+    for _ in range(2):
+        with console.hushed():
+            console.note("a note")
+            console.warn("a warning that is said once")
+    console.note("said again")
+    assert capsys.readouterr().err == "warning: a warning that is said once\nsaid again\n"
+
+
+def test_hushed_says_all_when_all_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure(verbose=True)
+    with console.hushed():
+        console.note("a note")
+    console.configure()
+    assert capsys.readouterr().err == "a note\n"
