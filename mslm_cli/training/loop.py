@@ -33,13 +33,17 @@ MAX_SKIPPED = 10
 
 @dataclass
 class Trainee:
-    """All that training changes: a model, its optimizer and schedule, the number of updates, the last ones skipped."""
+    """All that training changes: a model, its optimizer and schedule, the number of updates, the last ones skipped.
+
+    most_tokens: of a forward pass, where memory has run out; 0 where it has not.
+    """
 
     model: PreTrainedModel
     optimizer: AdamW
     schedule: LambdaLR
     n_updates: int = 0
     n_skipped: int = 0
+    most_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,12 @@ def train(
     model = trainee.model
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
+    if trainee.most_tokens:
+        passes = replace(passes, most_tokens=min(passes.most_tokens, trainee.most_tokens))
     for cut in updates:
         while (made := _gradients(trainee, cut, share_of_loss, device, passes)) is None:
-            passes = replace(passes, most_tokens=passes.most_tokens // 2)
+            trainee.most_tokens = passes.most_tokens // 2
+            passes = replace(passes, most_tokens=trainee.most_tokens)
             if passes.most_tokens < _FEWEST_TOKENS:
                 hint = "take shorter sequences (preprocess --max-length) or a smaller encoder"
                 raise UnavailableError("out of memory even with one sequence at a time", hint=hint)

@@ -55,7 +55,8 @@ def run(
 
     optimizer = AdamW(model.parameters(), lr=0.01)
     trainee = Trainee(model, optimizer, LambdaLR(optimizer, lambda _: 1.0))
-    steps = list(train(trainee, [update(0), update(8), update(16)], share, 1.0, Passes(most_tokens, seed=3)))
+    passes = Passes(most_tokens, seed=3)
+    steps = [s for part in ([0, 8], [16]) for s in train(trainee, map(update, part), share, 1.0, passes)]
     return torch.cat([p.detach().flatten() for p in model.parameters()]), steps
 
 
