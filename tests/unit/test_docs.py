@@ -12,7 +12,7 @@ from mslm_cli.cli.app import app
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMANDS = getattr(get_command(app), "commands")  # noqa: B009 - typer hides the type that has it
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-OTHERS = {"--constraint", "--quick", "--wall"}
+OTHERS = {"--constraint", "--nproc-per-node"}
 """Options of other programs that pages may name."""
 
 
