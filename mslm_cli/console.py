@@ -14,10 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that is being handled; rich would exit with code 1
+
+
 def _console(*, stderr: bool = True) -> Console:
     # rich takes NO_COLOR at its word and goes on with bold and dim, which are escape codes too
     is_plain = bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
 
 
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
@@ -60,7 +65,7 @@ def result(text: str) -> None:
 def styled_result(parts: list[tuple[str, str]]) -> None:
     """Print a result of (text, style) parts, a space between them, in one line; styles show on a terminal alone."""
     line = Text(" ").join(Text(text, style) for text, style in parts)
-    Console(file=sys.stdout, highlight=False, soft_wrap=True).print(line)
+    _Console(file=sys.stdout, highlight=False, soft_wrap=True).print(line)
 
 
 def stream(parts: Iterable[str]) -> None:

@@ -99,14 +99,15 @@ def test_an_input_that_can_be_read_once_only(workplace: Path, mslm: Mslm) -> Non
     assert refused.stderr.startswith("error: pipe: a pipe, which can be read once only (")
 
 
-def test_a_reader_that_goes_away(workplace: Path) -> None:
+@pytest.mark.parametrize("result", ["--json -o out", "--latex", ""])
+def test_a_reader_that_goes_away(workplace: Path, result: str) -> None:
     os.mkfifo("stdout")
-    process = child_process.start("eval", "ner", "--data", "test.tsv", "--json", "-q", "-o", "out", folder=workplace)
+    process = child_process.start("eval", "ner", "--data", "test.tsv", "-q", *result.split(), folder=workplace)
     os.close(os.open("stdout", os.O_RDONLY))
     process.join()
     assert process.exitcode == 141
     assert "error" not in Path("stderr").read_text().lower()
-    assert Path("out/results.json").is_file()
+    assert Path("out/results.json").is_file() == ("-o" in result)
 
 
 def test_an_interrupt_is_one_line(workplace: Path) -> None:
