@@ -112,10 +112,10 @@ def test_files_of_the_same_name_give_different_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compressed", [False, True])
 def test_line_ends_byte_order_mark_and_gzip(file: Path, line_end: str, mark: bytes, compressed: bool) -> None:
     content = mark + line_end.join(["Café au lait.", "Une ligne.", "", "Deux."]).encode()
-    file.write_bytes(gzip.compress(content) if compressed else content)
+    file.write_bytes(gzip.compress(content, mtime=0) if compressed else content)
     assert texts(file) == ["Café au lait.\nUne ligne.", "Deux."]
     labelled = mark + TYPED.replace("\n", line_end).encode()
-    file.write_bytes(gzip.compress(labelled) if compressed else labelled)
+    file.write_bytes(gzip.compress(labelled, mtime=0) if compressed else labelled)
     assert [sentence.words for sentence in read_labelled(file).sentences] == [
         ("Aspirin", "acid", "helps"),
         ("in", "mice"),
@@ -127,7 +127,7 @@ def test_only_line_feeds_end_lines(file: Path) -> None:
     assert texts(file) == ["a\x0bb\x0cc\u2028d\x85e\rf", "g"]
 
 
-@pytest.mark.parametrize("content", [b"One.\n\nTwo.", gzip.compress(b"One.\n\nTwo.")])
+@pytest.mark.parametrize("content", [b"One.\n\nTwo.", gzip.compress(b"One.\n\nTwo.", mtime=0)])
 def test_standard_input(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     found = documents(stdin_of(content, monkeypatch))
     assert [(document.id, document.text) for document in found] == [("stdin:1", "One."), ("stdin:2", "Two.")]
@@ -141,7 +141,9 @@ def test_labelled_standard_input_and_its_errors(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_gzip_members_and_padding_are_one_stream(file: Path) -> None:
-    file.write_bytes(gzip.compress(b"One") + b"\0" * 10 + gzip.compress(b" and two.\n\nThree.") + b"\0" * 512)
+    file.write_bytes(
+        gzip.compress(b"One", mtime=0) + b"\0" * 10 + gzip.compress(b" and two.\n\nThree.", mtime=0) + b"\0" * 512
+    )
     assert texts(file) == ["One and two.", "Three."]
 
 
@@ -402,7 +404,7 @@ def test_any_corpus_reads_back(
     content = line_end.join(rows).encode()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "corpus")
-        path.write_bytes(gzip.compress(content) if compressed else content)
+        path.write_bytes(gzip.compress(content, mtime=0) if compressed else content)
         corpus = read_labelled(path)
         joined = "\n".join(text for text in texts(path, format="conll"))
     assert [(sentence.words, sentence.mentions) for sentence in corpus.sentences] == expected
@@ -417,7 +419,7 @@ def test_any_corpus_reads_back(
     st.one_of(
         st.binary(max_size=80),
         st.text(st.sampled_from("aB-O#\t \n\r\u00a0é"), max_size=60).map(str.encode),
-        st.binary(max_size=40).map(lambda tail: gzip.compress(b"a\tO\n" * 9)[:20] + tail),
+        st.binary(max_size=40).map(lambda tail: gzip.compress(b"a\tO\n" * 9, mtime=0)[:20] + tail),
     )
 )
 def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes) -> None:
@@ -435,7 +437,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes) -> None:
     ("content", "message"),
     [
         (b"", "input.txt: the file is empty"),
-        (gzip.compress(b""), "input.txt: the file is empty"),
+        (gzip.compress(b"", mtime=0), "input.txt: the file is empty"),
         (b"\xef\xbb\xbf", "input.txt: the file is empty"),
         (b"\n \n\t\r\n\n", "input.txt: the file holds no text, only blank lines"),
         (b"-DOCSTART- -X- O O\n\n", "input.txt: the file holds no text, only blank lines or document marks"),
@@ -443,13 +445,13 @@ def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes) -> None:
         (b"a\tO\n\xe2\x82", "input.txt:2: not valid UTF-8: byte 0xe2 (unexpected end of data)"),
         (b"a\tO\nb\0\tO\n", "input.txt:2: a binary file"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "input.txt:1: a binary file"),
-        (gzip.compress(b"PK\x03\x04\0\0"), "input.txt:1: a binary file"),
-        (gzip.compress(b"a\tO\n" * 100)[:-3], "truncated gzip"),
-        (gzip.compress(b"a\tO\n")[:12], "input.txt:1: truncated gzip"),
+        (gzip.compress(b"PK\x03\x04\0\0", mtime=0), "input.txt:1: a binary file"),
+        (gzip.compress(b"a\tO\n" * 100, mtime=0)[:-3], "truncated gzip"),
+        (gzip.compress(b"a\tO\n", mtime=0)[:12], "input.txt:1: truncated gzip"),
         (b"\x1f\x8b", "input.txt:1: truncated gzip"),
         (b"\x1f\x8b" + b"nonsense" * 9, "input.txt:1: corrupt gzip"),
-        (gzip.compress(b"a\tO\n" * 9)[:-8] + b"\1\2\3\4\5\6\7\x08", "corrupt gzip"),
-        (gzip.compress(b"a\tO\n") + b"trailing", "corrupt gzip"),
+        (gzip.compress(b"a\tO\n" * 9, mtime=0)[:-8] + b"\1\2\3\4\5\6\7\x08", "corrupt gzip"),
+        (gzip.compress(b"a\tO\n", mtime=0) + b"trailing", "corrupt gzip"),
     ],
 )
 def test_unreadable_files(file: Path, content: bytes, message: str) -> None:
