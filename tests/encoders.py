@@ -1,5 +1,6 @@
 """Tiny random encoders of every family, each with a tokenizer of its kind trained on some words."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from tokenizers import (
     trainers,
 )
 from tokenizers import normalizers as norm
+from torch import nn
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -200,3 +202,20 @@ def save(family: str, text: Sequence[str], folder: Path) -> Path:
     options = json.loads(path.read_text()) | {"tokenizer_class": TOKENIZER_CLASSES[family]}
     path.write_text(json.dumps(options))
     return folder
+
+
+@functools.cache
+def deterministic(family: str) -> PreTrainedModel:
+    """A model of the family without dropout, whose attention does something; copy it before changing it."""
+    torch.manual_seed(0)
+    model, _ = FAMILIES[family](
+        ["the familial breast cancer gene", "patients treated with aspirin had acute renal failure"]
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():  # fresh weights are so small that attention does next to nothing
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.train()

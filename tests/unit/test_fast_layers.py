@@ -1,12 +1,11 @@
 """What is made faster than plain transformers gives what plain transformers gives, in every family of encoders."""
 
 import copy
-import functools
 from pathlib import Path
 
 import pytest
 import torch
-from encoders import FAMILIES, laid_out
+from encoders import FAMILIES, deterministic, laid_out
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -18,7 +17,6 @@ from mslm_cli.training.last_layer import last_layer_at
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at, logits_at
 
-TEXT = ["the familial breast cancer gene", "patients treated with aspirin had acute renal failure"]
 LENGTHS = [23, 9, 17, 23]
 POSITIONS = torch.tensor([1, 2, 20, 24, 47, 60, 70, 91])
 TARGETS, WEIGHTS = torch.arange(10, 18), torch.tensor([1.0, 2, 2, 1, 1, 2, 1, 2])
@@ -27,21 +25,7 @@ THIN = {"bert", "roberta", "electra", "distilbert", "xlm-r"}
 
 def without_dropout(family: str) -> PreTrainedModel:
     """A model of the family, the same in every call."""
-    return copy.deepcopy(_without_dropout(family))
-
-
-@functools.cache
-def _without_dropout(family: str) -> PreTrainedModel:
-    torch.manual_seed(0)
-    model, _ = FAMILIES[family](TEXT)
-    with torch.no_grad():
-        for parameter in model.parameters():  # fresh weights are so small that attention does next to nothing
-            if parameter.ndim > 1:
-                parameter.mul_(8)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return model.train()
+    return copy.deepcopy(deterministic(family))
 
 
 def padded(model: PreTrainedModel) -> LaidOut:

@@ -1,14 +1,12 @@
 """Packed sequences do not see each other, and have the gradients that they have alone."""
 
 import copy
-import functools
 
 import numpy as np
 import pytest
 import torch
-from encoders import FAMILIES
+from encoders import deterministic
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
@@ -20,29 +18,14 @@ from mslm_cli.training.last_layer import last_layer_at
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_at
 
-TEXT = ["the familial breast cancer gene", "patients treated with aspirin had acute renal failure"]
 LENGTHS = [7, 19, 1, 12]
 PACKABLE = ["bert", "roberta", "electra", "xlm-r"]
 WANTED = torch.tensor([0, 3, 8, 25, 26, 30, 38])
 
 
-@functools.cache
-def _made(family: str) -> PreTrainedModel:
-    torch.manual_seed(0)
-    model, _ = FAMILIES[family](TEXT)
-    with torch.no_grad():
-        for parameter in model.parameters():  # fresh weights are so small that attention does next to nothing
-            if parameter.ndim > 1:
-                parameter.mul_(8)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return model.train()
-
-
 @pytest.fixture(params=PACKABLE)
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
-    return copy.deepcopy(_made(request.param))
+    return copy.deepcopy(deterministic(request.param))
 
 
 @pytest.fixture
