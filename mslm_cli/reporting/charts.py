@@ -172,10 +172,7 @@ def _dots(groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]])
         ticks, names, lows = [], [], []
         for heading, rows in groups:
             if heading:
-                axes.text(
-                    0, y, heading.upper(), transform=axes.get_yaxis_transform(), ha="left", va="center",
-                    fontsize=7.5, color=COLOURS["muted"],
-                )  # fmt: skip
+                write_heading(axes, y, heading)
                 y += 1
             for name, score in rows:
                 low, high = (100 * x for x in score["intervals"]["f1"])
@@ -263,6 +260,14 @@ def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
     axes.legend(frameon=False, loc="upper right", labelcolor=COLOURS["ink"])
     axes.set_xlabel("update")
     axes.set_ylabel("loss, nats")
+
+
+def write_heading(axes: "Axes", y: float, heading: str) -> None:
+    """Write the name of a group of lines above them, at the left edge of ``axes``."""
+    axes.text(
+        0, y, heading.upper(), transform=axes.get_yaxis_transform(), ha="left", va="center",
+        fontsize=7.5, color=COLOURS["muted"],
+    )  # fmt: skip
 
 
 def _loss(axes: "Axes", steps: Sequence[tuple[int, float]], colour: str, label: str | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mslm_cli import fsio
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
-from mslm_cli.reporting.charts import COLOURS, Plan, draw
+from mslm_cli.reporting.charts import COLOURS, Plan, draw, write_heading
 from mslm_cli.reporting.page import template_environment
 
 if TYPE_CHECKING:
@@ -111,10 +111,7 @@ def _forest(groups: Sequence[tuple[str, Sequence[Row]]]) -> Callable[["Figure"],
         y, ticks, names = 0, [], []
         for heading, rows in groups:
             if heading:
-                axes.text(
-                    0, y, heading.upper(), transform=axes.get_yaxis_transform(), ha="left", va="center",
-                    fontsize=7.5, color=COLOURS["muted"],
-                )  # fmt: skip
+                write_heading(axes, y, heading)
                 y += 1
             for name, estimate, is_chosen in rows:
                 colour = COLOURS["second" if is_chosen else "first"]
