@@ -111,15 +111,21 @@ def train(
     device = next(model.parameters()).device
     if trainee.most_tokens:
         passes = replace(passes, most_tokens=min(passes.most_tokens, trainee.most_tokens))
-    for cut in updates:
-        while (made := _gradients(trainee, cut, share_of_loss, device, passes)) is None:
+    cuts = iter(updates)
+    cut = next(cuts, None)
+    batches: Sequence[Batch] = cut(passes.most_tokens) if cut else []
+    while cut:
+        while (loss := _gradients(trainee, batches, share_of_loss, device, passes)) is None:
             trainee.most_tokens = passes.most_tokens // 2
             passes = replace(passes, most_tokens=trainee.most_tokens)
             if passes.most_tokens < _FEWEST_TOKENS:
                 hint = "take shorter sequences (preprocess --max-length) or a smaller encoder"
                 raise UnavailableError("out of memory even with one sequence at a time", hint=hint)
             console.warn(f"out of memory: going on with at most {passes.most_tokens:,} tokens in a forward pass")
-        loss, batches = made
+            batches = cut(passes.most_tokens)
+        done = batches
+        cut = next(cuts, None)
+        batches = cut(passes.most_tokens) if cut else []  # while a GPU still computes the gradients of the last ones
         loss = sum_gradients(parameters, loss)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
         is_skipped = not (math.isfinite(grad_norm) and float(loss) <= EXPLODED_LOSS)
@@ -137,31 +143,30 @@ def train(
         trainee.schedule.step()
         trainee.optimizer.zero_grad(set_to_none=True)
         trainee.n_updates += 1
-        yield Step(trainee.n_updates, float(loss), grad_norm, learning_rate, batches, is_skipped)
+        yield Step(trainee.n_updates, float(loss), grad_norm, learning_rate, done, is_skipped)
 
 
 def _gradients(
     trainee: Trainee,
-    cut: Callable[[int], Sequence[Batch]],
+    batches: Sequence[Batch],
     share_of_loss: Callable[[Batch], torch.Tensor],
     device: torch.device,
     passes: Passes,
-) -> tuple[torch.Tensor, Sequence[Batch]] | None:
-    """The loss of an update, whose gradients are left with the parameters, and its batches; None for want of memory.
+) -> torch.Tensor | None:
+    """The loss of an update, whose gradients are left with the parameters; None for want of memory.
 
     Dropout is drawn anew for each update and process: it depends neither on what was tried before nor on a resume.
     """
     key = np.random.SeedSequence([passes.seed, trainee.n_updates, rank()])
     torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
     try:
-        batches = cut(passes.most_tokens)
         loss = torch.zeros((), device=device)
         for batch in batches:
             with autocast(device, passes.dtype):
                 share = share_of_loss(batch)
             share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             loss += share.detach()
-        return loss, batches
+        return loss
     except RuntimeError as error:  # on a CPU, the want of memory has no class of its own
         if not (isinstance(error, torch.OutOfMemoryError) or re.search("can't allocate memory", str(error))):
             raise

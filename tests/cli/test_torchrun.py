@@ -1,12 +1,15 @@
-"""Two processes started by torchrun do what one does."""
+"""Two processes that torchrun starts, or that have what it tells them, do what one does."""
 
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import child_process
 import pytest
 import torch
 from conftest import make_bert
@@ -63,8 +66,46 @@ def test_adapt(folder: Path) -> None:
     assert not (folder / "together.work").exists()
 
 
+def both(folder: Path, command: str, dies_after: str | None = None) -> list[int | None]:
+    """The exit codes of two processes that work together in ``folder``; the second one's streams are in ``second``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared: dict[str, str | None] = {
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"
+    }  # fmt: skip
+    (folder / "second").mkdir(exist_ok=True)
+    processes = [
+        child_process.start(
+            *command.split(),
+            folder=folder / ("second" if rank else ""),
+            dies_after=dies_after if rank == 0 else None,
+            environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            prepare=None if rank == 0 else partial(os.chdir, folder),
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.join(100)
+    return [process.exitcode for process in processes]
+
+
 def test_finetune(folder: Path) -> None:
     command = f"finetune --train train.tsv --dev dev.tsv --model encoder --epochs 1 {OPTIONS} -o"
-    mslm(folder, f"{command} ner-alone")
-    assert mslm(folder, f"{command} ner-together", 2).stdout == "ner-together\n"
+    assert child_process.run(*command.split(), "ner-alone", folder=folder) == 0
+    assert both(folder, f"{command} ner-together") == [0, 0], (folder / "stderr").read_text()
+    assert (folder / "stdout").read_text() == "ner-together\n"
     assert difference(folder / "ner-together", folder / "ner-alone") < 1e-5
+
+
+def test_another_number_of_processes_goes_on_only_when_told_to(folder: Path) -> None:
+    command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2u -o"
+    assert child_process.run(*command.split(), "whole", folder=folder) == 0
+    ended = both(folder, f"{command} halves", dies_after="step-0000004")
+    assert ended[0] == child_process.DIED and ended[1], "the second does not wait for the first for ever"
+    alone = [*command.split(), "halves"]
+    assert child_process.run(*alone, folder=folder) == 2
+    last = (folder / "stderr").read_text().splitlines()[-1]
+    assert "step-0000004 was written in another environment (processes was 2, is 1)" in last
+    assert child_process.run(*alone, "--resume-anyway", folder=folder) == 0
+    assert difference(folder / "halves", folder / "whole") < 1e-5
