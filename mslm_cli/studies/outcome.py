@@ -1,9 +1,7 @@
 """What the trials of a study came to: counts of mentions by arm, data set and seed, and what they cost."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,20 +15,12 @@ from mslm_cli.evaluation.comparison import Arm
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Spans, paired_spans
 from mslm_cli.evaluation.uncertainty import Float64, clusters_of
-from mslm_cli.studies.plan import Piece, Trial
-from mslm_cli.studies.work import PROBE, Workshop
+from mslm_cli.studies.plan import Trial
+from mslm_cli.studies.work import PROBE, Spent, Workshop
 
 SLICINGS = {"length": "words", "seen_in_train": "in train", "train_frequency": "train count"}
 OUTCOMES = ("exact", "wrong boundary", "missed")
 _LONGEST = 3
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a training run took, by its log, so that what was resumed counts too."""
-
-    seconds: float
-    n_tokens: int
 
 
 class Results:
@@ -121,8 +111,8 @@ class Results:
         for seed in self.seeds(arm, data):
             trial = self._trials[arm, data, seed]
             encoder = next((p for p in trial.ner.needs() if p.stage == "encoder"), None)
-            adapted = Spent(0.0, 0) if encoder is None else self._spent(encoder)
-            tuned = self._spent(trial.ner)
+            adapted = Spent() if encoder is None else self._workshop.spent(encoder)
+            tuned = self._workshop.spent(trial.ner)
             rows.append((adapted.seconds / 60, adapted.n_tokens, tuned.seconds / 60, tuned.n_tokens))
         names = ("adapt_minutes", "adapt_tokens", "finetune_minutes", "finetune_tokens")
         return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
@@ -162,12 +152,3 @@ class Results:
             path, options = self._workshop.material(trial.ner, "train"), trial.ner.config.model_dump()
             self._train[data] = read_labelled(path, encoding=options["encoding"], errors=options["errors"])
         return self._train[data]
-
-    def _spent(self, piece: Piece) -> Spent:
-        seconds, tokens = 0.0, 0
-        with (self._workshop.path(piece) / "metrics.jsonl").open(encoding="utf-8") as lines:
-            for record in map(json.loads, lines):
-                if "tokens_per_s" in record:
-                    tokens += record["n_tokens"]
-                    seconds += record["n_tokens"] / max(record["tokens_per_s"], 1e-9)
-        return Spent(seconds, tokens)

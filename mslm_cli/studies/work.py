@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,17 @@ from mslm_cli.studies.plan import Made, Piece
 
 WORK, LOCKS = "work", "locks"
 PROBE = "probe.json"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What training took, by its log, so that what was resumed counts too."""
+
+    seconds: float = 0.0
+    n_tokens: int = 0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(self.seconds + other.seconds, self.n_tokens + other.n_tokens)
 
 
 class Workshop:
@@ -53,6 +65,16 @@ class Workshop:
     def read(self, piece: Piece, file: str) -> Any:
         """The JSON content of a file that a piece holds."""
         return json.loads((self.path(piece) / file).read_bytes())
+
+    def spent(self, piece: Piece) -> Spent:
+        """What a piece that trains took."""
+        spent = Spent()
+        with (self.path(piece) / "metrics.jsonl").open(encoding="utf-8") as lines:
+            for record in map(json.loads, lines):
+                if "tokens_per_s" in record:
+                    n_tokens = record["n_tokens"]
+                    spent += Spent(n_tokens / max(record["tokens_per_s"], 1e-9), n_tokens)
+        return spent
 
     def material(self, piece: Piece, role: str) -> Path:
         """The first file or folder of this role that a piece is made from."""

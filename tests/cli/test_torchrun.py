@@ -102,7 +102,8 @@ def test_another_number_of_processes_goes_on_only_when_told_to(folder: Path) -> 
     command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2u -o"
     assert child_process.run(*command.split(), "whole", folder=folder) == 0
     ended = both(folder, f"{command} halves", dies_after="step-0000004")
-    assert ended[0] == child_process.DIED and ended[1], "the second does not wait for the first for ever"
+    assert ended[0] == child_process.DIED
+    assert ended[1], "the second does not wait for the first for ever"
     alone = [*command.split(), "halves"]
     assert child_process.run(*alone, folder=folder) == 2
     last = (folder / "stderr").read_text().splitlines()[-1]

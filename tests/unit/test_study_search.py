@@ -11,7 +11,7 @@ from mslm_cli.errors import UnavailableError
 from mslm_cli.studies import search
 from mslm_cli.studies.plan import Piece, Planner, Runtime, Setting, Trial
 from mslm_cli.studies.spec import read_study
-from mslm_cli.studies.work import Workshop
+from mslm_cli.studies.work import Spent, Workshop
 
 GRID = tiny_study.HEAD.split("[search]")[0] + (
     "[search]\nelm_rate = [0.25, 0.5, 0.75, 1.0]\nblm_rate = [0.1, 0.2]\nshares = [0.1, 0.5]\nseeds = [0, 1]\n"
@@ -25,6 +25,9 @@ class Finished(Workshop):
 
     def has(self, piece: Piece) -> bool:
         return piece.key not in self.failed
+
+    def spent(self, piece: Piece) -> Spent:
+        return Spent(60.0, 1000) if piece.stage == "ner" else Spent(30.0, 500)
 
 
 @pytest.fixture
@@ -58,6 +61,11 @@ def test_successive_halving_keeps_the_best(planner: Planner, tmp_path: Path, mon
     written = json.loads((tmp_path / "search.json").read_bytes())
     assert written["winner"] == "elm 0.75 blm 0.2 ratio:2"
     assert [len(rung["dev_f1"]) for rung in written["rungs"]] == [16, 4]
+    for rung, trials in zip(written["rungs"], drained, strict=True):
+        stages = [stage for _, stage in {(p.key, p.stage) for t in trials for p in t.pieces()}]
+        n_ner, n_encoder = stages.count("ner"), stages.count("encoder")
+        assert n_ner == 2 * len(rung["dev_f1"])
+        assert (rung["minutes"], rung["tokens"]) == (n_ner + n_encoder / 2, 1000 * n_ner + 500 * n_encoder)
 
 
 def test_a_combination_that_failed_cannot_win(
