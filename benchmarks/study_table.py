@@ -32,7 +32,7 @@ def overall(verdict: dict[str, Any]) -> str:
         rows.append(
             [name, f"{100 * arm['dev_f1']:.2f}", points(arm["f1"]), points(p, signed=True), corrected[0], corrected[1]]
         )
-    head = ["arm (* best on dev)", "dev F1", "test F1", "less vanilla", "p, corrected", "p against the best on dev"]
+    head = ["arm (* best on dev)", "dev F1", "test F1", "over vanilla", "p, corrected", "p against the best on dev"]
     return table(head, rows)
 
 
@@ -43,7 +43,7 @@ def by_data(verdict: dict[str, Any], data: str) -> str:
         seeds = " ".join(f"{100 * f1:.2f}" for f1 in on["f1_of_seeds"])
         shares = [f"{100 * on[k]:.2f}" for k in ("dev_f1", "precision", "recall")]
         rows.append([arm["name"], *shares, points(on["f1"]), seeds, points(on["over_vanilla"], signed=True)])
-    return table(["arm", "dev F1", "precision", "recall (EM)", "test F1", "by seed", "less vanilla"], rows)
+    return table(["arm", "dev F1", "precision", "recall (EM)", "test F1", "by seed", "over vanilla"], rows)
 
 
 def slices(verdict: dict[str, Any], data: str) -> str:
@@ -52,7 +52,7 @@ def slices(verdict: dict[str, Any], data: str) -> str:
     for name, group in first.items():
         others = [points(a["data"][data]["slices"][name]["over_vanilla"], signed=True) for a in verdict["arms"][1:]]
         rows.append([f"{name} ({group['n_gold']:.0f})", f"{100 * group['f1']:.2f}", *others])
-    return table(["mentions (gold ones)", "vanilla F1", *(f"{a['name']}, less" for a in verdict["arms"][1:])], rows)
+    return table(["mentions (gold ones)", "vanilla F1", *(f"{a['name']}, over it" for a in verdict["arms"][1:])], rows)
 
 
 def boundaries(verdict: dict[str, Any], data: str) -> str:
