@@ -12,7 +12,6 @@ machine is that of the clock; --wall measures the clock.
 """
 
 import argparse
-import dataclasses
 import json
 import statistics
 import tempfile
@@ -29,7 +28,6 @@ from mslm_cli import artifacts, models
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.stages import predict
-from mslm_cli.training.model import load_ner
 from mslm_cli.training.recognition import load_recogniser
 
 AIM = 1.5
@@ -61,8 +59,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     ner = artifacts.load(options.ner, "ner")
     config = PredictConfig(one_per_line=True, format="text", threads=options.threads)
     recogniser = load_recogniser(ner, device="cpu", threads=options.threads, batch_tokens=config.batch_tokens)
-    if options.mkl:
-        recogniser = dataclasses.replace(recogniser, model=load_ner(options.ner))
+    default = "highest"  # torch's; the setting is of the process, and both sides are in this one
+    own = default if options.mkl else torch.get_float32_matmul_precision()
     split_words = predict.word_splitter(ner, "auto")
     models.quiet_transformers()
     tagger = pipeline("token-classification", model=str(options.ner), aggregation_strategy="first", device="cpu")
@@ -71,10 +69,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         file.write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
         def ours() -> int:
+            torch.set_float32_matmul_precision(own)
             rounds = predict.predict([file], recogniser, config, split_words)
             return "".join(predict.render(rounds, recogniser.labels, "json", with_text=True)).count("\n")
 
         def theirs(batch_size: int) -> int:
+            torch.set_float32_matmul_precision(default)
             return sum(map(len, tagger(sentences, batch_size=batch_size)))
 
         clock = time.perf_counter if options.wall else time.process_time

@@ -283,7 +283,7 @@ def _drop_needless(work: Workspace) -> None:
 
 
 def _dev_scores(model: PreTrainedModel, dev: TaggedData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    tags = predict_tags(model, dev.windows, dev.n_words, pad_id=tokenizer.pad_token_id, batch_tokens=8192)
+    tags = predict_tags(model, dev.windows, dev.n_words, pad_id=tokenizer.pad_token_id, batch_tokens=2048)
     gold = [s.mentions for s in dev.corpus.sentences]
     return exact_match(gold, [strict_mentions(t) for t in tags]).micro.to_json()
 

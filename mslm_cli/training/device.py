@@ -1,13 +1,11 @@
 """The device, its precision and its threads."""
 
 import platform
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 import transformers
-from torch.backends import mkldnn
 from transformers import PreTrainedModel
 
 from mslm_cli.errors import UnavailableError
@@ -49,23 +47,6 @@ def place(model: PreTrainedModel, device: torch.device) -> None:
         replace_dropout(model)
         add_gradients_in_place(model)
         _use_fast_products()
-
-
-def for_inference(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    """``model`` on ``device``, for predictions alone: it can be neither trained nor saved any more.
-
-    On CPU its matrix products are those of oneDNN, which on AMD processors are twice as fast as MKL's.
-    """
-    torch.nn.Module.to(model, device)
-    model.train(False)
-    if device.type != "cpu" or not mkldnn.is_available():  # type: ignore[no-untyped-call]  # as below
-        return model
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit, which it uses inside
-        from torch.utils.mkldnn import to_mkldnn
-
-        converted: PreTrainedModel = to_mkldnn(model)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return converted
 
 
 def _use_fast_products() -> None:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.corpus.labels import strict_mentions
 from mslm_cli.models import load_tokenizer
-from mslm_cli.training.device import for_inference
+from mslm_cli.training.device import place
 from mslm_cli.training.model import load_token_classifier
 from mslm_cli.training.tagging import (
     Window,
@@ -124,7 +124,7 @@ def test_all_pieces_of_a_word_are_labelled_for_training(tokenizer: PreTrainedTok
 
 
 @pytest.mark.parametrize("family", encoders.FAMILIES)
-def test_a_model_made_ready_for_inference_predicts_the_same(family: str, tmp_path: Path) -> None:
+def test_a_model_in_its_place_predicts_the_same(family: str, tmp_path: Path) -> None:
     text = ["patients with acute disease", "familial colon cancer of the kidney"] * 5
     folder = encoders.save(family, text, tmp_path / family)
     tokenizer = load_tokenizer(folder)
@@ -139,5 +139,6 @@ def test_a_model_made_ready_for_inference_predicts_the_same(family: str, tmp_pat
         )
 
     plain = probabilities(model)
-    assert np.allclose(probabilities(for_inference(model, torch.device("cpu"))), plain, atol=1e-5)
+    place(model, torch.device("cpu"))
+    assert np.allclose(probabilities(model), plain, atol=1e-5)
     assert plain.sum(-1) == pytest.approx(1)
