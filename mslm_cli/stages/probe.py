@@ -136,10 +136,12 @@ def measure(
         of_general, about["resampled"]["general"] = _probed(whole, found, config)
         kinds |= of_general
     about["n_items"] = {name: len(probed.items.starts) for name, probed in kinds.items()}
-    scores = {
-        name: {kind: _score(encoder.model, probed, tokenizer, config) for kind, probed in kinds.items()}
-        for name, encoder in zip(shown, loaded, strict=True)
-    }
+    scores: dict[str, dict[str, NDArray[np.float64]]] = {name: {} for name in shown}
+    with console.progress("probe", len(loaded) * len(kinds)) as bar:
+        for name, encoder in zip(shown, loaded, strict=True):
+            for kind, probed in kinds.items():
+                scores[name][kind] = _score(encoder.model, probed, tokenizer, config)
+                bar.advance()
     return Measured(kinds, scores, about)
 
 
