@@ -26,12 +26,10 @@ def points(number: dict[str, Any] | None, *, signed: bool = False) -> str:
 def overall(verdict: dict[str, Any]) -> str:
     rows = []
     for arm in verdict["arms"]:
-        p, rival = arm["over_vanilla"], arm["chosen_over_it"]
+        over, rival = arm["over_vanilla"], arm["chosen_over_it"]
         name = arm["name"] + " *" * (arm["name"] == verdict["chosen_on_dev"])
-        corrected = [f"{d['corrected_p']:.3f}" if d else "" for d in (p, rival)]
-        rows.append(
-            [name, f"{100 * arm['dev_f1']:.2f}", points(arm["f1"]), points(p, signed=True), corrected[0], corrected[1]]
-        )
+        corrected = [f"{d['corrected_p']:.3f}" if d else "" for d in (over, rival)]
+        rows.append([name, f"{100 * arm['dev_f1']:.2f}", points(arm["f1"]), points(over, signed=True), *corrected])
     head = ["arm (* best on dev)", "dev F1", "test F1", "over vanilla", "p, corrected", "p against the best on dev"]
     return table(head, rows)
 
