@@ -209,9 +209,8 @@ def content(output: Path) -> dict[str, Any]:
             files = [file for file in manifest["files"] if file["path"] != "metrics.jsonl"]
             found[name] = {**manifest, "files": files, "run": None, "environment": None, "digest": None}
         elif name == "metrics.jsonl":
-            found[name] = [
-                {**json.loads(line), "tokens_per_s": None, "mfu": None} for line in path.read_text().splitlines()
-            ]
+            clock = {"tokens_per_s": None, "mfu": None, "seconds": None}
+            found[name] = [json.loads(line) | clock for line in path.read_text().splitlines()]
         else:
             found[name] = path.read_bytes()
     return found

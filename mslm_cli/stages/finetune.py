@@ -1,6 +1,7 @@
 """``mslm finetune``: named entity recognition on unmasked text."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -214,8 +215,10 @@ def _train(
                     speed = f"{record['tokens_per_s']:,.0f} tokens/s  {100 * record['mfu']:.0f} % of peak"
                     bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {speed}")
                     work.save_if_due(step.update, trainee, {"epoch": epoch - 1, "best": best})
+                started = time.perf_counter()
                 scores = ranks.from_first(partial(_dev_scores, model, dev, tokenizer))
-                work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores})
+                seconds = round(time.perf_counter() - started, 2)
+                work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores, "seconds": seconds})
                 console.note(f"epoch {epoch + 1}: dev strict F1 {100 * scores['f1']:.2f}")
                 if not best or scores["f1"] > best["f1"]:
                     best = ranks.from_first(partial(_keep, model, work.folder, epoch + 1, scores))

@@ -170,11 +170,13 @@ class Planner:
         if arm.kind == AUGMENT:
             made_from = (("train", train), ("lexicon", Made(self.lexicon(arm, data))))
             train = Made(Piece("augment", AugmentConfig(seed=seed, **self._reading), made_from), TRAIN)
+        epochs = self.epochs(data, arm, share)
         if share < 1:
-            short = SampleConfig(share=math.sqrt(share), **self._reading)
+            passes = share * self.study.finetune.epochs
+            short = SampleConfig(share=min(1.0, passes / epochs), **self._reading)
             train = Made(Piece("sample", short, (("train", train),)), TRAIN)
         encoder = self.encoder(data, arm, seed, share) if arm.is_adapted else None
-        tuning = self.config(self.study.finetune, seed=seed, epochs=self.epochs(data, arm, share))
+        tuning = self.config(self.study.finetune, seed=seed, epochs=epochs)
         model = self.setting.model if encoder is None else Made(encoder)
         ner = Piece("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
         score = probe = None

@@ -16,7 +16,7 @@ PROBE = "probe.json"
 
 @dataclass(frozen=True)
 class Spent:
-    """What training took, by its log, so that what was resumed counts too."""
+    """What training and scoring dev took, by the log, so that what was resumed counts too; tokens trained on."""
 
     seconds: float = 0.0
     n_tokens: int = 0
@@ -74,6 +74,8 @@ class Workshop:
                 if "tokens_per_s" in record:
                     n_tokens = record["n_tokens"]
                     spent += Spent(n_tokens / max(record["tokens_per_s"], 1e-9), n_tokens)
+                elif "dev" in record:
+                    spent += Spent(record["seconds"])
         return spent
 
     def material(self, piece: Piece, role: str) -> Path:

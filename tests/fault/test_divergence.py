@@ -13,6 +13,7 @@ import child_process
 import pytest
 import torch
 from test_stopping import at_update
+from training_log import logged
 
 from mslm_cli.fsio import sha256_of
 from mslm_cli.stages import adapt, finetune
@@ -52,26 +53,18 @@ def poison(name: str, factor: float, after: int, every: int) -> None:
         module.weighted_cross_entropy = weighted
 
 
-def logged() -> list[dict[str, Any]]:
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
-
-    lines = Path("out/metrics.jsonl").read_text().splitlines()
-    return [{**json.loads(line, parse_constant=refuse), "tokens_per_s": None, "mfu": None} for line in lines]
-
-
 @COMMANDS
 def test_bad_steps_are_skipped_said_and_the_same_over_a_resume(workplace: Path, command: list[str]) -> None:
     fault = functools.partial(poison, command[0], math.nan, 0, 3 if command is ADAPT else 5)
     assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
     said = [line for line in Path("stderr").read_text().splitlines() if " is skipped: loss " in line]
-    records = [record for record in logged() if "learning_rate" in record]
+    records = [record for record in logged(Path("out")) if "learning_rate" in record]
     skipped = [record for record in records if "skipped" in record]
     assert 0 < len(skipped) < len(records)
     assert [f"warning: update {record['update']} is skipped: {record['skipped']}" for record in skipped] == said
     assert not any("loss" in record for record in skipped)
     assert [record["update"] for record in records] == list(range(1, len(records) + 1))
-    weights, log = sha256_of(Path("out/model.safetensors")), logged()
+    weights, log = sha256_of(Path("out/model.safetensors")), logged(Path("out"))
     if command is ADAPT:
         assert json.loads(Path("out/manifest.json").read_text())["run"]["n_skipped"] == len(skipped)
 
@@ -79,7 +72,7 @@ def test_bad_steps_are_skipped_said_and_the_same_over_a_resume(workplace: Path, 
     assert child_process.run(*command, folder=workplace, prepare=fault, dies_after=8) == child_process.DIED
     assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
     assert "going on from out.work/step-" in Path("stderr").read_text()
-    assert (sha256_of(Path("out/model.safetensors")), logged()) == (weights, log)
+    assert (sha256_of(Path("out/model.safetensors")), logged(Path("out"))) == (weights, log)
 
 
 @COMMANDS

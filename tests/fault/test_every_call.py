@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import child_process
 import pytest
 from crash_states import Recorder, State, Tree, durable, recorded, restore
+from training_log import logged
 from typer.testing import Result
 
 from mslm_cli import artifacts, workspace
@@ -69,8 +70,7 @@ def made(output: Path) -> dict[str, Any]:
     manifest = json.loads((output / "manifest.json").read_bytes())
     del manifest["run"]["duration_s"], manifest["digest"]
     if "metrics.jsonl" in content:
-        lines = (output / "metrics.jsonl").read_text().splitlines()
-        content["metrics.jsonl"] = [{**json.loads(line), "tokens_per_s": None, "mfu": None} for line in lines]
+        content["metrics.jsonl"] = logged(output)
         manifest["files"] = [f for f in manifest["files"] if f["path"] != "metrics.jsonl"]
     content["manifest.json"] = manifest
     return content

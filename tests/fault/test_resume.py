@@ -10,6 +10,7 @@ from pathlib import Path
 
 import child_process
 import pytest
+from training_log import logged
 from typer.testing import Result
 
 from mslm_cli.fsio import sha256_of
@@ -46,12 +47,6 @@ Undisturbed = Callable[[list[str]], Path]
 
 def with_checkpoints(command: list[str], every: str) -> list[str]:
     return [*command[: command.index("--checkpoint-every") + 1], every, *command[-2:]]
-
-
-def logged(output: Path) -> list[dict[str, object]]:
-    """The lines of metrics.jsonl, without what depends on the clock."""
-    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in record.items() if k not in ("tokens_per_s", "mfu")} for record in records]
 
 
 def assert_same(output: Path, expected: Path) -> None:

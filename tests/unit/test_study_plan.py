@@ -115,3 +115,13 @@ def test_short_trials_are_short_and_never_see_the_test_data(setting: Setting) ->
     assert all(material != setting.root / "test.tsv" for p in trial.pieces() for _, material in p.inputs)
     updates = [p.config.model_dump()["updates"] for p in trial.pieces() if p.stage == "encoder"]
     assert updates == [None, 1]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 20])
+@pytest.mark.parametrize("share", [1 / 16, 0.1, 1 / 4, 0.5])
+def test_a_short_trial_is_fine_tuned_for_its_share_of_the_whole(setting: Setting, epochs: int, share: float) -> None:
+    finetuning = setting.study.finetune.model_copy(update={"epochs": epochs})
+    planner = Planner(replace(setting, study=setting.study.model_copy(update={"finetune": finetuning})))
+    arm = Arm("x", "mslm", {"elm_rate": 0.5, "blm_rate": 0.1}, {"weights": "uniform"}, "terms")
+    config = {p.stage: p.config.model_dump() for p in planner.trial(setting.study.data[0], arm, 0, share).pieces()}
+    assert config["sample"]["share"] * config["ner"]["epochs"] == pytest.approx(share * epochs)
