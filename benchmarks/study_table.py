@@ -71,13 +71,13 @@ def probes(verdict: dict[str, Any], data: str) -> str:
     return table(["arm: loss, top-1", *_PROBED.values()], rows) if rows else ""
 
 
-def cost(verdict: dict[str, Any]) -> str:
+def cost(verdict: dict[str, Any], data: str) -> str:
     rows = []
     for arm in verdict["arms"]:
-        spent = [on["cost"] for on in arm["data"].values()]
-        numbers = [sum(s[k] for s in spent) for k in ("adapt_minutes", "adapt_tokens", "finetune_minutes")]
-        rows.append([arm["name"], f"{numbers[0]:.0f}", f"{numbers[1] / 1e6:.2f} M", f"{numbers[2]:.0f}"])
-    return table(["one seed, all data sets", "adaptation, min", "its tokens", "fine-tuning, min"], rows)
+        of = arm["data"][data]["cost"]
+        tokens = [f"{of[f'{stage}_tokens'] / 1e6:.2f} M" for stage in ("adapt", "finetune")]
+        rows.append([arm["name"], f"{of['adapt_minutes']:.1f}", tokens[0], f"{of['finetune_minutes']:.1f}", tokens[1]])
+    return table(["cost of one seed", "adaptation, min", "its tokens", "fine-tuning, min", "its tokens"], rows)
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
         print(boundaries(verdict, data))
         if probed := probes(verdict, data):
             print(probed)
-    print(cost(verdict))
+        print(cost(verdict, data))
     print(*(f"* {caveat}" for caveat in [verdict["correction"], *verdict["caveats"]]), sep="\n")
 
 

@@ -110,12 +110,16 @@ class Results:
         rows = []
         for seed in self.seeds(arm, data):
             trial = self._trials[arm, data, seed]
-            encoder = next((p for p in trial.ner.needs() if p.stage == "encoder"), None)
-            adapted = Spent() if encoder is None else self._workshop.spent(encoder)
-            tuned = self._workshop.spent(trial.ner)
-            rows.append((adapted.seconds / 60, adapted.n_tokens, tuned.seconds / 60, tuned.n_tokens))
+            *adaptations, tuning = trial.trained
+            adapted, tuned = sum(map(self._workshop.spent, adaptations), Spent()), self._workshop.spent(tuning)
+            rows.append((adapted.minutes, adapted.n_tokens, tuned.minutes, tuned.n_tokens))
         names = ("adapt_minutes", "adapt_tokens", "finetune_minutes", "finetune_tokens")
         return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+
+    def cost_in_all(self, arm: str) -> dict[str, float]:
+        """Minutes and tokens of all its trials; an adaptation that seeds or data sets share counts once."""
+        spent = self._workshop.spent_on(trial for (a, _, _), trial in self._trials.items() if a == arm)
+        return {"minutes": spent.minutes, "tokens": spent.n_tokens}
 
     def probes(self, arm: str, data: str) -> list[dict[str, Any]]:
         """What the probes of the arm's encoders found, one a seed."""

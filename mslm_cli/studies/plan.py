@@ -105,6 +105,12 @@ class Trial:
         """The piece that is done last, and means that the trial is done."""
         return self.score or self.ner
 
+    @property
+    def trained(self) -> list[Piece]:
+        """Its adaptation, if it has one, and its fine-tuning; not the head that all adaptations start from."""
+        adaptations = [piece for piece in self.ner.needs() if piece.stage == "encoder"]
+        return [*adaptations, self.ner]
+
     def pieces(self) -> Iterator[Piece]:
         """All its pieces, in an order in which they can be made."""
         yield from self.result.chain()

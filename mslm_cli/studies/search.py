@@ -12,7 +12,7 @@ from mslm_cli.artifacts import load
 from mslm_cli.errors import UnavailableError
 from mslm_cli.studies.plan import Planner, Trial
 from mslm_cli.studies.spec import Arm
-from mslm_cli.studies.work import Spent, Workshop
+from mslm_cli.studies.work import Workshop
 
 SEARCH = "search.json"
 _N_SHOWN = 4
@@ -43,8 +43,8 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], workshop:
         }
         if not scores:
             raise UnavailableError("the search: no combination of rates could be tried", hint="see the warnings above")
-        spent = _spent([trial for name in scores for trial in trials[name]], workshop)
-        cost = {"minutes": round(spent.seconds / 60, 2), "tokens": spent.n_tokens}
+        spent = workshop.spent_on(trial for name in scores for trial in trials[name])
+        cost = {"minutes": round(spent.minutes, 2), "tokens": spent.n_tokens}
         rungs.append({"share": share, "dev_f1": scores, **cost})
         ranked = sorted((arm for arm in arms if arm.name in scores), key=lambda arm: -scores[arm.name])
         is_last = share == options.shares[-1]
@@ -90,12 +90,6 @@ def short_trials(planner: Planner, arm: Arm, share: float) -> list[Trial]:
 
 def _dev_f1(trial: Trial, workshop: Workshop) -> float:
     return float(load(workshop.path(trial.ner), "ner").manifest.run["dev_f1"])
-
-
-def _spent(trials: Sequence[Trial], workshop: Workshop) -> Spent:
-    """What adaptation and fine-tuning took in all; what trials share counts once."""
-    training = {p.key: p for trial in trials for p in trial.pieces() if p.stage in ("encoder", "ner")}
-    return sum(map(workshop.spent, training.values()), Spent())
 
 
 def _write(found: dict[str, Any], workshop: Workshop) -> None:

@@ -86,6 +86,7 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
             "f1": standings.score(arm.name).to_json(),
             "over_vanilla": _as_json(over_vanilla.get(arm.name)),
             "chosen_over_it": _as_json(over_rivals.get(arm.name)),
+            "cost": results.cost_in_all(arm.name),
             "data": {d: _on(arm.name, d, vanilla, standings, results) for d in results.data},
         }
         for arm in arms
@@ -187,8 +188,6 @@ def _show(found: dict[str, Any]) -> None:
     rows = []
     for arm in found["arms"]:
         f1, over = arm["f1"], arm["over_vanilla"]
-        cost = [arm["data"][d]["cost"] for d in arm["data"]]
-        minutes = sum(c["adapt_minutes"] + c["finetune_minutes"] for c in cost)
         against = ["", "", ""]
         if over is not None:
             against = [
@@ -203,13 +202,13 @@ def _show(found: dict[str, Any]) -> None:
                 f"{100 * arm['dev_f1']:.2f}",
                 f"{100 * f1['value']:.2f}",
                 *against,
-                f"{minutes:.0f}",
+                f"{arm['cost']['minutes']:.0f}",
             ]
         )
     data = ", ".join(found["resampled"])
     console.note("")
     console.table(f"strict F1 on {data}", ["arm", "dev", "test", "vanilla", "95 %", "p", "min"], rows)
-    console.note("* best on dev; differences to vanilla; p corrected (Holm); min: training of one seed, all data sets")
+    console.note("* best on dev; differences to vanilla; p corrected (Holm); min: training, all seeds and data")
     for caveat in found["caveats"]:
         console.note(caveat)
     for data_set, seen in found["seen_upstream"].items():

@@ -1,14 +1,14 @@
 """Doing a piece of work: the stage it names, into the folder its key names, by one process at a time."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mslm_cli import console, fsio
 from mslm_cli.studies import derived
-from mslm_cli.studies.plan import Made, Piece
+from mslm_cli.studies.plan import Made, Piece, Trial
 
 WORK, LOCKS = "work", "locks"
 PROBE = "probe.json"
@@ -20,6 +20,10 @@ class Spent:
 
     seconds: float = 0.0
     n_tokens: int = 0
+
+    @property
+    def minutes(self) -> float:
+        return self.seconds / 60
 
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(self.seconds + other.seconds, self.n_tokens + other.n_tokens)
@@ -77,6 +81,11 @@ class Workshop:
                 elif "dev" in record:
                     spent += Spent(record["seconds"])
         return spent
+
+    def spent_on(self, trials: Iterable[Trial]) -> Spent:
+        """What adaptations and fine-tunings of the trials took in all; those that trials share count once."""
+        trained = {piece.key: piece for trial in trials for piece in trial.trained}
+        return sum(map(self.spent, trained.values()), Spent())
 
     def material(self, piece: Piece, role: str) -> Path:
         """The first file or folder of this role that a piece is made from."""

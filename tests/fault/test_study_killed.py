@@ -33,6 +33,7 @@ def verdict(folder: Path) -> dict[str, Any]:
     """verdict.json without what depends on the clock."""
     found: dict[str, Any] = json.loads((folder / "study" / "verdict.json").read_bytes())
     for arm in found["arms"]:
+        del arm["cost"]["minutes"]
         for on in arm["data"].values():
             on["cost"] = {name: value for name, value in on["cost"].items() if not name.endswith("minutes")}
     return found

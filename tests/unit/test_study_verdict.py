@@ -55,6 +55,9 @@ class Made:
     def cost(self, *_: str) -> dict[str, float]:
         return {}
 
+    def cost_in_all(self, _: str) -> dict[str, float]:
+        return {}
+
     def probes(self, *_: str) -> list[dict[str, Any]]:
         return []
 
