@@ -87,15 +87,19 @@ class ScoredCorpus:
 
 
 def scored_corpus(
-    corpus: LabelledCorpus, tags: Sequence[Sequence[str]], scores: Sequence[Sequence[float]] | None = None
+    corpus: LabelledCorpus,
+    tags: Sequence[Sequence[str]],
+    scores: Sequence[Sequence[float]] | None = None,
+    *,
+    scheme: str = "IOB2",
 ) -> ScoredCorpus:
     """The sentences of ``corpus`` with the mentions of predicted ``tags``, read strictly.
 
     Args:
         tags: for each sentence one tag a word.
         scores: for each sentence the probability of each mention that ``strict_mentions`` reads from its tags.
+        scheme: of ``tags``, whatever that of the corpus is.
     """
-    scheme = _scheme_of_predictions(corpus.scheme, tags)
     sentences = []
     n_orphans = 0
     for i, (sentence, of_words) in enumerate(zip(corpus.sentences, tags, strict=True)):
@@ -126,6 +130,7 @@ def _orphaned(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, ..
 
 
 def _scheme_of_predictions(gold: str, tags: Iterable[Sequence[str]]) -> str:
+    """By its prefixes; where they fit several, that of the gold tags."""
     prefixes = {split_tag(tag)[0] for tag in set(chain.from_iterable(tags))}
     if prefixes & {"E", "S", "L", "U"}:
         return detect_scheme([[f"{prefix}-X" for prefix in prefixes if prefix != "O"]])
@@ -160,7 +165,8 @@ def read_predictions(
         found = labelled_corpus(blocks, [block.tags for block in blocks])
         rows = [(block.line, len(s.words), s.words) for block, s in zip(blocks, found.sentences, strict=True)]
         _refuse_other_text(file, rows, gold, gold_name)
-    return scored_corpus(gold, [block.tags for block in blocks])
+    tags = [block.tags for block in blocks]
+    return scored_corpus(gold, tags, scheme=_scheme_of_predictions(gold.scheme, tags))
 
 
 def _refuse_other_text(

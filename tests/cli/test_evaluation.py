@@ -149,6 +149,28 @@ def test_tags_of_other_schemes_are_read_by_them(in_tmp: Path, mslm: Mslm) -> Non
     assert "no mention was predicted; precision is 0 by convention" in done.stderr
 
 
+def test_gold_tags_without_b_do_not_join_predicted_mentions(in_tmp: Path, mslm: Mslm) -> None:
+    Path("gold.tsv").write_text("a I-X\nb I-X\nc O\n\nd O\ne I-X\n")
+    two = {"words": list("abc"), "pred": [[0, 1, "X"], [1, 2, "X"]], "scores": [0.9, 0.8]}
+    orphan = {"words": list("de"), "pred": [], "pred_tags": ["O", "I-X"]}
+    Path("pred.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (two, orphan)))
+    found = results(mslm, "--predictions", "pred.jsonl", "--data", "gold.tsv")
+    assert (found["tag_scheme"], found["predicted_tag_scheme"], found["n_predicted_orphan_tags"]) == ("IO", "IOB2", 1)
+    assert [found["exact_match"][k] for k in ("gold", "predicted", "correct")] == [2, 2, 0]
+    # tags in columns that could be of either scheme are taken to be of the gold's
+    Path("pred.tsv").write_text("a I-X\nb I-X\nc O\n\nd O\ne I-X\n")
+    assert results(mslm, "--predictions", "pred.tsv", "--data", "gold.tsv")["exact_match"]["correct"] == 2
+
+
+def test_what_a_model_finds_does_not_depend_on_the_scheme_of_the_gold(workplace: Path, mslm: Mslm) -> None:
+    content = Path("test.tsv").read_text()
+    Path("io.tsv").write_text(content.replace("\tB", "\tI"))
+    one, other = (results(mslm, "ner", "--data", name) for name in ("test.tsv", "io.tsv"))
+    assert (one["tag_scheme"], other["tag_scheme"]) == ("IOB2", "IO")
+    assert one["exact_match"]["predicted"] == other["exact_match"]["predicted"] > 0
+    assert one["n_predicted_orphan_tags"] == other["n_predicted_orphan_tags"]
+
+
 @pytest.mark.parametrize(
     ("predicted", "said"),
     [
