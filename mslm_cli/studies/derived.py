@@ -18,7 +18,7 @@ from mslm_cli.errors import DataError
 from mslm_cli.terms.lexicon import Term, read_terms
 from mslm_cli.terms.tokens import folded_key, tokenise
 
-TRAIN, DEV = "train.tsv", "dev.tsv"
+TRAIN, DEV, SAMPLE = "train.tsv", "dev.tsv", "sample.tsv"
 
 
 class LabelsConfig(Config):
@@ -35,7 +35,7 @@ class SplitConfig(LabelsConfig):
 
 
 class SampleConfig(LabelsConfig):
-    """Which share of the training sentences a short trial learns from."""
+    """Which share of the sentences a short trial learns from, or is scored on."""
 
     share: float = Field(gt=0, le=1)
     seed: int = 0
@@ -65,22 +65,24 @@ def split(train: Path, output: Path, config: SplitConfig) -> None:
         write_labelled(folder / DEV, sentences[-n_dev:])
 
 
-def sample(train: Path, output: Path, config: SampleConfig) -> None:
-    """Write ``output``, a folder with a random share of the sentences of ``train``, in their order.
+def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | None = None) -> None:
+    """Write ``output``, a folder with a random share of the sentences of ``source``, in their order.
 
-    At least one of them has a mention.
+    At least one of them has a mention, and there are no more of them than ``beside`` has.
 
     Raises:
         DataError: the data are not sound.
     """
-    sentences = read_labelled(train, encoding=config.encoding, errors=config.errors).sentences
+    sentences = read_labelled(source, encoding=config.encoding, errors=config.errors).sentences
     order = random.Random(config.seed).sample(range(len(sentences)), len(sentences))
     n = max(1, round(len(sentences) * config.share))
+    if beside is not None:
+        n = min(n, len(read_labelled(beside, encoding=config.encoding, errors=config.errors).sentences))
     chosen = set(order[:n])
     if not any(sentences[i].mentions for i in chosen):
         chosen |= {next((i for i in order if sentences[i].mentions), order[0])}
     with fsio.staged_folder(output) as folder:
-        write_labelled(folder / TRAIN, [sentences[i] for i in sorted(chosen)])
+        write_labelled(folder / SAMPLE, [sentences[i] for i in sorted(chosen)])
 
 
 def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> None:

@@ -208,7 +208,9 @@ class Costs:
 
     def _tokens(self, material: Material) -> float:
         path, share = _base(material)
-        return share * _n_tokens(path, self._planner.setting.model, self._reading)
+        n_tokens = share * _n_tokens(path, self._planner.setting.model, self._reading)
+        beside = None if isinstance(material, Path) else dict(material.piece.inputs).get("beside")
+        return n_tokens if beside is None else min(n_tokens, self._tokens(beside))
 
 
 def _base(material: Material) -> tuple[Path, float]:
@@ -216,7 +218,7 @@ def _base(material: Material) -> tuple[Path, float]:
     if isinstance(material, Path):
         return material, 1.0
     piece = material.piece
-    path, share = _base(dict(piece.inputs)["train"])
+    path, share = _base(dict(piece.inputs)["source" if piece.stage == "sample" else "train"])
     config = piece.config.model_dump()
     if piece.stage == "split":
         return path, share * (config["dev_share"] if material.name == DEV else 1 - config["dev_share"])

@@ -46,6 +46,11 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], workshop:
         spent = workshop.spent_on(trial for name in scores for trial in trials[name])
         cost = {"minutes": round(spent.minutes, 2), "tokens": spent.n_tokens}
         rungs.append({"share": share, "dev_f1": scores, **cost})
+        if len(scores) > 1 and len(set(scores.values())) == 1:
+            console.warn(
+                f"the search with {100 * share:.0f} % of the training: all combinations score the same on dev, so which"
+                " goes on is chance; more epochs, or larger shares under [search], would tell them apart"
+            )
         ranked = sorted((arm for arm in arms if arm.name in scores), key=lambda arm: -scores[arm.name])
         is_last = share == options.shares[-1]
         arms = ranked[: 1 if is_last else n_kept(len(ranked), options.keep)]

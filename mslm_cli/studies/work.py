@@ -152,7 +152,7 @@ def _split(of: Inputs, output: Path, config: Any) -> None:
 
 
 def _sample(of: Inputs, output: Path, config: Any) -> None:
-    derived.sample(of["train"][0], output, config)
+    derived.sample(of["source"][0], output, config, beside=next(iter(of.get("beside", ())), None))
 
 
 def _augment(of: Inputs, output: Path, config: Any) -> None:

@@ -49,10 +49,13 @@ def test_a_sample_is_a_share_in_order_and_larger_ones_hold_it(train: Path, tmp_p
     found = {}
     for share in (0.05, 0.5):
         derived.sample(train, tmp_path / str(share), derived.SampleConfig(share=share))
-        found[share] = read_labelled(tmp_path / str(share) / derived.TRAIN)
+        found[share] = read_labelled(tmp_path / str(share) / derived.SAMPLE)
     assert len(found[0.5].sentences) == 10
     assert words(found[0.5]) == [row for row in whole if row in set(words(found[0.5]))]
     assert any(s.mentions for s in found[0.05].sentences), "training needs a mention"
+    half = tmp_path / "0.5" / derived.SAMPLE
+    derived.sample(train, tmp_path / "beside", derived.SampleConfig(share=1.0), beside=half)
+    assert (tmp_path / "beside" / derived.SAMPLE).read_bytes() == half.read_bytes()
 
 
 def test_mentions_are_replaced_by_terms_of_their_type(train: Path, tmp_path: Path) -> None:

@@ -117,11 +117,41 @@ def test_short_trials_are_short_and_never_see_the_test_data(setting: Setting) ->
     assert updates == [None, 1]
 
 
+ANY = Arm("x", "mslm", {"elm_rate": 0.5, "blm_rate": 0.1}, {"weights": "uniform"}, "terms")
+
+
+def with_tuning(setting: Setting, n_tokens: int, **options: object) -> Setting:
+    finetuning = setting.study.finetune.model_copy(update=options)
+    study = setting.study.model_copy(update={"finetune": finetuning})
+    return replace(setting, study=study, train_tokens={"toy": n_tokens})
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 20])
 @pytest.mark.parametrize("share", [1 / 16, 0.1, 1 / 4, 0.5])
 def test_a_short_trial_is_fine_tuned_for_its_share_of_the_whole(setting: Setting, epochs: int, share: float) -> None:
-    finetuning = setting.study.finetune.model_copy(update={"epochs": epochs})
-    planner = Planner(replace(setting, study=setting.study.model_copy(update={"finetune": finetuning})))
-    arm = Arm("x", "mslm", {"elm_rate": 0.5, "blm_rate": 0.1}, {"weights": "uniform"}, "terms")
-    config = {p.stage: p.config.model_dump() for p in planner.trial(setting.study.data[0], arm, 0, share).pieces()}
-    assert config["sample"]["share"] * config["ner"]["epochs"] == pytest.approx(share * epochs)
+    planner = Planner(with_tuning(setting, 10_000_000, epochs=epochs))
+    ner = planner.trial(setting.study.data[0], ANY, 0, share).ner
+    train = dict(ner.inputs)["train"]
+    assert isinstance(train, Made)
+    assert train.piece.stage == "sample"
+    passes = ner.config.model_dump()["epochs"]
+    assert train.piece.config.model_dump()["share"] * passes == pytest.approx(share * epochs)
+
+
+@pytest.mark.parametrize(("n_tokens", "n_updates"), [(20_000, 64), (1_000_000, 1_000_000 * 4 / 1024 / 16), (5_000, 19)])
+def test_a_short_trial_makes_enough_updates_to_be_told_from_others(
+    setting: Setting, n_tokens: int, n_updates: float
+) -> None:
+    planner = Planner(with_tuning(setting, n_tokens, epochs=4, tokens_per_update=1024))
+    ner = planner.trial(setting.study.data[0], ANY, 0, 1 / 16).ner
+    train = dict(ner.inputs)["train"]
+    assert isinstance(train, Made)
+    made = train.piece.config.model_dump()["share"] * ner.config.model_dump()["epochs"] * n_tokens / 1024
+    assert made == pytest.approx(n_updates, abs=1)
+
+
+def test_a_short_trial_is_scored_on_no_more_sentences_than_it_learns_from(setting: Setting) -> None:
+    ner = Planner(setting).trial(setting.study.data[0], ANY, 0, 1 / 16).ner
+    train, dev = (dict(ner.inputs)[role] for role in ("train", "dev"))
+    assert isinstance(dev, Made)
+    assert dict(dev.piece.inputs)["beside"] == train

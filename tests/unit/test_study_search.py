@@ -82,3 +82,13 @@ def test_when_all_failed_there_is_no_winner(planner: Planner, tmp_path: Path) ->
     workshop.failed = tuple(trial.ner.key for trial in trials)
     with pytest.raises(UnavailableError, match="no combination of rates could be tried"):
         search.winner(planner, lambda _: None, workshop)
+
+
+def test_a_rung_that_tells_nothing_is_said(
+    planner: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "_dev_f1", lambda *_: 0.0)
+    search.winner(planner, lambda _: None, Finished(tmp_path))
+    assert "warning: the search with 10 % of the training: all combinations score the same on dev" in (
+        capsys.readouterr().err
+    )
