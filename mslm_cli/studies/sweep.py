@@ -139,7 +139,7 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
     train_tokens = {
         d.name: cost.count_train_tokens(root / d.train, model, reading) * (1 - (d.dev is None) * d.dev_share)
         for d in study.data
-        if with_more or config.dry_run
+        if with_more or config.search or config.dry_run
     }
     share = study.shards.budget or max((b for arm in study.arm for b in arm.budget), default=cost.USUAL_SHARE)
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
