@@ -133,7 +133,7 @@ def test_the_search_finds_rates_without_the_test_data(study: Path, mslm: Mslm) -
     assert found["winner"] in found["rungs"][0]["dev_f1"]
     new = sorted(name.split("-")[0] for name in made(study).keys() - before.keys())
     # two short trials without the test data, then the winner with both seeds
-    assert new == ["encoder"] * 4 + ["eval"] * 2 + ["ner"] * 4 + ["sample"] + ["shards"] * 2
+    assert new == ["encoder"] * 4 + ["eval"] * 2 + ["ner"] * 4 + ["sample"] * 2 + ["shards"] * 2
     assert f"mslm {found['winner']} (searched)" in [
         arm["name"] for arm in json.loads(Path("study/verdict.json").read_bytes())["arms"]
     ]
