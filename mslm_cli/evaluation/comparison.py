@@ -97,6 +97,11 @@ def randomisation_p(one: Float64, other: Float64, n_replicates: int, rng: np.ran
     return (n_as_large + 1) / (n_replicates + 1)
 
 
+def least_p(n_clusters: int) -> float:
+    """The lowest p-value that exchanging clusters can have: to exchange none or all of them differs as much."""
+    return min(1.0, 2.0 ** (1 - n_clusters))
+
+
 def _f1(counts: Float64) -> Float64:
     return np.nan_to_num(shares(counts)[..., 2])
 

@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mslm_cli.evaluation.uncertainty import FEW
+
 SHARES = ("precision", "recall", "f1")
 ERROR_KINDS = {
     "wrong_boundary": "wrong boundary",
@@ -26,8 +28,7 @@ _LATEX = str.maketrans(
         "\\": r"\textbackslash{}",
     }
 )
-_FEW = 30  # below that, intervals cover less than 93 % (benchmarks/coverage.md)
-_TOO_FEW = f"fewer than {_FEW} to draw from: the intervals are too narrow"
+_TOO_FEW = f"fewer than {FEW} to draw from: the intervals are too narrow"
 _CONTEXT = 5
 _WIDTH = 80
 
@@ -138,7 +139,7 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
     """What else there is to say of the numbers."""
     drawn = results["resampled"]
     yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
-    if drawn["n"] < _FEW:
+    if drawn["n"] < FEW:
         yield f"  {_TOO_FEW}"
     bias = results["length_bias"]
     low, high = bias["interval"]
@@ -252,7 +253,7 @@ def comparison_remarks(result: Mapping[str, Any]) -> Iterator[str]:
     """What the numbers of a comparison are over."""
     drawn = result["resampled"]
     yield f"intervals and tests over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
-    if drawn["n"] < _FEW:
+    if drawn["n"] < FEW:
         yield _TOO_FEW
     single = [arm["name"] for arm in result["arms"] if arm["n_runs"] == 1]
     if len(single) == len(result["arms"]):

@@ -10,6 +10,8 @@ from mslm_cli.evaluation.spans import Int64
 Float64 = NDArray[np.float64]
 
 LEVEL = 0.95
+FEW = 30
+"""Of fewer clusters than that, intervals cover less than 93 % (benchmarks/coverage.md)."""
 _MOST_DRAWN = 1 << 21
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 

@@ -61,6 +61,10 @@ class Results:
         """What is resampled as one: ``documents`` or ``sentences``."""
         return self._clusters(data)[1]
 
+    def n_units(self, data: str) -> int:
+        """How many of them there are in the test data."""
+        return int(self._clusters(data)[0].max()) + 1
+
     def n_sentences(self, data: str) -> int:
         """The number of test sentences."""
         return len(self._clusters(data)[0])

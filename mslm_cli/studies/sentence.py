@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mslm_cli.evaluation.comparison import least_p
 from mslm_cli.evaluation.standings import Estimate
 
 MIN_SEEDS = 3
@@ -33,7 +34,8 @@ class Case:
 
     arm: how much better the arm that is best on dev is than vanilla; None where there is no other arm.
     others: how much better than vanilla the other arms are. rivals: how much better the arm is than each of them.
-    n_seeds: that the arm and vanilla have in common. n_data: number of data sets.
+    n_seeds: that the arm and vanilla have in common. n_data: number of data sets. n_units, unit: how many documents or
+    sentences the test data have in all.
     """
 
     vanilla: str
@@ -42,6 +44,13 @@ class Case:
     rivals: Sequence[Compared]
     n_seeds: int
     n_data: int
+    n_units: int
+    unit: str
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the test data are enough for any difference to be shown, corrected for the number of arms."""
+        return least_p(self.n_units) * (len(self.others) + 1) < ALPHA
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,15 @@ def say(case: Case) -> Said:
             f" (95 % from {_points(-difference.high)} to {_points(-difference.low)}) against {vanilla}{where}"
             f"{_missed(better)}.",
             _keep(vanilla, better),
+            vanilla,
+        )
+    if not case.can_tell:
+        return Said(
+            "none",
+            f"Nothing can be shown with {case.n_units} {case.unit} of test data: {arm.name}, the best on dev, differs"
+            f" from {vanilla} by {_signed(difference.value)} points"
+            f" (95 % from {_signed(difference.low)} to {_signed(difference.high)}, which is too narrow){where}.",
+            f"Keep {vanilla} until there are more {case.unit} to test on; more seeds cannot make up for them.",
             vanilla,
         )
     excludes_0 = difference.low > 0 or difference.high < 0

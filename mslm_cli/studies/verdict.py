@@ -16,6 +16,7 @@ from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.comparison import holm
 from mslm_cli.evaluation.standings import Estimate, Standings
+from mslm_cli.evaluation.uncertainty import FEW
 from mslm_cli.reporting.study import write_study
 from mslm_cli.studies.outcome import Results
 from mslm_cli.studies.plan import Trial
@@ -48,7 +49,12 @@ def give(
     if not results.data or not results.is_complete(vanilla):
         raise DataError("no trial of vanilla was finished on every data set: there is nothing to compare with")
     found = judge(results, vanilla, [arm for arm in arms if results.is_complete(arm.name)])
-    found |= {"caveats": list(caveats), "failed": dict(failed)}
+    few = [
+        f"{data} has only {n} {found['resampled'][data]} to test on: its intervals are too narrow."
+        for data, n in found["n_resampled"].items()
+        if n < FEW
+    ]
+    found |= {"caveats": [*caveats, *few], "failed": dict(failed)}
     with fsio.held(workshop.lock("verdict")):
         found["best"] = _keep_best(found["use"], results, workshop)
         fsio.write_text(workshop.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
@@ -67,6 +73,8 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
     over_vanilla = _corrected({name: standings.difference(name, vanilla) for name in candidates})
     rivals = [name for name in candidates if name != chosen]
     over_rivals = _corrected({name: standings.difference(chosen, name) for name in rivals} if chosen else {})
+    units = {d: results.unit(d) for d in results.data}
+    n_units = {d: results.n_units(d) for d in results.data}
     n_seeds = min(len(results.seeds(name, d)) for name in (chosen or vanilla, vanilla) for d in results.data)
     case = Case(
         vanilla=vanilla,
@@ -75,6 +83,8 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         rivals=list(over_rivals.values()),
         n_seeds=n_seeds,
         n_data=len(results.data),
+        n_units=sum(n_units.values()),
+        unit=" and ".join(dict.fromkeys(units.values())),
     )
     said = say(case)
     rows = [
@@ -100,7 +110,8 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         "chosen_on_dev": chosen,
         "vanilla": vanilla,
         "score": "strict exact match (IOB2), F1; an arm's value is the mean over data sets of the mean over seeds",
-        "resampled": {d: results.unit(d) for d in results.data},
+        "resampled": units,
+        "n_resampled": n_units,
         "correction": f"Holm, over {len(candidates)} arms against vanilla, {len(rivals)} against the chosen arm",
         "min_seeds": MIN_SEEDS,
         "seen_upstream": {d: results.seen_upstream(d) for d in results.data},

@@ -11,6 +11,7 @@ from mslm_cli.evaluation.comparison import (
     bootstrap_p,
     compared,
     holm,
+    least_p,
     randomisation_p,
 )
 
@@ -37,6 +38,12 @@ def test_randomisation_is_that_of_all_exchanges() -> None:
         as_large.append(abs(f1(a.sum(0)) - f1(b.sum(0))) >= observed - 1e-12)
     p = randomisation_p(one, other, 20_000, np.random.default_rng(0))
     assert p == pytest.approx(np.mean(as_large), abs=0.015)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_no_p_is_below_the_least_that_so_many_clusters_allow(n: int) -> None:
+    bad, good = np.tile([10.0, 10.0, 0.0], (n, 1)), np.tile([10.0, 10.0, 10.0], (n, 1))
+    assert randomisation_p(bad, good, 20_000, np.random.default_rng(0)) == pytest.approx(least_p(n), abs=0.015)
 
 
 def test_a_system_against_itself_shows_no_difference() -> None:

@@ -18,8 +18,9 @@ def said(
     others: tuple[Compared, ...] = (),
     n_seeds: int = MORE_THAN_FEW,
     n_data: int = 1,
+    n_units: int = 100,
 ) -> Said:
-    return say(Case("vanilla", arm, others, rivals, n_seeds, n_data))
+    return say(Case("vanilla", arm, others, rivals, n_seeds, n_data, n_units, "documents"))
 
 
 def test_a_clear_winner_is_named_with_its_gain() -> None:
@@ -55,6 +56,22 @@ def test_an_interval_without_zero_is_no_gain_where_many_arms_are_compared() -> N
     found = said(arm, others=tuple(compared(name, 0.1, 0.9, 0.9) for name in "abc"))
     assert found.outcome == "none"
     assert "not enough where 4 arms are compared" in found.sentence
+
+
+def test_with_too_few_documents_nothing_can_be_shown_and_more_seeds_are_not_advised() -> None:
+    """Three documents can be exchanged in eight ways, so that p is never below a quarter."""
+    arm = Compared("mslm", Estimate(0.025, 0.006, 0.046, 0.25), corrected_p=0.75)
+    others = tuple(compared(name, 0.1, 0.9, 0.9) for name in "ab")
+    found = said(arm, others=others, n_units=3)
+    assert found.sentence == (
+        "Nothing can be shown with 3 documents of test data: mslm, the best on dev, differs from vanilla by +2.5 points"
+        " (95 % from +0.6 to +4.6, which is too narrow)."
+    )
+    assert (found.outcome, found.use) == ("none", "vanilla")
+    assert found.advice == "Keep vanilla until there are more documents to test on; more seeds cannot make up for them."
+    # of three comparisons, seven documents are enough: 3 / 64
+    assert "can be shown" in said(arm, others=others, n_units=6).sentence
+    assert "No arm is shown" in said(arm, others=others, n_units=7).sentence
 
 
 def test_worse_than_vanilla_is_a_loss() -> None:

@@ -43,6 +43,9 @@ class Made:
     def unit(self, _: str) -> str:
         return "sentences"
 
+    def n_units(self, _: str) -> int:
+        return N_SENTENCES
+
     def n_sentences(self, _: str) -> int:
         return N_SENTENCES
 
