@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import fsio
 from mslm_cli.config import StudyConfig
 from mslm_cli.errors import UsageError
 from mslm_cli.studies import sweep
@@ -73,17 +72,9 @@ def run(
     """
     file = output / sweep.STUDY
     written = _as_toml(text, train, dev, test, output, config, general)
-    if file.is_file():
-        if file.read_text(encoding="utf-8") != written:
-            raise UsageError(
-                f"{file} exists and says something else", hint=f"go on with `mslm sweep {file} -o {output}`"
-            )
-    elif output.exists() and any(output.iterdir()):
-        raise UsageError(f"{output} exists and is no study", hint="choose another -o")
-    else:
-        fsio.check_writable(file)
-        output.mkdir(parents=True, exist_ok=True)
-        fsio.write_text(file, written)
+    if file.is_file() and file.read_text(encoding="utf-8") != written:
+        raise UsageError(f"{file} exists and says something else", hint=f"go on with `mslm sweep {file} -o {output}`")
+    sweep.claim(output, written)
     return (sweep.plan if config.dry_run else sweep.run)(file, output, config, output)
 
 

@@ -4,7 +4,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import Planner, Runtime, Setting, Trial, content_of
 from mslm_cli.studies.queue import Queue
 from mslm_cli.studies.spec import MORE_UPDATES, Arm, Study, read_study
-from mslm_cli.studies.work import WORK, Workshop
+from mslm_cli.studies.work import LOCKS, WORK, Workshop
 from mslm_cli.training.device import choose_gpu
 
 STUDY = "study.toml"
@@ -70,7 +70,7 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     """
     study = read_study(file)
     _check_data(study, root)
-    _claim_folder(file, output)
+    claim(output, file.read_text(encoding="utf-8"))
     conduct = Conduct(file, output, config, root, console.settings())
     if config.jobs > 1:
         run_beside(functools.partial(_work, conduct), config.jobs)
@@ -119,14 +119,26 @@ def _check_data(study: Study, root: Path) -> None:
                 )
 
 
-def _claim_folder(file: Path, output: Path) -> None:
-    """Make ``output`` the folder of the study, or check that it is one; keep the file there."""
-    if output.exists() and not (output / STUDY).is_file() and (not output.is_dir() or any(output.iterdir())):
+def claim(output: Path, text: str) -> None:
+    """Make ``output`` the folder of the study that ``text`` describes, one process after another.
+
+    Raises:
+        UsageError: it is something else.
+        UnavailableError: it cannot be made.
+    """
+    if output.exists() and (not output.is_dir() or _is_foreign({path.name for path in output.iterdir()})):
         raise UsageError(f"{output} exists and is no study", hint="choose another -o")
-    fsio.check_writable(output / STUDY)
-    (output / WORK).mkdir(mode=0o700, parents=True, exist_ok=True)
-    if file.resolve() != (output / STUDY).resolve():
-        fsio.write_text(output / STUDY, file.read_text(encoding="utf-8"))
+    file = output / STUDY
+    fsio.check_writable(file)
+    with fsio.held(Workshop(output).lock(STUDY)):
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            fsio.write_text(file, text)
+        (output / WORK).mkdir(mode=0o700, exist_ok=True)
+
+
+def _is_foreign(names: Set[str]) -> bool:
+    """Whether a folder with these names in it is no study, not even one that another process is just beginning."""
+    return STUDY not in names and any(name != LOCKS and not name.startswith(f".{STUDY}") for name in names)
 
 
 def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
