@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mslm_cli.evaluation.comparison import least_p
+from mslm_cli.evaluation.comparison import ALPHA, least_p
 from mslm_cli.evaluation.standings import Estimate
 
 MIN_SEEDS = 3
-ALPHA = 0.05
 _MOST_NAMED = 3
 
 Outcome = Literal["gain", "none", "loss", "few seeds", "alone"]
