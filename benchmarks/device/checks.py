@@ -1,0 +1,276 @@
+"""What `run.sh` does on a machine with a GPU, one step a call: equality, product, profile or trials.
+
+    python benchmarks/device/checks.py STEP FILE
+
+Each step appends what it finds to FILE as it goes. DRY=1 runs a step on a CPU at tiny sizes.
+
+equality  the attention kernel against fp64, both dropout paths; gradients of packed bf16 passes against padded fp32
+product   `mslm adapt` itself, at three sizes of an update
+profile   where the time of an update goes
+trials    adapt (not at all, word, mslm), fine-tune, score on test; seed by seed, so that a cut leaves whole seeds
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import count, islice, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
+
+from mslm_cli.config import AdaptConfig, EvalConfig, FinetuneConfig
+from mslm_cli.stages import adapt, evaluate, finetune
+from mslm_cli.training import packing
+from mslm_cli.training.batching import pad
+from mslm_cli.training.device import place
+from mslm_cli.training.loop import Passes, Trainee, train
+from mslm_cli.training.losses import weighted_cross_entropy
+from mslm_cli.training.masked import share_of_loss
+from mslm_cli.training.model import load_masked_lm, logits_at
+from mslm_cli.training.optim import make_optimizer, make_schedule
+
+DRY = bool(os.environ.get("DRY"))
+DEVICE = torch.device("cpu") if DRY else torch.device("cuda", 0)
+CARRIED = Path(".dev")
+SCRATCH = Path(os.environ.get("SCRATCH", "/tmp"))
+LENGTHS = [1, 17, 128, 3, 511, 64]
+KERNEL_TOLERANCE = 2e-2
+SMALLEST_DROPOUT = 1e-6
+"""Any dropout above 0 runs the kernel that trains. It draws with 8 bits, so at the least 1 weight in 256 is dropped."""
+
+
+def equality() -> Iterator[dict[str, Any]]:
+    """Yield how far the device is from exact arithmetic."""
+    if not DRY:
+        yield {"problem": packing._problem(DEVICE)}
+        for size in (64, 32):
+            yield from kernel(size)
+    for name, longest in (("bert-base", 128), ("bert-base", 512), ("minilm", 128)):
+        yield from gradients(name, longest)
+
+
+def kernel(size: int) -> Iterator[dict[str, Any]]:
+    """Packed attention with 12 heads of ``size`` against fp64, sequence by sequence."""
+    ends = np.cumsum([0, *LENGTHS])
+    starts = torch.tensor(ends, dtype=torch.int32, device=DEVICE)
+    query, key, value = (
+        torch.randn(int(ends[-1]), 12, size, device=DEVICE, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
+    )
+    upstream = torch.randn_like(query)
+
+    def exact(begin: int, end: int) -> torch.Tensor:
+        states = (t[begin:end].double().transpose(0, 1) for t in (query, key, value))
+        return scaled_dot_product_attention(*states).transpose(0, 1)
+
+    def found(dropout: float) -> torch.Tensor:
+        return packing._varlen(query, key, value, starts, starts, max(LENGTHS), dropout, None)
+
+    expected = torch.cat([exact(a, b) for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)])
+    wanted = torch.autograd.grad(expected, (query, key, value), upstream.double())
+    for dropout, tolerance in ((0.0, KERNEL_TOLERANCE), (SMALLEST_DROPOUT, KERNEL_TOLERANCE + 256**-0.5)):
+        output = found(dropout)
+        pairs = zip(
+            (output, *torch.autograd.grad(output, (query, key, value), upstream)), (expected, *wanted), strict=True
+        )
+        errors = [relative_error(x, y) for x, y in pairs]
+        yield {
+            "kernel": size,
+            "dropout": dropout,
+            "rel_error_out_dq_dk_dv": errors,
+            "wanted": tolerance,
+            "ok": max(errors) < tolerance,
+        }
+    mean = torch.stack([found(0.1).detach().double() for _ in range(400)]).mean(0)
+    yield {"kernel": size, "mean_of_400_with_dropout_0.1": relative_error(mean, expected), "wanted": 0.05}
+    draws = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        draws.append(found(0.1))
+    yield {"kernel": size, "same_seed_same_dropout": torch.equal(*draws)}
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The norm of the difference over the norm of what is expected."""
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).norm() / expected.norm())
+
+
+def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
+    """The gradient of one update without dropout: padded in bf16, and packed, against padded in fp32."""
+    rng = np.random.default_rng(0)
+    model = encoder(name)
+    place(model, DEVICE)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    sequences: list[np.ndarray[Any, np.dtype[np.int32]]] = []
+    while sum(map(len, sequences)) < (300 if DRY else 4096):
+        sequences.append(rng.integers(1000, 30_000, int(rng.integers(8, longest + 1))).astype(np.int32))
+    chosen = [
+        np.sort(rng.choice(len(s), 0 if i == 2 else max(1, len(s) // 7), replace=False))
+        for i, s in enumerate(sequences)
+    ]
+    targets = np.concatenate([s[c] for s, c in zip(sequences, chosen, strict=True)]).astype(np.int64)
+    target_ids = torch.from_numpy(targets).to(DEVICE)
+    weights = torch.ones(len(target_ids), device=DEVICE)
+    padded = partial(pad, pad_id=0, device=DEVICE)
+    kinds = [("fp32 padded", padded), ("bf16 padded", padded)]
+    if not DRY:  # changes the model's attention, so it comes last
+        kinds.append(("bf16 packed", None))
+    expected = None
+    for kind, lay_out in kinds:
+        batch = (lay_out or packing.layout(model, 0, torch.bfloat16))(sequences)
+        positions = np.concatenate([c + b for c, b in zip(chosen, batch.begins, strict=True)])
+        at = torch.from_numpy(positions).to(DEVICE)
+        model.zero_grad()
+        if kind == "fp32 padded":
+            logits = model(**batch.inputs).logits.flatten(0, 1)[at]
+        else:
+            with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
+                logits = logits_at(model, batch, at)
+        loss, _ = weighted_cross_entropy(logits, target_ids, weights, float(len(weights)))
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        expected = gradient if expected is None else expected
+        error = relative_error(gradient, expected)
+        yield {"model": name, "length": longest, "kind": kind, "loss": float(loss.detach()), "rel_error": error}
+
+
+def encoder(name: str) -> PreTrainedModel:
+    """BERT-base's shape with random weights, or MiniLM with a fresh head."""
+    torch.manual_seed(0)
+    if name == "minilm":
+        return load_masked_lm(CARRIED / "minilm", allow_pickle=False, seed=0)[0]
+    tiny = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2}
+    return BertForMaskedLM(BertConfig(vocab_size=30_522, attn_implementation="sdpa", **(tiny if DRY else {})))
+
+
+def adapt_config(arm: str, tokens_per_update: int, updates: int, seed: int = 1) -> AdaptConfig:
+    """The options of an adapted arm."""
+    return AdaptConfig.build(
+        model=str(CARRIED / "minilm"),
+        offline=True,
+        updates=updates,
+        tokens_per_update=tokens_per_update,
+        seed=seed,
+        checkpoint_every="60m",
+        head_warmup_updates=2 if DRY else 100,
+        device=DEVICE.type,
+        weights="ratio:2" if arm == "mslm" else "uniform",
+    )
+
+
+def product() -> Iterator[dict[str, Any]]:
+    """What users get: `mslm adapt` at the default size of an update and at large ones."""
+    for tokens, updates in ((4096, 2), (512, 2)) if DRY else ((4096, 200), (65_536, 60), (16_384, 100)):
+        output = SCRATCH / "product"
+        shutil.rmtree(output, ignore_errors=True)
+        started = time.time()
+        adapt.run(CARRIED / "shards-mslm", output, adapt_config("mslm", tokens, updates), overwrite=True)
+        records = [r for r in map(json.loads, (output / "metrics.jsonl").open()) if r["phase"] == "adapt"]
+        rates = sorted(r["tokens_per_s"] for r in records[1 if DRY else 10 :])
+        yield {
+            "tokens_per_update": tokens,
+            "median": rates[len(rates) // 2],
+            "p10": rates[len(rates) // 10],
+            "p90": rates[-1 - len(rates) // 10],
+            "mfu": records[-1]["mfu"],
+            "seconds_in_all": round(time.time() - started, 1),
+        }
+
+
+def profile() -> Iterator[str]:
+    """Yield a table of the kernels of one update, with the time of an update without the profiler above it."""
+    sys.path.insert(0, "benchmarks")
+    import gpu  # type: ignore[import-not-found]  # found in the folder above
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    activities = [ProfilerActivity.CPU] + ([] if DRY else [ProfilerActivity.CUDA])
+    key = "self_cpu_time_total" if DRY else "self_device_time_total"
+    n_updates = 1 if DRY else 5
+    for name, n_tokens in (("minilm", 4096), ("minilm", 65_536), ("bert-base", 65_536)):
+        model = encoder(name)
+        place(model, DEVICE)
+        model.train()
+        lay_out = packing.layout(model, 0, torch.bfloat16)
+        batch = gpu._batch(gpu._sequences(256 if DRY else n_tokens, 128, 0), 1000.0, lay_out)
+        optimizer = make_optimizer(model.named_parameters(), 1e-4, 0.01)
+        trainee = Trainee(model, optimizer, make_schedule(optimizer, 1000, 0.06))
+        updates = repeat(partial(_same, [batch]))
+        steps = train(trainee, updates, partial(share_of_loss, model), 1.0, Passes(2 * n_tokens, torch.bfloat16))
+        for _ in islice(steps, n_updates):  # kernels are chosen
+            pass
+        started = time.time()
+        for _ in islice(steps, n_updates):
+            pass
+        duration_s = (time.time() - started) / n_updates
+        with profiler(activities=activities) as profiled:
+            next(steps)
+        kernels = profiled.key_averages()
+        yield f"\n### {name} {n_tokens} tokens: {1e3 * duration_s:.2f} ms an update\n"
+        yield kernels.table(sort_by=key, row_limit=30, max_name_column_width=60)
+
+
+def _same(batches: list[Any], _most_tokens: int) -> list[Any]:
+    return batches
+
+
+def trials() -> Iterator[dict[str, Any]]:
+    """The smallest useful study: all labels, three arms, as many seeds as there is time for."""
+    data = {name: CARRIED / "data" / f"{name}.tsv.gz" for name in ("train", "devel", "test")}
+    for seed in range(1, 2) if DRY else count(1):
+        for arm in ("vanilla", "word", "mslm"):
+            started, work, model = time.time(), SCRATCH / "trials" / f"{arm}-{seed}", CARRIED / "minilm"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            if arm != "vanilla":
+                options = adapt_config(arm, 512 if DRY else 4096, 2 if DRY else 240, seed)
+                model = adapt.run(CARRIED / f"shards-{arm}", work / "adapted", options)
+            adapted = time.time()
+            config = FinetuneConfig.build(
+                model=str(model),
+                offline=True,
+                epochs=1 if DRY else 5,
+                seed=seed,
+                device=DEVICE.type,
+                checkpoint_every="60m",
+            )
+            ner = finetune.run(data["train"], data["devel"], work / "ner", config)
+            tuned = time.time()
+            sources = evaluate.Sources(ner=ner, data=data["test"])
+            evaluate.run(sources, work / "scores", EvalConfig.build(device=DEVICE.type), with_report=False)
+            exact = json.loads((work / "scores" / "results.json").read_text())["exact_match"]
+            yield {
+                "arm": arm,
+                "seed": seed,
+                "test": {k: exact[k] for k in ("precision", "recall", "f1")},
+                "dev_f1": json.loads((ner / "manifest.json").read_text())["run"]["dev_f1"],
+                "adapt_s": round(adapted - started, 1),
+                "finetune_s": round(tuned - adapted, 1),
+                "all_s": round(time.time() - started, 1),
+            }
+            shutil.rmtree(work)
+
+
+def main() -> None:
+    """Run the step that is named, writing each finding as it comes."""
+    step, target = sys.argv[1:]
+    for finding in {"equality": equality, "product": product, "profile": profile, "trials": trials}[step]():
+        line = finding if isinstance(finding, str) else json.dumps(finding)
+        print(line)
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
