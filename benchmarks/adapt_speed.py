@@ -3,14 +3,14 @@
     python benchmarks/adapt_speed.py DATA [--threads N] [--precision auto|fp32|bf16] [--quick] [--json]
 
 DATA holds the public corpora; the text is the training split of NCBI-disease, the encoder MiniLM. All sides have the
-same recipe: dropout 0.1, 15 % of the tokens predicted (80/10/10), about 4096 tokens per update, AdamW, gradients
+same recipe: dropout 0.1, 15 % of the tokens predicted (80/10/10), about 4096 tokens per step, AdamW, gradients
 clipped to 1. What is counted is real tokens, special ones included, padding not, a second.
 
 a  Trainer as run_mlm.py --line_by_line sets it up by default: every sentence a sequence, batches of 8 in random order,
    padded to the longest of the batch (that script pads to the full length only with --pad_to_max_length).
 b  The same without --line_by_line: text in blocks of 128 tokens (group_texts), 8 a batch.
-   Both gather batches (gradient accumulation) until an update has as many tokens as mslm's.
-c  The floor: every matrix product that mslm's updates consist of, forward and both backward ones, with the same
+   Both gather batches (gradient accumulation) until a step has as many tokens as mslm's.
+c  The floor: every matrix product that mslm's steps consist of, forward and both backward ones, with the same
    operands' shapes and layouts, and nothing else; multiplied as torch does by default.
 d  The same, multiplied as mslm has torch do it (oneDNN): a higher bar than (c) where the processor is AMD's.
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sides import Updates, Work, alone, arguments, compare, now, report, timed, trainer_updates
+from sides import Steps, Work, alone, arguments, compare, now, report, timed, trainer_steps
 
 N_TOKENS, BLOCK, BATCH, RATE = 4096, 128, 8, 0.15
 WANTED = {"a": 4.5, "b": 1.9, "c": 0.78}
@@ -58,8 +58,8 @@ def preprocess(text: Path, shards: Path) -> None:
     preprocess.run([text], shards, config, lexicon=None)
 
 
-def mslm(folder: Path, given: argparse.Namespace) -> Updates:
-    """The updates of `mslm adapt`, by its own functions."""
+def mslm(folder: Path, given: argparse.Namespace) -> Steps:
+    """The steps of `mslm adapt`, by its own functions."""
     from mslm_cli.stages.adapt import training_steps
 
     return timed(training_steps(*_adapting(folder, given)))
@@ -73,12 +73,12 @@ def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
     from mslm_cli.masking.shards import ShardReader
     from mslm_cli.masking.weights import kind_weights
     from mslm_cli.stages.adapt import Phase, new_trainee
-    from mslm_cli.training.device import pick, place
+    from mslm_cli.training.device import prepare_model, select_device
     from mslm_cli.training.model import load_masked_lm
 
     allocator.keep_freed_memory()
     config = AdaptConfig.build(
-        tokens_per_update=N_TOKENS,
+        tokens_per_step=N_TOKENS,
         epochs=100,
         offline=True,
         precision=given.precision,
@@ -89,20 +89,20 @@ def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
     masks = open_masks(ShardReader(folder / "shards"), PreprocessConfig.build(strategy="token", rate=RATE), tokenizer)
     masks.prepare(config.epochs)
     model, _ = load_masked_lm(encoder, allow_pickle=False, seed=0)
-    place(model, pick(config.device, threads=given.threads))
+    prepare_model(model, select_device(config.device, threads=given.threads))
     phase = Phase("adapt", 4000, kind_weights("uniform", 1, 1))
     return new_trainee(model, phase, config), phase, masks, config, tokenizer
 
 
-def trainer_line_by_line(folder: Path, given: argparse.Namespace) -> Updates:
-    """The updates of Trainer with sentences as they come."""
+def trainer_line_by_line(folder: Path, given: argparse.Namespace) -> Steps:
+    """The steps of Trainer with sentences as they come."""
     tokenizer = _tokenizer()
     rows = tokenizer(_sentences(given), truncation=True, max_length=BLOCK, return_special_tokens_mask=True)
     return _trainer([{k: rows[k][i] for k in rows} for i in range(len(rows["input_ids"]))], tokenizer)
 
 
-def trainer_blocks(folder: Path, given: argparse.Namespace) -> Updates:
-    """The updates of Trainer with blocks of one length; as in run_mlm.py, 1000 sentences are joined at a time."""
+def trainer_blocks(folder: Path, given: argparse.Namespace) -> Steps:
+    """The steps of Trainer with blocks of one length; as in run_mlm.py, 1000 sentences are joined at a time."""
     tokenizer = _tokenizer()
     sentences = _sentences(given)
     made = []
@@ -131,7 +131,7 @@ def _sentences(given: argparse.Namespace) -> list[str]:
     return [s.strip() for s in sentences if s.strip()]
 
 
-def _trainer(rows: list[dict[str, list[int]]], tokenizer: Any) -> Updates:
+def _trainer(rows: list[dict[str, list[int]]], tokenizer: Any) -> Steps:
     from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling
 
     from mslm_cli import models
@@ -139,18 +139,18 @@ def _trainer(rows: list[dict[str, list[int]]], tokenizer: Any) -> Updates:
     model = AutoModelForMaskedLM.from_pretrained(models.resolve("minilm", offline=True, allow_pickle=False))
     collate = DataCollatorForLanguageModeling(tokenizer=tokenizer, mlm_probability=RATE)
     n_gathered = round(N_TOKENS * len(rows) / sum(len(row["input_ids"]) for row in rows) / BATCH)
-    return trainer_updates(
+    return trainer_steps(
         model, rows, collate, per_device_train_batch_size=BATCH, gradient_accumulation_steps=n_gathered
     )
 
 
-def products_by_default(folder: Path, given: argparse.Namespace) -> Updates:
-    """The matrix products of some of mslm's updates, replayed as torch multiplies by default."""
+def products_by_default(folder: Path, given: argparse.Namespace) -> Steps:
+    """The matrix products of some of mslm's steps, replayed as torch multiplies by default."""
     return products(folder, given, "highest")
 
 
-def products(folder: Path, given: argparse.Namespace, float32: str = "") -> Updates:
-    """The matrix products of some of mslm's updates, replayed.
+def products(folder: Path, given: argparse.Namespace, float32: str = "") -> Steps:
+    """The matrix products of some of mslm's steps, replayed.
 
     Args:
         float32: torch's setting of how exact they are; that of mslm if not given.

@@ -30,7 +30,7 @@ from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.evaluation.exact_match import match_spans
 from mslm_cli.evaluation.slices import Slicing, count_by_cluster
-from mslm_cli.evaluation.spans import Reading, Spans, spans_from_tags
+from mslm_cli.evaluation.spans import Spans, TagMode, spans_from_tags
 from mslm_cli.evaluation.summary import summarise
 from mslm_cli.evaluation.uncertainty import averages, intervals, resampled_totals, shares
 
@@ -60,7 +60,7 @@ def noisy_tags(files: Sequence[Path]) -> tuple[Tags, Tags]:
 
 def measure(gold: Tags, predicted: Tags, n_turns: int) -> dict[str, Any]:
     warnings.simplefilter("ignore")  # seqeval on shares that are undefined
-    readings: dict[Reading, dict[str, Any]] = {"strict": {"mode": "strict", "scheme": IOB2}, "default": {}}
+    readings: dict[TagMode, dict[str, Any]] = {"strict": {"mode": "strict", "scheme": IOB2}, "default": {}}
     result: dict[str, Any] = {
         "n_sentences": len(gold),
         "n_words": sum(map(len, gold)),

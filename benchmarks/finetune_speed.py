@@ -3,7 +3,7 @@
     python benchmarks/finetune_speed.py DATA [--threads N] [--precision auto|fp32|bf16] [--quick] [--json]
 
 DATA holds the public corpora; the sentences are the training split of NCBI-disease, the encoder MiniLM. All sides have
-the same recipe: about 1,024 tokens per update (Trainer: batches of 32 sentences), dropout 0.1, AdamW, gradients clipped
+the same recipe: about 1,024 tokens per step (Trainer: batches of 32 sentences), dropout 0.1, AdamW, gradients clipped
 to 1. What is counted is real tokens, special ones included, padding not, a second, of training alone.
 
 a  Trainer with batches in random order, padded to the longest of the batch.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_trainer_ner import encode, read_tsv
-from sides import Updates, Work, arguments, compare, report, timed, trainer_updates
+from sides import Steps, Work, arguments, compare, report, timed, trainer_steps
 
 BATCH = 32
 LABELS = ["O", "B-MENTION", "I-MENTION"]
@@ -33,12 +33,12 @@ def main() -> None:
     report(rates, memory, WANTED, as_json=given.json)
 
 
-def mslm(file: Path, given: argparse.Namespace) -> Updates:
-    """The updates of `mslm finetune`, by its own functions."""
+def mslm(file: Path, given: argparse.Namespace) -> Steps:
+    """The steps of `mslm finetune`, by its own functions."""
     from mslm_cli import allocator, models
     from mslm_cli.config import FinetuneConfig
     from mslm_cli.stages import finetune as stage
-    from mslm_cli.training.device import pick, place
+    from mslm_cli.training.device import prepare_model, select_device
     from mslm_cli.training.model import load_token_classifier
 
     allocator.keep_freed_memory()
@@ -50,24 +50,24 @@ def mslm(file: Path, given: argparse.Namespace) -> Updates:
     corpus = stage.read(file, config)
     labels = stage.labels_of(corpus, corpus, file)
     model = load_token_classifier(encoder, labels, allow_pickle=False, seed=0)
-    place(model, pick(config.device, threads=config.threads))
+    prepare_model(model, select_device(config.device, threads=config.threads))
     data = stage.tagged(corpus, labels, tokenizer, config.max_length, config.overlap, all_pieces=False)
-    trainee, plans = stage.new_trainee(model, data, config)
+    state, plans = stage.new_trainee(model, data, config)
     model.train()
-    return timed(stage.training_steps(trainee, data, [update for plan in plans for update in plan], config, tokenizer))
+    return timed(stage.training_steps(state, data, [step for plan in plans for step in plan], config, tokenizer))
 
 
-def trainer_random(file: Path, given: argparse.Namespace) -> Updates:
-    """The updates of Trainer with batches as they come."""
+def trainer_random(file: Path, given: argparse.Namespace) -> Steps:
+    """The steps of Trainer with batches as they come."""
     return _trainer(file, "random")
 
 
-def trainer_by_length(file: Path, given: argparse.Namespace) -> Updates:
-    """The updates of Trainer with batches of like length."""
+def trainer_by_length(file: Path, given: argparse.Namespace) -> Steps:
+    """The steps of Trainer with batches of like length."""
     return _trainer(file, "group_by_length")
 
 
-def _trainer(file: Path, strategy: str) -> Updates:
+def _trainer(file: Path, strategy: str) -> Steps:
     from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification
 
     from mslm_cli import models
@@ -77,7 +77,7 @@ def _trainer(file: Path, strategy: str) -> Updates:
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     model = AutoModelForTokenClassification.from_pretrained(encoder, num_labels=len(LABELS))
-    return trainer_updates(
+    return trainer_steps(
         model,
         encode(read_tsv(file), tokenizer, LABELS),
         DataCollatorForTokenClassification(tokenizer),

@@ -4,7 +4,7 @@
 
 BERT-base shape with random weights at length 128 and 512, sequences of many lengths packed; and MiniLM (or what --model
 names) at 128, by the functions of `mslm adapt`: bf16, 15 % of the tokens predicted, dropout 0.1, AdamW, 65,536 tokens
-per update. Tokens a second are real ones. The share of the peak counts the arithmetic that the recipe needs, against
+per step. Tokens a second are real ones. The share of the peak counts the arithmetic that the recipe needs, against
 --peak (989 TFLOP/s, an H100's dense bf16, if not given). Before that: packed gradients in bf16 against the plain
 model's in fp32, dropout 0. --compile measures the same with the encoder's layers compiled by torch.compile, beside.
 
@@ -24,14 +24,14 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from mslm_cli import models
 from mslm_cli.training.batching import plan_forward_passes
-from mslm_cli.training.device import place
+from mslm_cli.training.device import prepare_model
 from mslm_cli.training.flops import Cost
-from mslm_cli.training.loop import Passes, Trainee, train
+from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
-from mslm_cli.training.masked import Detection, MaskedBatch, share_of_loss
+from mslm_cli.training.masked import Detection, MaskedBatch, microbatch_loss
 from mslm_cli.training.model import load_masked_lm, logits_at
 from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.packing import LayOut, layout
+from mslm_cli.training.packing import Collator, make_collator
 
 N_TOKENS, RATE = 65_536, 0.15
 WANTED = {"bert-base 128": 815_000, "bert-base 512": 757_000, "minilm 128": 1_500_000}
@@ -47,13 +47,13 @@ def main() -> None:
     for name, length in (("bert-base", 128), ("bert-base", 512), ("minilm", 128)):
         for is_compiled in (False, True) if given.compile else (False,):
             model = _model(name, given.model)
-            place(model, cuda)
+            prepare_model(model, cuda)
             error = bf16_error(model, length)
             if is_compiled:
                 for layer in model.base_model.encoder.layer[:-1]:
                     layer.compile(dynamic=True)
             rows.append({"model": f"{name} {length}", "compiled": is_compiled, "bf16_error": error})
-            rows[-1] |= speed(model, length, n_updates=5 if given.quick else 30, peak=given.peak * 1e12)
+            rows[-1] |= speed(model, length, n_steps=5 if given.quick else 30, peak=given.peak * 1e12)
             del model
             torch.cuda.empty_cache()
     report(rows, as_json=given.json)
@@ -73,7 +73,7 @@ def report(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     print("|---|---|---|--:|--:|--:|--:|--:|--:|")
     for r in rows:
         print(
-            f"| {r['model']} | {r['compiled']} | {r['laid_out']} | {r['tokens_per_s']:,.0f} |"
+            f"| {r['model']} | {r['compiled']} | {r['model_batch']} | {r['tokens_per_s']:,.0f} |"
             f" {r['lowest']:,.0f} to {r['highest']:,.0f} | {WANTED[r['model']]:,} | {100 * r['mfu']:.1f} % |"
             f" {r['memory_gib']:.1f} | {r['bf16_error']:.4f} |"
         )
@@ -96,18 +96,18 @@ def _sequences(n_tokens: int, longest: int, seed: int) -> list[np.ndarray[Any, n
     return made
 
 
-def _batch(sequences: list[np.ndarray[Any, np.dtype[np.int32]]], total: float, lay_out: LayOut) -> MaskedBatch:
+def _batch(sequences: list[np.ndarray[Any, np.dtype[np.int32]]], total: float, collate_fn: Collator) -> MaskedBatch:
     """A forward pass over ``sequences``, some positions of which are predicted."""
     rng = np.random.default_rng(len(sequences))
-    laid_out = lay_out(sequences)
-    device = laid_out.inputs["input_ids"].device
+    model_batch = collate_fn(sequences)
+    device = model_batch.inputs["input_ids"].device
     chosen = [np.sort(rng.choice(len(s), round(len(s) * RATE), replace=False)) for s in sequences]
-    positions = np.concatenate([c + b for c, b in zip(chosen, laid_out.begins, strict=True)])
+    positions = np.concatenate([c + b for c, b in zip(chosen, model_batch.begins, strict=True)])
     targets = np.concatenate([s[c] for s, c in zip(sequences, chosen, strict=True)]).astype(np.int64)
     nothing = torch.empty(0, dtype=torch.int64, device=device)
     return MaskedBatch(
-        laid_out,
-        sum(laid_out.lengths),
+        model_batch,
+        sum(model_batch.lengths),
         torch.from_numpy(positions).to(device),
         torch.from_numpy(targets).to(device),
         torch.ones(len(targets), device=device),
@@ -120,27 +120,27 @@ def _batch(sequences: list[np.ndarray[Any, np.dtype[np.int32]]], total: float, l
     )
 
 
-def speed(model: PreTrainedModel, length: int, *, n_updates: int, peak: float) -> dict[str, Any]:
-    """Tokens a second of whole updates, and what they take of the device."""
+def speed(model: PreTrainedModel, length: int, *, n_steps: int, peak: float) -> dict[str, Any]:
+    """Tokens a second of whole steps, and what they take of the device."""
     model.train()
-    lay_out = layout(model, 0, torch.bfloat16)
+    collate_fn = make_collator(model, 0, torch.bfloat16)
     pool = [_sequences(N_TOKENS, length, seed) for seed in range(4)]
 
-    def updates() -> Any:
+    def steps() -> Any:
         for sequences in cycle(pool):
             lengths = np.array([len(s) for s in sequences])
             total = float(sum(round(n * RATE) for n in lengths))
 
             def cut(most: int, sequences: Any = sequences, lengths: Any = lengths, total: float = total) -> Any:
                 groups = plan_forward_passes(np.arange(len(sequences)), lengths, most)
-                return [_batch([sequences[i] for i in group], total, lay_out) for group in groups]
+                return [_batch([sequences[i] for i in group], total, collate_fn) for group in groups]
 
             yield cut
 
     optimizer = make_optimizer(model.named_parameters(), 1e-4, 0.01)
-    trainee = Trainee(model, optimizer, make_schedule(optimizer, 10_000, 0.06))
-    passes = Passes(2 * N_TOKENS, torch.bfloat16)
-    steps = train(trainee, updates(), lambda batch: share_of_loss(model, batch), 1.0, passes)
+    state = TrainState(model, optimizer, make_schedule(optimizer, 10_000, 0.06))
+    passes = MicrobatchOptions(2 * N_TOKENS, torch.bfloat16)
+    steps = train(state, steps(), lambda batch: microbatch_loss(model, batch), 1.0, passes)
     cost = Cost.of(model)
     for _ in islice(steps, 4):  # kernels are chosen and compiled
         pass
@@ -148,16 +148,16 @@ def speed(model: PreTrainedModel, length: int, *, n_updates: int, peak: float) -
     torch.cuda.reset_peak_memory_stats()
     torch.cuda.synchronize()
     started = time.perf_counter()
-    for step in islice(steps, n_updates):
+    for step in islice(steps, n_steps):
         torch.cuda.synchronize()
         duration_s, started = time.perf_counter() - started, time.perf_counter()
         n_tokens = sum(b.n_tokens for b in step.batches)
-        flops = cost.flops([b.laid_out for b in step.batches], sum(len(b.kinds) for b in step.batches))
+        flops = cost.flops([b.model_batch for b in step.batches], sum(len(b.kinds) for b in step.batches))
         rates.append(n_tokens / duration_s)
         shares.append(flops / duration_s / peak)
-    is_packed = "sequence_starts" in step.batches[0].laid_out.inputs
+    is_packed = "sequence_starts" in step.batches[0].model_batch.inputs
     return {
-        "laid_out": "packed" if is_packed else "padded",
+        "model_batch": "packed" if is_packed else "padded",
         "tokens_per_s": median(rates),
         "lowest": min(rates),
         "highest": max(rates),
@@ -178,15 +178,15 @@ def bf16_error(model: PreTrainedModel, length: int) -> float:
     sequences = _sequences(2048, length, 99)
     gradients = []
     for is_fast in (False, True):
-        lay_out = layout(model, 0, torch.bfloat16 if is_fast else torch.float32)
-        batch = _batch(sequences, 1.0, lay_out)
+        collate_fn = make_collator(model, 0, torch.bfloat16 if is_fast else torch.float32)
+        batch = _batch(sequences, 1.0, collate_fn)
         total = float(len(batch.targets))
         model.zero_grad()
         if is_fast:
             with torch.autocast("cuda", dtype=torch.bfloat16):
-                logits = logits_at(model, batch.laid_out, batch.positions)
+                logits = logits_at(model, batch.model_batch, batch.positions)
         else:
-            logits = model(**batch.laid_out.inputs).logits.flatten(0, 1)[batch.positions]
+            logits = model(**batch.model_batch.inputs).logits.flatten(0, 1)[batch.positions]
         weighted_cross_entropy(logits, batch.targets, batch.weights, total)[0].backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     for module, rate in rates.items():

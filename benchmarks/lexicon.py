@@ -86,7 +86,7 @@ def lexicons(texts: Sequence[Path], labels: Sequence[Path], pipeline: str, folde
     made = {}
     for name, (sources, files, gold) in plans.items():
         config = ExtractTermsConfig.build(sources=sources, pipeline=pipeline, workers=2)
-        given = extract_terms.Given(labels=gold)
+        given = extract_terms.TermInputs(labels=gold)
         lexicon = extract_terms.run(files, folder / f"lexicon-{name}", config, given=given)
         made[name] = read_terms(lexicon / extract_terms.TERMS)
     return made

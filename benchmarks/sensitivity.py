@@ -1,11 +1,11 @@
 """Does masking DS-terms make an encoder restore them better? Arms of one budget, from one warmed-up MiniLM.
 
-python benchmarks/sensitivity.py --data SHARED/data --work WORK [--seeds 0 1] [--epochs 3] [--updates N] [--quick]
+python benchmarks/sensitivity.py --data SHARED/data --work WORK [--seeds 0 1] [--epochs 3] [--steps N] [--quick]
 
 Text: med1250, pubmedqa and craft of SHARED/data/unlabelled. Every tenth abstract of the first two is held out, less
 those that share a sentence with what is trained on; the lexicon, the shards and all training see the others alone.
 A head for MiniLM, which has none, is warmed up once (the head alone, then one epoch of everything, single tokens
-masked), and every arm starts from there, with the same sequences, budget, updates, learning rate and order of
+masked), and every arm starts from there, with the same sequences, budget, steps, learning rate and order of
 sequences. The seeds change masks, order and dropout. Probed are the held-out abstracts and WikiText-2's test part.
 
 A value is the mean over the seeds; its interval is a bootstrap over documents of that mean and says nothing of seeds,
@@ -33,7 +33,7 @@ from mslm_cli.models import load_tokenizer
 from mslm_cli.stages import adapt, extract_terms, preprocess
 from mslm_cli.stages.probe import KIND_NAMES, Measured, measure
 from mslm_cli.terms.sentences import split_sentences
-from mslm_cli.training.batching import plan_updates
+from mslm_cli.training.batching import plan_steps
 
 TEXTS = ("med1250_abstracts.txt.gz", "pubmedqa_abstracts.txt.gz", "craft_fulltext_30articles.txt.gz")
 ARMS = {
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, default=3, help="of every arm")
-    parser.add_argument("--updates", type=int, help="of every arm, in place of whole epochs")
+    parser.add_argument("--steps", type=int, help="of every arm, in place of whole epochs")
     parser.add_argument("--budget", type=float, default=0.15)
     parser.add_argument("--elm-rate", type=float, default=0.25)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
@@ -77,11 +77,11 @@ def main() -> None:
         "budget": options.budget,
         "elm_rate": options.elm_rate,
         "epochs": options.epochs,
-        "updates": options.updates,
+        "steps": options.steps,
         "seeds": options.seeds,
         "about": measured.about,
         "arms": made["arms"],
-        "cost": cost_of_masks(made["shards"], lexicon, options, made["update_s"]),
+        "cost": cost_of_masks(made["shards"], lexicon, options, made["step_s"]),
         "scores": compare(measured, encoders, len(options.seeds)),
     }
     (options.work / "result.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -111,13 +111,13 @@ def split(folder: Path, work: Path, *, quick: bool) -> tuple[Path, Path]:
 
 
 def train_arms(train: Path, lexicon: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The encoders of every arm by seed, what was masked for them, and how long an update took."""
+    """The encoders of every arm by seed, what was masked for them, and how long a step took."""
     common: dict[str, Any] = {"threads": options.threads, "learning_rate": options.learning_rate}
     tokens = preprocess.run(
         [train], options.work / "shards-warm", PreprocessConfig(strategy="token", seed=99), lexicon=lexicon
     )
     warm = adapt.run(tokens, options.work / "warm", AdaptConfig(epochs=1, weights="uniform", seed=99, **common))
-    made: dict[str, Any] = {"encoders": {}, "arms": {}, "shards": {}, "update_s": []}
+    made: dict[str, Any] = {"encoders": {}, "arms": {}, "shards": {}, "step_s": []}
     for arm, (strategy, weights) in ARMS.items():
         made["encoders"][arm] = []
         for seed in options.seeds:
@@ -128,16 +128,16 @@ def train_arms(train: Path, lexicon: Path, options: argparse.Namespace) -> dict[
             made["shards"][strategy] = preprocess.run([train], folder, masking, lexicon=lexicon)
             output = options.work / f"{arm.replace(' ', '-').replace(':', '')}-{seed}"
             config = AdaptConfig(
-                model=str(warm), epochs=options.epochs, updates=options.updates, weights=weights, seed=seed, **common
+                model=str(warm), epochs=options.epochs, steps=options.steps, weights=weights, seed=seed, **common
             )
             made["encoders"][arm].append(adapt.run(folder, output, config))
             stats = json.loads((folder / preprocess.STATS).read_text())
             log = [json.loads(line) for line in (output / adapt.METRICS).read_text().splitlines()]
-            made["update_s"] += [record["n_tokens"] / record["tokens_per_s"] for record in log]
+            made["step_s"] += [record["n_tokens"] / record["tokens_per_s"] for record in log]
             n_predicted = sum(copy["n_base"] + copy["n_entity"] for copy in stats["copies"])
             made["arms"].setdefault(arm, []).append(
                 {
-                    "n_updates": len(log),
+                    "n_steps": len(log),
                     "masked_share": stats["realised"]["all_tokens"],
                     "masked_share_of_ds_tokens": stats["realised"]["ds_tokens"],
                     "ds_share": stats["ds_share"],
@@ -145,32 +145,32 @@ def train_arms(train: Path, lexicon: Path, options: argparse.Namespace) -> dict[
                     / n_predicted,
                 }
             )  # fmt: skip
-    assert len({entry["n_updates"] for entries in made["arms"].values() for entry in entries}) == 1
+    assert len({entry["n_steps"] for entries in made["arms"].values() for entry in entries}) == 1
     return made
 
 
 def cost_of_masks(
-    shards: dict[str, Path], lexicon: Path, options: argparse.Namespace, update_s: list[float]
+    shards: dict[str, Path], lexicon: Path, options: argparse.Namespace, step_s: list[float]
 ) -> dict[str, Any]:
-    """What it takes to draw the masks of an update when the batch is made, beside the update itself."""
+    """What it takes to draw the masks of a step when the batch is made, beside the step itself."""
     any_shards = next(iter(shards.values()))
     reader, tokenizer = ShardReader(any_shards), load_tokenizer(any_shards / "tokenizer")
     lengths = reader.lengths.astype(np.int64)
-    updates = plan_updates(lengths, AdaptConfig().tokens_per_update, seed=0, epoch=0)[:50]
-    cost: dict[str, Any] = {"update_ms": 1e3 * statistics.median(update_s)}
+    steps = plan_steps(lengths, AdaptConfig().tokens_per_step, seed=0, epoch=0)[:50]
+    cost: dict[str, Any] = {"step_ms": 1e3 * statistics.median(step_s)}
     for strategy in ("token", "span", "mslm"):
         rates = {"rate": options.budget} if strategy != "mslm" else {"elm_rate": options.elm_rate, "blm_rate": 0.1}
         recipe = Recipe.of(PreprocessConfig(strategy=strategy), tokenizer, None)
         times = []
         for epoch in range(5):
             source = DrawnEpoch(reader, recipe, epoch, rates)
-            for update in updates:
+            for step in steps:
                 started = time.process_time()
-                source.batch(update)
+                source.batch(step)
                 times.append(time.process_time() - started)
         cost[f"{strategy}_ms"] = 1e3 * statistics.median(times)
     for strategy in ("span", "mslm"):
-        cost[f"{strategy}_extra_share"] = (cost[f"{strategy}_ms"] - cost["token_ms"]) / cost["update_ms"]
+        cost[f"{strategy}_extra_share"] = (cost[f"{strategy}_ms"] - cost["token_ms"]) / cost["step_ms"]
     return cost
 
 
@@ -199,11 +199,11 @@ def compare(measured: Measured, encoders: list[str], n_seeds: int) -> dict[str, 
 
 def table(result: dict[str, Any]) -> str:
     n_items = result["about"]["n_items"]
-    lines = ["| arm | updates | masked | of DS tokens | of the masked, DS |", "|---|---|---|---|---|"]
+    lines = ["| arm | steps | masked | of DS tokens | of the masked, DS |", "|---|---|---|---|---|"]
     for arm, entries in result["arms"].items():
         keys = ("masked_share", "masked_share_of_ds_tokens", "ds_share_of_masked")
         shares = " | ".join(f"{100 * statistics.mean(e[key] for e in entries):.2f} %" for key in keys)
-        lines.append(f"| {arm} | {entries[0]['n_updates']} | {shares} |")
+        lines.append(f"| {arm} | {entries[0]['n_steps']} | {shares} |")
     for kind, n in n_items.items():
         lines += ["", f"{KIND_NAMES[kind]} ({n} items)", ""]
         lines += [
@@ -220,8 +220,8 @@ def table(result: dict[str, Any]) -> str:
     cost = result["cost"]
     drawing = ", ".join(f"{cost[f'{strategy}_ms']:.2f} ms ({strategy})" for strategy in ("token", "span", "mslm"))
     extra = ", ".join(f"{strategy} {100 * cost[f'{strategy}_extra_share']:+.2f} %" for strategy in ("span", "mslm"))
-    lines += ["", f"An update takes {cost['update_ms']:.0f} ms (median of all arms), of which drawing its masks takes"]
-    lines += [f"{drawing}; over token masking that is, in shares of an update: {extra}."]
+    lines += ["", f"A step takes {cost['step_ms']:.0f} ms (median of all arms), of which drawing its masks takes"]
+    lines += [f"{drawing}; over token masking that is, in shares of a step: {extra}."]
     return "\n".join(lines)
 
 

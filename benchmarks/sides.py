@@ -1,4 +1,4 @@
-"""Sides of a comparison of speed: each a process of its own that does some updates when it is asked to, in turns."""
+"""Sides of a comparison of speed: each a process of its own that does some steps when it is asked to, in turns."""
 
 import argparse
 import json
@@ -20,9 +20,9 @@ from mslm_cli import environment
 
 now = time.process_time if "--cpu-time" in sys.argv else time.perf_counter
 
-Updates = Iterator[tuple[int, float]]
-"""Real tokens and seconds of one update after the other."""
-Work = Callable[[Path, argparse.Namespace], Updates]
+Steps = Iterator[tuple[int, float]]
+"""Real tokens and seconds of one step after the other."""
+Work = Callable[[Path, argparse.Namespace], Steps]
 
 
 def arguments(description: str | None) -> argparse.Namespace:
@@ -42,19 +42,19 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 
 def compare(
-    sides: Mapping[str, Work], n_updates: Mapping[str, int], folder: Path, given: argparse.Namespace
+    sides: Mapping[str, Work], n_steps: Mapping[str, int], folder: Path, given: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, int]]:
     """Tokens a second of each side in each round, and the most memory that each held, in MiB.
 
     Args:
-        n_updates: of each side in a round.
+        n_steps: of each side in a round.
         folder: handed to the sides, with the options.
     """
     running = {name: _Side(work, folder, given) for name, work in sides.items()}
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(2 if given.quick else given.rounds):
         for name, side in running.items():
-            rates[name].append(side.rate(1 if given.quick else n_updates[name]))
+            rates[name].append(side.rate(1 if given.quick else n_steps[name]))
         print(number + 1, {n: round(r[-1]) for n, r in rates.items()}, file=sys.stderr)
     return rates, {name: side.stop() for name, side in running.items()}
 
@@ -86,11 +86,11 @@ class _Side:
         self._process = multiprocessing.Process(target=_serve, args=(other, work, folder, given), daemon=True)
         self._process.start()
         other.close()
-        self.rate(1)  # the first update is slow and not counted
+        self.rate(1)  # the first step is slow and not counted
 
-    def rate(self, n_updates: int) -> float:
-        """Tokens a second over the next updates."""
-        self._pipe.send(n_updates)
+    def rate(self, n_steps: int) -> float:
+        """Tokens a second over the next steps."""
+        self._pipe.send(n_steps)
         n_tokens, seconds = self._pipe.recv()
         return float(n_tokens / seconds)
 
@@ -108,9 +108,9 @@ def _serve(pipe: Connection, work: Work, folder: Path, given: argparse.Namespace
     import torch
 
     torch.set_num_threads(given.threads)
-    updates = work(folder, given)
-    while n_updates := pipe.recv():
-        done = list(islice(updates, n_updates))
+    steps = work(folder, given)
+    while n_steps := pipe.recv():
+        done = list(islice(steps, n_steps))
         pipe.send((sum(n for n, _ in done), sum(s for _, s in done)))
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
     pipe.close()
@@ -126,16 +126,16 @@ def alone(function: Callable[..., None], *given: Any) -> None:
         sys.exit(f"{function.__name__} failed")
 
 
-def timed(steps: Iterator[Any]) -> Updates:
-    """The updates of mslm's own loop."""
+def timed(steps: Iterator[Any]) -> Steps:
+    """The steps of mslm's own loop."""
     while True:
         started = now()
         step = next(steps)
         yield sum(b.n_tokens for b in step.batches), now() - started
 
 
-def trainer_updates(model: Any, rows: list[dict[str, list[int]]], collate: Any, **settings: Any) -> Updates:
-    """The updates of transformers' Trainer over ``rows``; between two it waits, in its own thread, to be asked."""
+def trainer_steps(model: Any, rows: list[dict[str, list[int]]], collate: Any, **settings: Any) -> Steps:
+    """The steps of transformers' Trainer over ``rows``; between two it waits, in its own thread, to be asked."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     n_tokens: list[int] = []

@@ -142,7 +142,7 @@ def fingerprint_of(kind: Kind, config: Config, inputs: Sequence[Input]) -> str:
 
 
 @dataclass
-class Draft:
+class StagedArtifact:
     """An artifact in the making: fill ``path``; ``run`` and ``seeds`` go into the manifest."""
 
     path: Path
@@ -151,7 +151,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Job:
+class ArtifactBuild:
     """The making of one artifact: what it is made from, and where it goes."""
 
     kind: Kind
@@ -192,11 +192,11 @@ class Job:
         raise UsageError(f"{self.output} exists: {difference}", hint="choose another -o, or use --overwrite")
 
     @contextmanager
-    def publish(self) -> Iterator[Draft]:
-        """Yield a draft whose folder becomes the output, manifest and all, when the block ends well."""
+    def publish(self) -> Iterator[StagedArtifact]:
+        """Yield a staged whose folder becomes the output, manifest and all, when the block ends well."""
         with fsio.staged_folder(self.output) as folder:
-            draft = Draft(folder)
-            yield draft
+            staged = StagedArtifact(folder)
+            yield staged
             files = [
                 FileEntry(path=p.relative_to(folder).as_posix(), bytes=p.stat().st_size, sha256=fsio.sha256_of(p))
                 for p in sorted(folder.rglob("*"))
@@ -211,8 +211,8 @@ class Job:
                 files=files,
                 code=provenance.code_version(),
                 environment=provenance.environment(),
-                seeds=draft.seeds,
-                run={"duration_s": round(time.perf_counter() - self.started, 3), **draft.run},
+                seeds=staged.seeds,
+                run={"duration_s": round(time.perf_counter() - self.started, 3), **staged.run},
             )
             manifest = manifest.model_copy(update={"digest": manifest.own_digest()})
             fsio.sync_tree(folder)
@@ -233,7 +233,7 @@ def _a(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} artifact"
 
 
-def _difference(found: Manifest, wanted: Job) -> str:
+def _difference(found: Manifest, wanted: ArtifactBuild) -> str:
     options = wanted.config.identity()
     keys = sorted(k for k in options if found.config.get(k) != options[k])
     if keys:

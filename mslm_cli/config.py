@@ -179,10 +179,10 @@ class TrainingOptions(ModelOptions):
     allow_pickle: bool = Field(False, description="Load a checkpoint that has only pytorch_model.bin.")
     epochs: int = Field(1, ge=0, description="Passes over the data; 0 trains a fresh MLM head alone.")
     learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate; linear warm-up and decay.")
-    warmup_share: Rate = Field(0.06, description="Share of the updates in which the learning rate rises.")
+    warmup_share: Rate = Field(0.06, description="Share of the steps in which the learning rate rises.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (not on biases and norms).")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
-    tokens_per_update: int = Field(4096, ge=16, description="Real tokens that make one optimizer step.")
+    tokens_per_step: int = Field(4096, ge=16, description="Real tokens that make one optimizer step.")
     batch_tokens: BatchTokens = Field(
         "auto", description="Most tokens in one forward pass: memory and speed, not the result; auto takes what fits."
     )
@@ -195,8 +195,8 @@ class TrainingOptions(ModelOptions):
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
     checkpoint_every: str = Field(
         "5m",
-        pattern=r"^[1-9]\d*[smhu]$",
-        description="From checkpoint to checkpoint: time (30s, 5m, 1h) or updates (200u).",
+        pattern=r"^[1-9]\d*(s|m|h|steps)$",
+        description="From checkpoint to checkpoint: time (30s, 5m, 1h) or steps (200steps).",
     )
     keep_checkpoints: int = Field(2, ge=1, description="So many checkpoints, the newest, are kept until the run ends.")
 
@@ -215,11 +215,11 @@ class AdaptConfig(TrainingOptions):
     detect: float = Field(
         0.0, ge=0, description="Weight of the detection objective: which of the tokens left unmasked are DS-terms."
     )
-    updates: int | None = Field(
-        None, ge=1, description="Updates in all, over as many epochs as they take, instead of --epochs."
+    steps: int | None = Field(
+        None, ge=1, description="Steps in all, over as many epochs as they take, instead of --epochs."
     )
-    head_warmup_updates: int = Field(
-        100, ge=0, description="Updates of a fresh MLM head alone, before the encoder is trained."
+    head_warmup_steps: int = Field(
+        100, ge=0, description="Steps of a fresh MLM head alone, before the encoder is trained."
     )
 
 
@@ -228,7 +228,7 @@ class FinetuneConfig(TrainingOptions):
 
     epochs: int = Field(5, ge=1, description="Passes over the training sentences.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate; linear warm-up and decay.")
-    tokens_per_update: int = Field(1024, ge=16, description="Real tokens that make one optimizer step.")
+    tokens_per_step: int = Field(1024, ge=16, description="Real tokens that make one optimizer step.")
     max_length: int = Field(512, ge=8, description="Longest window, in tokens; capped at the encoder's limit.")
     overlap: int = Field(64, ge=0, description="Tokens that neighbouring windows of a long sentence share.")
     label_pieces: Literal["first", "all"] = Field(
@@ -285,7 +285,7 @@ class ProbeConfig(TextOptions):
     warm_up_head: bool = Field(
         False, description="Train a fresh MLM head alone on half of the documents, and probe the other half."
     )
-    head_updates: int = Field(100, ge=1, description="Updates of --warm-up-head, of 4096 tokens each.")
+    head_steps: int = Field(100, ge=1, description="Steps of --warm-up-head, of 4096 tokens each.")
     replicates: int = Field(1000, ge=1, description="Bootstrap replicates of the 95 % intervals.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the choice of items, fresh heads and the bootstrap.")
     batch_tokens: int = Field(2048, ge=16, description="Most tokens in one forward pass.")

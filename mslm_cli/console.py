@@ -27,7 +27,7 @@ def _console(*, stderr: bool = True) -> Console:
 
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
-_state = {"quiet": False, "verbose": False, "silent": False, "hushed": False}
+_state = {"quiet": False, "verbose": False, "silent": False, "warnings_only": False}
 _said: set[str] = set()
 
 
@@ -44,10 +44,10 @@ def settings() -> dict[str, bool]:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def warnings_only() -> Iterator[None]:
     """Say only warnings and errors while the block runs, unless all was asked for with -v; no warning twice."""
     before = dict(_state)
-    _state.update(quiet=before["quiet"] or not before["verbose"], hushed=True)
+    _state.update(quiet=before["quiet"] or not before["verbose"], warnings_only=True)
     try:
         yield
     finally:
@@ -111,7 +111,7 @@ def detail(message: str) -> None:
 
 def warn(message: str) -> None:
     """Say something that the user should not miss, also with -q."""
-    if _state["silent"] or (_state["hushed"] and message in _said):
+    if _state["silent"] or (_state["warnings_only"] and message in _said):
         return
     _said.add(message)
     _stderr.print(f"[yellow]warning:[/] {escape(message)}")
@@ -138,7 +138,7 @@ def table(title: str, columns: list[str], rows: list[list[str]], *, as_result: b
 
 @dataclass(frozen=True)
 class Progressing:
-    """A running progress line: move it on with ``advance``, say how it goes with ``update``."""
+    """A running progress line: move it on with ``advance``, say how it goes with ``step``."""
 
     bar: Progress
     task: TaskID

@@ -1,4 +1,4 @@
-"""OUTPUT.work: the folder where an unfinished run keeps what it can go on from, in folders ``step-NNNNNNN``."""
+"""OUTPUT.work: the folder where an unfinished run keeps what it can go on from, in folders ``checkpoint-NNNNNNN``."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli import console, fsio
-from mslm_cli.artifacts import Job
+from mslm_cli.artifacts import ArtifactBuild
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, UsageError
 
 IDENTITY = "identity.json"
@@ -16,22 +16,22 @@ HASHES = "hashes.json"
 
 
 @contextmanager
-def work_folder(job: Job, *, resume: str) -> Iterator[tuple[Path, Path | None]]:
-    """Yield the run's OUTPUT.work, held for this process, and the step to go on from where there is one.
+def work_folder(build: ArtifactBuild, *, resume: str) -> Iterator[tuple[Path, Path | None]]:
+    """Yield the run's OUTPUT.work, held for this process, and the checkpoint to go on from where there is one.
 
-    It is deleted when the block ends well; otherwise it is kept for the next run if it holds a step.
+    It is deleted when the block ends well; otherwise it is kept for the next run if it holds a checkpoint.
 
     Args:
-        resume: ``auto`` goes on from the newest step, ``never`` starts again, anything else is a step in OUTPUT.work;
-            those after it are deleted.
+        resume: ``auto`` goes on from the newest checkpoint, ``never`` starts again, anything else is a checkpoint in
+            OUTPUT.work; those after it are deleted.
 
     Raises:
         UsageError: OUTPUT.work belongs to a run with other options or input (the message names them), or to
             no run at all.
-        ArtifactError: the step named by ``resume`` does not exist, or the folder or the step is damaged.
+        ArtifactError: the checkpoint named by ``resume`` does not exist, or the folder or the checkpoint is damaged.
         UnavailableError: there is no space left on the device.
     """
-    folder = _folder(job)
+    folder = _folder(build)
     with fsio.disk_full_named(folder):
         fsio.recover(folder)
         fsio.make_folder(folder, mode=0o700)
@@ -40,11 +40,11 @@ def work_folder(job: Job, *, resume: str) -> Iterator[tuple[Path, Path | None]]:
             try:
                 if resume == "never":
                     fsio.empty(folder)
-                _claim(folder, _identity(job))
-                step = _step(folder, resume)
-                if step is not None:
-                    check_step(step)
-                yield folder, step
+                _claim(folder, _identity(build))
+                checkpoint = _checkpoint(folder, resume)
+                if checkpoint is not None:
+                    verify_checkpoint(checkpoint)
+                yield folder, checkpoint
             except BaseException as error:
                 _leave(folder, error)
                 raise
@@ -52,14 +52,14 @@ def work_folder(job: Job, *, resume: str) -> Iterator[tuple[Path, Path | None]]:
 
 
 @contextmanager
-def new_step(folder: Path) -> Iterator[Path]:
+def new_checkpoint(folder: Path) -> Iterator[Path]:
     """Yield an empty private folder that becomes ``folder``, with the hashes of its files, when the block ends well."""
     with fsio.staged_folder(folder) as staged:
         yield staged
         fsio.write_text(staged / HASHES, json.dumps(_hashes(staged), indent=2) + "\n")
 
 
-def check_step(folder: Path) -> None:
+def verify_checkpoint(folder: Path) -> None:
     """Compare the files of ``folder`` with the hashes that were written with them.
 
     Raises:
@@ -74,7 +74,7 @@ def check_step(folder: Path) -> None:
 
 
 def damaged(folder: Path, reason: str) -> ArtifactError:
-    """The error that says that a step is damaged."""
+    """The error that says that a checkpoint is damaged."""
     return ArtifactError(
         f"{folder}: damaged: {reason}",
         hint="delete it to go on from the one before, or use --resume never to start again",
@@ -86,24 +86,24 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): fsio.sha256_of(p) for p in files}
 
 
-def steps(folder: Path) -> list[Path]:
-    """The steps in OUTPUT.work, oldest first."""
-    return sorted(folder.glob("step-*"))
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in OUTPUT.work, oldest first."""
+    return sorted(folder.glob("checkpoint-*"))
 
 
-def discard(job: Job) -> None:
-    """Delete the OUTPUT.work of a job whose output is there: what a kill at the very end left."""
-    folder = _folder(job)
+def discard(build: ArtifactBuild) -> None:
+    """Delete the OUTPUT.work of a build whose output is there: what a kill at the very end left."""
+    folder = _folder(build)
     fsio.recover(folder)
     # another process that writes the same output may hold it
     with suppress(OSError, ValueError, UsageError), fsio.locked(folder):
         found = json.loads((folder / IDENTITY).read_bytes())
-        if all(found[part] == value for part, value in _identity(job).items()):
+        if all(found[part] == value for part, value in _identity(build).items()):
             fsio.delete(folder)
 
 
-def _folder(job: Job) -> Path:
-    return job.output.with_name(f"{job.output.name}.work")
+def _folder(build: ArtifactBuild) -> Path:
+    return build.output.with_name(f"{build.output.name}.work")
 
 
 def _refuse_strangers(folder: Path) -> None:
@@ -114,7 +114,7 @@ def _refuse_strangers(folder: Path) -> None:
 
 def _leave(folder: Path, error: BaseException) -> None:
     """Clear away what no run can go on from; say what one can."""
-    newest = max(steps(folder), default=None)
+    newest = max(checkpoints(folder), default=None)
     if newest is None or isinstance(error, DataError):  # mended input is other input
         shutil.rmtree(folder, ignore_errors=True)
     elif isinstance(error, DivergedError):
@@ -123,29 +123,29 @@ def _leave(folder: Path, error: BaseException) -> None:
         console.note(f"{newest} is kept: the same command goes on from there")
 
 
-def _step(folder: Path, resume: str) -> Path | None:
+def _checkpoint(folder: Path, resume: str) -> Path | None:
     if resume in ("auto", "never"):
-        return max(steps(folder), default=None)
+        return max(checkpoints(folder), default=None)
     chosen = Path(resume)
     if not (chosen / "state.json").is_file() or not chosen.resolve().parent.samefile(folder):
-        hint = f"they are the step-* folders in {folder}"
+        hint = f"they are the checkpoint-* folders in {folder}"
         raise ArtifactError(f"--resume {resume}: no checkpoint of this run", hint=hint)
-    for later in steps(folder):
+    for later in checkpoints(folder):
         if later.name > chosen.name:
             fsio.delete(later)
     return chosen
 
 
-def _identity(job: Job) -> dict[str, dict[str, Any]]:
+def _identity(build: ArtifactBuild) -> dict[str, dict[str, Any]]:
     inputs: dict[str, list[str]] = {}
-    for source in job.inputs:
+    for source in build.inputs:
         inputs.setdefault(source.role, []).append(source.fingerprint)
-    return {"options": job.config.identity(), "inputs": inputs}
+    return {"options": build.config.identity(), "inputs": inputs}
 
 
 def _claim(folder: Path, wanted: dict[str, dict[str, Any]]) -> None:
-    """Make the folder this job's, or check that it is."""
-    if not any(folder.glob("step-*")):
+    """Make the folder this build's, or check that it is."""
+    if not any(folder.glob("checkpoint-*")):
         fsio.write_text(folder / IDENTITY, json.dumps(wanted, indent=2) + "\n")
         return
     try:

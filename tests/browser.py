@@ -91,7 +91,7 @@ def opened(folder: Path) -> Iterator[Page]:
     (from_us, to_browser), (from_browser, to_us) = os.pipe(), os.pipe()
     command = f'exec "$0" "$@" 3<&{from_us} 4>&{to_us}'
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"]
-    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-step", "--disable-sync"]
     process = subprocess.Popen(
         ["bash", "-c", command, CHROMIUM, *options, *quiet, f"--user-data-dir={folder}"],
         pass_fds=(from_us, to_us),

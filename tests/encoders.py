@@ -37,7 +37,7 @@ from transformers import (
     XLMRobertaForMaskedLM,
 )
 
-from mslm_cli.training.batching import LaidOut
+from mslm_cli.training.batching import ModelBatch
 
 MAX_LENGTH = 128
 BERT_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
@@ -184,12 +184,12 @@ TOKENIZER_CLASSES = {
 """As the checkpoints of the hub have them."""
 
 
-def laid_out(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> LaidOut:
+def model_batch(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> ModelBatch:
     """A padded batch: int64 [n, longest] and int64 [n, longest], or None where nothing is padded."""
     n, longest = input_ids.shape
     lengths = [longest] * n if attention_mask is None else attention_mask.sum(1).tolist()
     inputs = {"input_ids": input_ids} | ({} if attention_mask is None else {"attention_mask": attention_mask})
-    return LaidOut(inputs, lengths, np.arange(n) * longest)
+    return ModelBatch(inputs, lengths, np.arange(n) * longest)
 
 
 def save(family: str, text: Sequence[str], folder: Path) -> Path:

@@ -8,12 +8,12 @@ from typing import Any
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
-from mslm_cli.evaluation.spans import Reading
+from mslm_cli.evaluation.spans import TagMode
 
 Tags = list[list[str]]
 
 
-def seqeval_report(gold: Tags, predicted: Tags, reading: Reading) -> dict[str, Any]:
+def seqeval_report(gold: Tags, predicted: Tags, reading: TagMode) -> dict[str, Any]:
     """The report of seqeval in one of its modes (``strict`` with IOB2)."""
     options = {"mode": "strict", "scheme": IOB2} if reading == "strict" else {}
     with warnings.catch_warnings():

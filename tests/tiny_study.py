@@ -22,13 +22,13 @@ max_length = 64
 
 [adapt]
 tokens = 300
-tokens_per_update = 128
-head_warmup_updates = 2
+tokens_per_step = 128
+head_warmup_steps = 2
 
 [finetune]
 epochs = 1
 learning_rate = 0.01
-tokens_per_update = 128
+tokens_per_step = 128
 
 [search]
 elm_rate = [0.25, 0.75]

@@ -5,8 +5,8 @@
 Each step appends what it finds to FILE as it goes. DRY=1 runs a step on a CPU at tiny sizes.
 
 equality  the attention kernel against fp64, both dropout paths; gradients of packed bf16 passes against padded fp32
-product   `mslm adapt` itself, at three sizes of an update
-profile   where the time of an update goes
+product   `mslm adapt` itself, at three sizes of a step
+profile   where the time of a step goes
 trials    adapt (not at all, word, mslm), fine-tune, score on test; seed by seed, so that a cut leaves whole seeds
 """
 
@@ -30,10 +30,10 @@ from mslm_cli.config import AdaptConfig, EvalConfig, FinetuneConfig
 from mslm_cli.stages import adapt, evaluate, finetune
 from mslm_cli.training import packing
 from mslm_cli.training.batching import pad
-from mslm_cli.training.device import place
-from mslm_cli.training.loop import Passes, Trainee, train
+from mslm_cli.training.device import prepare_model
+from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
-from mslm_cli.training.masked import share_of_loss
+from mslm_cli.training.masked import microbatch_loss
 from mslm_cli.training.model import load_masked_lm, logits_at
 from mslm_cli.training.optim import make_optimizer, make_schedule
 
@@ -104,10 +104,10 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
-    """The gradient of one update without dropout: padded in bf16, and packed, against padded in fp32."""
+    """The gradient of one step without dropout: padded in bf16, and packed, against padded in fp32."""
     rng = np.random.default_rng(0)
     model = encoder(name)
-    place(model, DEVICE)
+    prepare_model(model, DEVICE)
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -127,8 +127,8 @@ def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
     if not DRY:  # changes the model's attention, so it comes last
         kinds.append(("bf16 packed", None))
     expected = None
-    for kind, lay_out in kinds:
-        batch = (lay_out or packing.layout(model, 0, torch.bfloat16))(sequences)
+    for kind, collate_fn in kinds:
+        batch = (collate_fn or packing.make_collator(model, 0, torch.bfloat16))(sequences)
         positions = np.concatenate([c + b for c, b in zip(chosen, batch.begins, strict=True)])
         at = torch.from_numpy(positions).to(DEVICE)
         model.zero_grad()
@@ -154,32 +154,32 @@ def encoder(name: str) -> PreTrainedModel:
     return BertForMaskedLM(BertConfig(vocab_size=30_522, attn_implementation="sdpa", **(tiny if DRY else {})))
 
 
-def adapt_config(arm: str, tokens_per_update: int, updates: int, seed: int = 1) -> AdaptConfig:
+def adapt_config(arm: str, tokens_per_step: int, steps: int, seed: int = 1) -> AdaptConfig:
     """The options of an adapted arm."""
     return AdaptConfig.build(
         model=str(CARRIED / "minilm"),
         offline=True,
-        updates=updates,
-        tokens_per_update=tokens_per_update,
+        steps=steps,
+        tokens_per_step=tokens_per_step,
         seed=seed,
         checkpoint_every="60m",
-        head_warmup_updates=2 if DRY else 100,
+        head_warmup_steps=2 if DRY else 100,
         device=DEVICE.type,
         weights="ratio:2" if arm == "mslm" else "uniform",
     )
 
 
 def product() -> Iterator[dict[str, Any]]:
-    """What users get: `mslm adapt` at the default size of an update and at large ones."""
-    for tokens, updates in ((4096, 2), (512, 2)) if DRY else ((4096, 200), (65_536, 60), (16_384, 100)):
+    """What users get: `mslm adapt` at the default size of a step and at large ones."""
+    for tokens, steps in ((4096, 2), (512, 2)) if DRY else ((4096, 200), (65_536, 60), (16_384, 100)):
         output = SCRATCH / "product"
         shutil.rmtree(output, ignore_errors=True)
         started = time.time()
-        adapt.run(CARRIED / "shards-mslm", output, adapt_config("mslm", tokens, updates), overwrite=True)
+        adapt.run(CARRIED / "shards-mslm", output, adapt_config("mslm", tokens, steps), overwrite=True)
         records = [r for r in map(json.loads, (output / "metrics.jsonl").open()) if r["phase"] == "adapt"]
         rates = sorted(r["tokens_per_s"] for r in records[1 if DRY else 10 :])
         yield {
-            "tokens_per_update": tokens,
+            "tokens_per_step": tokens,
             "median": rates[len(rates) // 2],
             "p10": rates[len(rates) // 10],
             "p90": rates[-1 - len(rates) // 10],
@@ -189,7 +189,7 @@ def product() -> Iterator[dict[str, Any]]:
 
 
 def profile() -> Iterator[str]:
-    """Yield a table of the kernels of one update, with the time of an update without the profiler above it."""
+    """Yield a table of the kernels of one step, with the time of a step without the profiler above it."""
     sys.path.insert(0, "benchmarks")
     import gpu  # type: ignore[import-not-found]  # found in the folder above
     from torch.profiler import ProfilerActivity
@@ -197,27 +197,29 @@ def profile() -> Iterator[str]:
 
     activities = [ProfilerActivity.CPU] + ([] if DRY else [ProfilerActivity.CUDA])
     key = "self_cpu_time_total" if DRY else "self_device_time_total"
-    n_updates = 1 if DRY else 5
+    n_steps = 1 if DRY else 5
     for name, n_tokens in (("minilm", 4096), ("minilm", 65_536), ("bert-base", 65_536)):
         model = encoder(name)
-        place(model, DEVICE)
+        prepare_model(model, DEVICE)
         model.train()
-        lay_out = packing.layout(model, 0, torch.bfloat16)
-        batch = gpu._batch(gpu._sequences(256 if DRY else n_tokens, 128, 0), 1000.0, lay_out)
+        collate_fn = packing.make_collator(model, 0, torch.bfloat16)
+        batch = gpu._batch(gpu._sequences(256 if DRY else n_tokens, 128, 0), 1000.0, collate_fn)
         optimizer = make_optimizer(model.named_parameters(), 1e-4, 0.01)
-        trainee = Trainee(model, optimizer, make_schedule(optimizer, 1000, 0.06))
-        updates = repeat(partial(_same, [batch]))
-        steps = train(trainee, updates, partial(share_of_loss, model), 1.0, Passes(2 * n_tokens, torch.bfloat16))
-        for _ in islice(steps, n_updates):  # kernels are chosen
+        state = TrainState(model, optimizer, make_schedule(optimizer, 1000, 0.06))
+        steps = repeat(partial(_same, [batch]))
+        steps = train(
+            state, steps, partial(microbatch_loss, model), 1.0, MicrobatchOptions(2 * n_tokens, torch.bfloat16)
+        )
+        for _ in islice(steps, n_steps):  # kernels are chosen
             pass
         started = time.time()
-        for _ in islice(steps, n_updates):
+        for _ in islice(steps, n_steps):
             pass
-        duration_s = (time.time() - started) / n_updates
+        duration_s = (time.time() - started) / n_steps
         with profiler(activities=activities) as profiled:
             next(steps)
         kernels = profiled.key_averages()
-        yield f"\n### {name} {n_tokens} tokens: {1e3 * duration_s:.2f} ms an update\n"
+        yield f"\n### {name} {n_tokens} tokens: {1e3 * duration_s:.2f} ms a step\n"
         yield kernels.table(sort_by=key, row_limit=30, max_name_column_width=60)
 
 

@@ -36,6 +36,6 @@ def adapt(
     from mslm_cli.training import ranks
 
     source = artifact_path(shards)
-    with ranks.joined(config.device):
+    with ranks.process_group(config.device):
         made = stage.run(source, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
     console.result(str(made))

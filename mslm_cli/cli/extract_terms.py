@@ -52,5 +52,5 @@ def extract_terms(
     refuse_shared_stdin({name: "-" for name, files in paths.items() if Path("-") in files})
     from mslm_cli.stages import extract_terms as stage
 
-    given = stage.Given(paths["--terms"], paths["--from-labels"], paths["--background"], link)
+    given = stage.TermInputs(paths["--terms"], paths["--from-labels"], paths["--background"], link)
     console.result(str(stage.run(paths["the text"], output, config, given=given, resume=resume, overwrite=overwrite)))

@@ -43,6 +43,6 @@ def finetune(
 
     if config.model == "-":
         config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
-    with ranks.joined(config.device):
+    with ranks.process_group(config.device):
         made = stage.run(train, dev, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
     console.result(str(made))

@@ -34,11 +34,13 @@ OnRead = Callable[[int], None]
 """Is told the number of bytes that were read of a file as it stands on the disk."""
 
 
-def unheard(n_bytes: int) -> None:
+def ignore_progress(n_bytes: int) -> None:
     """Tell nobody."""
 
 
-def read_lines(file: Path, encoding: str = "utf-8", errors: str = "strict", on_read: OnRead = unheard) -> Iterator[str]:
+def read_lines(
+    file: Path, encoding: str = "utf-8", errors: str = "strict", on_read: OnRead = ignore_progress
+) -> Iterator[str]:
     """Lines of a file or of standard input (``-``), without their line ends, read as they are asked for.
 
     Gzip is recognised by its first bytes, not by its name; a byte order mark is dropped; only LF and CRLF end a

@@ -18,7 +18,7 @@ from typing import NoReturn
 from mslm_cli.config import TextOptions
 from mslm_cli.corpus.documents import Document, LabelledCorpus, LabelledSentence
 from mslm_cli.corpus.labels import count_orphans, detect_scheme, mentions_from_tags, split_tag
-from mslm_cli.corpus.lines import STDIN, OnRead, display_name, read_lines, unheard
+from mslm_cli.corpus.lines import STDIN, OnRead, display_name, ignore_progress, read_lines
 from mslm_cli.errors import DataError
 
 EMPTY_WORD = "\ufffd"
@@ -74,7 +74,9 @@ def source_files(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def read_documents(files: Sequence[Path], options: TextOptions, on_read: OnRead = unheard) -> Iterator[Document]:
+def read_documents(
+    files: Sequence[Path], options: TextOptions, on_read: OnRead = ignore_progress
+) -> Iterator[Document]:
     """Documents of all files, read as they are asked for; a file's tags, where it has any, are ignored.
 
     Plain text: a blank line, or with ``options.one_per_line`` each line end, separates documents; line ends inside

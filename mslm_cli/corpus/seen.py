@@ -31,7 +31,7 @@ def sentence_hash(text: str) -> int:
     return _hash(_words(text))
 
 
-def is_telling(text: str) -> bool:
+def is_long_enough(text: str) -> bool:
     """Whether a sentence is long enough to be looked up: ``MIN_WORDS`` words."""
     return len(_words(text)) >= MIN_WORDS
 

@@ -126,7 +126,7 @@ class Interval(NamedTuple):
     high: float
 
 
-class Resampling:
+class Bootstrap:
     """Bootstrap over clusters of items: the same replicates for all that is compared.
 
     Args:

@@ -12,7 +12,7 @@ from mslm_cli.corpus.labels import Mention, split_tag
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
-Reading = Literal["strict", "default"]
+TagMode = Literal["strict", "default"]
 Tags = Sequence[Sequence[str]]
 
 _OUTSIDE = -1
@@ -69,7 +69,7 @@ def paired_spans(gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable
     return sides[0], sides[1]
 
 
-def spans_from_tags(gold: Tags, predicted: Tags, reading: Reading = "strict") -> tuple[Spans, Spans]:
+def spans_from_tags(gold: Tags, predicted: Tags, reading: TagMode = "strict") -> tuple[Spans, Spans]:
     """The mentions of gold and of predicted IOB2 tags as arrays; ``types`` are those of all tags.
 
     ``strict``: a B- and the I- of its type right after it, as ``corpus.labels.strict_mentions`` reads them.

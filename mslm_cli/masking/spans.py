@@ -26,7 +26,7 @@ class Placed(NamedTuple):
     drawn: Int64
 
 
-def place(batch: RaggedBatch, seed: int, epoch: int, max_share: float) -> Placed:
+def sample_spans(batch: RaggedBatch, seed: int, epoch: int, max_share: float) -> Placed:
     """Spans that do not overlap and are inside of sentences, until they cover ``max_share`` of each sequence's tokens.
 
     The length comes first, then the start, uniform over all places of the sequence where a span of that length
@@ -72,7 +72,7 @@ def place(batch: RaggedBatch, seed: int, epoch: int, max_share: float) -> Placed
 
 def count_lengths(batch: RaggedBatch, drawn: Drawn, seed: int, epoch: int, rate: float) -> tuple[Int64, Int64]:
     """How many spans were drawn, and how many masked, with 0, 1, ... 10 words: two int64 [11]."""
-    asked = np.bincount(place(batch, seed, epoch, rate).drawn, minlength=MAX_LENGTH + 1)
+    asked = np.bincount(sample_spans(batch, seed, epoch, rate).drawn, minlength=MAX_LENGTH + 1)
     starts, _ = batch.words
     starts = starts[drawn.kinds[starts] > 0]
     _, n_words = np.unique(drawn.units[starts], return_counts=True)

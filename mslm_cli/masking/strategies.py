@@ -64,8 +64,8 @@ def word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
 def span(batch: RaggedBatch, seed: int, epoch: int, max_rate: float) -> Units:
     """The words of random spans, each corrupted as one; in every sequence the rate is the share of its tokens.
 
-    Spans are placed one after the other (``spans.place``), and their words are masked in that order, from left to
-    right, until the sequence's share is reached; so the last span loses words at its end. The word at which the
+    Spans are sampled one after the other (``spans.sample_spans``), and their words are masked in that order, from left
+    to right, until the sequence's share is reached; so the last span loses words at its end. The word at which the
     share is reached is masked with the probability that makes the expected share the rate.
 
     Args:
@@ -73,7 +73,7 @@ def span(batch: RaggedBatch, seed: int, epoch: int, max_rate: float) -> Units:
 
     Source: Joshi et al. 2020 (SpanBERT), section 3.1; lengths as in its code (truncated at 10 and renormalised).
     """
-    placed = spans.place(batch, seed, epoch, max_rate)
+    placed = spans.sample_spans(batch, seed, epoch, max_rate)
     word_starts, word_ends = batch.words
     words = flat_ranges(placed.first, placed.lengths)
     row = np.repeat(placed.row, placed.lengths)

@@ -106,10 +106,10 @@ def draw_all(
         )
         plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, confidence)))
     if ner := curves.get("ner"):
-        caption = "Training loss of each update, in nats, and strict F1 on the development data after each epoch."
+        caption = "Training loss of each step, in nats, and strict F1 on the development data after each epoch."
         plans.append(("learning-ner", "Fine-tuning", caption, lambda f: _finetuning(f, ner)))
     if encoder := [line for line in curves.get("encoder", ()) if "base" in line]:
-        caption = "Masked-language-model loss in nats, of generic words and of DS-terms, over the updates."
+        caption = "Masked-language-model loss in nats, of generic words and of DS-terms, over the steps."
         plans.append(("learning-encoder", "Adaptation of the encoder", caption, lambda f: _adaptation(f, encoder)))
     return draw(plans, folder)
 
@@ -235,7 +235,7 @@ def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
 
 def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
     axes, beside = figure.subplots(1, 2)
-    steps = [(line["update"], line["loss"]) for line in lines if "loss" in line]
+    steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     _loss(axes, steps, COLOURS["first"])
     epochs = [(line["epoch"], 100 * line["dev"]["f1"]) for line in lines if "dev" in line]
     if epochs:
@@ -247,7 +247,7 @@ def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
         beside.locator_params(axis="x", integer=True, nbins=5)
     axes.set_title("training loss", fontsize=9, loc="left")
     beside.set_title("dev strict F1, %", fontsize=9, loc="left")
-    axes.set_xlabel("update")
+    axes.set_xlabel("step")
     beside.set_xlabel("epoch")
 
 
@@ -258,7 +258,7 @@ def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
         if steps:
             _loss(axes, steps, COLOURS[colour], label)
     axes.legend(frameon=False, loc="upper right", labelcolor=COLOURS["ink"])
-    axes.set_xlabel("update")
+    axes.set_xlabel("step")
     axes.set_ylabel("loss, nats")
 
 
@@ -271,7 +271,7 @@ def write_heading(axes: "Axes", y: float, heading: str) -> None:
 
 
 def _loss(axes: "Axes", steps: Sequence[tuple[int, float]], colour: str, label: str | None = None) -> None:
-    """The loss of each update, faint, and its mean over the 2 % of the updates around it."""
+    """The loss of each step, faint, and its mean over the 2 % of the steps around it."""
     import numpy as np
 
     x, y = np.array(steps, dtype=np.float64).T

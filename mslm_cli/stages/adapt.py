@@ -11,31 +11,31 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import allocator, artifacts, console, models
-from mslm_cli.artifacts import Artifact, Job
+from mslm_cli.artifacts import Artifact, ArtifactBuild
 from mslm_cli.config import AdaptConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
 from mslm_cli.masking.batch import BASE, ENTITY
 from mslm_cli.masking.recipe import ShardMasks, open_masks
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, weights_notice
-from mslm_cli.training import generators, model_card, ranks
-from mslm_cli.training.batching import plan_updates
-from mslm_cli.training.board import board
+from mslm_cli.training import model_card, ranks, rng
+from mslm_cli.training.batching import plan_steps
 from mslm_cli.training.checkpoint import Workspace, workspace
-from mslm_cli.training.device import pick, place, precision
+from mslm_cli.training.device import precision, prepare_model, select_device
 from mslm_cli.training.flops import Meter
-from mslm_cli.training.loop import Passes, Step, Trainee, train
+from mslm_cli.training.loop import MicrobatchOptions, Step, TrainState, train
 from mslm_cli.training.masked import (
     MaskedBatch,
     Objectives,
     add_heads,
     drop_heads,
-    masked_update,
-    share_of_loss,
+    masked_step,
+    microbatch_loss,
 )
 from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.packing import LayOut, layout
+from mslm_cli.training.packing import Collator, make_collator
+from mslm_cli.training.tensorboard import tensorboard_writer
 from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
@@ -48,7 +48,7 @@ class Phase:
     """A stretch of training with its own optimizer: the fresh head alone, or the whole model."""
 
     name: str
-    n_updates: int
+    n_steps: int
     weights: KindWeights
 
 
@@ -67,47 +67,47 @@ def run(
         UsageError: the shards have nothing for the span-boundary or the detection objective.
         ArtifactError: the shards are damaged or were made with another tokenizer.
         UnavailableError: the encoder cannot be had.
-        DivergedError: the loss is not finite, or exploded, update after update.
+        DivergedError: the loss is not finite, or exploded, step after step.
     """
     allocator.keep_freed_memory()
     source = artifacts.load(shards, "shards")
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
-    job = Job("encoder", output, config, [source.as_input("shards"), model_input])
-    if ranks.from_first(partial(job.is_done, overwrite=overwrite)):
-        discard(job)
+    build = ArtifactBuild("encoder", output, config, [source.as_input("shards"), model_input])
+    if ranks.from_first(partial(build.is_done, overwrite=overwrite)):
+        discard(build)
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
     reader = ShardReader(source.path)
     masking = source.options(PreprocessConfig)
     _check_objectives(reader, masking.strategy, config)
     masks = open_masks(reader, masking, tokenizer)
-    device = pick(config.device, threads=config.threads)
+    device = select_device(config.device, threads=config.threads)
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
     if reader.lengths.max(initial=0) > max_tokens(model):
         raise ArtifactError(
             f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}"
         )
     add_heads(model, Objectives(config.sbo, config.detect), config.seed)
-    place(model, device)
+    prepare_model(model, device)
     phases = _phases(reader, masks, config, fresh)
     every, keep = config.checkpoint_every, config.keep_checkpoints
-    with workspace(job, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
-        with work.finishing_updates():
+    with workspace(build, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
+        with work.finishing_steps():
             _train_phases(model, masks, phases, config, tokenizer, work)
         if not ranks.is_first():
             return output
         summary = _summary(work.metrics)
         drop_heads(model)
-        with job.publish() as draft:
-            model.save_pretrained(draft.path)
-            tokenizer.save_pretrained(draft.path)
-            (draft.path / METRICS).write_bytes(work.metrics.read_bytes())
-            (draft.path / "README.md").write_text(model_card.encoder(config, source, summary), encoding="utf-8")
-            artifacts.pass_on_sketches([source, parent], draft.path)
-            draft.seeds["training"] = config.seed
-            draft.run |= summary
+        with build.publish() as staged:
+            model.save_pretrained(staged.path)
+            tokenizer.save_pretrained(staged.path)
+            (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
+            (staged.path / "README.md").write_text(model_card.encoder(config, source, summary), encoding="utf-8")
+            artifacts.pass_on_sketches([source, parent], staged.path)
+            staged.seeds["training"] = config.seed
+            staged.run |= summary
     _report(summary)
     return output
 
@@ -141,18 +141,18 @@ def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> Pre
 
 def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
     """What is trained one after the other; says what the user should know about it."""
-    n_updates, n_epochs = _length(reader, config)
+    n_steps, n_epochs = _length(reader, config)
     masks.prepare(n_epochs)
     weights = kind_weights(config.weights, *_count_kinds(masks, config, n_epochs))
     if notice := weights_notice(config.weights, weights):
         console.note(notice)
-    phases = [Phase("adapt", n_updates, weights)] if n_updates else []
-    if fresh and config.head_warmup_updates:
+    phases = [Phase("adapt", n_steps, weights)] if n_steps else []
+    if fresh and config.head_warmup_steps:
         console.note(
             f"the checkpoint has no MLM head ({len(fresh)} fresh parameters):"
-            f" training the head alone for {config.head_warmup_updates} updates first"
+            f" training the head alone for {config.head_warmup_steps} steps first"
         )
-        phases.insert(0, Phase("head", config.head_warmup_updates, kind_weights("uniform", 1, 1)))
+        phases.insert(0, Phase("head", config.head_warmup_steps, kind_weights("uniform", 1, 1)))
     elif fresh:
         console.warn(f"the checkpoint has no MLM head: {len(fresh)} parameters start at random")
     if not phases:
@@ -161,13 +161,13 @@ def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: 
 
 
 def _length(reader: ShardReader, config: AdaptConfig) -> tuple[int, int]:
-    """The updates of the whole model, and how many epochs they begin."""
+    """The steps of the whole model, and how many epochs they begin."""
     lengths = reader.lengths.astype(np.int64)
-    n_updates = n_epochs = 0
-    while n_epochs < config.epochs if config.updates is None else n_updates < config.updates:
-        n_updates += len(plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=n_epochs))
+    n_steps = n_epochs = 0
+    while n_epochs < config.epochs if config.steps is None else n_steps < config.steps:
+        n_steps += len(plan_steps(lengths, config.tokens_per_step, seed=config.seed, epoch=n_epochs))
         n_epochs += 1
-    return n_updates if config.updates is None else config.updates, n_epochs
+    return n_steps if config.steps is None else config.steps, n_epochs
 
 
 def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple[int, int]:
@@ -200,14 +200,14 @@ def _train_phases(
     done_before = 0
     for number, phase in enumerate(phases):
         if work.progress.get("phase", 0) <= number:
-            trainee = new_trainee(model, phase, config)
+            state = new_trainee(model, phase, config)
             if work.progress.get("phase") == number:
-                work.restore(trainee)
-            _train_phase(trainee, number, phase, done_before, masks, config, tokenizer, work)
-        done_before += phase.n_updates
+                work.restore(state)
+            _train_phase(state, number, phase, done_before, masks, config, tokenizer, work)
+        done_before += phase.n_steps
 
 
-def new_trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> Trainee:
+def new_trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> TrainState:
     """``model`` at the start of ``phase``."""
     is_head_only = phase.name == "head"
     in_encoder = {id(p) for p in model.base_model.parameters()}
@@ -215,11 +215,11 @@ def new_trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> Tr
         parameter.requires_grad_(not is_head_only or id(parameter) not in in_encoder)
     learning_rate = config.learning_rate * (10 if is_head_only else 1)  # a fresh layer stands far from its optimum
     optimizer = make_optimizer(model.named_parameters(), learning_rate, config.weight_decay)
-    return Trainee(model, optimizer, make_schedule(optimizer, phase.n_updates, config.warmup_share))
+    return TrainState(model, optimizer, make_schedule(optimizer, phase.n_steps, config.warmup_share))
 
 
 def _train_phase(
-    trainee: Trainee,
+    state: TrainState,
     number: int,
     phase: Phase,
     done_before: int,
@@ -228,74 +228,74 @@ def _train_phase(
     tokenizer: PreTrainedTokenizerFast,
     work: Workspace,
 ) -> None:
-    device = trainee.model.device
-    meter = Meter(trainee.model, device, precision(config.precision, device))
-    with board(config.tensorboard) as show, console.progress(f"adapt: {phase.name}", phase.n_updates) as bar:
-        bar.advance(trainee.n_updates)
-        for step in training_steps(trainee, phase, masks, config, tokenizer):
-            record = _record(step, phase.name, done_before + step.update, meter)
+    device = state.model.device
+    meter = Meter(state.model, device, precision(config.precision, device))
+    with tensorboard_writer(config.tensorboard) as show, console.progress(f"adapt: {phase.name}", phase.n_steps) as bar:
+        bar.advance(state.n_steps)
+        for step in training_steps(state, phase, masks, config, tokenizer):
+            record = _record(step, phase.name, done_before + step.number, meter)
             work.log(record)
             show(record)
             bar.advance()
             bar.update(_progress_text(record))
-            save = work.save if step.update == phase.n_updates else work.save_if_due
-            save(done_before + step.update, trainee, {"phase": number})
+            save = work.save if step.number == phase.n_steps else work.save_if_due
+            save(done_before + step.number, state, {"phase": number})
 
 
 def training_steps(
-    trainee: Trainee, phase: Phase, masks: ShardMasks, config: AdaptConfig, tokenizer: PreTrainedTokenizerFast
+    state: TrainState, phase: Phase, masks: ShardMasks, config: AdaptConfig, tokenizer: PreTrainedTokenizerFast
 ) -> Iterator[Step[MaskedBatch]]:
-    """The steps of a phase, one after the other, from where ``trainee`` is; each is done when it is drawn."""
-    model = trainee.model
+    """The steps of a phase, one after the other, from where ``state`` is; each is done when it is drawn."""
+    model = state.model
     model.train()
     if phase.name == "head":
         model.base_model.eval()
-    if trainee.n_updates == 0:
-        generators.seed(config.seed)
+    if state.n_steps == 0:
+        rng.seed(config.seed)
     objectives = Objectives(config.sbo, config.detect)
-    passes = Passes.of(config, model.device)
-    lay_out = layout(model, tokenizer.pad_token_id, passes.dtype)
-    updates = _updates(masks, phase, config, lay_out, start=trainee.n_updates)
-    return train(trainee, updates, partial(share_of_loss, model, objectives=objectives), config.max_grad_norm, passes)
+    passes = MicrobatchOptions.of(config, model.device)
+    collate_fn = make_collator(model, tokenizer.pad_token_id, passes.dtype)
+    steps = _steps(masks, phase, config, collate_fn, start=state.n_steps)
+    return train(state, steps, partial(microbatch_loss, model, objectives=objectives), config.max_grad_norm, passes)
 
 
-def _updates(
+def _steps(
     masks: ShardMasks,
     phase: Phase,
     config: AdaptConfig,
-    lay_out: LayOut,
+    collate_fn: Collator,
     *,
     start: int,
 ) -> Iterator[Callable[[int], list[MaskedBatch]]]:
-    """What makes the batches of each update of a phase, from update ``start`` on; an epoch has its own masks."""
+    """What makes the batches of each step of a phase, from step ``start`` on; an epoch has its own masks."""
     lengths = masks.reader.lengths.astype(np.int64)
     number = epoch = 0
-    while number < phase.n_updates:
-        plan = plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=epoch)
+    while number < phase.n_steps:
+        plan = plan_steps(lengths, config.tokens_per_step, seed=config.seed, epoch=epoch)
         epoch_masks = masks.training_epoch(epoch)
-        for sequences in plan[: phase.n_updates - number]:
+        for sequences in plan[: phase.n_steps - number]:
             if number >= start:
-                yield masked_update(
+                yield masked_step(
                     masks.reader,
                     epoch_masks,
                     sequences,
                     lengths,
                     phase.weights,
-                    lay_out,
+                    collate_fn,
                     with_unmasked=config.detect > 0,
                 )
             number += 1
         epoch += 1
 
 
-def _record(step: Step[MaskedBatch], phase: str, update: int, meter: Meter) -> dict[str, Any]:
-    """The line of metrics.jsonl for one update, of all processes."""
+def _record(step: Step[MaskedBatch], phase: str, number: int, meter: Meter) -> dict[str, Any]:
+    """The line of metrics.jsonl for one step, of all processes."""
     record: dict[str, Any] = {
-        "update": update,
+        "step": number,
         "phase": phase,
         **step.outcome(),
         "learning_rate": step.learning_rate,
-        **meter.lap([b.laid_out for b in step.batches], sum(len(b.kinds) for b in step.batches)),
+        **meter.lap([b.model_batch for b in step.batches], sum(len(b.kinds) for b in step.batches)),
     }
     sums = ranks.totals(np.sum([[0.0] * 3 * len(_KIND_NAMES), *map(_sums, step.batches)], axis=0).tolist())
     for name, n, loss, n_top in zip(_KIND_NAMES.values(), sums[::3], sums[1::3], sums[2::3], strict=True):
@@ -319,10 +319,10 @@ def _progress_text(record: dict[str, Any]) -> str:
 
 
 def _summary(metrics: Path) -> dict[str, Any]:
-    """What a run came to, from its log: updates, tokens, and mean loss and top-1 by kind at its end."""
+    """What a run came to, from its log: steps, tokens, and mean loss and top-1 by kind at its end."""
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     last = records[-max(1, len(records) // 10) :]
-    summary: dict[str, Any] = {"n_updates": len(records), "n_tokens": sum(r["n_tokens"] for r in records)}
+    summary: dict[str, Any] = {"n_steps": len(records), "n_tokens": sum(r["n_tokens"] for r in records)}
     summary["n_skipped"] = sum("skipped" in r for r in records)
     for name in _KIND_NAMES.values():
         if n := sum(r[name]["n"] for r in last if name in r):
@@ -338,5 +338,5 @@ def _report(summary: dict[str, Any]) -> None:
         for name in _KIND_NAMES.values()
         if f"{name}_loss" in summary
     ]
-    title = f"adapted: {summary['n_updates']:,} updates, {summary['n_tokens']:,} tokens; the last tenth of them"
+    title = f"adapted: {summary['n_steps']:,} steps, {summary['n_tokens']:,} tokens; the last tenth of them"
     console.table(title, ["kind", "loss", "top-1"], rows)

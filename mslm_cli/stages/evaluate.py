@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mslm_cli import artifacts, console, provenance
-from mslm_cli.artifacts import Artifact, Input, Job
+from mslm_cli.artifacts import Artifact, ArtifactBuild, Input
 from mslm_cli.config import EvalConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, scored_corpus
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_telling
+from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_long_enough
 from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.exact_match import match_spans
 from mslm_cli.evaluation.partial_match import errors, pair
@@ -77,9 +77,9 @@ def run(
     files = {"data": sources.data, "predictions": sources.predictions, "train": sources.train}
     inputs += [artifacts.file_input(role, path) for role, path in files.items() if path is not None]
     inputs += [lexicon.as_input("lexicon")] if lexicon else []
-    job = None if output is None else Job("eval", output, config, inputs)
-    if job and job.is_done(overwrite=overwrite):
-        scored = read_scored(artifacts.load(job.output, "eval"))
+    build = None if output is None else ArtifactBuild("eval", output, config, inputs)
+    if build and build.is_done(overwrite=overwrite):
+        scored = read_scored(artifacts.load(build.output, "eval"))
         _say_what_stands_against(scored.results)
         return scored
 
@@ -103,16 +103,16 @@ def run(
         **count_seen(corpus, _sketches(ner, train)),
     }
     scored = Scored(results, list(with_errors(corpus.without_text() if config.no_text else corpus)))
-    if job:
-        with job.publish() as draft:
-            (draft.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-            with (draft.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
+    if build:
+        with build.publish() as staged:
+            (staged.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            with (staged.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
             if with_report:
                 curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
-                made_by = {"fingerprint": job.fingerprint, **_provenance(ner, inputs, config)}
-                page.write_report(draft.path, results, scored.lines, made_by, curves)
-            draft.seeds["bootstrap"] = config.seed
+                made_by = {"fingerprint": build.fingerprint, **_provenance(ner, inputs, config)}
+                page.write_report(staged.path, results, scored.lines, made_by, curves)
+            staged.seeds["bootstrap"] = config.seed
     _say_what_stands_against(results)
     return scored
 
@@ -291,7 +291,7 @@ def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, S
 def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str, Any]:
     """How many sentences were looked up, how many of them each sketch holds, and how many any of them does."""
     hashes = np.array([int(s.digest, 16) for s in corpus.sentences], np.uint64)
-    is_checked = np.array([s.words is None or is_telling(" ".join(s.words)) for s in corpus.sentences])
+    is_checked = np.array([s.words is None or is_long_enough(" ".join(s.words)) for s in corpus.sentences])
     held = {name: is_checked & sketch.contains(hashes) for name, sketch in sketches.items()}
     any_holds: NDArray[np.bool_] = np.logical_or.reduce([*held.values(), np.zeros(len(hashes), np.bool_)])
     return {

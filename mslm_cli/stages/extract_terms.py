@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli import artifacts, console, fsio, workspace
-from mslm_cli.artifacts import Input, Job
+from mslm_cli.artifacts import ArtifactBuild, Input
 from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.lines import display_name, read_lines
@@ -22,7 +22,7 @@ from mslm_cli.errors import DataError, UnavailableError, UsageError
 from mslm_cli.processes import map_in_order
 from mslm_cli.terms import pipeline, termhood, words
 from mslm_cli.terms.candidates import CandidateCounts
-from mslm_cli.terms.evidence import Evidence, Passage, Prospector
+from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
 from mslm_cli.terms.lexicon import LABELS, USER, Term, merge, write_terms
 from mslm_cli.terms.linking import Linker
 from mslm_cli.terms.mentions import MentionCounts
@@ -45,7 +45,7 @@ _SAVING_SHARE = 20
 
 
 @dataclass(frozen=True)
-class Given:
+class TermInputs:
     """What a user may give besides text: term lists, labelled files, a background text, a knowledge base."""
 
     terms: Sequence[Path] = ()
@@ -63,13 +63,13 @@ class Given:
 
 
 @dataclass
-class Reading:
+class CorpusEvidence:
     """What was found in the text read so far, and the sentences that were seen there."""
 
     evidence: Evidence = field(default_factory=Evidence)
     seen: Sketch = field(default_factory=Sketch)
 
-    def add(self, other: "Reading") -> None:
+    def add(self, other: "CorpusEvidence") -> None:
         self.evidence.add(other.evidence)
         self.seen.add_all(other.seen)
 
@@ -79,7 +79,7 @@ def run(
     output: Path,
     config: ExtractTermsConfig,
     *,
-    given: Given | None = None,
+    given: TermInputs | None = None,
     resume: str = "auto",
     overwrite: bool = False,
 ) -> Path:
@@ -90,7 +90,7 @@ def run(
         DataError: an input cannot be read, a list holds no term, or no term is found at all.
         UnavailableError: the pipeline is not installed, or scispaCy where it is needed.
     """
-    given = given or Given()
+    given = given or TermInputs()
     if not (texts or given.terms or given.labels):
         raise UsageError("no text was given", hint="give TEXT, --terms or --from-labels")
     files = source_files(texts)
@@ -100,9 +100,9 @@ def run(
     lists = [_term_list(file) for file in given.terms]
     seen = Sketch()
     labelled = _labelled_terms(given.labels, config, seen)
-    job = Job("lexicon", output, config, inputs)
-    if job.is_done(overwrite=overwrite):
-        workspace.discard(job)
+    build = ArtifactBuild("lexicon", output, config, inputs)
+    if build.is_done(overwrite=overwrite):
+        workspace.discard(build)
         return output
     own = merge([*(term for found in lists for term in found.terms), *labelled])
     linker = None
@@ -111,20 +111,20 @@ def run(
         linker = Linker(read_lines(given.link), name, min_similarity=config.link_similarity)
     background = _background(source_files(given.background), config, seen)
 
-    with workspace.work_folder(job, resume=resume) as (folder, step):
-        reading = _read(files, config, own, folder, step)
+    with workspace.work_folder(build, resume=resume) as (folder, checkpoint):
+        corpus = _read(files, config, own, folder, checkpoint)
         reader = WordReader(words.english())
-        ranking = Termhood(reading.evidence.candidates, termhood.general_english(), reader, background)
-        terms = choose(reading.evidence, own, config, ranking, reader, linker.types if linker else None)
+        ranking = Termhood(corpus.evidence.candidates, termhood.general_english(), reader, background)
+        terms = choose(corpus.evidence, own, config, ranking, reader, linker.types if linker else None)
         if not terms:
-            raise _no_terms(reading.evidence, config)
-        stats = _stats(reading.evidence, terms, own, lists)
-        seen.add_all(reading.seen)
-        with job.publish() as draft:
-            write_terms(draft.path / TERMS, terms)
-            (draft.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            (draft.path / artifacts.SKETCHES).mkdir()
-            seen.save(draft.path / artifacts.SKETCHES / "extract-terms.u64")
+            raise _no_terms(corpus.evidence, config)
+        stats = _stats(corpus.evidence, terms, own, lists)
+        seen.add_all(corpus.seen)
+        with build.publish() as staged:
+            write_terms(staged.path / TERMS, terms)
+            (staged.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (staged.path / artifacts.SKETCHES).mkdir()
+            seen.save(staged.path / artifacts.SKETCHES / "extract-terms.u64")
     _report(stats, terms, config)
     return output
 
@@ -196,41 +196,41 @@ def _background(files: Sequence[Path], config: ExtractTermsConfig, seen: Sketch)
 
 
 def _read(
-    files: Sequence[Path], config: ExtractTermsConfig, own: Sequence[Term], folder: Path, step: Path | None
-) -> Reading:
-    """What all files hold, read batch by batch from ``step`` on; the last step is kept in ``folder``."""
-    reading, n_done = (Reading(), 0) if step is None else _load(step)
-    if step is not None:
-        console.note(f"going on from {step} ({reading.evidence.n_documents:,} documents)")
+    files: Sequence[Path], config: ExtractTermsConfig, own: Sequence[Term], folder: Path, checkpoint: Path | None
+) -> CorpusEvidence:
+    """What all files hold, read batch by batch from ``checkpoint`` on; the last checkpoint is kept in ``folder``."""
+    corpus, n_done = (CorpusEvidence(), 0) if checkpoint is None else _load(checkpoint)
+    if checkpoint is not None:
+        console.note(f"going on from {checkpoint} ({corpus.evidence.n_documents:,} documents)")
     prepare = functools.partial(_prospecting, config, own)
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("extract-terms", n_bytes or None) as bar:
         batches = islice(_batches(read_documents(files, config, bar.advance)), n_done, None)
         started = saved = time.perf_counter()
-        n_before, cost = reading.evidence.candidates.n_words, 0.0
+        n_before, cost = corpus.evidence.candidates.n_words, 0.0
         for found in map_in_order(prepare, batches, workers=config.workers):
-            reading.add(found)
+            corpus.add(found)
             n_done += 1
             now = time.perf_counter()
-            bar.update(f"{(reading.evidence.candidates.n_words - n_before) / (now - started):,.0f} words/s")
+            bar.update(f"{(corpus.evidence.candidates.n_words - n_before) / (now - started):,.0f} words/s")
             if now - saved >= _SAVING_SHARE * cost:
-                _save(folder / f"step-{n_done:07d}", reading, n_done)
+                _save(folder / f"checkpoint-{n_done:07d}", corpus, n_done)
                 saved = time.perf_counter()
                 cost = saved - now
-    return reading
+    return corpus
 
 
-def _prospecting(config: ExtractTermsConfig, own: Sequence[Term]) -> Callable[[Sequence[Document]], Reading]:
+def _prospecting(config: ExtractTermsConfig, own: Sequence[Term]) -> Callable[[Sequence[Document]], CorpusEvidence]:
     """What reads a batch of documents."""
-    prospector = Prospector(config.sources, config.pipeline, own, max_words=config.max_words)
+    finder = TermFinder(config.sources, config.pipeline, own, max_words=config.max_words)
 
-    def read(batch: Sequence[Document]) -> Reading:
+    def read(batch: Sequence[Document]) -> CorpusEvidence:
         passages = [_passage(document) for document in batch]
-        reading = Reading(prospector.evidence(passages))
+        corpus = CorpusEvidence(finder.evidence(passages))
         for passage in passages:
             for start, end in passage.sentences:
-                reading.seen.add(passage.text[start:end])
-        return reading
+                corpus.seen.add(passage.text[start:end])
+        return corpus
 
     return read
 
@@ -255,27 +255,27 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def _save(step: Path, reading: Reading, n_batches: int) -> None:
-    with workspace.new_step(step) as folder:
-        reading.seen.save(folder / _SEEN)
+def _save(checkpoint: Path, corpus: CorpusEvidence, n_batches: int) -> None:
+    with workspace.new_checkpoint(checkpoint) as folder:
+        corpus.seen.save(folder / _SEEN)
         with (folder / _STATE).open("w", encoding="utf-8") as file:
-            json.dump({"n_batches": n_batches, "evidence": reading.evidence.to_json()}, file)
-    for older in workspace.steps(step.parent)[:-1]:
+            json.dump({"n_batches": n_batches, "evidence": corpus.evidence.to_json()}, file)
+    for older in workspace.checkpoints(checkpoint.parent)[:-1]:
         fsio.delete(older)
 
 
-def _load(step: Path) -> tuple[Reading, int]:
+def _load(checkpoint: Path) -> tuple[CorpusEvidence, int]:
     """What ``_save`` wrote, and the number of batches it is from.
 
     Raises:
         ArtifactError: it is damaged.
     """
     try:
-        state = json.loads((step / _STATE).read_bytes())
-        reading = Reading(Evidence.from_json(state["evidence"]), Sketch.load(step / _SEEN))
-        return reading, int(state["n_batches"])
+        state = json.loads((checkpoint / _STATE).read_bytes())
+        corpus = CorpusEvidence(Evidence.from_json(state["evidence"]), Sketch.load(checkpoint / _SEEN))
+        return corpus, int(state["n_batches"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise workspace.damaged(step, str(error)) from error
+        raise workspace.damaged(checkpoint, str(error)) from error
 
 
 def _no_terms(evidence: Evidence, config: ExtractTermsConfig) -> DataError:

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import allocator, artifacts, console, fsio, models
-from mslm_cli.artifacts import Job
+from mslm_cli.artifacts import ArtifactBuild
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.labels import strict_mentions, tags_from_mentions
@@ -22,17 +22,16 @@ from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.terms.tokens import keeps_punctuation
-from mslm_cli.training import generators, model_card, ranks
-from mslm_cli.training.batching import plan_forward_passes, plan_updates
-from mslm_cli.training.board import board
+from mslm_cli.training import model_card, ranks, rng
+from mslm_cli.training.batching import plan_forward_passes, plan_steps
 from mslm_cli.training.checkpoint import Workspace, workspace
-from mslm_cli.training.device import pick, place, precision
+from mslm_cli.training.device import precision, prepare_model, select_device
 from mslm_cli.training.flops import Meter
-from mslm_cli.training.loop import Passes, Step, Trainee, train
+from mslm_cli.training.loop import MicrobatchOptions, Step, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.packing import LayOut, layout
+from mslm_cli.training.packing import Collator, make_collator
 from mslm_cli.training.tagging import (
     Window,
     WindowBatch,
@@ -43,7 +42,8 @@ from mslm_cli.training.tagging import (
     window_lengths,
     window_targets,
 )
-from mslm_cli.workspace import HASHES, check_step, discard, new_step
+from mslm_cli.training.tensorboard import tensorboard_writer
+from mslm_cli.workspace import HASHES, discard, new_checkpoint, verify_checkpoint
 
 METRICS = "metrics.jsonl"
 ENCODER_METRICS = "encoder_metrics.jsonl"
@@ -81,7 +81,7 @@ def run(
     Raises:
         DataError: the data are not sound, or the training data have no mention.
         UnavailableError: the encoder cannot be had.
-        DivergedError: the loss is not finite, or exploded, update after update.
+        DivergedError: the loss is not finite, or exploded, step after step.
     """
     allocator.keep_freed_memory()
     inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
@@ -89,16 +89,16 @@ def run(
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
-    job = Job("ner", output, config, [*inputs, model_input])
-    if ranks.from_first(partial(job.is_done, overwrite=overwrite)):
-        discard(job)
+    build = ArtifactBuild("ner", output, config, [*inputs, model_input])
+    if ranks.from_first(partial(build.is_done, overwrite=overwrite)):
+        discard(build)
         return output
     labels = labels_of(train_corpus, dev_corpus, train_file)
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
-    device = pick(config.device, threads=config.threads)
+    device = select_device(config.device, threads=config.threads)
     head = mlm_head(encoder, allow_pickle=config.allow_pickle)
     model = load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed)
-    place(model, device)
+    prepare_model(model, device)
     max_length = min(config.max_length, max_tokens(model))
     tokenizer.model_max_length = max_length
     train_data, dev_data = (
@@ -106,29 +106,29 @@ def run(
         for corpus, all_pieces in ((train_corpus, config.label_pieces == "all"), (dev_corpus, False))
     )
     every, keep = config.checkpoint_every, config.keep_checkpoints
-    with workspace(job, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
-        with work.finishing_updates():
+    with workspace(build, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
+        with work.finishing_steps():
             best = _train(model, train_data, dev_data, config, tokenizer, work)
         if not ranks.is_first():
             return output
-        with job.publish() as draft:
-            check_step(work.folder / best["folder"])
+        with build.publish() as staged:
+            verify_checkpoint(work.folder / best["folder"])
             no_hashes = shutil.ignore_patterns(HASHES)
-            shutil.copytree(work.folder / best["folder"], draft.path, ignore=no_hashes, dirs_exist_ok=True)
-            tokenizer.save_pretrained(draft.path)
+            shutil.copytree(work.folder / best["folder"], staged.path, ignore=no_hashes, dirs_exist_ok=True)
+            tokenizer.save_pretrained(staged.path)
             if head:
-                save_mlm_head(head, draft.path)
-            (draft.path / METRICS).write_bytes(work.metrics.read_bytes())
+                save_mlm_head(head, staged.path)
+            (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
             if parent and (parent.path / METRICS).is_file():
-                shutil.copyfile(parent.path / METRICS, draft.path / ENCODER_METRICS)
-            (draft.path / "README.md").write_text(model_card.ner(config, labels, best), encoding="utf-8")
-            artifacts.pass_on_sketches([parent], draft.path)
+                shutil.copyfile(parent.path / METRICS, staged.path / ENCODER_METRICS)
+            (staged.path / "README.md").write_text(model_card.ner(config, labels, best), encoding="utf-8")
+            artifacts.pass_on_sketches([parent], staged.path)
             # the best epoch is chosen on dev: its sentences have had their say too
             for name, corpus in (("train", train_corpus), ("dev", dev_corpus)):
-                _sketch(corpus).save(draft.path / artifacts.SKETCHES / f"finetune-{name}.u64")
-            draft.seeds["training"] = config.seed
-            draft.run["words"] = _word_form(train_corpus)
-            draft.run |= {"best_epoch": best["epoch"], "dev_f1": best["f1"], "n_windows": len(train_data.windows)}
+                _sketch(corpus).save(staged.path / artifacts.SKETCHES / f"finetune-{name}.u64")
+            staged.seeds["training"] = config.seed
+            staged.run["words"] = _word_form(train_corpus)
+            staged.run |= {"best_epoch": best["epoch"], "dev_f1": best["f1"], "n_windows": len(train_data.windows)}
     console.note(f"best epoch {best['epoch']} of {config.epochs}: strict F1 {100 * best['f1']:.2f} on dev")
     return output
 
@@ -192,37 +192,37 @@ def _train(
     work: Workspace,
 ) -> dict[str, Any]:
     """Train all epochs, from where ``work`` left off; the best epoch, its dev scores and its folder in ``work``."""
-    trainee, plans = new_trainee(model, data, config)
-    n_updates = sum(map(len, plans))
-    generators.seed(config.seed)
-    work.restore(trainee)
+    state, plans = new_trainee(model, data, config)
+    n_steps = sum(map(len, plans))
+    rng.seed(config.seed)
+    work.restore(state)
     best: dict[str, Any] = work.progress.get("best", {})
 
     done_before = 0
     meter = Meter(model, model.device, precision(config.precision, model.device))
-    with board(config.tensorboard) as show, console.progress("finetune", n_updates) as bar:
-        bar.advance(trainee.n_updates)
+    with tensorboard_writer(config.tensorboard) as show, console.progress("finetune", n_steps) as bar:
+        bar.advance(state.n_steps)
         for epoch, plan in enumerate(plans):
             if work.progress.get("epoch", -1) < epoch:
-                rest = plan[trainee.n_updates - done_before :]
+                rest = plan[state.n_steps - done_before :]
                 model.train()
                 meter.restart()
-                for step in training_steps(trainee, data, rest, config, tokenizer):
+                for step in training_steps(state, data, rest, config, tokenizer):
                     record = _record(step, meter)
                     work.log(record)
                     show(record)
                     bar.advance()
                     speed = f"{record['tokens_per_s']:,.0f} tokens/s  {100 * record['mfu']:.0f} % of peak"
                     bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {speed}")
-                    work.save_if_due(step.update, trainee, {"epoch": epoch - 1, "best": best})
+                    work.save_if_due(step.number, state, {"epoch": epoch - 1, "best": best})
                 started = time.perf_counter()
                 scores = ranks.from_first(partial(_dev_scores, model, dev, tokenizer))
                 seconds = round(time.perf_counter() - started, 2)
-                work.log({"update": trainee.n_updates, "epoch": epoch + 1, "dev": scores, "seconds": seconds})
+                work.log({"step": state.n_steps, "epoch": epoch + 1, "dev": scores, "seconds": seconds})
                 console.note(f"epoch {epoch + 1}: dev strict F1 {100 * scores['f1']:.2f}")
                 if not best or scores["f1"] > best["f1"]:
                     best = ranks.from_first(partial(_keep, model, work.folder, epoch + 1, scores))
-                work.save(trainee.n_updates, trainee, {"epoch": epoch, "best": best})
+                work.save(state.n_steps, state, {"epoch": epoch, "best": best})
                 if ranks.is_first():
                     _drop_needless(work)
             done_before += len(plan)
@@ -231,31 +231,31 @@ def _train(
 
 def new_trainee(
     model: PreTrainedModel, data: TaggedData, config: FinetuneConfig
-) -> tuple[Trainee, list[list[np.ndarray[Any, np.dtype[np.int64]]]]]:
-    """``model`` at the start of the training, and the windows of each update of each epoch."""
+) -> tuple[TrainState, list[list[np.ndarray[Any, np.dtype[np.int64]]]]]:
+    """``model`` at the start of the training, and the windows of each step of each epoch."""
     lengths = window_lengths(data.windows)
-    plans = [plan_updates(lengths, config.tokens_per_update, seed=config.seed, epoch=e) for e in range(config.epochs)]
+    plans = [plan_steps(lengths, config.tokens_per_step, seed=config.seed, epoch=e) for e in range(config.epochs)]
     optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
-    return Trainee(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
+    return TrainState(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
 
 
 def training_steps(
-    trainee: Trainee,
+    state: TrainState,
     data: TaggedData,
     plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
     config: FinetuneConfig,
     tokenizer: PreTrainedTokenizerFast,
 ) -> Iterator[Step[WindowBatch]]:
     """The steps of ``plan``, one after the other; each is done when it is drawn."""
-    model = trainee.model
-    passes = Passes.of(config, model.device)
-    lay_out = layout(model, tokenizer.pad_token_id, passes.dtype)
-    updates = _updates(data.windows, plan, window_lengths(data.windows), lay_out)
-    return train(trainee, updates, partial(_share_of_loss, model, data), config.max_grad_norm, passes)
+    model = state.model
+    passes = MicrobatchOptions.of(config, model.device)
+    collate_fn = make_collator(model, tokenizer.pad_token_id, passes.dtype)
+    steps = _steps(data.windows, plan, window_lengths(data.windows), collate_fn)
+    return train(state, steps, partial(_share_of_loss, model, data), config.max_grad_norm, passes)
 
 
 def _share_of_loss(model: PreTrainedModel, data: TaggedData, batch: WindowBatch) -> torch.Tensor:
-    logits = logits_at(model, batch.laid_out, batch.positions)
+    logits = logits_at(model, batch.model_batch, batch.positions)
     of_each = [window_targets(w, data.label_ids[w.sentence], data.continuations) for w in batch.windows]
     targets = torch.from_numpy(np.concatenate(of_each))
     weights = torch.ones(len(targets), device=logits.device)
@@ -264,15 +264,15 @@ def _share_of_loss(model: PreTrainedModel, data: TaggedData, batch: WindowBatch)
 
 
 def _record(step: Step[WindowBatch], meter: Meter) -> dict[str, Any]:
-    """The line of metrics.jsonl for one update, of all processes."""
-    speed = meter.lap([b.laid_out for b in step.batches], sum(len(b.positions) for b in step.batches))
-    return {"update": step.update, **step.outcome(), "learning_rate": step.learning_rate, **speed}
+    """The line of metrics.jsonl for one step, of all processes."""
+    speed = meter.lap([b.model_batch for b in step.batches], sum(len(b.positions) for b in step.batches))
+    return {"step": step.number, **step.outcome(), "learning_rate": step.learning_rate, **speed}
 
 
 def _keep(model: PreTrainedModel, folder: Path, epoch: int, scores: dict[str, Any]) -> dict[str, Any]:
     """Keep the model as the best so far; what identifies it."""
     name = f"best-{epoch:04d}"
-    with new_step(folder / name) as staged:
+    with new_checkpoint(folder / name) as staged:
         model.save_pretrained(staged)
     return {"epoch": epoch, "folder": name, **{k: scores[k] for k in ("precision", "recall", "f1")}}
 
@@ -291,16 +291,16 @@ def _dev_scores(model: PreTrainedModel, dev: TaggedData, tokenizer: PreTrainedTo
     return exact_match(gold, [strict_mentions(t) for t in tags]).micro.to_json()
 
 
-def _updates(
+def _steps(
     windows: Sequence[Window],
     plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
     lengths: np.ndarray[Any, np.dtype[np.int64]],
-    lay_out: LayOut,
+    collate_fn: Collator,
 ) -> Iterator[Callable[[int], list[WindowBatch]]]:
-    """What makes the forward passes of each update; each knows the number of labelled words of the whole update."""
+    """What makes the forward passes of each step; each knows the number of labelled words of the whole step."""
     for chosen in plan:
         n_words = float(sum(len(windows[i].words) for i in chosen))
-        yield partial(_batches, windows, ranks.own(chosen), lengths, n_words, lay_out)
+        yield partial(_batches, windows, ranks.local_share(chosen), lengths, n_words, collate_fn)
 
 
 def _batches(
@@ -308,8 +308,8 @@ def _batches(
     own: np.ndarray[Any, np.dtype[np.int64]],
     lengths: np.ndarray[Any, np.dtype[np.int64]],
     n_words: float,
-    lay_out: LayOut,
-    most_tokens: int,
+    collate_fn: Collator,
+    max_tokens: int,
 ) -> list[WindowBatch]:
-    groups = plan_forward_passes(own, lengths, most_tokens)
-    return [collate([windows[i] for i in g], lay_out, total_weight=n_words) for g in groups]
+    groups = plan_forward_passes(own, lengths, max_tokens)
+    return [collate([windows[i] for i in g], collate_fn, total_weight=n_words) for g in groups]

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from mslm_cli import artifacts, console, fsio
 from mslm_cli.config import MatchConfig
-from mslm_cli.corpus.lines import OnRead, unheard
+from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.errors import UsageError
 from mslm_cli.terms.display import Mark, html_page
@@ -19,7 +19,7 @@ TERMS = "terms.jsonl"
 Form = Literal["json", "text", "html"]
 
 
-class Found(NamedTuple):
+class DocumentMatches(NamedTuple):
     """A document with its matches; ``first``: where its text begins in the document that the input names."""
 
     doc: str
@@ -29,7 +29,7 @@ class Found(NamedTuple):
 
 
 @dataclass
-class Counts:
+class Totals:
     """What went by."""
 
     n_documents: int = 0
@@ -62,22 +62,22 @@ def run(
     source = artifacts.load(lexicon, "lexicon")
     terms = read_terms(source.path / TERMS)
     files = source_files(texts)
-    counts = Counts()
+    totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("match", n_bytes or None, shown=form != "text") as bar:
-        documents = _counted(find(files, config, terms, bar.advance), counts)
+        documents = _counted(find(files, config, terms, bar.advance), totals)
         if output is not None:
             with fsio.staged_file(output) as file:
                 file.writelines(_lines(documents, terms, form))
             console.result(str(output))
         else:
             console.stream(_lines(documents, terms, form))
-    console.note(f"{counts.n_matches:,} matches of {len(counts.terms):,} terms in {counts.n_documents:,} documents")
+    console.note(f"{totals.n_matches:,} matches of {len(totals.terms):,} terms in {totals.n_documents:,} documents")
 
 
 def find(
-    files: Sequence[Path], config: MatchConfig, terms: Sequence[Term], on_read: OnRead = unheard
-) -> Iterator[Found]:
+    files: Sequence[Path], config: MatchConfig, terms: Sequence[Term], on_read: OnRead = ignore_progress
+) -> Iterator[DocumentMatches]:
     """The documents of ``files``, each with the occurrences of ``terms``.
 
     A long document that the input names comes in parts under one id: offsets go on in the next part.
@@ -87,18 +87,18 @@ def find(
     for document in read_documents(files, config, on_read):
         first = first + length + 1 if document.has_id and document.id == doc else 0
         doc, length = document.id, len(document.text)
-        yield Found(doc, first, document.text, matcher.find(document.text))
+        yield DocumentMatches(doc, first, document.text, matcher.find(document.text))
 
 
-def _counted(documents: Iterable[Found], counts: Counts) -> Iterator[Found]:
+def _counted(documents: Iterable[DocumentMatches], totals: Totals) -> Iterator[DocumentMatches]:
     for found in documents:
-        counts.n_documents += 1
-        counts.n_matches += len(found.matches)
-        counts.terms.update(match.index for match in found.matches)
+        totals.n_documents += 1
+        totals.n_matches += len(found.matches)
+        totals.terms.update(match.index for match in found.matches)
         yield found
 
 
-def _lines(documents: Iterable[Found], terms: Sequence[Term], form: Form) -> Iterator[str]:
+def _lines(documents: Iterable[DocumentMatches], terms: Sequence[Term], form: Form) -> Iterator[str]:
     if form == "json":
         return (line for found in documents for line in _records(found, terms))
     if form == "html":
@@ -107,7 +107,7 @@ def _lines(documents: Iterable[Found], terms: Sequence[Term], form: Form) -> Ite
     return (console.marked(found.text, _marks(found, terms)) + "\n\n" for found in documents)
 
 
-def _records(found: Found, terms: Sequence[Term]) -> Iterator[str]:
+def _records(found: DocumentMatches, terms: Sequence[Term]) -> Iterator[str]:
     for match in found.matches:
         term = terms[match.index]
         record = {
@@ -122,5 +122,5 @@ def _records(found: Found, terms: Sequence[Term]) -> Iterator[str]:
         yield json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def _marks(found: Found, terms: Sequence[Term]) -> list[Mark]:
+def _marks(found: DocumentMatches, terms: Sequence[Term]) -> list[Mark]:
     return [Mark(match.start, match.end, terms[match.index].type or "") for match in found.matches]

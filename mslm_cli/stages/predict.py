@@ -10,7 +10,7 @@ from mslm_cli import artifacts, console, fsio
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.documents import Document
-from mslm_cli.corpus.lines import OnRead, unheard
+from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.readers import EMPTY_WORD, read_documents, source_files
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_block, document_mark, file_stem
@@ -39,7 +39,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Parted:
+class SegmentedDocument:
     """A document in sentences of words, each word [start, end) in characters of its text."""
 
     document: Document
@@ -51,10 +51,10 @@ class Parted:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DocumentMentions:
     """A document and what was found; ``first``: where its text begins in the document that the input names."""
 
-    parted: Parted
+    parted: SegmentedDocument
     first: int
     tagged: list[Tagged]
 
@@ -66,7 +66,7 @@ class Found:
 
 
 @dataclass
-class Counts:
+class Totals:
     """What went by."""
 
     n_documents: int = 0
@@ -102,10 +102,10 @@ def run(
     source = artifacts.load(ner, "ner")
     files = source_files(texts)
     recogniser = load_recogniser(source, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
-    counts = Counts()
+    totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("predict", n_bytes or None, shown=form != "text") as bar:
-        rounds = _counted(predict(files, recogniser, config, word_splitter(source, config.words), bar.advance), counts)
+        rounds = _counted(predict(files, recogniser, config, word_splitter(source, config.words), bar.advance), totals)
         if form == "brat":
             assert output is not None
             _write_brat(rounds, recogniser.labels, output)
@@ -119,7 +119,7 @@ def run(
     if output is not None:
         console.result(str(output))
     console.note(
-        f"{counts.n_mentions:,} mentions in {counts.n_sentences:,} sentences of {counts.n_documents:,} documents"
+        f"{totals.n_mentions:,} mentions in {totals.n_sentences:,} sentences of {totals.n_documents:,} documents"
     )
 
 
@@ -147,8 +147,8 @@ def predict(
     recogniser: Recogniser,
     config: PredictConfig,
     split_words: Callable[[str], list[tuple[int, int]]],
-    on_read: OnRead = unheard,
-) -> Iterator[list[Found]]:
+    on_read: OnRead = ignore_progress,
+) -> Iterator[list[DocumentMentions]]:
     """The documents of ``files`` in order, some at a time, with the mentions in them.
 
     A long document that the input names comes in parts under one id: offsets go on in the next part.
@@ -162,16 +162,16 @@ def predict(
         for p in documents:
             first = first + length + 1 if p.document.has_id and p.document.id == doc else 0
             doc, length = p.document.id, len(p.document.text)
-            found.append(Found(p, first, [next(tagged) for _ in p.sentences]))
+            found.append(DocumentMentions(p, first, [next(tagged) for _ in p.sentences]))
         yield found
 
 
-def part(document: Document, split_words: Callable[[str], list[tuple[int, int]]]) -> Parted:
+def part(document: Document, split_words: Callable[[str], list[tuple[int, int]]]) -> SegmentedDocument:
     """``document`` in its own sentences and words, where the input marks them, else in those of its text."""
     text = document.text
     if document.sentences is None or document.words is None:
         bounds = split_sentences(text)
-        return Parted(
+        return SegmentedDocument(
             document, [[(start + a, start + b) for a, b in split_words(text[start:end])] for start, end in bounds]
         )
     sentences = []
@@ -183,12 +183,12 @@ def part(document: Document, split_words: Callable[[str], list[tuple[int, int]]]
             spans.append((first, first + len(word)))
             position += len(word) + 1 if word else 0
         sentences.append(spans)
-    return Parted(document, sentences)
+    return SegmentedDocument(document, sentences)
 
 
-def _rounds(documents: Iterable[Parted]) -> Iterator[list[Parted]]:
+def _rounds(documents: Iterable[SegmentedDocument]) -> Iterator[list[SegmentedDocument]]:
     """The documents in runs of about ``WORDS_PER_ROUND`` words."""
-    waiting: list[Parted] = []
+    waiting: list[SegmentedDocument] = []
     n_words = 0
     for document in documents:
         waiting.append(document)
@@ -200,16 +200,18 @@ def _rounds(documents: Iterable[Parted]) -> Iterator[list[Parted]]:
         yield waiting
 
 
-def _counted(rounds: Iterable[list[Found]], counts: Counts) -> Iterator[list[Found]]:
+def _counted(rounds: Iterable[list[DocumentMentions]], totals: Totals) -> Iterator[list[DocumentMentions]]:
     for documents in rounds:
         for found in documents:
-            counts.n_documents += 1
-            counts.n_sentences += len(found.tagged)
-            counts.n_mentions += sum(len(t.mentions) for t in found.tagged)
+            totals.n_documents += 1
+            totals.n_sentences += len(found.tagged)
+            totals.n_mentions += sum(len(t.mentions) for t in found.tagged)
         yield documents
 
 
-def render(rounds: Iterable[list[Found]], labels: Sequence[str], form: Form, *, with_text: bool) -> Iterator[str]:
+def render(
+    rounds: Iterable[list[DocumentMentions]], labels: Sequence[str], form: Form, *, with_text: bool
+) -> Iterator[str]:
     """The result in parts: one or more for each round, so that each can be passed on as soon as it is there."""
     if form == "html":
         documents = (
@@ -228,7 +230,7 @@ def _types(labels: Sequence[str]) -> list[str]:
     return sorted({label[2:] for label in labels if label != "O"})
 
 
-def _records(found: Found, *, with_text: bool) -> str:
+def _records(found: DocumentMentions, *, with_text: bool) -> str:
     document = found.parted.document
     lines = []
     for span in found.spans:
@@ -241,7 +243,7 @@ def _records(found: Found, *, with_text: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _columns(found: Found) -> str:
+def _columns(found: DocumentMentions) -> str:
     document = found.parted.document
     # a CoNLL file without document marks keeps its lines
     mark = document_mark(document.id) if document.has_id or document.sentences is None else ""
@@ -249,12 +251,12 @@ def _columns(found: Found) -> str:
     return mark + "".join(blocks)
 
 
-def _marked(found: Found) -> str:
+def _marked(found: DocumentMentions) -> str:
     marks = [Mark(span.start, span.end, span.type) for span in found.spans]
     return console.marked(found.parted.document.text, marks) + "\n\n"
 
 
-def _write_brat(rounds: Iterable[list[Found]], labels: Sequence[str], output: Path) -> None:
+def _write_brat(rounds: Iterable[list[DocumentMentions]], labels: Sequence[str], output: Path) -> None:
     taken: set[str] = set()
     with fsio.staged_folder(output) as folder:
         for documents in rounds:

@@ -76,34 +76,34 @@ def run(
     inputs.append(artifacts.Input(role="tokenizer", path=TOKENIZER, fingerprint=tokenizer_id))
     if terms_from is not None:
         inputs.append(terms_from.as_input("lexicon"))
-    job = artifacts.Job("shards", output, config, inputs)
-    if job.is_done(overwrite=overwrite):
+    build = artifacts.ArtifactBuild("shards", output, config, inputs)
+    if build.is_done(overwrite=overwrite):
         return output
 
     vocabulary = vocabulary_of(tokenizer, folder)
     terms = [] if terms_from is None else read_terms(terms_from.path / TERMS)
     matcher = Matcher(terms) if terms else None
     text, seen = TextCounts(), Sketch()
-    with job.publish() as draft, console.progress("preprocess") as bar:
+    with build.publish() as staged, console.progress("preprocess") as bar:
         sequences = text_sequences(
             read_documents(files, config), vocabulary, matcher, config.max_length, text, seen.add
         )
         n_sequences = n_tokens = 0
         for number, shard in enumerate(_shards(sequences, config.shard_sequences)):
-            write_sequences(draft.path, number, shard)
+            write_sequences(staged.path, number, shard)
             n_sequences += len(shard)
             n_tokens += int(shard.batch.n_ordinary.sum())
             bar.advance(len(shard))
         if n_tokens == 0:
             raise DataError("the text has no words that the tokenizer knows anything of: there is nothing to mask")
-        masks = _write_masks(draft.path, config, tokenizer)
-        tokenizer.save_pretrained(draft.path / TOKENIZER)
-        artifacts.pass_on_sketches([terms_from], draft.path)
-        (draft.path / artifacts.SKETCHES).mkdir(exist_ok=True)
-        seen.save(draft.path / artifacts.SKETCHES / "preprocess.u64")
+        masks = _write_masks(staged.path, config, tokenizer)
+        tokenizer.save_pretrained(staged.path / TOKENIZER)
+        artifacts.pass_on_sketches([terms_from], staged.path)
+        (staged.path / artifacts.SKETCHES).mkdir(exist_ok=True)
+        seen.save(staged.path / artifacts.SKETCHES / "preprocess.u64")
         stats = _statistics(text, masks, n_sequences, len(terms), config)
-        (draft.path / STATS).write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
-        draft.seeds["masks"] = config.seed
+        (staged.path / STATS).write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+        staged.seeds["masks"] = config.seed
     _report(stats, config, has_terms=bool(terms))
     return output
 

@@ -17,7 +17,7 @@ from mslm_cli.config import PreprocessConfig, ProbeConfig
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UsageError
-from mslm_cli.evaluation.probe import Items, Resampling, general_items, matched_items, words_in
+from mslm_cli.evaluation.probe import Bootstrap, Items, general_items, matched_items, words_in
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.recipe import DrawnEpoch, Recipe
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_sequences
@@ -26,10 +26,10 @@ from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
-from mslm_cli.training.batching import pad, plan_updates
-from mslm_cli.training.device import pick, place
-from mslm_cli.training.loop import Passes, Trainee, train
-from mslm_cli.training.masked import masked_update, share_of_loss
+from mslm_cli.training.batching import pad, plan_steps
+from mslm_cli.training.device import prepare_model, select_device
+from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
+from mslm_cli.training.masked import masked_step, microbatch_loss
 from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.training.probing import SCORES, score_stretches
@@ -63,7 +63,7 @@ class Probed:
     batch: RaggedBatch
     items: Items
     clusters: NDArray[np.int64]
-    resampling: Resampling
+    resampling: Bootstrap
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ def measure(
         UnavailableError: an encoder cannot be had.
     """
     terms = read_terms(artifacts.load(lexicon, "lexicon").path / "terms.jsonl")
-    device = pick(config.device, threads=config.threads)
+    device = select_device(config.device, threads=config.threads)
     loaded = [_load(name, config) for name in encoders]
     if len({encoder.folder.resolve() for encoder in loaded}) < len(loaded):
         raise UsageError(f"{encoders[0]}: the same encoder twice")
     shown = _shown(encoders)
     tokenizer = _one_tokenizer(loaded, config)
     for encoder in loaded:
-        place(encoder.model, device)
+        prepare_model(encoder.model, device)
     matcher = Matcher(terms)
     text, seen = _read(files, loaded, tokenizer, matcher, config)
     for encoder in loaded:
@@ -205,32 +205,34 @@ def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFa
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) not in in_encoder)
     optimizer = make_optimizer(model.named_parameters(), _HEAD_LEARNING_RATE, 0.01)
-    trainee = Trainee(model, optimizer, make_schedule(optimizer, config.head_updates, 0.06))
+    state = TrainState(model, optimizer, make_schedule(optimizer, config.head_steps, 0.06))
     recipe = Recipe.of(PreprocessConfig(strategy="word", seed=config.seed), tokenizer, None)
     with tempfile.TemporaryDirectory() as folder:
         write_sequences(Path(folder), 0, text)
         reader = ShardReader(Path(folder))
         lengths = reader.lengths.astype(np.int64)
-        updates: list[tuple[int, NDArray[np.int64]]] = []
-        while len(updates) < config.head_updates:
-            epoch = updates[-1][0] + 1 if updates else 0
-            updates += [(epoch, u) for u in plan_updates(lengths, _HEAD_TOKENS, seed=config.seed, epoch=epoch)]
-        lay_out = partial(pad, pad_id=tokenizer.pad_token_id, device=model.device)
+        steps: list[tuple[int, NDArray[np.int64]]] = []
+        while len(steps) < config.head_steps:
+            epoch = steps[-1][0] + 1 if steps else 0
+            steps += [(epoch, u) for u in plan_steps(lengths, _HEAD_TOKENS, seed=config.seed, epoch=epoch)]
+        collate_fn = partial(pad, pad_id=tokenizer.pad_token_id, device=model.device)
         uniform = kind_weights("uniform", 1, 1)
-        updates_of = (
-            masked_update(
+        steps_of = (
+            masked_step(
                 reader,
                 DrawnEpoch(reader, recipe, epoch, {"rate": 0.15}),
-                update,
+                step,
                 lengths,
                 uniform,
-                lay_out,
+                collate_fn,
             )
-            for epoch, update in updates[: config.head_updates]
+            for epoch, step in steps[: config.head_steps]
         )
         model.train(False)
-        with console.progress(f"warming up the MLM head of {encoder.name}", config.head_updates) as bar:
-            for _ in train(trainee, updates_of, partial(share_of_loss, model), 1.0, Passes(config.batch_tokens)):
+        with console.progress(f"warming up the MLM head of {encoder.name}", config.head_steps) as bar:
+            for _ in train(
+                state, steps_of, partial(microbatch_loss, model), 1.0, MicrobatchOptions(config.batch_tokens)
+            ):
                 bar.advance()
 
 
@@ -240,7 +242,7 @@ def _probed(text: Sequences, found: dict[str, Items], config: ProbeConfig) -> tu
     unit, clusters = "documents", number.reshape(-1).astype(np.int64)
     if len(documents) < _FEW_DOCUMENTS:
         unit, clusters = "sequences", np.arange(len(text))
-    resampling = Resampling(int(clusters.max()) + 1, config.replicates, config.seed)
+    resampling = Bootstrap(int(clusters.max()) + 1, config.replicates, config.seed)
     row = text.batch.row
     return {n: Probed(text.batch, items, clusters[row[items.starts]], resampling) for n, items in found.items()}, unit
 

@@ -31,7 +31,7 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
     text = [sample / "unlabelled.txt", sample / "train.tsv"]
     train, dev, test = (sample / f"{name}.tsv" for name in ("train", "dev", "test"))
     model = {"offline": config.offline}
-    training = {**model, "threads": config.threads, "seed": config.seed, "tokens_per_update": 512}
+    training = {**model, "threads": config.threads, "seed": config.seed, "tokens_per_step": 512}
 
     _say("extract-terms: a lexicon of the sample's terms")
     lexicon = extract_terms.run(text, output / "lexicon", ExtractTermsConfig(), overwrite=overwrite)
@@ -45,7 +45,7 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
         )
 
     _say("adapt: a warmed-up MLM head that both arms start from")
-    only_head = AdaptConfig.build(epochs=0, weights="uniform", head_warmup_updates=60, **training)
+    only_head = AdaptConfig.build(epochs=0, weights="uniform", head_warmup_steps=60, **training)
     warm = adapt.run(shards["token"], output / "warm", only_head, overwrite=overwrite)
 
     encoders = {"vanilla": "minilm"}

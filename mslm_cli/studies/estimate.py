@@ -1,4 +1,4 @@
-"""What a study will take: its pieces of work, and their time and disk by a few steps measured on this machine."""
+"""What a study will take: its nodes of work, and their time and disk by a few steps measured on this machine."""
 
 import functools
 import json
@@ -17,11 +17,11 @@ from mslm_cli.corpus.readers import read_documents, read_labelled, source_files
 from mslm_cli.stages import adapt, extract_terms, finetune, preprocess
 from mslm_cli.studies import search
 from mslm_cli.studies.cost import count_train_tokens
-from mslm_cli.studies.derived import DEV, write_labelled
-from mslm_cli.studies.plan import Material, Piece, Planner, Trial, shared
+from mslm_cli.studies.plan import Dependency, Planner, StageNode, Trial, shared
+from mslm_cli.studies.resampled_data import DEV, write_labelled
 from mslm_cli.studies.spec import Arm
-from mslm_cli.studies.work import Workshop
-from mslm_cli.training.device import pick
+from mslm_cli.studies.store import StudyStore
+from mslm_cli.training.device import select_device
 
 _SAMPLE_CHARS, _SAMPLE_SENTENCES = 60_000, 150
 _UPDATES, _TOKENS_PER_UPDATE = 5, 1024
@@ -65,23 +65,23 @@ def plan(planner: Planner, arms: Sequence[Arm], *, with_search: bool) -> list[Tr
     return trials + planner.trials(arms)
 
 
-def report(planner: Planner, workshop: Workshop, config: StudyOptions) -> dict[str, Any]:
+def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[str, Any]:
     """The plan and its estimate as JSON values; also a table on stderr."""
     study = planner.study
     arms = study.arms()
     trials = plan(planner, arms, with_search=config.search)
-    pieces = shared(trials)
+    nodes = shared(trials)
     speed = measure(planner)
     costs = Costs(planner, speed)
     rows: dict[str, dict[str, float]] = {}
-    for piece in pieces:
-        row = rows.setdefault(piece.stage, {"n": 0, "n_done": 0, "seconds": 0.0, "bytes": 0.0})
-        is_done = workshop.has(piece)
+    for node in nodes:
+        row = rows.setdefault(node.stage, {"n": 0, "n_done": 0, "seconds": 0.0, "bytes": 0.0})
+        is_done = store.has(node)
         row["n"] += 1
         row["n_done"] += is_done
         if not is_done:
-            row["seconds"] += costs.seconds(piece)
-            row["bytes"] += costs.n_bytes(piece)
+            row["seconds"] += costs.seconds(node)
+            row["bytes"] += costs.n_bytes(node)
     seconds = sum(row["seconds"] for row in rows.values())
     n_bytes = sum(row["bytes"] for row in rows.values()) + costs.model_bytes * len(study.data)
     n_full = sum(t.share == 1 for t in trials)
@@ -92,10 +92,10 @@ def report(planner: Planner, workshop: Workshop, config: StudyOptions) -> dict[s
         [stage, f"{row['n']:.0f}", f"{row['n_done']:.0f}", _duration(row["seconds"]), f"{row['bytes'] / 1e6:,.0f} MB"]
         for stage, row in rows.items()
     ]
-    console.table(title, ["work, each piece once", "pieces", "done", "time", "disk"], table)
+    console.table(title, ["work, each node once", "stages", "done", "time", "disk"], table)
     console.note(
         f"measured here: adaptation {1 / speed.adapt:,.0f} tokens/s, fine-tuning {1 / speed.finetune:,.0f} tokens/s,"
-        f" one process of {planner.setting.runtime.threads} threads"
+        f" one process of {planner.context.runtime.threads} threads"
     )
     console.note(
         f"in all {_duration(seconds)} for one process, {_duration(seconds / config.jobs)} with --jobs {config.jobs};"
@@ -109,7 +109,7 @@ def report(planner: Planner, workshop: Workshop, config: StudyOptions) -> dict[s
         )
     return {
         "trials": [{"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials],
-        "pieces": rows,
+        "stages": rows,
         "process_seconds": seconds,
         "wall_seconds": seconds / config.jobs,
         "cpu_share": speed.cpu_share,
@@ -120,33 +120,33 @@ def report(planner: Planner, workshop: Workshop, config: StudyOptions) -> dict[s
 
 def measure(planner: Planner) -> Speed:
     """How fast the stages are on this machine, by some of the study's text and training sentences."""
-    setting, study = planner.setting, planner.study
-    with tempfile.TemporaryDirectory() as temporary, console.hushed():
+    context, study = planner.context, planner.study
+    with tempfile.TemporaryDirectory() as temporary, console.warnings_only():
         folder = Path(temporary)
         text, n_chars = _sample_text(planner, folder)
         options = next(iter(study.lexicon.values()))
         lexicon_config = planner.config(options, ExtractTermsConfig, min_count=1, min_score=0.0)
         extract_terms.run([text], folder / "first", lexicon_config)  # the detector is loaded once a process
         lexicon_s = _timed(lambda: extract_terms.run([text], folder / "lexicon", lexicon_config))
-        masking = planner.config(study.shards, PreprocessConfig, strategy="word", budget=None, model=str(setting.model))
+        masking = planner.config(study.shards, PreprocessConfig, strategy="word", budget=None, model=str(context.model))
         shards_s = _timed(lambda: preprocess.run([text], folder / "shards", masking, lexicon=None))
         n_tokens = json.loads((folder / "shards" / "stats.json").read_bytes())["n_tokens"]
         training = planner.config(
             study.adapt,
             AdaptConfig,
-            updates=_UPDATES,
-            head_warmup_updates=_UPDATES,
-            tokens_per_update=min(study.adapt.tokens_per_update, _TOKENS_PER_UPDATE),
+            steps=_UPDATES,
+            head_warmup_steps=_UPDATES,
+            tokens_per_step=min(study.adapt.tokens_per_step, _TOKENS_PER_UPDATE),
             weights="uniform",
             sbo=0.0,
             detect=0.0,
-            model=str(setting.model),
+            model=str(context.model),
         )
-        on_gpu = pick(setting.runtime.device, threads=setting.runtime.threads).type == "cuda"
+        on_gpu = select_device(context.runtime.device, threads=context.runtime.threads).type == "cuda"
         started = time.perf_counter(), time.process_time()
         adapt.run(folder / "shards", folder / "encoder", training)
         train, dev = _sample_labelled(planner, folder)
-        tuning = planner.config(study.finetune, FinetuneConfig, epochs=1, model=str(setting.model))
+        tuning = planner.config(study.finetune, FinetuneConfig, epochs=1, model=str(context.model))
         finetune.run(train, dev, folder / "ner", tuning)
         cpu_share = (time.process_time() - started[1]) / (time.perf_counter() - started[0])
         adapted, tuned = (_seconds_per_token(folder / name / "metrics.jsonl") for name in ("encoder", "ner"))
@@ -157,72 +157,72 @@ def measure(planner: Planner) -> Speed:
         adapt=adapted["adapt"],
         finetune=tuned[""],
         tokens_per_char=n_tokens / n_chars,
-        cpu_share=1.0 if on_gpu else min(1.0, cpu_share / setting.runtime.threads),
+        cpu_share=1.0 if on_gpu else min(1.0, cpu_share / context.runtime.threads),
     )
 
 
 class Costs:
-    """Seconds and bytes of pieces of work that are not made yet."""
+    """Seconds and bytes of nodes of work that are not made yet."""
 
     def __init__(self, planner: Planner, speed: Speed) -> None:
         self._planner = planner
         self._speed = speed
-        self.model_bytes = sum(f.stat().st_size for f in planner.setting.model.glob("*") if f.is_file())
+        self.model_bytes = sum(f.stat().st_size for f in planner.context.model.glob("*") if f.is_file())
         self._reading = planner.config(planner.study.finetune, FinetuneConfig)
 
-    def seconds(self, piece: Piece) -> float:
+    def seconds(self, node: StageNode) -> float:
         """How long one process takes."""
-        speed, inputs = self._speed, dict(piece.inputs)
-        config: dict[str, float] = {n: v for n, v in piece.config.model_dump().items() if isinstance(v, int | float)}
-        if piece.stage in ("lexicon", "shards"):
-            per_char = speed.lexicon if piece.stage == "lexicon" else speed.shards
-            return _START_S + per_char * self._n_chars(piece)
-        if piece.stage == "encoder":
-            if "updates" not in config:
-                return _START_S + config["head_warmup_updates"] * config["tokens_per_update"] * speed.head
-            return _START_S + config["updates"] * config["tokens_per_update"] * speed.adapt
-        if piece.stage == "ner":
+        speed, inputs = self._speed, dict(node.inputs)
+        config: dict[str, float] = {n: v for n, v in node.config.model_dump().items() if isinstance(v, int | float)}
+        if node.stage in ("lexicon", "shards"):
+            per_char = speed.lexicon if node.stage == "lexicon" else speed.shards
+            return _START_S + per_char * self._n_chars(node)
+        if node.stage == "encoder":
+            if "steps" not in config:
+                return _START_S + config["head_warmup_steps"] * config["tokens_per_step"] * speed.head
+            return _START_S + config["steps"] * config["tokens_per_step"] * speed.adapt
+        if node.stage == "ner":
             train, dev = self._tokens(inputs["train"]), self._tokens(inputs["dev"])
             return _START_S + config["epochs"] * (train + dev / _FORWARD) * speed.finetune
-        if piece.stage == "eval":
+        if node.stage == "eval":
             return _START_S + self._tokens(inputs["data"]) * speed.finetune / _FORWARD
-        if piece.stage == "probe":
+        if node.stage == "probe":
             n_tokens = _PROBED_KINDS * config["items"] * config["max_length"] / 2
             return _START_S + n_tokens * speed.adapt / _FORWARD
         return 1.0
 
-    def n_bytes(self, piece: Piece) -> float:
+    def n_bytes(self, node: StageNode) -> float:
         """How much disk it takes."""
-        if piece.stage in ("encoder", "ner"):
+        if node.stage in ("encoder", "ner"):
             return self.model_bytes
-        if piece.stage == "shards":
-            return self._n_chars(piece) * self._speed.tokens_per_char * _BYTES_PER_TOKEN
+        if node.stage == "shards":
+            return self._n_chars(node) * self._speed.tokens_per_char * _BYTES_PER_TOKEN
         return 0.0
 
-    def _n_chars(self, piece: Piece) -> float:
-        return sum(self._chars(material) for role, material in piece.inputs if role == "text")
+    def _n_chars(self, node: StageNode) -> float:
+        return sum(self._chars(dependency) for role, dependency in node.inputs if role == "text")
 
-    def _chars(self, material: Material) -> float:
-        path, share = _base(material)
+    def _chars(self, dependency: Dependency) -> float:
+        path, share = _base(dependency)
         return share * _n_chars(path, self._planner)
 
-    def _tokens(self, material: Material) -> float:
-        path, share = _base(material)
-        n_tokens = share * _n_tokens(path, self._planner.setting.model, self._reading)
-        beside = None if isinstance(material, Path) else dict(material.piece.inputs).get("beside")
+    def _tokens(self, dependency: Dependency) -> float:
+        path, share = _base(dependency)
+        n_tokens = share * _n_tokens(path, self._planner.context.model, self._reading)
+        beside = None if isinstance(dependency, Path) else dict(dependency.node.inputs).get("beside")
         return n_tokens if beside is None else min(n_tokens, self._tokens(beside))
 
 
-def _base(material: Material) -> tuple[Path, float]:
-    """The file of the user's that a material is made from, and how much of it it is."""
-    if isinstance(material, Path):
-        return material, 1.0
-    piece = material.piece
-    path, share = _base(dict(piece.inputs)["source" if piece.stage == "sample" else "train"])
-    config = piece.config.model_dump()
-    if piece.stage == "split":
-        return path, share * (config["dev_share"] if material.name == DEV else 1 - config["dev_share"])
-    return path, share * (config["share"] if piece.stage == "sample" else _AUGMENTED)
+def _base(dependency: Dependency) -> tuple[Path, float]:
+    """The file of the user's that a dependency is made from, and how much of it it is."""
+    if isinstance(dependency, Path):
+        return dependency, 1.0
+    node = dependency.node
+    path, share = _base(dict(node.inputs)["source" if node.stage == "sample" else "train"])
+    config = node.config.model_dump()
+    if node.stage == "split":
+        return path, share * (config["dev_share"] if dependency.name == DEV else 1 - config["dev_share"])
+    return path, share * (config["share"] if node.stage == "sample" else _AUGMENTED)
 
 
 @functools.cache
@@ -239,7 +239,7 @@ def _n_tokens(path: Path, model: Path, config: FinetuneConfig) -> int:
 def _sample_text(planner: Planner, folder: Path) -> tuple[Path, int]:
     """A file with the beginning of the study's text, and its length."""
     options = next(iter(planner.study.lexicon.values()))
-    paths = [_base(material)[0] for data in planner.study.data for material in planner.text(data)]
+    paths = [_base(dependency)[0] for data in planner.study.data for dependency in planner.text(data)]
     text = ""
     for document in read_documents(source_files(paths), options):
         text += document.text[:_SAMPLE_CHARS] + "\n\n"
@@ -252,7 +252,7 @@ def _sample_text(planner: Planner, folder: Path) -> tuple[Path, int]:
 
 def _sample_labelled(planner: Planner, folder: Path) -> tuple[Path, Path]:
     """Files with the first training sentences that hold mentions, for training and, a few of them, for dev."""
-    study, root = planner.study, planner.setting.root
+    study, root = planner.study, planner.context.root
     corpus = read_labelled(root / study.data[0].train, encoding=study.finetune.encoding, errors=study.finetune.errors)
     chosen = list(islice((s for s in corpus.sentences if s.mentions), _SAMPLE_SENTENCES))
     for name, sentences in (("train.tsv", chosen), ("dev.tsv", chosen[:5])):
@@ -267,7 +267,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _seconds_per_token(metrics: Path) -> dict[str, float]:
-    """By phase of training, the median over updates, the first of which is left out where there are more."""
+    """By phase of training, the median over steps, the first of which is left out where there are more."""
     speeds: dict[str, list[float]] = {}
     with metrics.open(encoding="utf-8") as lines:
         for record in map(json.loads, lines):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mslm_cli import fsio
 from mslm_cli.errors import UnavailableError
-from mslm_cli.studies.work import Workshop
+from mslm_cli.studies.store import StudyStore
 
 if TYPE_CHECKING:
     import optuna
@@ -32,7 +32,7 @@ class Claim:
 
 
 class Queue:
-    """The trials of the study in ``workshop``, by key.
+    """The trials of the study in ``store``, by key.
 
     Args:
         storage: the URL of a database, as Optuna takes it; else a journal file in the study's folder.
@@ -41,14 +41,14 @@ class Queue:
         UnavailableError: the storage cannot be opened.
     """
 
-    def __init__(self, workshop: Workshop, storage: str | None = None) -> None:
-        self._workshop = workshop
+    def __init__(self, store: StudyStore, storage: str | None = None) -> None:
+        self._workshop = store
         import optuna
 
         self._optuna = optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with fsio.held(workshop.lock("queue")):
-            self._storage = _journal(workshop) if storage is None else _database(storage)
+        with fsio.held(store.lock("queue")):
+            self._storage = _journal(store) if storage is None else _database(storage)
             self._study = optuna.create_study(
                 storage=self._storage, study_name=_NAME, direction="maximize", load_if_exists=True
             )
@@ -121,18 +121,18 @@ class Queue:
         return self._storage.get_all_trials(self._id, deepcopy=False, states=states or None)
 
 
-def _journal(workshop: Workshop) -> "optuna.storages.BaseStorage":
+def _journal(store: StudyStore) -> "optuna.storages.BaseStorage":
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    path = workshop.folder / JOURNAL
+    path = store.folder / JOURNAL
     _mend(path)
 
     class SystemLock(JournalFileOpenLock):
         """A lock that ends with the process; Optuna's own make all others wait half a minute after a kill."""
 
         def acquire(self) -> bool:
-            self._held = fsio.hold(workshop.lock("journal"), wait=True)
+            self._held = fsio.hold(store.lock("journal"), wait=True)
             return True
 
         def release(self) -> None:

@@ -12,13 +12,13 @@ from mslm_cli.artifacts import load
 from mslm_cli.errors import UnavailableError
 from mslm_cli.studies.plan import Planner, Trial
 from mslm_cli.studies.spec import Arm
-from mslm_cli.studies.work import Workshop
+from mslm_cli.studies.store import StudyStore
 
 SEARCH = "search.json"
 _N_SHOWN = 4
 
 
-def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], workshop: Workshop) -> Arm:
+def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], store: StudyStore) -> Arm:
     """The combination of masking rates and weight that is best on dev, as an arm; written down in search.json.
 
     All combinations of the grid are tried with a short adaptation and a short fine-tuning, the best of them with
@@ -37,13 +37,13 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], workshop:
         trials = {arm.name: short_trials(planner, arm, share) for arm in arms}
         drain([trial for of_arm in trials.values() for trial in of_arm])
         scores = {
-            name: float(np.mean([_dev_f1(t, workshop) for t in of_arm]))
+            name: float(np.mean([_dev_f1(t, store) for t in of_arm]))
             for name, of_arm in trials.items()
-            if all(workshop.has(t.ner) for t in of_arm)
+            if all(store.has(t.ner) for t in of_arm)
         }
         if not scores:
             raise UnavailableError("the search: no combination of rates could be tried", hint="see the warnings above")
-        spent = workshop.spent_on(trial for name in scores for trial in trials[name])
+        spent = store.spent_on(trial for name in scores for trial in trials[name])
         cost = {"minutes": round(spent.minutes, 2), "tokens": spent.n_tokens}
         rungs.append({"share": share, "dev_f1": scores, **cost})
         if len(scores) > 1 and len(set(scores.values())) == 1:
@@ -56,7 +56,7 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], workshop:
         arms = ranked[: 1 if is_last else n_kept(len(ranked), options.keep)]
     best = arms[0]
     found: dict[str, Any] = {"winner": best.name, "masking": best.masking, "adapt": best.adapt, "rungs": rungs}
-    _write(found, workshop)
+    _write(found, store)
     return as_winner(best)
 
 
@@ -93,14 +93,14 @@ def short_trials(planner: Planner, arm: Arm, share: float) -> list[Trial]:
     return [planner.trial(data, arm, seed, share) for data in study.data for seed in study.search.seeds]
 
 
-def _dev_f1(trial: Trial, workshop: Workshop) -> float:
-    return float(load(workshop.path(trial.ner), "ner").manifest.run["dev_f1"])
+def _dev_f1(trial: Trial, store: StudyStore) -> float:
+    return float(load(store.path(trial.ner), "ner").manifest.run["dev_f1"])
 
 
-def _write(found: dict[str, Any], workshop: Workshop) -> None:
+def _write(found: dict[str, Any], store: StudyStore) -> None:
     """Write search.json; the process that is first to do so says what was found."""
-    path, text = workshop.folder / SEARCH, json.dumps(found, indent=2) + "\n"
-    with fsio.held(workshop.lock("search")):
+    path, text = store.folder / SEARCH, json.dumps(found, indent=2) + "\n"
+    with fsio.held(store.lock("search")):
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             return
         for rung in found["rungs"]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mslm_cli.evaluation.arm_scores import Estimate
 from mslm_cli.evaluation.comparison import ALPHA, least_p
-from mslm_cli.evaluation.standings import Estimate
 
 MIN_SEEDS = 3
 _MOST_NAMED = 3
@@ -28,7 +28,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Case:
+class Evidence:
     """What the sentence is about.
 
     arm: how much better the arm that is best on dev is than vanilla; None where there is no other arm.
@@ -53,7 +53,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Said:
+class Verdict:
     """The sentence, what to do, and the arm whose model to use: vanilla unless another is shown to be better."""
 
     outcome: Outcome
@@ -62,16 +62,18 @@ class Said:
     use: str
 
 
-def say(case: Case) -> Said:
+def verdict_sentence(evidence: Evidence) -> Verdict:
     """The verdict on a study."""
-    vanilla, arm = case.vanilla, case.arm
+    vanilla, arm = evidence.vanilla, evidence.arm
     if arm is None:
-        return Said("alone", f"Only {vanilla} was run: there is nothing to compare.", "Add arms to the study.", vanilla)
+        return Verdict(
+            "alone", f"Only {vanilla} was run: there is nothing to compare.", "Add arms to the study.", vanilla
+        )
     difference = arm.difference
-    where = f", on average over {case.n_data} data sets" if case.n_data > 1 else ""
-    if case.n_seeds < MIN_SEEDS:
-        seeds = f"{case.n_seeds} seed{'s' * (case.n_seeds != 1)}"
-        return Said(
+    where = f", on average over {evidence.n_data} data sets" if evidence.n_data > 1 else ""
+    if evidence.n_seeds < MIN_SEEDS:
+        seeds = f"{evidence.n_seeds} seed{'s' * (evidence.n_seeds != 1)}"
+        return Verdict(
             "few seeds",
             f"Nothing is shown: {arm.name} differs from {vanilla} by {_signed(difference.value)} points{where}, with"
             f" {seeds} an arm, and how much seeds differ from each other is not known.",
@@ -79,18 +81,18 @@ def say(case: Case) -> Said:
             vanilla,
         )
     if arm.is_separated and difference.value > 0:
-        return Said(
+        return Verdict(
             "gain",
             f"{arm.name} gains {_points(difference.value)} points"
             f" (95 % from {_points(difference.low)} to {_points(difference.high)}) over {vanilla}{where};"
-            f" {_about_rivals(case.rivals)}.",
+            f" {_about_rivals(evidence.rivals)}.",
             f"Use the model of {arm.name}.",
             arm.name,
         )
-    better = [other for other in case.others if other.is_separated and other.difference.value > 0]
+    better = [other for other in evidence.others if other.is_separated and other.difference.value > 0]
     if arm.is_separated:
         start = "No arm helps here" if not better else "The best arm on dev does not help here"
-        return Said(
+        return Verdict(
             "loss",
             f"{start}: {arm.name}, the best on dev, loses {_points(-difference.value)} points"
             f" (95 % from {_points(-difference.high)} to {_points(-difference.low)}) against {vanilla}{where}"
@@ -98,22 +100,22 @@ def say(case: Case) -> Said:
             _keep(vanilla, better),
             vanilla,
         )
-    if not case.can_tell:
-        return Said(
+    if not evidence.can_tell:
+        return Verdict(
             "none",
-            f"Nothing can be shown with {case.n_units} {case.unit} of test data: {arm.name}, the best on dev, differs"
-            f" from {vanilla} by {_signed(difference.value)} points"
+            f"Nothing can be shown with {evidence.n_units} {evidence.unit} of test data: {arm.name}, the best on dev,"
+            f" differs from {vanilla} by {_signed(difference.value)} points"
             f" (95 % from {_signed(difference.low)} to {_signed(difference.high)}, which is too narrow){where}.",
-            f"Keep {vanilla} until there are more {case.unit} to test on; more seeds cannot make up for them.",
+            f"Keep {vanilla} until there are more {evidence.unit} to test on; more seeds cannot make up for them.",
             vanilla,
         )
     excludes_0 = difference.low > 0 or difference.high < 0
     start = f"No arm is shown to be better than {vanilla}" if not better else "The best arm on dev is not shown to help"
-    return Said(
+    return Verdict(
         "none",
         f"{start}: {arm.name}, the best on dev, differs from {vanilla} by {_signed(difference.value)} points"
         f" (95 % from {_signed(difference.low)} to {_signed(difference.high)}){where}"
-        + f", which is not enough where {len(case.others) + 1} arms are compared" * excludes_0
+        + f", which is not enough where {len(evidence.others) + 1} arms are compared" * excludes_0
         + f"{_missed(better)}.",
         _keep(vanilla, better),
         vanilla,

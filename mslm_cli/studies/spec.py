@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, Name, PreprocessConfig, ProbeConfig, Rate
 from mslm_cli.errors import UsageError
 
-VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-updates", "augment"
+VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-steps", "augment"
 MASKED = ("token", "word", "span", "pmi", "entity", "mslm")
 WITH_TERMS = ("entity", "mslm", AUGMENT)
 """Arms that need a lexicon."""
@@ -122,7 +122,7 @@ class Arm:
 class ArmOptions(Table):
     """One arm, or with several values for an option an arm for each combination."""
 
-    kind: Literal["vanilla", "more-updates", "augment", "token", "word", "span", "pmi", "entity", "mslm"]
+    kind: Literal["vanilla", "more-steps", "augment", "token", "word", "span", "pmi", "entity", "mslm"]
     name: PlainName | None = None
     elm_rate: Many[Rate] = ()
     blm_rate: Many[Rate] = ()
@@ -227,7 +227,7 @@ _DECIDED = {
         "offline",
         "allow_pickle",
         "epochs",
-        "updates",
+        "steps",
         "seed",
         "threads",
         "device",

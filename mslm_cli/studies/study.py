@@ -41,7 +41,7 @@ epochs = {epochs}
 kind = "vanilla"
 
 [[arm]]
-kind = "more-updates"
+kind = "more-steps"
 
 [[arm]]
 kind = "word"

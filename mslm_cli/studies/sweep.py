@@ -16,10 +16,10 @@ from mslm_cli.corpus.readers import source_files
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, UnavailableError, UsageError
 from mslm_cli.processes import run_beside
 from mslm_cli.studies import cost, estimate, search, verdict
-from mslm_cli.studies.plan import Planner, Runtime, Setting, Trial, content_of
+from mslm_cli.studies.plan import PlanContext, Planner, Runtime, Trial, content_of
 from mslm_cli.studies.queue import Queue
 from mslm_cli.studies.spec import MORE_UPDATES, Arm, Study, read_study
-from mslm_cli.studies.work import LOCKS, WORK, Workshop
+from mslm_cli.studies.store import LOCKS, WORK, StudyStore
 from mslm_cli.training.device import choose_gpu
 
 STUDY = "study.toml"
@@ -27,7 +27,7 @@ DATA_ROOT = "MSLM_DATA_ROOT"
 
 
 @dataclass(frozen=True)
-class Conduct:
+class RunContext:
     """What every process that works on a study knows: the file, the study's folder, and how to run."""
 
     file: Path
@@ -48,7 +48,7 @@ def data_root(file: Path, given: str | None) -> Path:
 
 
 def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:
-    """The trials and pieces of work of the study that ``file`` describes, with an estimate; shown on stderr too.
+    """The trials and nodes of work of the study that ``file`` describes, with an estimate; shown on stderr too.
 
     Raises:
         UsageError: the file makes no sense.
@@ -57,7 +57,7 @@ def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str
     """
     study = read_study(file)
     _check_data(study, root)
-    return estimate.report(_planner(study, root, config), Workshop(output), config)
+    return estimate.report(_planner(study, root, config), StudyStore(output), config)
 
 
 def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:
@@ -71,15 +71,15 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     study = read_study(file)
     _check_data(study, root)
     claim(output, file.read_text(encoding="utf-8"))
-    conduct = Conduct(file, output, config, root, console.settings())
+    conduct = RunContext(file, output, config, root, console.settings())
     if config.jobs > 1:
         run_beside(functools.partial(_work, conduct), config.jobs)
     arms, trials, queue = _work_through(conduct)
     errors = queue.errors([t.key for t in trials])
     failed = {t.title: errors[t.key] for t in trials if t.key in errors}
-    workshop = Workshop(output)
-    done = [t for t in trials if workshop.has(t.result)]
-    found = verdict.give(arms, done, failed, _caveats(study), workshop)
+    store = StudyStore(output)
+    done = [t for t in trials if store.has(t.result)]
+    found = verdict.give(arms, done, failed, _caveats(study), store)
     if failed:
         raise UnavailableError(
             f"{len(failed)} of {len(trials)} trials failed; the verdict is about the others",
@@ -130,7 +130,7 @@ def claim(output: Path, text: str) -> None:
         raise UsageError(f"{output} exists and is no study", hint="choose another -o")
     file = output / STUDY
     fsio.check_writable(file)
-    with fsio.held(Workshop(output).lock(STUDY)):
+    with fsio.held(StudyStore(output).lock(STUDY)):
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             fsio.write_text(file, text)
         (output / WORK).mkdir(mode=0o700, exist_ok=True)
@@ -155,7 +155,7 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
     }
     share = study.shards.budget or max((b for arm in study.arm for b in arm.budget), default=cost.USUAL_SHARE)
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
-    setting = Setting(
+    context = PlanContext(
         study=study,
         root=root,
         model=model,
@@ -165,10 +165,10 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
         cost_ratio=cost.cost_ratio(models.read_config(model), share),
         runtime=Runtime(threads, config.device, config.offline),
     )
-    return Planner(setting)
+    return Planner(context)
 
 
-def _work(conduct: Conduct, number: int) -> None:
+def _work(conduct: RunContext, number: int) -> None:
     """Work through the study beside other processes, as the ``number``-th of them."""
     console.configure(**conduct.says)
     choose_gpu(number)
@@ -179,24 +179,24 @@ def _work(conduct: Conduct, number: int) -> None:
         sys.exit(error.exit_code)
 
 
-def _work_through(conduct: Conduct) -> tuple[list[Arm], list[Trial], Queue]:
+def _work_through(conduct: RunContext) -> tuple[list[Arm], list[Trial], Queue]:
     """Do what is left to do, together with whoever else works on the study; its arms and all its trials."""
-    workshop = Workshop(conduct.output)
+    store = StudyStore(conduct.output)
     study = read_study(conduct.file)
     planner = _planner(study, conduct.root, conduct.config)
-    queue = Queue(workshop, conduct.config.storage)
+    queue = Queue(store, conduct.config.storage)
     arms = study.arms()
     if conduct.config.search:
-        arms.append(search.winner(planner, functools.partial(drain, workshop, queue), workshop))
+        arms.append(search.winner(planner, functools.partial(drain, store, queue), store))
     trials = planner.trials(arms)
-    drain(workshop, queue, trials)
+    drain(store, queue, trials)
     return arms, trials, queue
 
 
-def drain(workshop: Workshop, queue: Queue, trials: Sequence[Trial]) -> None:
+def drain(store: StudyStore, queue: Queue, trials: Sequence[Trial]) -> None:
     """See to it that all ``trials`` are done or have failed, here or in other processes."""
     by_key = {trial.key: trial for trial in trials}
-    done = {t.key for t in trials if workshop.has(t.result) and (t.probe is None or workshop.has(t.probe))}
+    done = {t.key for t in trials if store.has(t.result) and (t.probe is None or store.has(t.probe))}
     about = {t.key: {"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials}
     queue.enqueue(about, done)
     while True:
@@ -207,14 +207,14 @@ def drain(workshop: Workshop, queue: Queue, trials: Sequence[Trial]) -> None:
             continue
         trial, started = by_key[claim.key], time.perf_counter()
         try:
-            for piece in trial.pieces():
-                workshop.make(piece)
+            for node in trial.nodes():
+                store.make(node)
         except (ArtifactError, DataError, DivergedError, UsageError) as error:
             console.warn(f"{trial.title}: {error}")
             queue.fail(claim, str(error))
             continue
-        dev_f1 = float(load(workshop.path(trial.ner), "ner").manifest.run["dev_f1"])
+        dev_f1 = float(load(store.path(trial.ner), "ner").manifest.run["dev_f1"])
         queue.finish(claim, dev_f1)
         minutes = (time.perf_counter() - started) / 60
-        n_done = sum(workshop.has(t.result) for t in trials)
+        n_done = sum(store.has(t.result) for t in trials)
         console.note(f"{n_done} of {len(trials)}: {trial.title}: dev strict F1 {100 * dev_f1:.2f} ({minutes:.1f} min)")

@@ -14,15 +14,15 @@ import numpy as np
 from mslm_cli import console, fsio
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.errors import DataError
+from mslm_cli.evaluation.arm_scores import ArmScores, Estimate
 from mslm_cli.evaluation.comparison import holm
-from mslm_cli.evaluation.standings import Estimate, Standings
 from mslm_cli.evaluation.uncertainty import FEW
 from mslm_cli.reporting.study import write_study
-from mslm_cli.studies.outcome import Results
 from mslm_cli.studies.plan import Trial
-from mslm_cli.studies.sentence import MIN_SEEDS, Case, Compared, say
+from mslm_cli.studies.results import Results
+from mslm_cli.studies.sentence import MIN_SEEDS, Compared, Evidence, verdict_sentence
 from mslm_cli.studies.spec import VANILLA, Arm
-from mslm_cli.studies.work import Workshop
+from mslm_cli.studies.store import StudyStore
 
 VERDICT, BEST = "verdict.json", "best"
 SCHEMA_VERSION = 1
@@ -34,7 +34,7 @@ def give(
     trials: Sequence[Trial],
     failed: Mapping[str, str],
     caveats: Sequence[str],
-    workshop: Workshop,
+    store: StudyStore,
 ) -> dict[str, Any]:
     """The content of verdict.json, which is written, as are the page and the best model; shown at the terminal too.
 
@@ -44,7 +44,7 @@ def give(
     Raises:
         DataError: vanilla has no finished trial on some data set, so there is nothing to compare with.
     """
-    results = Results(trials, workshop)
+    results = Results(trials, store)
     vanilla = next(arm.name for arm in arms if arm.kind == VANILLA)
     if not results.data or not results.is_complete(vanilla):
         raise DataError("no trial of vanilla was finished on every data set: there is nothing to compare with")
@@ -55,10 +55,10 @@ def give(
         if n < FEW
     ]
     found |= {"caveats": [*caveats, *few], "failed": dict(failed)}
-    with fsio.held(workshop.lock("verdict")):
-        found["best"] = _keep_best(found["use"], results, workshop)
-        fsio.write_text(workshop.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-        write_study(workshop.folder, found)
+    with fsio.held(store.lock("verdict")):
+        found["best"] = _keep_best(found["use"], results, store)
+        fsio.write_text(store.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        write_study(store.folder, found)
     _show(found)
     return found
 
@@ -69,14 +69,14 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
     dev = {name: float(np.mean([results.dev_f1(name, d) for d in results.data])) for name in names}
     candidates = [name for name in names if name != vanilla]
     chosen = max(candidates, key=lambda name: dev[name], default=None)
-    standings = Standings({d: [results.counts(name, d) for name in names] for d in results.data})
-    over_vanilla = _corrected({name: standings.difference(name, vanilla) for name in candidates})
+    arm_scores = ArmScores({d: [results.counts(name, d) for name in names] for d in results.data})
+    over_vanilla = _corrected({name: arm_scores.difference(name, vanilla) for name in candidates})
     rivals = [name for name in candidates if name != chosen]
-    over_rivals = _corrected({name: standings.difference(chosen, name) for name in rivals} if chosen else {})
+    over_rivals = _corrected({name: arm_scores.difference(chosen, name) for name in rivals} if chosen else {})
     units = {d: results.unit(d) for d in results.data}
     n_units = {d: results.n_units(d) for d in results.data}
     n_seeds = min(len(results.seeds(name, d)) for name in (chosen or vanilla, vanilla) for d in results.data)
-    case = Case(
+    evidence = Evidence(
         vanilla=vanilla,
         arm=over_vanilla[chosen] if chosen else None,
         others=[over_vanilla[name] for name in rivals],
@@ -86,18 +86,18 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         n_units=sum(n_units.values()),
         unit=" and ".join(dict.fromkeys(units.values())),
     )
-    said = say(case)
+    said = verdict_sentence(evidence)
     rows = [
         {
             "name": arm.name,
             "kind": arm.kind,
             "options": {**arm.masking, **arm.adapt, **({"lexicon": arm.lexicon} if arm.lexicon else {})},
             "dev_f1": dev[arm.name],
-            "f1": standings.score(arm.name).to_json(),
+            "f1": arm_scores.score(arm.name).to_json(),
             "over_vanilla": _as_json(over_vanilla.get(arm.name)),
             "chosen_over_it": _as_json(over_rivals.get(arm.name)),
             "cost": results.cost_in_all(arm.name),
-            "data": {d: _on(arm.name, d, vanilla, standings, results) for d in results.data},
+            "data": {d: _on(arm.name, d, vanilla, arm_scores, results) for d in results.data},
         }
         for arm in arms
     ]
@@ -132,27 +132,27 @@ def _as_json(compared: Compared | None) -> dict[str, float] | None:
     return None if compared is None else {**compared.difference.to_json(), "corrected_p": compared.corrected_p}
 
 
-def _on(name: str, data: str, vanilla: str, standings: Standings, results: Results) -> dict[str, Any]:
+def _on(name: str, data: str, vanilla: str, arm_scores: ArmScores, results: Results) -> dict[str, Any]:
     """The arm on one data set."""
-    precision, recall, f1 = standings.of_seeds(name, data).T
+    precision, recall, f1 = arm_scores.of_seeds(name, data).T
     counts = results.counts(name, data)
     slices = {
         group: {
             "n_gold": float(counts.counts[0, :, i, 0].sum()),
             "f1": float(counts.of_runs[:, i, 2].mean()),
-            "over_vanilla": None if name == vanilla else standings.difference(name, vanilla, [data], i).to_json(),
+            "over_vanilla": None if name == vanilla else arm_scores.difference(name, vanilla, [data], i).to_json(),
         }
         for i, group in enumerate(results.groups(data))
         if i
     }
     return {
         "seeds": results.seeds(name, data),
-        "f1": standings.score(name, [data]).to_json(),
+        "f1": arm_scores.score(name, [data]).to_json(),
         "f1_of_seeds": f1.tolist(),
         "precision": float(precision.mean()),
         "recall": float(recall.mean()),
         "dev_f1": results.dev_f1(name, data),
-        "over_vanilla": None if name == vanilla else standings.difference(name, vanilla, [data]).to_json(),
+        "over_vanilla": None if name == vanilla else arm_scores.difference(name, vanilla, [data]).to_json(),
         "slices": slices,
         "outcomes": results.outcomes(name, data),
         "cost": results.cost(name, data),
@@ -172,7 +172,7 @@ def _probed(probes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]] | N
     }
 
 
-def _keep_best(arm: str, results: Results, workshop: Workshop) -> dict[str, Any]:
+def _keep_best(arm: str, results: Results, store: StudyStore) -> dict[str, Any]:
     """Copy the model of this arm with the best dev score to ``best``, for several data sets to a folder of each."""
     models, sources = {}, {}
     for data in results.data:
@@ -180,10 +180,10 @@ def _keep_best(arm: str, results: Results, workshop: Workshop) -> dict[str, Any]
         path = Path(BEST, data) if len(results.data) > 1 else Path(BEST)
         sources[path] = results.ner(arm, data, seed)
         models[data] = {"path": path.as_posix(), "seed": seed}
-    found = {manifest.parent for manifest in (workshop.folder / BEST).rglob("manifest.json")}
-    wanted = {workshop.folder / path for path in sources}
-    if found != wanted or not all(_holds(workshop.folder / p, s.manifest.fingerprint) for p, s in sources.items()):
-        with fsio.staged_folder(workshop.folder / BEST) as folder:
+    found = {manifest.parent for manifest in (store.folder / BEST).rglob("manifest.json")}
+    wanted = {store.folder / path for path in sources}
+    if found != wanted or not all(_holds(store.folder / p, s.manifest.fingerprint) for p, s in sources.items()):
+        with fsio.staged_folder(store.folder / BEST) as folder:
             for path, source in sources.items():
                 shutil.copytree(source.path, folder / path.relative_to(BEST), dirs_exist_ok=True)
     return {"arm": arm, "models": models}

@@ -45,7 +45,7 @@ class Passage(NamedTuple):
     is_tokenised: bool
 
 
-class Prospector:
+class TermFinder:
     """Looks for terms in documents, by each of ``sources`` (pipeline, abbreviation, termhood)."""
 
     def __init__(self, sources: Sequence[str], pipeline_name: str, given: Sequence[Term], *, max_words: int) -> None:

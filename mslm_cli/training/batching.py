@@ -1,6 +1,6 @@
 """Which sequences make an optimizer step, and how a step is cut into forward passes.
 
-The recipe is ``tokens_per_update``; ``batch_tokens`` only says how much fits into one
+The recipe is ``tokens_per_step``; ``batch_tokens`` only says how much fits into one
 forward pass and changes nothing else.
 """
 
@@ -16,23 +16,23 @@ Indices = NDArray[np.int64]
 _UPDATES_PER_POOL = 64
 
 
-def plan_updates(lengths: Indices, tokens_per_update: int, *, seed: int, epoch: int) -> list[Indices]:
+def plan_steps(lengths: Indices, tokens_per_step: int, *, seed: int, epoch: int) -> list[Indices]:
     """The sequences of each optimizer step of one epoch, a seeded permutation of all of them.
 
-    Sequences are shuffled, sorted by length within pools of many updates, cut into updates of
-    at least ``tokens_per_update`` real tokens (the last of a pool may have fewer), and the
-    updates are shuffled: steps hold sequences of like length, so little is padded.
+    Sequences are shuffled, sorted by length within pools of many steps, cut into steps of
+    at least ``tokens_per_step`` real tokens (the last of a pool may have fewer), and the
+    steps are shuffled: steps hold sequences of like length, so little is padded.
 
     Args:
         lengths: int64 [n], tokens of each sequence, special ones included.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    updates: list[Indices] = []
-    for pool in _cut(order, lengths, tokens_per_update * _UPDATES_PER_POOL):
+    steps: list[Indices] = []
+    for pool in _cut(order, lengths, tokens_per_step * _UPDATES_PER_POOL):
         by_length = pool[np.argsort(lengths[pool], kind="stable")]
-        updates += _cut(by_length, lengths, tokens_per_update)
-    return [updates[i] for i in rng.permutation(len(updates))]
+        steps += _cut(by_length, lengths, tokens_per_step)
+    return [steps[i] for i in rng.permutation(len(steps))]
 
 
 def _cut(order: Indices, lengths: Indices, budget: int) -> list[Indices]:
@@ -58,25 +58,25 @@ def plan_forward_passes(sequences: Indices, lengths: Indices, batch_tokens: int)
     return [np.array(g, dtype=np.int64) for g in groups if g]
 
 
-def most_tokens(batch_tokens: str, tokens_per_update: int, device: torch.device) -> int:
+def max_tokens_per_microbatch(batch_tokens: str, tokens_per_step: int, device: torch.device) -> int:
     """The most tokens of a forward pass that ``batch_tokens`` stands for.
 
     ``auto`` is what is fast on a CPU, where what a short pass works on stays in the caches and little memory is needed;
-    on CUDA a whole update, from which the training loop comes down to what fits.
+    on CUDA a whole step, from which the training loop comes down to what fits.
     """
     if batch_tokens != "auto":
         return int(batch_tokens)
-    return 1024 if device.type == "cpu" else 2 * tokens_per_update
+    return 1024 if device.type == "cpu" else 2 * tokens_per_step
 
 
-def there(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     """``array`` as a tensor on ``device``; to CUDA it is copied while other work goes on."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 @dataclass(frozen=True)
-class LaidOut:
+class ModelBatch:
     """Sequences as one batch for an encoder.
 
     ``inputs``: the arguments of its forward pass. ``lengths``: of each sequence. ``begins``: int64 [n], where each
@@ -88,13 +88,13 @@ class LaidOut:
     begins: Indices
 
 
-def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.device) -> LaidOut:
+def pad(sequences: Sequence[NDArray[np.int32]], pad_id: int, device: torch.device) -> ModelBatch:
     """``sequences`` (int32, of any lengths) side by side, padded to the longest, on ``device``."""
     lengths = np.array([len(s) for s in sequences])
     inside = np.arange(lengths.max())[None, :] < lengths[:, None]
     input_ids = np.full(inside.shape, pad_id, dtype=np.int64)
     input_ids[inside] = np.concatenate(sequences)
-    inputs = {"input_ids": there(input_ids, device)}
+    inputs = {"input_ids": to_device(input_ids, device)}
     if not inside.all():
-        inputs["attention_mask"] = there(inside.astype(np.int64), device)
-    return LaidOut(inputs, lengths.tolist(), np.arange(len(lengths)) * inside.shape[1])
+        inputs["attention_mask"] = to_device(inside.astype(np.int64), device)
+    return ModelBatch(inputs, lengths.tolist(), np.arange(len(lengths)) * inside.shape[1])

@@ -1,6 +1,6 @@
 """OUTPUT.work: where an unfinished run keeps its checkpoints and metrics, and goes on from.
 
-A checkpoint holds every parameter, the optimizer, the schedule and the random generators,
+A checkpoint holds every parameter, the optimizer, the schedule and the random rng,
 as safetensors and JSON, and what decides on the last bits: with the same processes, threads,
 CPU capability and library versions a resumed run ends in the same bits as an undisturbed one.
 """
@@ -19,40 +19,40 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mslm_cli import console, fsio, signals
-from mslm_cli.artifacts import Job
+from mslm_cli.artifacts import ArtifactBuild
 from mslm_cli.errors import UsageError
-from mslm_cli.training import generators, ranks
+from mslm_cli.training import ranks, rng
 from mslm_cli.training.device import numerics
-from mslm_cli.training.loop import Trainee
-from mslm_cli.workspace import damaged, new_step, steps, work_folder
+from mslm_cli.training.loop import TrainState
+from mslm_cli.workspace import checkpoints, damaged, new_checkpoint, work_folder
 
 METRICS = "metrics.jsonl"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
-def save_checkpoint(folder: Path, trainee: Trainee, progress: dict[str, Any]) -> None:
-    """Write ``trainee`` and ``progress`` (JSON values) to ``folder``, whole or not at all."""
-    optimizer = trainee.optimizer.state_dict()
-    tensors = {f"model.{name}": p.detach().contiguous() for name, p in trainee.model.named_parameters()}
-    for index, state in optimizer["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in state.items()}
-    own, values = generators.state()
+def save_checkpoint(folder: Path, state: TrainState, progress: dict[str, Any]) -> None:
+    """Write ``state`` and ``progress`` (JSON values) to ``folder``, whole or not at all."""
+    optimizer = state.optimizer.state_dict()
+    tensors = {f"model.{name}": p.detach().contiguous() for name, p in state.model.named_parameters()}
+    for index, moments in optimizer["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in moments.items()}
+    own, values = rng.state()
     record = {
         "progress": progress,
-        "numerics": numerics(trainee.model.device),
-        "n_updates": trainee.n_updates,
-        "n_skipped": trainee.n_skipped,
+        "numerics": numerics(state.model.device),
+        "n_steps": state.n_steps,
+        "n_skipped": state.n_skipped,
         "param_groups": optimizer["param_groups"],
-        "schedule": {k: v for k, v in trainee.schedule.state_dict().items() if k != "lr_lambdas"},
+        "schedule": {k: v for k, v in state.schedule.state_dict().items() if k != "lr_lambdas"},
         "generators": values,
     }
-    with new_step(folder) as staged:
+    with new_checkpoint(folder) as staged:
         save_file(tensors | own, staged / "state.safetensors")
         (staged / "state.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
-def restore_checkpoint(folder: Path, trainee: Trainee) -> None:
-    """Put ``trainee`` and the random generators into the state saved in ``folder``.
+def restore_checkpoint(folder: Path, state: TrainState) -> None:
+    """Put ``state`` and the random generators into the state saved in ``folder``.
 
     Raises:
         ArtifactError: the checkpoint is damaged, or of another model.
@@ -70,12 +70,12 @@ def restore_checkpoint(folder: Path, trainee: Trainee) -> None:
             states.setdefault(int(index), {})[key] = value
     try:
         with torch.no_grad():
-            for name, parameter in trainee.model.named_parameters():
+            for name, parameter in state.model.named_parameters():
                 parameter.copy_(tensors[f"model.{name}"])
-        trainee.optimizer.load_state_dict({"state": states, "param_groups": record["param_groups"]})
-        trainee.schedule.load_state_dict(record["schedule"] | {"lr_lambdas": [None]})
-        generators.restore(tensors, record["generators"])
-        trainee.n_updates, trainee.n_skipped = record["n_updates"], record["n_skipped"]
+        state.optimizer.load_state_dict({"state": states, "param_groups": record["param_groups"]})
+        state.schedule.load_state_dict(record["schedule"] | {"lr_lambdas": [None]})
+        rng.restore(tensors, record["generators"])
+        state.n_steps, state.n_skipped = record["n_steps"], record["n_skipped"]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise damaged(folder, str(error)) from error
 
@@ -83,7 +83,7 @@ def restore_checkpoint(folder: Path, trainee: Trainee) -> None:
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
-        missing = {"total_updates", "metrics_bytes"} - record["progress"].keys()
+        missing = {"total_steps", "metrics_bytes"} - record["progress"].keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(folder, str(error)) from error
     if missing:
@@ -102,78 +102,77 @@ class Workspace:
     progress: dict[str, Any] = field(default_factory=dict)
     _request: signals.Request = field(default_factory=signals.Request)
     _saved_at: float = field(default_factory=time.monotonic)
-    _saved_updates: int = 0
+    _saved_steps: int = 0
 
     @property
     def metrics(self) -> Path:
         return self.folder / METRICS
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl; an update that was skipped is said."""
+        """Append a line to metrics.jsonl; a step that was skipped is said."""
         if "skipped" in record:
-            console.warn(f"update {record['update']} is skipped: {record['skipped']}")
+            console.warn(f"step {record['step']} is skipped: {record['skipped']}")
         if ranks.is_first():
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
     @contextmanager
-    def finishing_updates(self) -> Iterator[None]:
-        """Have SIGTERM and Ctrl-C wait in the block until the update is done and a checkpoint is written."""
+    def finishing_steps(self) -> Iterator[None]:
+        """Have SIGTERM and Ctrl-C wait in the block until the step is done and a checkpoint is written."""
         with signals.deferred() as self._request:
             yield
 
-    def save_if_due(self, n_updates: int, trainee: Trainee, progress: dict[str, Any]) -> None:
-        """``save``, if the time or number of updates between checkpoints has gone by, or the process is to end.
+    def save_if_due(self, n_steps: int, state: TrainState, progress: dict[str, Any]) -> None:
+        """``save``, if the time or number of steps between checkpoints has gone by, or the process is to end.
 
-        A checkpoint whose last updates were skipped is none that one wants to go back to.
+        A checkpoint whose last steps were skipped is none that one wants to go back to.
         """
-        number, unit = int(self.every[:-1]), self.every[-1]
-        if unit == "u":
-            is_due = n_updates - self._saved_updates >= number
+        if self.every.endswith("steps"):
+            is_due = n_steps - self._saved_steps >= int(self.every.removesuffix("steps"))
         else:
-            is_due = time.monotonic() - self._saved_at >= number * _SECONDS[unit]
-        is_due = is_due and not trainee.n_skipped
+            is_due = time.monotonic() - self._saved_at >= int(self.every[:-1]) * _SECONDS[self.every[-1]]
+        is_due = is_due and not state.n_skipped
         if ranks.total(is_due or self._request.is_made):  # all processes, or none
-            self.save(n_updates, trainee, progress)
+            self.save(n_steps, state, progress)
 
-    def save(self, n_updates: int, trainee: Trainee, progress: dict[str, Any]) -> None:
-        """Write a checkpoint after ``n_updates`` updates in all, drop old ones, and end here if the process is to end.
+    def save(self, n_steps: int, state: TrainState, progress: dict[str, Any]) -> None:
+        """Write a checkpoint after ``n_steps`` steps in all, drop old ones, and end here if the process is to end.
 
         Raises:
             KeyboardInterrupt, Terminated: the process is to end.
         """
         if ranks.is_first():
             fsio.sync(self.metrics)
-            name = f"step-{n_updates:07d}"
-            position = {"total_updates": n_updates, "metrics_bytes": self.metrics.stat().st_size}
-            save_checkpoint(self.folder / name, trainee, {**progress, **position})
-            for older in steps(self.folder)[: -self.keep]:
+            name = f"checkpoint-{n_steps:07d}"
+            position = {"total_steps": n_steps, "metrics_bytes": self.metrics.stat().st_size}
+            save_checkpoint(self.folder / name, state, {**progress, **position})
+            for older in checkpoints(self.folder)[: -self.keep]:
                 fsio.delete(older)
-        self._saved_at, self._saved_updates = time.monotonic(), n_updates
+        self._saved_at, self._saved_steps = time.monotonic(), n_steps
         if ranks.total(self._request.is_made):
             self._request.obey()
             raise signals.Terminated  # another of the processes was asked to end
 
-    def restore(self, trainee: Trainee) -> None:
-        """Put ``trainee`` where the checkpoint that the run goes on from was."""
+    def restore(self, state: TrainState) -> None:
+        """Put ``state`` where the checkpoint that the run goes on from was."""
         if self.resumed is not None:
-            restore_checkpoint(self.resumed, trainee)
+            restore_checkpoint(self.resumed, state)
 
     def kept_progress(self) -> Iterator[dict[str, Any]]:
         """The progress of every checkpoint that is kept."""
-        return (_read_record(step)["progress"] for step in steps(self.folder))
+        return (_read_record(step)["progress"] for step in checkpoints(self.folder))
 
 
 @contextmanager
 def workspace(
-    job: Job, device: torch.device, *, every: str, keep: int, resume: str, anyway: bool
+    build: ArtifactBuild, device: torch.device, *, every: str, keep: int, resume: str, anyway: bool
 ) -> Iterator[Workspace]:
     """Yield the run's OUTPUT.work, with the checkpoint to go on from where there is one.
 
     It is deleted when the block ends well; otherwise it is kept for the next run if it holds a checkpoint.
 
     Args:
-        every: time or updates between checkpoints, such as ``5m`` or ``200u``.
+        every: time or steps between checkpoints, such as ``5m`` or ``200steps``.
         keep: so many checkpoints are kept.
         resume: ``auto`` goes on from the newest checkpoint, ``never`` starts again, anything else is a
             checkpoint in OUTPUT.work.
@@ -188,14 +187,14 @@ def workspace(
     with ExitStack() as stack:
 
         def enter() -> dict[str, Any]:
-            folder, resumed = stack.enter_context(work_folder(job, resume=resume))
+            folder, resumed = stack.enter_context(work_folder(build, resume=resume))
             progress = _rewind(folder / METRICS, resumed, numerics(device), anyway=anyway)
             return {"folder": str(folder), "resumed": resumed and str(resumed), "progress": progress}
 
         entered = ranks.from_first(enter)
         resumed = entered["resumed"] and Path(entered["resumed"])
         work = Workspace(Path(entered["folder"]), every, keep, resumed, entered["progress"])
-        work._saved_updates = int(work.progress.get("total_updates", 0))
+        work._saved_steps = int(work.progress.get("total_steps", 0))
         yield work
 
 
@@ -209,7 +208,7 @@ def _rewind(metrics: Path, resumed: Path | None, found: dict[str, str], *, anywa
         progress = record["progress"]
         if metrics.stat().st_size < progress["metrics_bytes"]:
             raise damaged(resumed, f"{metrics} has lost lines")
-        console.note(f"going on from {resumed} (update {progress['total_updates']})")
+        console.note(f"going on from {resumed} (step {progress['total_steps']})")
     os.truncate(metrics, progress.get("metrics_bytes", 0))
     return progress
 

@@ -15,7 +15,7 @@ from mslm_cli.training.dropout import replace_dropout
 from mslm_cli.training.gradients import add_gradients_in_place
 
 
-def pick(name: str, *, threads: int = 0) -> torch.device:
+def select_device(name: str, *, threads: int = 0) -> torch.device:
     """The device to train on; ``auto`` takes CUDA where it is present. ``threads`` > 0 sets CPU threads.
 
     Raises:
@@ -39,7 +39,7 @@ def choose_gpu(number: int) -> None:
         torch.cuda.set_device(number % n_gpus)
 
 
-def place(model: PreTrainedModel, device: torch.device) -> None:
+def prepare_model(model: PreTrainedModel, device: torch.device) -> None:
     """Move ``model`` to ``device``, in place, and have it use what is fast there."""
     torch.nn.Module.to(model, device)
     if device.type == "cpu":

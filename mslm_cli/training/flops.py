@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import LaidOut
+from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.device import autocast
 from mslm_cli.training.last_layer import last_layer
 
@@ -47,7 +47,7 @@ class Cost:
         config = model.config
         return cls(each, wanted, (4.0 if is_frozen else 12.0) * config.hidden_size * config.num_hidden_layers)
 
-    def flops(self, batches: Sequence[LaidOut], n_wanted: int) -> float:
+    def flops(self, batches: Sequence[ModelBatch], n_wanted: int) -> float:
         """The operations of a step."""
         lengths = [n for batch in batches for n in batch.lengths]
         return self.each * sum(lengths) + self.wanted * n_wanted + self.pair * sum(n * n for n in lengths)
@@ -78,7 +78,7 @@ class Meter:
         """Leave what has been done since the last step out of account."""
         self._since = time.perf_counter()
 
-    def lap(self, batches: Sequence[LaidOut], n_wanted: int) -> dict[str, float]:
+    def lap(self, batches: Sequence[ModelBatch], n_wanted: int) -> dict[str, float]:
         """Tokens of the step that has ended, tokens a second, and the share of the peak that was put to use."""
         now = time.perf_counter()
         duration_s, self._since = now - self._since, now

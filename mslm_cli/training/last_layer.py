@@ -101,13 +101,13 @@ def _attention(
     row, place = wanted // longest, wanted % longest
     n_wanted = torch.bincount(row, minlength=n)
     slot = torch.arange(len(wanted), device=wanted.device) - (n_wanted.cumsum(0) - n_wanted)[row]
-    laid_out = query.new_zeros(n, int(n_wanted.max()), query.shape[-1]).index_put((row, slot), query)
+    model_batch = query.new_zeros(n, int(n_wanted.max()), query.shape[-1]).index_put((row, slot), query)
     if mask is not None:
-        places = place.new_zeros(laid_out.shape[:2]).index_put((row, slot), place)
+        places = place.new_zeros(model_batch.shape[:2]).index_put((row, slot), place)
         mask = mask[torch.arange(n, device=wanted.device)[:, None], :, places].transpose(1, 2)
     if (starts := more.get("sequence_starts")) is not None:
         more["query_starts"] = torch.searchsorted(wanted, starts.long()).int()
-    heads = (t.view(*t.shape[:2], -1, inner.attention_head_size).transpose(1, 2) for t in (laid_out, key, value))
+    heads = (t.view(*t.shape[:2], -1, inner.attention_head_size).transpose(1, 2) for t in (model_batch, key, value))
     interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[inner.config._attn_implementation]
     dropout = inner.dropout.p if inner.training else 0.0
     mixed, _ = interface(inner, *heads, mask, dropout=dropout, scaling=inner.scaling, **more)

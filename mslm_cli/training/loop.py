@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from mslm_cli import console
 from mslm_cli.config import TrainingOptions
 from mslm_cli.errors import DivergedError, UnavailableError
-from mslm_cli.training.batching import most_tokens
+from mslm_cli.training.batching import max_tokens_per_microbatch
 from mslm_cli.training.device import autocast, precision
 from mslm_cli.training.ranks import rank, sum_gradients
 
@@ -28,22 +28,22 @@ EXPLODED_LOSS = 1000.0
 """Nats; guessing among the entries of a vocabulary costs about 10."""
 _FEWEST_TOKENS = 16
 MAX_SKIPPED = 10
-"""Updates in a row that may be left out; after so many the weights themselves are past help."""
+"""Steps in a row that may be left out; after so many the weights themselves are past help."""
 
 
 @dataclass
-class Trainee:
-    """All that training changes: a model, its optimizer and schedule, the number of updates, the last ones skipped.
+class TrainState:
+    """All that training changes: a model, its optimizer and schedule, the number of steps, the last ones skipped.
 
-    most_tokens: of a forward pass, where memory has run out; 0 where it has not.
+    max_tokens: of a forward pass, where memory has run out; 0 where it has not.
     """
 
     model: PreTrainedModel
     optimizer: AdamW
     schedule: LambdaLR
-    n_updates: int = 0
+    n_steps: int = 0
     n_skipped: int = 0
-    most_tokens: int = 0
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Step(Generic[Batch]):
     is_skipped: the loss or the gradient was not finite or exploded, and the weights are as they were.
     """
 
-    update: int
+    number: int
     loss: float
     grad_norm: float
     learning_rate: float
@@ -68,29 +68,29 @@ class Step(Generic[Batch]):
 
 
 @dataclass(frozen=True)
-class Passes:
+class MicrobatchOptions:
     """How the forward and backward passes of a step run.
 
-    most_tokens: in one of them, padding included. dtype: what matrices are multiplied in. seed: of dropout.
+    max_tokens: in one of them, padding included. dtype: what matrices are multiplied in. seed: of dropout.
     """
 
-    most_tokens: int
+    max_tokens: int
     dtype: torch.dtype = torch.float32
     seed: int = 0
 
     @classmethod
-    def of(cls, config: TrainingOptions, device: torch.device) -> "Passes":
+    def of(cls, config: TrainingOptions, device: torch.device) -> "MicrobatchOptions":
         """Those that ``config`` asks for."""
-        most = most_tokens(config.batch_tokens, config.tokens_per_update, device)
+        most = max_tokens_per_microbatch(config.batch_tokens, config.tokens_per_step, device)
         return cls(most, precision(config.precision, device), config.seed)
 
 
 def train(
-    trainee: Trainee,
-    updates: Iterable[Callable[[int], Sequence[Batch]]],
-    share_of_loss: Callable[[Batch], torch.Tensor],
+    state: TrainState,
+    steps: Iterable[Callable[[int], Sequence[Batch]]],
+    microbatch_loss: Callable[[Batch], torch.Tensor],
     max_grad_norm: float,
-    passes: Passes,
+    options: MicrobatchOptions,
 ) -> Iterator[Step[Batch]]:
     """Yield after each optimizer step, or what would have been one.
 
@@ -98,79 +98,79 @@ def train(
     schedule go on.
 
     Args:
-        updates: what makes the batches (forward passes) of each step, of so many tokens at most, or those of this
+        steps: what makes the batches (forward passes) of each step, of so many tokens at most, or those of this
             process.
-        share_of_loss: a batch's share of its step's loss; the shares of a step sum up to its loss.
+        microbatch_loss: a batch's share of its step's loss; the shares of a step sum up to its loss.
 
     Raises:
         UnavailableError: a single sequence needs more memory than there is.
         DivergedError: more than ``MAX_SKIPPED`` steps in a row were skipped.
     """
-    model = trainee.model
+    model = state.model
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
-    if trainee.most_tokens:
-        passes = replace(passes, most_tokens=min(passes.most_tokens, trainee.most_tokens))
-    cuts = iter(updates)
+    if state.max_tokens:
+        options = replace(options, max_tokens=min(options.max_tokens, state.max_tokens))
+    cuts = iter(steps)
     cut = next(cuts, None)
-    batches: Sequence[Batch] = cut(passes.most_tokens) if cut else []
+    batches: Sequence[Batch] = cut(options.max_tokens) if cut else []
     while cut:
-        while (loss := _gradients(trainee, batches, share_of_loss, device, passes)) is None:
-            trainee.most_tokens = passes.most_tokens // 2
-            passes = replace(passes, most_tokens=trainee.most_tokens)
-            if passes.most_tokens < _FEWEST_TOKENS:
+        while (loss := _gradients(state, batches, microbatch_loss, device, options)) is None:
+            state.max_tokens = options.max_tokens // 2
+            options = replace(options, max_tokens=state.max_tokens)
+            if options.max_tokens < _FEWEST_TOKENS:
                 hint = "take shorter sequences (preprocess --max-length) or a smaller encoder"
                 raise UnavailableError("out of memory even with one sequence at a time", hint=hint)
-            console.warn(f"out of memory: going on with at most {passes.most_tokens:,} tokens in a forward pass")
-            batches = cut(passes.most_tokens)
+            console.warn(f"out of memory: going on with at most {options.max_tokens:,} tokens in a forward pass")
+            batches = cut(options.max_tokens)
         done = batches
         cut = next(cuts, None)
-        batches = cut(passes.most_tokens) if cut else []  # while a GPU still computes the gradients of the last ones
+        batches = cut(options.max_tokens) if cut else []  # while a GPU still computes the gradients of the last ones
         loss = sum_gradients(parameters, loss)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
         is_skipped = not (math.isfinite(grad_norm) and float(loss) <= EXPLODED_LOSS)
-        trainee.n_skipped = trainee.n_skipped + 1 if is_skipped else 0
-        if trainee.n_skipped > MAX_SKIPPED:
+        state.n_skipped = state.n_skipped + 1 if is_skipped else 0
+        if state.n_skipped > MAX_SKIPPED:
             raise DivergedError(
-                f"{trainee.n_skipped} updates in a row, the last with loss {float(loss):.4g} and gradient norm"
+                f"{state.n_skipped} steps in a row, the last with loss {float(loss):.4g} and gradient norm"
                 f" {grad_norm:.4g}, could not be used",
                 hint="start again with --resume never and a lower --learning-rate",
             )
-        learning_rate = float(trainee.schedule.get_last_lr()[0])
+        learning_rate = float(state.schedule.get_last_lr()[0])
         if is_skipped:
-            trainee.optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
-        trainee.optimizer.step()
-        trainee.schedule.step()
-        trainee.optimizer.zero_grad(set_to_none=True)
-        trainee.n_updates += 1
-        yield Step(trainee.n_updates, float(loss), grad_norm, learning_rate, done, is_skipped)
+            state.optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
+        state.optimizer.step()
+        state.schedule.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.n_steps += 1
+        yield Step(state.n_steps, float(loss), grad_norm, learning_rate, done, is_skipped)
 
 
 def _gradients(
-    trainee: Trainee,
+    state: TrainState,
     batches: Sequence[Batch],
-    share_of_loss: Callable[[Batch], torch.Tensor],
+    microbatch_loss: Callable[[Batch], torch.Tensor],
     device: torch.device,
-    passes: Passes,
+    options: MicrobatchOptions,
 ) -> torch.Tensor | None:
-    """The loss of an update, whose gradients are left with the parameters; None for want of memory.
+    """The loss of a step, whose gradients are left with the parameters; None for want of memory.
 
-    Dropout is drawn anew for each update and process: it depends neither on what was tried before nor on a resume.
+    Dropout is drawn anew for each step and process: it depends neither on what was tried before nor on a resume.
     """
-    key = np.random.SeedSequence([passes.seed, trainee.n_updates, rank()])
+    key = np.random.SeedSequence([options.seed, state.n_steps, rank()])
     torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
     try:
         loss = torch.zeros((), device=device)
         for batch in batches:
-            with autocast(device, passes.dtype):
-                share = share_of_loss(batch)
+            with autocast(device, options.dtype):
+                share = microbatch_loss(batch)
             share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             loss += share.detach()
         return loss
     except RuntimeError as error:  # on a CPU, the want of memory has no class of its own
         if not (isinstance(error, torch.OutOfMemoryError) or re.search("can't allocate memory", str(error))):
             raise
-    trainee.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return None

@@ -14,11 +14,11 @@ from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import LaidOut, plan_forward_passes, there
+from mslm_cli.training.batching import ModelBatch, plan_forward_passes, to_device
 from mslm_cli.training.heads import SpanBoundaryHead, detection_head, embeddings_of, runs
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at
-from mslm_cli.training.packing import LayOut
+from mslm_cli.training.packing import Collator
 
 _SPAN_BOUNDARY, _DETECTION = "span_boundary_head", "detection_head"
 
@@ -36,7 +36,7 @@ class Objectives(NamedTuple):
 class Detection(NamedTuple):
     """The tokens that are not masked: ``positions``, ``classes`` (0 outside, 1 begins, 2 inside a DS-mention): int64.
 
-    n_all: how many there are in the whole update.
+    n_all: how many there are in the whole step.
     """
 
     positions: torch.Tensor
@@ -52,7 +52,7 @@ class MaskedBatch:
     ``left``, ``right``: int64 [n_predicted]; where the neighbours of the run of each are; ``places``: its place in it.
     """
 
-    laid_out: LaidOut
+    model_batch: ModelBatch
     n_tokens: int
     positions: torch.Tensor
     targets: torch.Tensor
@@ -67,17 +67,17 @@ class MaskedBatch:
     is_top: torch.Tensor | None = None
 
 
-def masked_update(
+def masked_step(
     reader: ShardReader,
     masks: MaskSource,
     sequences: NDArray[np.int64],
     lengths: NDArray[np.int64],
     kind_weights: KindWeights,
-    lay_out: LayOut,
+    collate_fn: Collator,
     *,
     with_unmasked: bool = False,
 ) -> Callable[[int], list[MaskedBatch]]:
-    """What makes the forward passes of one update, of so many tokens at most, each with the weight of the whole update.
+    """What makes the forward passes of one step, of so many tokens at most, each with the weight of the whole step.
 
     With several processes, those of this one; the weight is that of all of them.
 
@@ -85,15 +85,15 @@ def masked_update(
         with_unmasked: whether ``detection`` is wanted; it is empty otherwise.
     """
     weight_of_kind = np.array([0.0, kind_weights.base, kind_weights.entity], dtype=np.float32)
-    own = ranks.own(sequences)
+    own = ranks.local_share(sequences)
     mask = masks.batch(own)
     total_weight = ranks.total(float(weight_of_kind[mask.kinds].sum(dtype=np.float64))) or 1.0
     n_unmasked = (ranks.total(float(len(_unmasked(reader, own, mask)[0]))) or 1.0) if with_unmasked else None
 
-    def cut(most_tokens: int) -> list[MaskedBatch]:
-        groups = plan_forward_passes(own, lengths, most_tokens)
+    def cut(max_tokens: int) -> list[MaskedBatch]:
+        groups = plan_forward_passes(own, lengths, max_tokens)
         return [
-            _masked_batch(reader, group, masks.batch(group), weight_of_kind, total_weight, n_unmasked, lay_out)
+            _masked_batch(reader, group, masks.batch(group), weight_of_kind, total_weight, n_unmasked, collate_fn)
             for group in groups
         ]
 
@@ -107,7 +107,7 @@ def _masked_batch(
     weight_of_kind: NDArray[np.float32],
     total_weight: float,
     n_unmasked: float | None,
-    lay_out: LayOut,
+    collate_fn: Collator,
 ) -> MaskedBatch:
     """One forward pass; ``n_unmasked`` is None where detection is not wanted."""
     nothing = (np.empty(0, dtype=np.int64),) * 3
@@ -117,22 +117,22 @@ def _masked_batch(
     targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
     for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
         ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
-    laid_out = lay_out(ids)
-    begins, device = laid_out.begins, laid_out.inputs["input_ids"].device
+    model_batch = collate_fn(ids)
+    begins, device = model_batch.begins, model_batch.inputs["input_ids"].device
     left, right, places = runs(row, mask.positions, np.array(list(map(len, ids))))
 
     return MaskedBatch(
-        laid_out,
+        model_batch,
         sum(map(len, ids)),
-        there(begins[row] + mask.positions, device),
-        there(targets, device),
-        there(weight_of_kind[mask.kinds], device),
+        to_device(begins[row] + mask.positions, device),
+        to_device(targets, device),
+        to_device(weight_of_kind[mask.kinds], device),
         mask.kinds,
         total_weight,
-        there(begins[row] + left, device),
-        there(begins[row] + right, device),
-        there(places, device),
-        Detection(there(begins[unmasked_row] + place, device), there(classes, device), n_unmasked or 1.0),
+        to_device(begins[row] + left, device),
+        to_device(begins[row] + right, device),
+        to_device(places, device),
+        Detection(to_device(begins[unmasked_row] + place, device), to_device(classes, device), n_unmasked or 1.0),
     )
 
 
@@ -149,12 +149,12 @@ def _unmasked(
     return batch.row[left], batch.position[left].astype(np.int64), classes[left]
 
 
-def share_of_loss(
+def microbatch_loss(
     model: PreTrainedModel,
     batch: MaskedBatch,
     objectives: Objectives = Objectives(),  # noqa: B008 - immutable
 ) -> torch.Tensor:
-    """The share of this batch in the loss of its update; what came of each position is kept in ``batch``.
+    """The share of this batch in the loss of its step; what came of each position is kept in ``batch``.
 
     Args:
         objectives: what else is learned, by a model with heads for it (``add_heads``).
@@ -162,7 +162,7 @@ def share_of_loss(
     nothing = batch.left[:0]
     detected = batch.detection.positions if objectives.detect else nothing
     neighbours = (batch.left, batch.right) if objectives.sbo else (nothing, nothing)
-    logits, states = logits_and_states_at(model, batch.laid_out, batch.positions, torch.cat([*neighbours, detected]))
+    logits, states = logits_and_states_at(model, batch.model_batch, batch.positions, torch.cat([*neighbours, detected]))
     share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
     batch.cross_entropy, batch.is_top = per_position, logits.detach().argmax(-1) == batch.targets
     if objectives.sbo:

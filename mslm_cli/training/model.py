@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from mslm_cli.errors import UnavailableError, UsageError
 from mslm_cli.models import position_limit, quiet_transformers, reason
-from mslm_cli.training.batching import LaidOut
+from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.last_layer import last_layer_at
 
 MLM_HEAD = "mlm_head.safetensors"
@@ -130,13 +130,13 @@ def max_tokens(model: PreTrainedModel) -> int:
     return position_limit(model.config.to_dict())
 
 
-def logits_at(model: PreTrainedModel, batch: LaidOut, positions: torch.Tensor) -> torch.Tensor:
+def logits_at(model: PreTrainedModel, batch: ModelBatch, positions: torch.Tensor) -> torch.Tensor:
     """Logits at chosen positions alone: float [n_positions, n_classes]; see ``logits_and_states_at``."""
     return logits_and_states_at(model, batch, positions, positions[:0])[0]
 
 
 def logits_and_states_at(
-    model: PreTrainedModel, batch: LaidOut, positions: torch.Tensor, others: torch.Tensor
+    model: PreTrainedModel, batch: ModelBatch, positions: torch.Tensor, others: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits at chosen positions alone, and the encoder's output at ``others``.
 

@@ -34,10 +34,10 @@ tags: [mslm, masked-language-modeling, domain-adaptation]
 # Encoder adapted with mslm
 
 `{config.model_dump()["model"]}`, adapted by masked language modelling: strategy `{options["strategy"]}`, loss weights
-`{config.weights}`, {config.epochs} epochs, {summary["n_updates"]:,} updates, {summary["n_tokens"]:,} tokens,
+`{config.weights}`, {config.epochs} epochs, {summary["n_steps"]:,} steps, {summary["n_tokens"]:,} tokens,
 peak learning rate {config.learning_rate:g}, seed {config.seed}.
 
-`metrics.jsonl` has a line for each update; `manifest.json` has all options and the fingerprints of the inputs;
+`metrics.jsonl` has a line for each step; `manifest.json` has all options and the fingerprints of the inputs;
 `seen/` has hashes of the sentences that were seen, to find test sentences among them.
 
 ```python

@@ -19,13 +19,13 @@ def make_optimizer(
     return AdamW([g for g in groups if g["params"]], lr=learning_rate, fused=True)
 
 
-def make_schedule(optimizer: AdamW, n_updates: int, warmup_share: float) -> LambdaLR:
-    """A learning rate that rises linearly over the warm-up, then falls linearly to zero after ``n_updates``."""
-    n_warmup = round(n_updates * warmup_share)
+def make_schedule(optimizer: AdamW, n_steps: int, warmup_share: float) -> LambdaLR:
+    """A learning rate that rises linearly over the warm-up, then falls linearly to zero after ``n_steps``."""
+    n_warmup = round(n_steps * warmup_share)
 
-    def factor(update: int) -> float:
-        if update < n_warmup:
-            return (update + 1) / (n_warmup + 1)
-        return max(0.0, (n_updates - update) / max(1, n_updates - n_warmup))
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / (n_warmup + 1)
+        return max(0.0, (n_steps - step) / max(1, n_steps - n_warmup))
 
     return LambdaLR(optimizer, factor)

@@ -16,14 +16,14 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 
 from mslm_cli import console
-from mslm_cli.training.batching import LaidOut, pad, there
+from mslm_cli.training.batching import ModelBatch, pad, to_device
 from mslm_cli.training.last_layer import is_bert_like
 
-LayOut = Callable[[Sequence[NDArray[np.int32]]], LaidOut]
+Collator = Callable[[Sequence[NDArray[np.int32]]], ModelBatch]
 _NAME = "mslm_packed"
 
 
-def layout(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> LayOut:
+def make_collator(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> Collator:
     """What lays sequences out for ``model``: packed where that is known to work, else padded.
 
     Args:
@@ -41,7 +41,7 @@ def layout(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> LayOut:
     return partial(pack, model=model, with_mask=False)
 
 
-def pack(sequences: Sequence[NDArray[np.int32]], model: PreTrainedModel, *, with_mask: bool) -> LaidOut:
+def pack(sequences: Sequence[NDArray[np.int32]], model: PreTrainedModel, *, with_mask: bool) -> ModelBatch:
     """``sequences`` (int32, of any lengths) in one row for ``model``, of the BERT layout; positions restart in each.
 
     Args:
@@ -55,16 +55,16 @@ def pack(sequences: Sequence[NDArray[np.int32]], model: PreTrainedModel, *, with
     first = padding + 1 if isinstance(padding, int) else 0
     positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + first
     inputs: dict[str, Any] = {
-        "input_ids": there(np.concatenate(sequences).astype(np.int64)[None], device),
-        "position_ids": there(positions[None], device),
+        "input_ids": to_device(np.concatenate(sequences).astype(np.int64)[None], device),
+        "position_ids": to_device(positions[None], device),
     }
     if with_mask:
-        number = there(np.repeat(np.arange(len(lengths)), lengths), device)
+        number = to_device(np.repeat(np.arange(len(lengths)), lengths), device)
         inputs["attention_mask"] = (number[:, None] == number[None, :])[None, None]
     else:
-        inputs["sequence_starts"] = there(starts.astype(np.int32), device)
+        inputs["sequence_starts"] = to_device(starts.astype(np.int32), device)
         inputs["longest_sequence"] = int(lengths.max())
-    return LaidOut(inputs, lengths.tolist(), starts[:-1])
+    return ModelBatch(inputs, lengths.tolist(), starts[:-1])
 
 
 def packed_attention(

@@ -19,7 +19,7 @@ _Json = TypeVar("_Json")
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def process_group(device: str) -> Iterator[None]:
     """Have the processes that torchrun started work together in the block; without torchrun, nothing.
 
     Args:
@@ -66,7 +66,7 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def own(sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+def local_share(sequences: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of a step's ``sequences`` that this process computes; neighbours, which are of like length, go apart."""
     return sequences if n_ranks() == 1 else sequences[rank() :: n_ranks()]
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli import allocator, models
 from mslm_cli.artifacts import Artifact
 from mslm_cli.corpus.labels import Mention, strict_mentions
-from mslm_cli.training.device import pick, place
+from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.model import load_ner
 from mslm_cli.training.tagging import best_tags, label_names, make_windows, mention_scores, predict_probabilities
 
@@ -61,5 +61,5 @@ def load_recogniser(ner: Artifact, *, device: str, threads: int, batch_tokens: i
     options = ner.manifest.config
     tokenizer = models.load_tokenizer(ner.path, lowercase=options["lowercase"])
     model = load_ner(ner.path)
-    place(model, pick(device, threads=threads))
+    prepare_model(model, select_device(device, threads=threads))
     return Recogniser(model, tokenizer, label_names(model), options["overlap"], batch_tokens)

@@ -13,10 +13,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.corpus.labels import Mention
 from mslm_cli.models import special_frame
-from mslm_cli.training.batching import LaidOut, pad, plan_forward_passes, there
+from mslm_cli.training.batching import ModelBatch, pad, plan_forward_passes, to_device
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
-from mslm_cli.training.packing import LayOut
+from mslm_cli.training.packing import Collator
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class WindowBatch:
     """
 
     windows: Sequence[Window]
-    laid_out: LaidOut
+    model_batch: ModelBatch
     positions: torch.Tensor
     total_weight: float
 
@@ -116,11 +116,11 @@ class WindowBatch:
         return sum(len(w.input_ids) for w in self.windows)
 
 
-def collate(windows: Sequence[Window], lay_out: LayOut, *, total_weight: float = 1.0) -> WindowBatch:
+def collate(windows: Sequence[Window], collate_fn: Collator, *, total_weight: float = 1.0) -> WindowBatch:
     """Windows as one batch."""
-    laid_out = lay_out([w.input_ids for w in windows])
-    positions = np.concatenate([w.pieces + begin for w, begin in zip(windows, laid_out.begins, strict=True)])
-    return WindowBatch(windows, laid_out, there(positions, laid_out.inputs["input_ids"].device), total_weight)
+    model_batch = collate_fn([w.input_ids for w in windows])
+    positions = np.concatenate([w.pieces + begin for w, begin in zip(windows, model_batch.begins, strict=True)])
+    return WindowBatch(windows, model_batch, to_device(positions, model_batch.inputs["input_ids"].device), total_weight)
 
 
 def window_lengths(windows: Sequence[Window]) -> NDArray[np.int64]:
@@ -144,14 +144,14 @@ def predict_probabilities(
         n_words: words of each sentence.
     """
     device = next(model.parameters()).device
-    lay_out = partial(pad, pad_id=pad_id, device=device)
+    collate_fn = partial(pad, pad_id=pad_id, device=device)
     offsets = np.cumsum([0, *n_words])
     probabilities = np.zeros((int(offsets[-1]), len(label_names(model))), np.float32)
     model.train(False)
     for group in plan_forward_passes(np.arange(len(windows)), window_lengths(windows), batch_tokens):
-        batch = collate([windows[i] for i in group], lay_out)
+        batch = collate([windows[i] for i in group], collate_fn)
         with predicting(device):
-            logits = logits_at(model, batch.laid_out, batch.positions)
+            logits = logits_at(model, batch.model_batch, batch.positions)
         rows = np.concatenate([w.words + offsets[w.sentence] for w in batch.windows])
         probabilities[rows] = logits.float().softmax(-1).cpu().numpy()
     return [probabilities[start:end] for start, end in pairwise(offsets.tolist())]

@@ -45,11 +45,11 @@ def chain(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
     text.write_text(
         "\n\n".join(f"Patients with {d} were treated after {d}. The study was acute." for d in DISEASES * 8)
     )
-    fast = ("--model", tiny_encoder, "--threads", "1", "--tokens-per-update", "256")
+    fast = ("--model", tiny_encoder, "--threads", "1", "--tokens-per-step", "256")
     mslm("extract-terms", text, train, "-o", folder / "lexicon")
     mslm("preprocess", text, train, "--lexicon", folder / "lexicon", "--model", tiny_encoder, "--max-length", "32",
          "--copies", "2", "-o", folder / "shards")  # fmt: skip
-    mslm("adapt", folder / "shards", "--epochs", "2", "--head-warmup-updates", "3", *fast, "-o", folder / "adapted")
+    mslm("adapt", folder / "shards", "--epochs", "2", "--head-warmup-steps", "3", *fast, "-o", folder / "adapted")
     mslm("finetune", "--train", train, "--dev", dev, "--epochs", "25", "--learning-rate", "0.02", *fast,
          "--model", folder / "adapted", "-o", folder / "ner")  # fmt: skip
     result = mslm("eval", folder / "ner", "--data", test, "-o", folder / "scores", "--json")
@@ -131,7 +131,7 @@ def test_the_ner_model_opens_in_a_pipeline(chain: Path) -> None:
 def test_adaptation_trains_the_head_and_then_the_encoder(chain: Path, tiny_encoder: Path) -> None:
     records = [json.loads(line) for line in (chain / "adapted" / "metrics.jsonl").read_text().splitlines()]
     assert [r["phase"] for r in records[:4]] == ["head", "head", "head", "adapt"]
-    assert [r["update"] for r in records] == list(range(1, len(records) + 1))
+    assert [r["step"] for r in records] == list(range(1, len(records) + 1))
     assert {"n", "loss", "top1"} == set(records[-1]["entity"])
     before, after = load_file(tiny_encoder / "model.safetensors"), load_file(chain / "adapted" / "model.safetensors")
     name = "encoder.layer.0.attention.self.query.weight"

@@ -69,7 +69,7 @@ def test_an_encoder_adapted_on_either_has_the_same_bits(
 ) -> None:
     for output, more in (("stored", ()), ("drawn", ("--dynamic",))):
         make(mslm, strategy, output, "--copies", 3, *more)
-        training = ["--epochs", 3, "--head-warmup-updates", 2, "--tokens-per-update", 256, "--threads", 1]
+        training = ["--epochs", 3, "--head-warmup-steps", 2, "--tokens-per-step", 256, "--threads", 1]
         done = mslm("adapt", output, "--model", "encoder", *training, "--weights", weights, "-o", f"{output}-adapted")
         assert done.exit_code == 0, done.stderr
     assert sha256_of(Path("stored-adapted/model.safetensors")) == sha256_of(Path("drawn-adapted/model.safetensors"))
@@ -96,13 +96,13 @@ def test_any_number_of_processes_draws_the_same(workplace: Path, mslm: Mslm, n_w
 
 def test_a_killed_run_on_drawn_masks_ends_in_the_same_bits(workplace: Path, mslm: Mslm) -> None:
     make(mslm, "mslm", "drawn", "--copies", 2, "--dynamic")
-    training = ["--model", "encoder", "--epochs", 2, "--tokens-per-update", 128, "--head-warmup-updates", 2]
-    command = ["adapt", "drawn", *training, "--threads", 1, "--checkpoint-every", "1u", "-o"]
+    training = ["--model", "encoder", "--epochs", 2, "--tokens-per-step", 128, "--head-warmup-steps", 2]
+    command = ["adapt", "drawn", *training, "--threads", 1, "--checkpoint-every", "1steps", "-o"]
     assert mslm(*command, "whole").exit_code == 0
-    assert child_process.run(*command, "cut", folder=workplace, dies_after="step-0000009") == child_process.DIED
+    assert child_process.run(*command, "cut", folder=workplace, dies_after="checkpoint-0000009") == child_process.DIED
     again = mslm(*command, "cut")
     assert again.exit_code == 0, again.stderr
-    assert "going on from cut.work/step-0000009" in again.stderr
+    assert "going on from cut.work/checkpoint-0000009" in again.stderr
     assert sha256_of(Path("cut/model.safetensors")) == sha256_of(Path("whole/model.safetensors"))
 
 
@@ -124,15 +124,15 @@ def test_a_budget_that_a_later_epoch_cannot_meet_is_refused_before_training(work
     assert not Path("adapted2.work").exists()
 
 
-def test_updates_take_as_many_epochs_as_they_need(workplace: Path, mslm: Mslm) -> None:
-    """As many updates as the given epochs have end in the same encoder; more begin another epoch."""
+def test_steps_take_as_many_epochs_as_they_need(workplace: Path, mslm: Mslm) -> None:
+    """As many steps as the given epochs have end in the same encoder; more begin another epoch."""
     make = "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 --dynamic -o drawn"
     assert mslm(*make.split()).exit_code == 0
-    training = "adapt drawn --model encoder --head-warmup-updates 2 --tokens-per-update 128 --threads 1"
+    training = "adapt drawn --model encoder --head-warmup-steps 2 --tokens-per-step 128 --threads 1"
     assert mslm(*training.split(), "--epochs", 2, "-o", "by-epochs").exit_code == 0
     lines = Path("by-epochs/metrics.jsonl").read_text().splitlines()
-    n_updates = sum('"phase": "adapt"' in line for line in lines)
-    assert mslm(*training.split(), "--updates", n_updates, "-o", "by-updates").exit_code == 0
-    assert sha256_of(Path("by-updates/model.safetensors")) == sha256_of(Path("by-epochs/model.safetensors"))
-    assert mslm(*training.split(), "--updates", n_updates + 1, "-o", "more").exit_code == 0
+    n_steps = sum('"phase": "adapt"' in line for line in lines)
+    assert mslm(*training.split(), "--steps", n_steps, "-o", "by-steps").exit_code == 0
+    assert sha256_of(Path("by-steps/model.safetensors")) == sha256_of(Path("by-epochs/model.safetensors"))
+    assert mslm(*training.split(), "--steps", n_steps + 1, "-o", "more").exit_code == 0
     assert len(Path("more/metrics.jsonl").read_text().splitlines()) == len(lines) + 1

@@ -290,7 +290,7 @@ def test_test_sentences_seen_at_any_stage_are_counted(workplace: Path, mslm: Msl
         for command in (
             f"extract-terms {lexicon} --pipeline none -o {name}-lexicon",
             f"preprocess {shards} --lexicon {name}-lexicon --model encoder --max-length 64 -o {name}-shards",
-            f"adapt {name}-shards --model encoder --epochs 0 --head-warmup-updates 1 --threads 1 -o {name}-adapted",
+            f"adapt {name}-shards --model encoder --epochs 0 --head-warmup-steps 1 --threads 1 -o {name}-adapted",
             f"finetune --train {tuning} --dev {dev} --model {name}-adapted --epochs 1 --threads 1 -o {name}-ner",
         ):
             made = mslm(*command.split())

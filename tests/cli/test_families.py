@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoders import FAMILIES, laid_out, save
+from encoders import FAMILIES, model_batch, save
 from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification
 from typer.testing import Result
 
@@ -40,7 +40,7 @@ def made(chain: Path, family: str, tmp_path_factory: pytest.TempPathFactory, msl
         masking = "--max-length 128 --budget 0.2 --elm-rate 0.3"
         for command in (
             f"preprocess text.txt --lexicon lexicon --model encoder {masking} -o shards",
-            "adapt shards --model encoder --tokens-per-update 256 --threads 1 -o adapted",
+            "adapt shards --model encoder --tokens-per-step 256 --threads 1 -o adapted",
             "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 1 --threads 1 -o ner",
             "eval ner --data test.tsv -o scores",
         ):
@@ -113,7 +113,7 @@ def test_logits_at_chosen_positions_are_those_of_the_whole(made: Path) -> None:
     mask = np.zeros((3, longest), dtype=np.int64)
     for row, sequence in enumerate(ids):
         padded[row, : len(sequence)], mask[row, : len(sequence)] = sequence, 1
-    batch = laid_out(torch.from_numpy(padded), torch.from_numpy(mask))
+    batch = model_batch(torch.from_numpy(padded), torch.from_numpy(mask))
     positions = torch.tensor([1, 4, longest + 2, 2 * longest + 5])
     whole = model(**batch.inputs).logits
     chosen = logits_at(model, batch, positions)

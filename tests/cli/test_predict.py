@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, mslm: 
     )
     made = mslm(
         "finetune", "--train", folder / "train.tsv", "--dev", folder / "dev.tsv", "--model", tiny_encoder,
-        "--epochs", "5", "--learning-rate", "0.01", "--tokens-per-update", "256", "--threads", "1",
+        "--epochs", "5", "--learning-rate", "0.01", "--tokens-per-step", "256", "--threads", "1",
         "--label-pieces", "all", "-o", folder / "ner",
     )  # fmt: skip
     assert made.exit_code == 0, made.stderr

@@ -37,12 +37,12 @@ def mslm(in_tmp: Path, tiny_encoder: Path) -> Mslm:
 
 
 def make_lexicon(folder: Path, terms: list[str]) -> None:
-    with artifacts.Job("lexicon", folder, ExtractTermsConfig(), []).publish() as draft:
-        write_terms(draft.path / "terms.jsonl", [Term(t, ("user",)) for t in terms])
+    with artifacts.ArtifactBuild("lexicon", folder, ExtractTermsConfig(), []).publish() as staged:
+        write_terms(staged.path / "terms.jsonl", [Term(t, ("user",)) for t in terms])
         sketch = Sketch()
         sketch.add("A sentence that the lexicon was made from.")
-        (draft.path / artifacts.SKETCHES).mkdir()
-        sketch.save(draft.path / artifacts.SKETCHES / "extract-terms.u64")
+        (staged.path / artifacts.SKETCHES).mkdir()
+        sketch.save(staged.path / artifacts.SKETCHES / "extract-terms.u64")
 
 
 def assert_refused(result: Result, exit_code: int, *parts: str, output: str = "shards") -> None:

@@ -65,7 +65,7 @@ def test_the_same_probe_twice_is_the_same(held_out: Path, mslm: Mslm) -> None:
 
 
 def test_two_encoders_are_compared_on_the_same_items(held_out: Path, mslm: Mslm) -> None:
-    training = ["--tokens-per-update", 128, "--learning-rate", 0.01, "--threads", 1]
+    training = ["--tokens-per-step", 128, "--learning-rate", 0.01, "--threads", 1]
     masking = ["--lexicon", "lexicon", "--model", "encoder", "--max-length", 64, "--copies", 9]
     assert mslm("preprocess", "held_out.txt", *masking, "-o", "of-held-out").exit_code == 0
     made = mslm("adapt", "of-held-out", "--model", "adapted", "--epochs", 30, *training, "-o", "better")
@@ -89,8 +89,8 @@ def test_a_fresh_head_is_refused_unless_it_is_warmed_up(held_out: Path, mslm: Ms
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "encoder: has no MLM head" in refused.stderr
     assert "--warm-up-head" in refused.stderr.splitlines()[-1]
-    cold = probed(mslm, *arguments, "--warm-up-head", "--head-updates", 1)
-    warm = probed(mslm, *arguments, "--warm-up-head", "--head-updates", 200)
+    cold = probed(mslm, *arguments, "--warm-up-head", "--head-steps", 1)
+    warm = probed(mslm, *arguments, "--warm-up-head", "--head-steps", 200)
     assert cold["warmed_up"] == warm["warmed_up"] == ["encoder"]
     assert (
         warm["scores"]["encoder"]["generic_word"]["loss"]["value"]

@@ -146,9 +146,9 @@ def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(study: Path, mslm: M
     assert done.exit_code == 0, done.stderr
     plan = json.loads(done.stdout)
     assert len(plan["trials"]) == 9
-    left = {stage: row["n"] - row["n_done"] for stage, row in plan["pieces"].items()}
+    left = {stage: row["n"] - row["n_done"] for stage, row in plan["stages"].items()}
     assert left == {"lexicon": 0, "shards": 0, "encoder": 2, "ner": 3, "eval": 3}
-    assert plan["pieces"]["lexicon"]["seconds"] == 0 < plan["pieces"]["encoder"]["seconds"]
+    assert plan["stages"]["lexicon"]["seconds"] == 0 < plan["pieces"]["encoder"]["seconds"]
     assert plan["disk_bytes"] > 0
     assert made(study) == before
     assert mslm(*SWEEP, "--dry-run").stdout == ""
@@ -234,7 +234,7 @@ def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm) -> 
     assert [t["arm"] for t in plan["trials"][:6]] == [
         "word",
         "vanilla",
-        "more-updates",
+        "more-steps",
         "span",
         "mslm elm 0.5 uniform",
         "mslm elm 0.5 ratio:2",

@@ -16,7 +16,7 @@ from conftest import make_bert
 from safetensors.torch import load_file
 
 ENVIRONMENT = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-OPTIONS = "--threads 1 --precision fp32 --tokens-per-update 256"
+OPTIONS = "--threads 1 --precision fp32 --tokens-per-step 256"
 
 
 def mslm(folder: Path, command: str, n_processes: int = 1) -> subprocess.CompletedProcess[str]:
@@ -50,7 +50,7 @@ def difference(one: Path, other: Path) -> float:
 
 
 def test_adapt(folder: Path) -> None:
-    command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2u -o"
+    command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2steps -o"
     mslm(folder, f"{command} alone")
     together = mslm(folder, f"{command} together", 2)
     assert together.stdout == "together\n", "only one of them prints"
@@ -59,7 +59,7 @@ def test_adapt(folder: Path) -> None:
         [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("alone", "together")
     )
-    assert [r["update"] for r in one] == [r["update"] for r in two], "only one of them writes"
+    assert [r["step"] for r in one] == [r["step"] for r in two], "only one of them writes"
     assert [r["loss"] for r in one] == pytest.approx([r["loss"] for r in two], rel=1e-4)
     assert [r["n_tokens"] for r in one] == [r["n_tokens"] for r in two], "of all processes"
     assert [r["entity"]["n"] for r in one if "entity" in r] == [r["entity"]["n"] for r in two if "entity" in r]
@@ -99,14 +99,14 @@ def test_finetune(folder: Path) -> None:
 
 
 def test_another_number_of_processes_goes_on_only_when_told_to(folder: Path) -> None:
-    command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2u -o"
+    command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2steps -o"
     assert child_process.run(*command.split(), "whole", folder=folder) == 0
-    ended = both(folder, f"{command} halves", dies_after="step-0000004")
+    ended = both(folder, f"{command} halves", dies_after="checkpoint-0000004")
     assert ended[0] == child_process.DIED
     assert ended[1], "the second does not wait for the first for ever"
     alone = [*command.split(), "halves"]
     assert child_process.run(*alone, folder=folder) == 2
     last = (folder / "stderr").read_text().splitlines()[-1]
-    assert "step-0000004 was written in another environment (processes was 2, is 1)" in last
+    assert "checkpoint-0000004 was written in another environment (processes was 2, is 1)" in last
     assert child_process.run(*alone, "--resume-anyway", folder=folder) == 0
     assert difference(folder / "halves", folder / "whole") < 1e-5

@@ -18,9 +18,9 @@ PAGE = 4096
 COMMANDS = {
     "lexicon": "extract-terms text.txt",
     "shards": "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 --copies 3",
-    "encoder": "adapt shards --model encoder --head-warmup-updates 2 --tokens-per-update 256 --threads 1"
-    " --checkpoint-every 1u",
-    "ner": "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 --threads 1 --checkpoint-every 1u",
+    "encoder": "adapt shards --model encoder --head-warmup-steps 2 --tokens-per-step 256 --threads 1"
+    " --checkpoint-every 1steps",
+    "ner": "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 --threads 1 --checkpoint-every 1steps",
     "eval": "eval ner --data test.tsv --threads 1",
 }
 
@@ -57,7 +57,7 @@ def assert_nothing_is_half_written(disk: Path) -> None:
     if left:
         inside = [p.name for p in (disk / "out.work").iterdir()]
         assert not [name for name in inside if name.startswith(".")]
-        assert any((disk / "out.work").glob("step-*/state.*"))
+        assert any((disk / "out.work").glob("checkpoint-*/state.*"))
 
 
 def assert_full(result: Result, named: str) -> None:
@@ -111,7 +111,7 @@ def test_a_run_that_ran_out_of_space_goes_on(small_disk: Path, mslm: Mslm, kind:
     expected = sha256_of(Path("disk/out/model.safetensors"))
     shutil.rmtree("disk/out")
     n_pages = 1
-    while not any(small_disk.glob("out.work/step-*")):
+    while not any(small_disk.glob("out.work/checkpoint-*")):
         leave_free(small_disk, n_pages * PAGE)
         assert n_pages * PAGE < 9 * needed
         assert_full(mslm(*command), "disk/out")
@@ -119,5 +119,5 @@ def test_a_run_that_ran_out_of_space_goes_on(small_disk: Path, mslm: Mslm, kind:
     leave_free(small_disk, DISK_BYTES)
     again = mslm(*command)
     assert again.exit_code == 0, again.stderr
-    assert "going on from disk/out.work/step-" in again.stderr
+    assert "going on from disk/out.work/checkpoint-" in again.stderr
     assert sha256_of(Path("disk/out/model.safetensors")) == expected

@@ -12,16 +12,16 @@ from typing import Any
 import child_process
 import pytest
 import torch
-from test_stopping import at_update
+from test_stopping import at_step
 from training_log import logged
 
 from mslm_cli.fsio import sha256_of
 from mslm_cli.stages import adapt, finetune
-from mslm_cli.training.loop import MAX_SKIPPED, Passes, Trainee, train
+from mslm_cli.training.loop import MAX_SKIPPED, MicrobatchOptions, TrainState, train
 from mslm_cli.training.optim import make_optimizer, make_schedule
 
-_TRAINING = "--tokens-per-update 64 --threads 1 --checkpoint-every 2u -o out"
-ADAPT = f"adapt shards --model encoder --head-warmup-updates 3 --epochs 2 {_TRAINING}".split()
+_TRAINING = "--tokens-per-step 64 --threads 1 --checkpoint-every 2steps -o out"
+ADAPT = f"adapt shards --model encoder --head-warmup-steps 3 --epochs 2 {_TRAINING}".split()
 FINETUNE = f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 {_TRAINING}".split()
 COMMANDS = pytest.mark.parametrize("command", [ADAPT, FINETUNE], ids=["adapt", "finetune"])
 
@@ -39,8 +39,8 @@ def poison(name: str, factor: float, after: int, every: int) -> None:
         return loss * (factor if n_batches > after and n_tokens % every == 0 else 1.0)
 
     if name == "adapt":
-        share = module.share_of_loss
-        module.share_of_loss = lambda model, batch, objectives: poisoned(
+        share = module.microbatch_loss
+        module.microbatch_loss = lambda model, batch, objectives: poisoned(
             share(model, batch, objectives=objectives), batch.n_tokens
         )
     else:
@@ -61,9 +61,9 @@ def test_bad_steps_are_skipped_said_and_the_same_over_a_resume(workplace: Path, 
     records = [record for record in logged(Path("out")) if "learning_rate" in record]
     skipped = [record for record in records if "skipped" in record]
     assert 0 < len(skipped) < len(records)
-    assert [f"warning: update {record['update']} is skipped: {record['skipped']}" for record in skipped] == said
+    assert [f"warning: step {record['step']} is skipped: {record['skipped']}" for record in skipped] == said
     assert not any("loss" in record for record in skipped)
-    assert [record["update"] for record in records] == list(range(1, len(records) + 1))
+    assert [record["step"] for record in records] == list(range(1, len(records) + 1))
     weights, log = sha256_of(Path("out/model.safetensors")), logged(Path("out"))
     if command is ADAPT:
         assert json.loads(Path("out/manifest.json").read_text())["run"]["n_skipped"] == len(skipped)
@@ -71,7 +71,7 @@ def test_bad_steps_are_skipped_said_and_the_same_over_a_resume(workplace: Path, 
     shutil.rmtree("out")
     assert child_process.run(*command, folder=workplace, prepare=fault, dies_after=8) == child_process.DIED
     assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
-    assert "going on from out.work/step-" in Path("stderr").read_text()
+    assert "going on from out.work/checkpoint-" in Path("stderr").read_text()
     assert (sha256_of(Path("out/model.safetensors")), logged(Path("out"))) == (weights, log)
 
 
@@ -81,42 +81,46 @@ def test_many_in_a_row_end_the_run(workplace: Path, command: list[str]) -> None:
     assert child_process.run(*command, folder=workplace, prepare=fault) == 6
     lines = Path("stderr").read_text().splitlines()
     in_a_row = (
-        f"error: {MAX_SKIPPED + 1} updates in a row, the last with loss nan and gradient norm nan, could not be used"
+        f"error: {MAX_SKIPPED + 1} steps in a row, the last with loss nan and gradient norm nan, could not be used"
     )
     assert lines[-1].startswith(in_a_row)
     assert "lower --learning-rate" in lines[-1]
     assert len([line for line in lines if " is skipped: loss nan" in line]) == MAX_SKIPPED
-    kept = sorted(Path("out.work").glob("step-*"))
+    kept = sorted(Path("out.work").glob("checkpoint-*"))
     assert lines[-2] == f"warning: {kept[-1]} is the last good checkpoint"
     assert not Path("out").exists()
     if command is ADAPT:  # at the end of an epoch finetune writes one in any case
-        assert kept[-1].name == "step-0000003"
+        assert kept[-1].name == "checkpoint-0000003"
         assert json.loads((kept[-1] / "state.json").read_text())["n_skipped"] == 0
 
 
 def poison_and_end(name: str, after: int, n: int) -> None:
-    """``poison`` all after batch ``after``, and have the process be asked to end in its n-th update."""
+    """``poison`` all after batch ``after``, and have the process be asked to end in its n-th step."""
     poison(name, math.nan, after, 1)
-    at_update(n, [signal.SIGTERM])
+    at_step(n, [signal.SIGTERM])
 
 
 def test_those_in_a_row_are_counted_over_a_resume(workplace: Path) -> None:
     assert child_process.run(*ADAPT, folder=workplace, prepare=functools.partial(poison_and_end, "adapt", 4, 9)) == 143
-    assert json.loads(Path("out.work/step-0000009/state.json").read_text())["n_skipped"] == 5
+    assert json.loads(Path("out.work/checkpoint-0000009/state.json").read_text())["n_skipped"] == 5
     assert child_process.run(*ADAPT, folder=workplace, prepare=functools.partial(poison, "adapt", math.nan, 0, 1)) == 6
     said = [line.split(":")[1] for line in Path("stderr").read_text().splitlines() if " is skipped: " in line]
-    assert said == [f" update {n} is skipped" for n in range(10, 4 + MAX_SKIPPED + 1)]
+    assert said == [f" step {n} is skipped" for n in range(10, 4 + MAX_SKIPPED + 1)]
 
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf, 1e4], ids=["nan", "inf", "exploding"])
 def test_a_skipped_step_changes_nothing_but_the_schedule(factor: float) -> None:
     model: Any = torch.nn.Linear(3, 1)
     optimizer = make_optimizer(model.named_parameters(), 0.1, 0.01)
-    trainee = Trainee(model, optimizer, make_schedule(optimizer, 10, 0.0))
+    state = TrainState(model, optimizer, make_schedule(optimizer, 10, 0.0))
     batches = [torch.tensor([[1.0, 2.0, third]]) for third in (1.0, factor, 1.0)]
     found = []
     for step in train(
-        trainee, [lambda _, b=batch: [b] for batch in batches], lambda x: model(x).square().sum(), 1.0, Passes(64)
+        state,
+        [lambda _, b=batch: [b] for batch in batches],
+        lambda x: model(x).square().sum(),
+        1.0,
+        MicrobatchOptions(64),
     ):
         moments = [s["exp_avg"].clone() for s in optimizer.state.values()]
         found.append((step, [p.detach().clone() for p in model.parameters()] + moments))
@@ -124,6 +128,6 @@ def test_a_skipped_step_changes_nothing_but_the_schedule(factor: float) -> None:
     assert [step.is_skipped for step in (one, two, three)] == [False, True, False]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(after, end, strict=True))
-    assert [step.update for step in (one, two, three)] == [1, 2, 3]
+    assert [step.number for step in (one, two, three)] == [1, 2, 3]
     assert one.learning_rate > two.learning_rate > three.learning_rate
-    assert trainee.n_skipped == 0
+    assert state.n_skipped == 0

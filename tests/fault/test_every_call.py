@@ -21,12 +21,12 @@ from mslm_cli.fsio import sha256_of
 
 Mslm = Callable[..., Result]
 
-_TRAINING = "--threads 1 --checkpoint-every 3u --keep-checkpoints 1 -o out"
+_TRAINING = "--threads 1 --checkpoint-every 3steps --keep-checkpoints 1 -o out"
 COMMANDS = {
     "extract-terms": "extract-terms text.txt --pipeline none -o out",
     "preprocess": "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 -o out",
     "overwrite": "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 --overwrite -o out",
-    "adapt": f"adapt shards --model encoder --head-warmup-updates 2 --tokens-per-update 256 {_TRAINING}",
+    "adapt": f"adapt shards --model encoder --head-warmup-steps 2 --tokens-per-step 256 {_TRAINING}",
     "finetune": f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 --learning-rate 0.01 {_TRAINING}",
 }
 N_RUNS = 50
@@ -106,8 +106,8 @@ def test_what_has_its_name_is_whole(undisturbed: Undisturbed, in_tmp: Path) -> N
             assert artifacts.load(output, kind), at
             n_whole += 1
         assert there or not has_old, f"{at}: neither the old nor the new one is there"
-        for step in workspace.steps(Path("out.work"))[-1:]:
-            workspace.check_step(step)
+        for step in workspace.checkpoints(Path("out.work"))[-1:]:
+            workspace.verify_checkpoint(step)
             n_steps += 1
     assert n_whole
     assert n_steps or kind == "shards"
@@ -119,7 +119,7 @@ def test_what_was_written_outlives_a_power_loss(undisturbed: Undisturbed, in_tmp
     restore(trees[-1], undisturbed.store)
     assert made(Path("out")) == made(undisturbed.folder / "out")
     if undisturbed.command[0] != "preprocess":
-        assert any("out" not in tree and any(p.startswith("out.work/step-") for p in tree) for tree in trees)
+        assert any("out" not in tree and any(p.startswith("out.work/checkpoint-") for p in tree) for tree in trees)
 
 
 def test_the_next_run_ends_as_the_undisturbed_one(undisturbed: Undisturbed, place: Path, mslm: Mslm) -> None:

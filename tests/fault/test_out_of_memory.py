@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from encoders import laid_out
+from encoders import model_batch
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import BertConfig, BertForMaskedLM
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.training.batching import LaidOut, plan_forward_passes
-from mslm_cli.training.device import place
-from mslm_cli.training.loop import Passes, Step, Trainee, train
+from mslm_cli.training.batching import ModelBatch, plan_forward_passes
+from mslm_cli.training.device import prepare_model
+from mslm_cli.training.loop import MicrobatchOptions, Step, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_at
 
@@ -25,25 +25,25 @@ OUT_OF_MEMORY = [
 
 
 def run(
-    most_tokens: int, fits: int = 10**9, error: RuntimeError = OUT_OF_MEMORY[0]
-) -> tuple[torch.Tensor, list[Step[LaidOut]]]:
-    """The weights after three updates, with dropout, where passes of more than ``fits`` tokens run out of memory.
+    max_tokens: int, fits: int = 10**9, error: RuntimeError = OUT_OF_MEMORY[0]
+) -> tuple[torch.Tensor, list[Step[ModelBatch]]]:
+    """The weights after three steps, with dropout, where passes of more than ``fits`` tokens run out of memory.
 
     That shows after the first of them has left a gradient behind.
     """
     torch.manual_seed(0)
     model = BertForMaskedLM(BertConfig(**SIZE, vocab_size=50)).train()
-    place(model, torch.device("cpu"))
+    prepare_model(model, torch.device("cpu"))
     ids = torch.randint(5, 50, (24, LENGTH), generator=torch.Generator().manual_seed(1))
 
-    def update(first: int) -> Callable[[int], Sequence[LaidOut]]:
-        def cut(most: int) -> Sequence[LaidOut]:
+    def step(first: int) -> Callable[[int], Sequence[ModelBatch]]:
+        def cut(most: int) -> Sequence[ModelBatch]:
             rows, lengths = torch.arange(first, first + 8).numpy(), torch.full((24,), LENGTH).numpy()
-            return [laid_out(ids[group], None) for group in plan_forward_passes(rows, lengths, most)]
+            return [model_batch(ids[group], None) for group in plan_forward_passes(rows, lengths, most)]
 
         return cut
 
-    def share(batch: LaidOut) -> torch.Tensor:
+    def share(batch: ModelBatch) -> torch.Tensor:
         positions = torch.arange(0, batch.inputs["input_ids"].numel(), 4)
         if batch.inputs["input_ids"].numel() > fits and model.get_input_embeddings().weight.grad is not None:
             raise error
@@ -54,9 +54,9 @@ def run(
         return weighted_cross_entropy(logits, ids.flatten()[positions], torch.ones(len(positions)), 16.0)[0]
 
     optimizer = AdamW(model.parameters(), lr=0.01)
-    trainee = Trainee(model, optimizer, LambdaLR(optimizer, lambda _: 1.0))
-    passes = Passes(most_tokens, seed=3)
-    steps = [s for part in ([0, 8], [16]) for s in train(trainee, map(update, part), share, 1.0, passes)]
+    state = TrainState(model, optimizer, LambdaLR(optimizer, lambda _: 1.0))
+    passes = MicrobatchOptions(max_tokens, seed=3)
+    steps = [s for part in ([0, 8], [16]) for s in train(state, map(step, part), share, 1.0, passes)]
     return torch.cat([p.detach().flatten() for p in model.parameters()]), steps
 
 
@@ -70,7 +70,7 @@ def test_the_result_is_that_of_smaller_passes_from_the_start(
     assert torch.equal(found, expected)
     assert [len(step.batches) for step in steps] == [4, 4, 4]
     said = capsys.readouterr().err
-    assert said.count("at most 16 tokens") == 1, "once, not in every update"
+    assert said.count("at most 16 tokens") == 1, "once, not in every step"
     assert said.count("out of memory") == 2
     assert not torch.equal(run(64)[0], expected), "or dropout had no part in it"
 

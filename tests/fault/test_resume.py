@@ -17,8 +17,8 @@ from mslm_cli.fsio import sha256_of
 
 Mslm = Callable[..., Result]
 
-_TRAINING = "--epochs 2 --tokens-per-update 64 --batch-tokens 64 --threads 1 --checkpoint-every 2u -o out"
-ADAPT = f"adapt shards --model encoder --head-warmup-updates 8 {_TRAINING}".split()
+_TRAINING = "--epochs 2 --tokens-per-step 64 --batch-tokens 64 --threads 1 --checkpoint-every 2steps -o out"
+ADAPT = f"adapt shards --model encoder --head-warmup-steps 8 {_TRAINING}".split()
 FINETUNE = f"finetune --train train.tsv --dev dev.tsv --model adapted --learning-rate 0.01 {_TRAINING}".split()
 COMMANDS = pytest.mark.parametrize("command", [ADAPT, FINETUNE], ids=["adapt", "finetune"])
 
@@ -57,10 +57,10 @@ def assert_same(output: Path, expected: Path) -> None:
 
 
 def kill_at_checkpoint(command: list[str], folder: Path, number: int) -> None:
-    """Run ``command`` until update ``number`` is saved, then send SIGKILL."""
+    """Run ``command`` until step ``number`` is saved, then send SIGKILL."""
     process = child_process.start(*command, folder=folder)
     while process.is_alive():
-        if any(int(p.name[5:]) >= number for p in folder.glob("out.work/step-*")):
+        if any(int(p.name.removeprefix("checkpoint-")) >= number for p in folder.glob("out.work/checkpoint-*")):
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
         time.sleep(0.0005)
@@ -74,14 +74,14 @@ def test_killed_from_outside_and_run_again(
 ) -> None:
     expected = undisturbed(command)
     assert json.loads((expected / "config.json").read_text())["hidden_dropout_prob"] > 0
-    updates = [record for record in logged(expected) if "loss" in record]
-    assert [record["update"] for record in updates] == list(range(1, len(updates) + 1))
-    assert len(updates) > 12, "too short to be killed in the middle"
-    for number in (2, len(updates) // 2):
+    steps = [record for record in logged(expected) if "loss" in record]
+    assert [record["step"] for record in steps] == list(range(1, len(steps) + 1))
+    assert len(steps) > 12, "too short to be killed in the middle"
+    for number in (2, len(steps) // 2):
         kill_at_checkpoint(command, workplace, number)
     again = mslm(*command)
     assert again.exit_code == 0, again.stderr
-    assert "going on from out.work/step-" in again.stderr
+    assert "going on from out.work/checkpoint-" in again.stderr
     assert_same(workplace / "out", expected)
 
 
@@ -94,10 +94,10 @@ def test_the_two_phases_of_adapt_are_both_in_the_middle(undisturbed: Undisturbed
 @pytest.mark.parametrize(
     ("command", "moment"),
     [
-        (ADAPT, "step-0000008"),  # the last one of the first phase
+        (ADAPT, "checkpoint-0000008"),  # the last one of the first phase
         (ADAPT, "out"),
         (FINETUNE, "best-0001"),  # it is kept, and the checkpoint that says so is not yet written
-        (FINETUNE, "step-{n:07}"),  # the last one of an epoch
+        (FINETUNE, "checkpoint-{n:07}"),  # the last one of an epoch
         (FINETUNE, "out"),
     ],
 )
@@ -105,8 +105,8 @@ def test_killed_when_two_things_must_agree(
     workplace: Path, command: list[str], moment: str, undisturbed: Undisturbed
 ) -> None:
     expected = undisturbed(command)
-    scored = [int(str(record["update"])) for record in logged(expected) if "dev" in record]
-    command = with_checkpoints(command, "1u")
+    scored = [int(str(record["step"])) for record in logged(expected) if "dev" in record]
+    command = with_checkpoints(command, "1steps")
     name = moment.format(n=scored[0] if scored else None)
     assert child_process.run(*command, folder=workplace, dies_after=name) == child_process.DIED
     assert child_process.run(*command, folder=workplace) == 0, Path("stderr").read_text()
@@ -132,7 +132,7 @@ def stopped(workplace: Path) -> Callable[[list[str]], None]:
     """Leave the OUT.work of a command that was killed."""
 
     def stop(command: list[str]) -> None:
-        assert child_process.run(*command, folder=workplace, dies_after="step-0000004") == child_process.DIED
+        assert child_process.run(*command, folder=workplace, dies_after="checkpoint-0000004") == child_process.DIED
 
     return stop
 
@@ -175,11 +175,11 @@ def test_resume_never_starts_again(stopped: Stopped, mslm: Mslm, command: list[s
 
 def test_resume_takes_a_checkpoint_by_its_path(stopped: Stopped, mslm: Mslm, undisturbed: Undisturbed) -> None:
     stopped(ADAPT)
-    elsewhere = mslm(*ADAPT[:-1], "elsewhere", "--resume", "out.work/step-0000004")
+    elsewhere = mslm(*ADAPT[:-1], "elsewhere", "--resume", "out.work/checkpoint-0000004")
     assert elsewhere.exit_code == 4
     assert "elsewhere.work" in elsewhere.stderr
     assert not Path("elsewhere.work").exists()
-    again = mslm(*ADAPT, "--resume", "out.work/step-0000004")
+    again = mslm(*ADAPT, "--resume", "out.work/checkpoint-0000004")
     assert again.exit_code == 0, again.stderr
     assert_same(Path("out"), undisturbed(ADAPT))
 
@@ -189,7 +189,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
     stopped: Stopped, mslm: Mslm, file: str, undisturbed: Undisturbed
 ) -> None:
     stopped(ADAPT)
-    path = Path("out.work/step-0000004", file)
+    path = Path("out.work/checkpoint-0000004", file)
     path.write_bytes(path.read_bytes()[:-30])
     refused = mslm(*ADAPT)
     assert refused.exit_code == 4, refused.stderr
@@ -214,7 +214,7 @@ def test_a_folder_of_the_users_own_is_left_alone(workplace: Path, mslm: Mslm) ->
 def test_an_interrupt_keeps_the_checkpoint_and_says_so(workplace: Path, command: list[str]) -> None:
     process = child_process.start(*command, folder=workplace)
     while process.is_alive():
-        if any(workplace.glob("out.work/step-*")):
+        if any(workplace.glob("out.work/checkpoint-*")):
             os.kill(process.pid or 0, signal.SIGINT)
             process.join()
         time.sleep(0.0005)
@@ -228,7 +228,7 @@ def test_an_interrupt_keeps_the_checkpoint_and_says_so(workplace: Path, command:
 
 def test_two_runs_do_not_share_an_output(workplace: Path, mslm: Mslm) -> None:
     process = child_process.start(*ADAPT, "--epochs", "1000", folder=workplace)
-    while process.is_alive() and not any(workplace.glob("out.work/step-*")):
+    while process.is_alive() and not any(workplace.glob("out.work/checkpoint-*")):
         time.sleep(0.0005)
     refused = mslm(*ADAPT)
     process.kill()

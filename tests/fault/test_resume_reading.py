@@ -86,7 +86,7 @@ def test_killed_from_outside_and_run_again(place: Path, undisturbed: Path, mslm:
     process = child_process.start(*EXTRACT, "--workers", workers, folder=place)
     workers_seen: list[int] = []
     while process.is_alive():
-        if any(place.glob("out.work/step-*")):
+        if any(place.glob("out.work/checkpoint-*")):
             workers_seen = children(process.pid or 0)
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
@@ -99,11 +99,11 @@ def test_killed_from_outside_and_run_again(place: Path, undisturbed: Path, mslm:
     # however many workers began it
     again = mslm(*EXTRACT)
     assert again.exit_code == 0, again.stderr
-    assert "going on from out.work/step-" in again.stderr
+    assert "going on from out.work/checkpoint-" in again.stderr
     assert_same(place, undisturbed)
 
 
-@pytest.mark.parametrize("moment", ["step-0000001", "out"])
+@pytest.mark.parametrize("moment", ["checkpoint-0000001", "out"])
 def test_killed_when_two_things_must_agree(place: Path, undisturbed: Path, moment: str) -> None:
     assert child_process.run(*EXTRACT, folder=place, dies_after=moment) == child_process.DIED
     assert child_process.run(*EXTRACT, folder=place) == 0, Path("stderr").read_text()
@@ -111,7 +111,7 @@ def test_killed_when_two_things_must_agree(place: Path, undisturbed: Path, momen
 
 
 def test_what_was_read_is_not_read_again(place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert child_process.run(*EXTRACT, folder=place, dies_after="step-0000001") == child_process.DIED
+    assert child_process.run(*EXTRACT, folder=place, dies_after="checkpoint-0000001") == child_process.DIED
     n_read = 0
     read = extract_terms._passage
 
@@ -127,7 +127,7 @@ def test_what_was_read_is_not_read_again(place: Path, mslm: Mslm, monkeypatch: p
 
 
 def test_another_run_does_not_go_on_from_it(place: Path, mslm: Mslm) -> None:
-    assert child_process.run(*EXTRACT, folder=place, dies_after="step-0000001") == child_process.DIED
+    assert child_process.run(*EXTRACT, folder=place, dies_after="checkpoint-0000001") == child_process.DIED
     refused = mslm(*EXTRACT, "--min-count", 7)
     assert refused.exit_code == 2
     assert "out.work holds a run with other options: min_count" in refused.stderr
@@ -136,10 +136,10 @@ def test_another_run_does_not_go_on_from_it(place: Path, mslm: Mslm) -> None:
     refused = mslm(*EXTRACT)
     assert "out.work holds a run with other inputs: text" in refused.stderr
     Path("text/00.txt").write_text(text)
-    Path("out.work/step-0000001/state.json").write_text("{}")
+    Path("out.work/checkpoint-0000001/state.json").write_text("{}")
     damaged = mslm(*EXTRACT)
     assert damaged.exit_code == 4
-    assert "step-0000001: damaged" in damaged.stderr
+    assert "checkpoint-0000001: damaged" in damaged.stderr
     assert "--resume never" in damaged.stderr
     assert mslm(*EXTRACT, "--resume", "never").exit_code == 0
     assert not Path("out.work").exists()

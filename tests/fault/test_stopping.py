@@ -19,8 +19,8 @@ from mslm_cli.stages import extract_terms, preprocess
 from mslm_cli.training import checkpoint, ranks
 from mslm_cli.training.checkpoint import Workspace
 
-_TRAINING = "--tokens-per-update 64 --threads 1 --checkpoint-every 1h -o out"
-ADAPT = f"adapt shards --model encoder --head-warmup-updates 3 {_TRAINING}".split()
+_TRAINING = "--tokens-per-step 64 --threads 1 --checkpoint-every 1h -o out"
+ADAPT = f"adapt shards --model encoder --head-warmup-steps 3 {_TRAINING}".split()
 FINETUNE = f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 --learning-rate 0.01 {_TRAINING}"
 FINETUNE = FINETUNE.split()
 COMMANDS = pytest.mark.parametrize("command", [ADAPT, FINETUNE], ids=["adapt", "finetune"])
@@ -54,8 +54,8 @@ def assert_same(expected: Path) -> None:
     assert [p.name for p in Path().iterdir() if p.name.startswith(("out", ".out"))] == ["out"]
 
 
-def at_update(n: int, signals: list[signal.Signals]) -> None:
-    """Have the process send itself signals in the midst of its n-th update."""
+def at_step(n: int, signals: list[signal.Signals]) -> None:
+    """Have the process send itself signals in the midst of its n-th step."""
     log = Workspace.log
     n_logged = 0
 
@@ -71,29 +71,29 @@ def at_update(n: int, signals: list[signal.Signals]) -> None:
 
 
 def stopped(folder: Path, command: list[str], n: int) -> int | None:
-    """The exit code of a command that is asked to end in its n-th update."""
-    return child_process.run(*command, folder=folder, prepare=functools.partial(at_update, n, [signal.SIGTERM]))
+    """The exit code of a command that is asked to end in its n-th step."""
+    return child_process.run(*command, folder=folder, prepare=functools.partial(at_step, n, [signal.SIGTERM]))
 
 
 @SIGNALS
 @COMMANDS
-def test_training_finishes_the_update_and_writes_a_checkpoint(
+def test_training_finishes_the_step_and_writes_a_checkpoint(
     workplace: Path, command: list[str], number: signal.Signals, exit_code: int, said: str, undisturbed: Undisturbed
 ) -> None:
-    fault = functools.partial(at_update, 5, [number])
+    fault = functools.partial(at_step, 5, [number])
     assert child_process.run(*command, folder=workplace, prepare=fault) == exit_code, Path("stderr").read_text()
     lines = Path("stderr").read_text().splitlines()
-    assert lines[-2:] == ["out.work/step-0000005 is kept: the same command goes on from there", said]
+    assert lines[-2:] == ["out.work/checkpoint-0000005 is kept: the same command goes on from there", said]
     assert not Path("out").exists()
     assert child_process.run(*command, folder=workplace) == 0, Path("stderr").read_text()
-    assert "going on from out.work/step-0000005 (update 5)" in Path("stderr").read_text()
+    assert "going on from out.work/checkpoint-0000005 (step 5)" in Path("stderr").read_text()
     assert_same(undisturbed(command))
 
 
-def test_the_last_update_of_an_epoch_is_not_scored_before_the_end(workplace: Path, undisturbed: Undisturbed) -> None:
+def test_the_last_step_of_an_epoch_is_not_scored_before_the_end(workplace: Path, undisturbed: Undisturbed) -> None:
     records = [json.loads(line) for line in (undisturbed(FINETUNE) / "metrics.jsonl").read_text().splitlines()]
     n = next(i for i, record in enumerate(records) if "dev" in record)
-    fault = functools.partial(at_update, n, [signal.SIGTERM])
+    fault = functools.partial(at_step, n, [signal.SIGTERM])
     assert child_process.run(*FINETUNE, folder=workplace, prepare=fault) == 143
     assert "dev strict F1" not in Path("stderr").read_text()
     assert child_process.run(*FINETUNE, folder=workplace) == 0, Path("stderr").read_text()
@@ -101,9 +101,9 @@ def test_the_last_update_of_an_epoch_is_not_scored_before_the_end(workplace: Pat
 
 
 def test_a_second_signal_ends_it_at_once(workplace: Path) -> None:
-    fault = functools.partial(at_update, 5, [signal.SIGINT, signal.SIGTERM])
+    fault = functools.partial(at_step, 5, [signal.SIGINT, signal.SIGTERM])
     assert child_process.run(*ADAPT, folder=workplace, prepare=fault) == 143
-    assert [p.name for p in Path("out.work").glob("step-*")] == ["step-0000003"], (
+    assert [p.name for p in Path("out.work").glob("checkpoint-*")] == ["checkpoint-0000003"], (
         "the one at the end of the first phase"
     )
 
@@ -159,7 +159,7 @@ def test_other_commands_leave_nothing_half_written(
     kept = {"out.work"} if fault is in_extract_terms else set()
     assert {p.name for p in workplace.iterdir()} == before | kept
     assert child_process.run(*command.split(), folder=workplace) == 0, Path("stderr").read_text()
-    assert ("going on from out.work/step-0000001" in Path("stderr").read_text()) == bool(kept)
+    assert ("going on from out.work/checkpoint-0000001" in Path("stderr").read_text()) == bool(kept)
     assert Path("out", made).is_file()
 
 
@@ -168,7 +168,7 @@ def test_going_on_in_another_environment_is_refused_and_the_difference_named(wor
     other = ["2" if option == "1" else option for option in ADAPT]
     assert child_process.run(*other, folder=workplace) == 2
     line = Path("stderr").read_text().splitlines()[-1]
-    assert "out.work/step-0000005 was written in another environment (threads was 1, is 2)" in line
+    assert "out.work/checkpoint-0000005 was written in another environment (threads was 1, is 2)" in line
     assert "--resume-anyway" in line
     assert child_process.run(*other, "--resume-anyway", folder=workplace) == 0, Path("stderr").read_text()
     assert "going on in another environment (threads was 1, is 2)" in Path("stderr").read_text()
@@ -176,7 +176,7 @@ def test_going_on_in_another_environment_is_refused_and_the_difference_named(wor
 
 def test_what_decides_on_the_last_bits_is_in_the_checkpoint(workplace: Path) -> None:
     assert stopped(workplace, ADAPT, 2) == 143
-    state = json.loads(Path("out.work/step-0000002/state.json").read_text())
+    state = json.loads(Path("out.work/checkpoint-0000002/state.json").read_text())
     assert state["numerics"].keys() >= {
         "torch", "transformers", "numpy", "processes", "threads", "cpu_capability", "machine", "device"
     }  # fmt: skip
@@ -186,44 +186,50 @@ def test_what_decides_on_the_last_bits_is_in_the_checkpoint(workplace: Path) -> 
 @COMMANDS
 def test_going_back_to_an_older_checkpoint(workplace: Path, command: list[str], undisturbed: Undisturbed) -> None:
     """Also over the end of an epoch; what came after it is gone, and a kill in between changes nothing."""
-    command = [*command[: command.index("1h")], "2u", *command[command.index("1h") + 1 :], "--keep-checkpoints", "9"]
+    command = [
+        *command[: command.index("1h")],
+        "2steps",
+        *command[command.index("1h") + 1 :],
+        "--keep-checkpoints",
+        "9",
+    ]
     records = [json.loads(line) for line in (undisturbed(command) / "metrics.jsonl").read_text().splitlines()]
     n = len([r for r in records if "learning_rate" in r]) - 2
     assert stopped(workplace, command, n) == 143
-    kept = sorted(p.name for p in Path("out.work").glob("step-*"))
+    kept = sorted(p.name for p in Path("out.work").glob("checkpoint-*"))
     assert 5 < len(kept) <= 9
     older = f"out.work/{kept[2]}"
     assert child_process.run(*command, "--resume", older, folder=workplace, dies_after=kept[3]) == child_process.DIED
-    assert sorted(p.name for p in Path("out.work").glob("step-*")) == kept[:4]
+    assert sorted(p.name for p in Path("out.work").glob("checkpoint-*")) == kept[:4]
     assert child_process.run(*command, folder=workplace) == 0, Path("stderr").read_text()
     assert_same(undisturbed(command))
 
 
 def test_the_best_model_of_every_kept_checkpoint_is_kept(workplace: Path) -> None:
-    command = [*FINETUNE[: FINETUNE.index("1h")], "4u", *FINETUNE[FINETUNE.index("1h") + 1 :]]
+    command = [*FINETUNE[: FINETUNE.index("1h")], "4steps", *FINETUNE[FINETUNE.index("1h") + 1 :]]
     command += ["--epochs", "4", "--keep-checkpoints", "99"]
     assert child_process.run(*command, folder=workplace, dies_after="out") == child_process.DIED
-    states = [json.loads(path.read_text()) for path in Path("out.work").glob("step-*/state.json")]
+    states = [json.loads(path.read_text()) for path in Path("out.work").glob("checkpoint-*/state.json")]
     needed = {state["progress"]["best"].get("folder") for state in states} - {None}
     assert len(needed) > 1
     assert {path.name for path in Path("out.work").glob("best-*")} == needed
 
 
 def test_the_last_checkpoints_are_kept(workplace: Path) -> None:
-    command = [*ADAPT[: ADAPT.index("1h")], "1u", *ADAPT[ADAPT.index("1h") + 1 :]]
+    command = [*ADAPT[: ADAPT.index("1h")], "1steps", *ADAPT[ADAPT.index("1h") + 1 :]]
     for n_kept in (1, 3):
-        fault = functools.partial(at_update, 7, [signal.SIGTERM])
+        fault = functools.partial(at_step, 7, [signal.SIGTERM])
         options = ["--keep-checkpoints", n_kept, "--resume", "never"]
         assert child_process.run(*command, *options, folder=workplace, prepare=fault) == 143
-        kept = sorted(p.name for p in Path("out.work").glob("step-*"))
-        assert kept == [f"step-{n:07}" for n in range(8 - n_kept, 8)]
+        kept = sorted(p.name for p in Path("out.work").glob("checkpoint-*"))
+        assert kept == [f"checkpoint-{n:07}" for n in range(8 - n_kept, 8)]
 
 
 @pytest.mark.parametrize(
     ("command", "file"),
     [
-        (ADAPT, "step-0000005/state.safetensors"),
-        (ADAPT, "step-0000005/state.json"),
+        (ADAPT, "checkpoint-0000005/state.safetensors"),
+        (ADAPT, "checkpoint-0000005/state.json"),
         (FINETUNE, "best-0001/config.json"),
     ],
 )
@@ -247,13 +253,13 @@ def test_a_flipped_byte_in_a_checkpoint_is_found(
     assert not Path("out").exists()
 
 
-def test_a_process_ends_with_the_others_that_share_its_updates(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_ends_with_the_others_that_share_its_steps(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[str] = []
     monkeypatch.setattr(checkpoint, "save_checkpoint", lambda folder, *_: saved.append(folder.name))
     monkeypatch.setattr(ranks, "total", lambda number: number + 1)  # another one was asked to end
     work = Workspace(in_tmp, "1h", 2)
     work.metrics.touch()
-    trainee: Any = SimpleNamespace(n_skipped=0)
+    state: Any = SimpleNamespace(n_skipped=0)
     with pytest.raises(Terminated):
-        work.save_if_due(5, trainee, {})
-    assert saved == ["step-0000005"]
+        work.save_if_due(5, state, {})
+    assert saved == ["checkpoint-0000005"]

@@ -63,7 +63,7 @@ def sign(artifact: Path) -> None:
         "extract-terms text.txt -o out",
         "match text.txt --lexicon lexicon",
         f"{PREPROCESS} --strategy pmi --pmi-min-count 1 --dynamic --model encoder -o out",
-        "adapt shards --model encoder --tokens-per-update 256 --head-warmup-updates 2 --checkpoint-every 2u -o out",
+        "adapt shards --model encoder --tokens-per-step 256 --head-warmup-steps 2 --checkpoint-every 2steps -o out",
         f"{TRAIN} --model adapted -o out",
         "eval ner --data test.tsv -o out",
         "predict ner text.txt -o out",
@@ -113,7 +113,7 @@ def test_a_pickle_in_an_array_is_not_run(workplace: Path, mslm: Mslm) -> None:
 
 
 @pytest.mark.parametrize("command", [f"{PREPROCESS} --model encoder", "adapt shards --model encoder", TRAIN, "eval"])
-@pytest.mark.parametrize("model_type", ["bert", "unheard-of"])
+@pytest.mark.parametrize("model_type", ["bert", "ignore_progress-of"])
 def test_code_that_comes_with_a_model_is_not_run(workplace: Path, mslm: Mslm, command: str, model_type: str) -> None:
     folder = Path("ner" if command == "eval" else "encoder")
     (folder / "evil.py").write_text("from pathlib import Path\nPath('canary').touch()\n")

@@ -26,9 +26,9 @@ def shards(
     folder = tmp_path_factory.mktemp("budgets")
     source = shared_data / request.param / "train.tsv.gz"
     mentions = {" ".join(s.words[a:b]) for s in read_labelled(source).sentences for a, b, _ in s.mentions}
-    with artifacts.Job("lexicon", folder / "lexicon", ExtractTermsConfig(), []).publish() as draft:
+    with artifacts.ArtifactBuild("lexicon", folder / "lexicon", ExtractTermsConfig(), []).publish() as staged:
         write_terms(
-            draft.path / "terms.jsonl",
+            staged.path / "terms.jsonl",
             [Term(mention, ("user",)) for mention in sorted(mentions) if not is_too_short(mention)],
         )
     config = PreprocessConfig(model=str(tiny_encoder), max_length=64, strategy="none")

@@ -16,7 +16,7 @@ from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match, match_spans
-from mslm_cli.evaluation.spans import Reading, spans_from_tags
+from mslm_cli.evaluation.spans import TagMode, spans_from_tags
 
 # file: sentences, mentions, types, scheme, orphans, empty words
 CORPORA = {
@@ -218,7 +218,7 @@ NOISY = [name for name in CORPORA if not name.startswith(("BC5CDR-chem", "masakh
 
 @pytest.mark.parametrize("reading", ["strict", "default"])
 @pytest.mark.parametrize("name", NOISY)
-def test_scores_of_noisy_tags_are_those_of_seqeval(shared_data: Path, name: str, reading: Reading) -> None:
+def test_scores_of_noisy_tags_are_those_of_seqeval(shared_data: Path, name: str, reading: TagMode) -> None:
     """Twenty real files, their first 700 sentences, with one tag in twelve drawn anew on the predicted side and, so
     that gold has orphans too, one in a hundred on the gold side."""
     rng = random.Random(name)

@@ -14,7 +14,7 @@ from seqeval_scores import Tags, assert_same, seqeval_report, with_noise
 
 from mslm_cli.corpus.labels import mentions_from_tags, strict_mentions
 from mslm_cli.evaluation.exact_match import match_spans
-from mslm_cli.evaluation.spans import Reading, Spans, spans_from_tags
+from mslm_cli.evaluation.spans import Spans, TagMode, spans_from_tags
 
 N_FILES = 500
 
@@ -31,7 +31,7 @@ def generated(seed: int) -> tuple[Tags, Tags]:
 
 
 @pytest.mark.parametrize("reading", ["strict", "default"])
-def test_scores_of_generated_files_are_those_of_seqeval(reading: Reading) -> None:
+def test_scores_of_generated_files_are_those_of_seqeval(reading: TagMode) -> None:
     for seed in range(N_FILES):
         gold, predicted = generated(seed)
         ours = match_spans(*spans_from_tags(gold, predicted, reading)).to_json()
@@ -66,7 +66,7 @@ def test_strict_reading_of_schemes_with_ends_is_seqevals(
 
 
 @pytest.mark.parametrize("reading", ["strict", "default"])
-def test_where_seqeval_has_no_number_ours_is_0(reading: Reading) -> None:
+def test_where_seqeval_has_no_number_ours_is_0(reading: TagMode) -> None:
     """Listed in docs/metrics.md."""
     nothing = [["O", "O"], ["O"]]
     with warnings.catch_warnings():

@@ -6,7 +6,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli.terms.evidence import Evidence, Passage, Prospector
+from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
 from mslm_cli.terms.lexicon import Term
 from mslm_cli.terms.sentences import split_sentences
 
@@ -30,7 +30,7 @@ WORDS = st.sampled_from(
     ]
 )
 TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=12).map(" ".join), min_size=1, max_size=5)
-PROSPECTOR = Prospector(("abbreviation", "termhood"), "none", [Term("renal", ("user",))], max_words=4)
+PROSPECTOR = TermFinder(("abbreviation", "termhood"), "none", [Term("renal", ("user",))], max_words=4)
 
 
 def evidence(texts: list[str]) -> Evidence:

@@ -5,28 +5,30 @@ from pathlib import Path
 import pytest
 
 from mslm_cli import artifacts
-from mslm_cli.artifacts import Input, Job
+from mslm_cli.artifacts import ArtifactBuild, Input
 from mslm_cli.config import AdaptConfig, Config, EvalConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, UsageError
 
 TEXT = Input(role="text", path="a.txt", fingerprint="abc")
 
 
-def make(output: Path, config: Config | None = None, inputs: list[Input] | None = None, content: str = "x") -> Job:
-    job = Job("shards", output, config or PreprocessConfig(), [TEXT] if inputs is None else inputs)
-    with job.publish() as draft:
-        (draft.path / "data.arrow").write_text(content)
-        (draft.path / "sub").mkdir()
-        (draft.path / "sub" / "more.txt").write_text("more")
-        draft.seeds["masks"] = 7
-        draft.run["n_tokens"] = 3
-    return job
+def make(
+    output: Path, config: Config | None = None, inputs: list[Input] | None = None, content: str = "x"
+) -> ArtifactBuild:
+    build = ArtifactBuild("shards", output, config or PreprocessConfig(), [TEXT] if inputs is None else inputs)
+    with build.publish() as staged:
+        (staged.path / "data.arrow").write_text(content)
+        (staged.path / "sub").mkdir()
+        (staged.path / "sub" / "more.txt").write_text("more")
+        staged.seeds["masks"] = 7
+        staged.run["n_tokens"] = 3
+    return build
 
 
 def test_a_published_artifact_loads_and_says_what_it_is(tmp_path: Path) -> None:
-    job = make(tmp_path / "shards")
+    build = make(tmp_path / "shards")
     manifest = artifacts.load(tmp_path / "shards", "shards").manifest
-    assert (manifest.kind, manifest.fingerprint) == ("shards", job.fingerprint)
+    assert (manifest.kind, manifest.fingerprint) == ("shards", build.fingerprint)
     assert manifest.config["elm_rate"] == 0.5
     assert [f.path for f in manifest.files] == ["data.arrow", "sub/more.txt"]
     assert manifest.seeds == {"masks": 7}
@@ -36,7 +38,7 @@ def test_a_published_artifact_loads_and_says_what_it_is(tmp_path: Path) -> None:
 
 def test_the_fingerprint_is_that_of_the_work(tmp_path: Path) -> None:
     def fingerprint(config: Config, inputs: list[Input], where: str = "a") -> str:
-        return Job("shards", tmp_path / where, config, inputs).fingerprint
+        return ArtifactBuild("shards", tmp_path / where, config, inputs).fingerprint
 
     base = fingerprint(PreprocessConfig(), [TEXT])
     assert base == fingerprint(PreprocessConfig(), [TEXT], where="b")
@@ -50,20 +52,20 @@ def test_the_fingerprint_is_that_of_the_work(tmp_path: Path) -> None:
 
 
 def test_the_same_work_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    job = make(tmp_path / "shards")
-    assert job.is_done(overwrite=False)
+    build = make(tmp_path / "shards")
+    assert build.is_done(overwrite=False)
     assert "up to date" in capsys.readouterr().err
-    assert not job.is_done(overwrite=True)
-    assert not Job("shards", tmp_path / "other", PreprocessConfig(), [TEXT]).is_done(overwrite=False)
+    assert not build.is_done(overwrite=True)
+    assert not ArtifactBuild("shards", tmp_path / "other", PreprocessConfig(), [TEXT]).is_done(overwrite=False)
 
 
 def test_an_output_of_other_work_is_refused_and_the_difference_named(tmp_path: Path) -> None:
     make(tmp_path / "shards")
     with pytest.raises(UsageError, match=r"seed 0 there, 3 now.*--overwrite"):
-        Job("shards", tmp_path / "shards", PreprocessConfig(seed=3), [TEXT]).is_done(overwrite=False)
+        ArtifactBuild("shards", tmp_path / "shards", PreprocessConfig(seed=3), [TEXT]).is_done(overwrite=False)
     other = Input(role="text", path="b.txt", fingerprint="def")
     with pytest.raises(UsageError, match=r"other input .text."):
-        Job("shards", tmp_path / "shards", PreprocessConfig(), [other]).is_done(overwrite=False)
+        ArtifactBuild("shards", tmp_path / "shards", PreprocessConfig(), [other]).is_done(overwrite=False)
 
 
 def test_a_folder_that_is_no_artifact_is_never_overwritten(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_folder_that_is_no_artifact_is_never_overwritten(tmp_path: Path) -> No
     (precious / "chapter1.tex").write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="not an mslm artifact"):
-            Job("shards", precious, PreprocessConfig(), [TEXT]).is_done(overwrite=overwrite)
+            ArtifactBuild("shards", precious, PreprocessConfig(), [TEXT]).is_done(overwrite=overwrite)
     assert (precious / "chapter1.tex").exists()
 
 
@@ -160,10 +162,10 @@ def test_file_inputs_are_identified_by_content(tmp_path: Path) -> None:
 
 def test_sketches_are_passed_on(tmp_path: Path) -> None:
     def source(name: str, content: bytes) -> artifacts.Artifact:
-        job = Job("eval", tmp_path / name, EvalConfig(), [])
-        with job.publish() as draft:
-            (draft.path / "seen").mkdir()
-            (draft.path / "seen" / "text.u64").write_bytes(content)
+        build = ArtifactBuild("eval", tmp_path / name, EvalConfig(), [])
+        with build.publish() as staged:
+            (staged.path / "seen").mkdir()
+            (staged.path / "seen" / "text.u64").write_bytes(content)
         return artifacts.load(tmp_path / name, "eval")
 
     one, same, other = source("one", b"1" * 8), source("same", b"1" * 8), source("other", b"2" * 8)
@@ -174,7 +176,9 @@ def test_sketches_are_passed_on(tmp_path: Path) -> None:
 
 
 def test_an_option_that_names_an_input_says_nothing_of_where_it_is(tmp_path: Path) -> None:
-    here, there = (Job("encoder", tmp_path / "a", AdaptConfig(model=m), [TEXT]) for m in ("/home/ann/bert", "bert"))
+    here, there = (
+        ArtifactBuild("encoder", tmp_path / "a", AdaptConfig(model=m), [TEXT]) for m in ("/home/ann/bert", "bert")
+    )
     assert here.fingerprint == there.fingerprint
     make(tmp_path / "shards", PreprocessConfig(model="/home/ann/models/bert"))
     manifest = (tmp_path / "shards" / "manifest.json").read_text()

@@ -3,29 +3,29 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli.training.batching import most_tokens, pad, plan_forward_passes, plan_updates
+from mslm_cli.training.batching import max_tokens_per_microbatch, pad, plan_forward_passes, plan_steps
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=200).map(lambda x: np.array(x, dtype=np.int64))
 
 
 @given(LENGTHS, st.integers(1, 200), st.integers(0, 3))
 def test_an_epoch_is_a_permutation_of_all_sequences(lengths: np.ndarray, budget: int, epoch: int) -> None:
-    updates = plan_updates(lengths, budget, seed=1, epoch=epoch)
-    assert sorted(i for u in updates for i in u) == list(range(len(lengths)))
-    assert all(len(u) for u in updates)
+    steps = plan_steps(lengths, budget, seed=1, epoch=epoch)
+    assert sorted(i for u in steps for i in u) == list(range(len(lengths)))
+    assert all(len(u) for u in steps)
 
 
-def test_updates_hold_the_tokens_asked_for() -> None:
+def test_steps_hold_the_tokens_asked_for() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, size=20_000)
-    tokens = np.array([lengths[u].sum() for u in plan_updates(lengths, 1000, seed=0, epoch=0)])
+    tokens = np.array([lengths[u].sum() for u in plan_steps(lengths, 1000, seed=0, epoch=0)])
     assert abs(tokens.mean() - 1000) < 30
     assert tokens.max() < 1000 + 60
 
 
-def test_sequences_of_an_update_are_of_like_length() -> None:
+def test_sequences_of_an_step_are_of_like_length() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, size=20_000)
-    updates = plan_updates(lengths, 1000, seed=0, epoch=0)
-    padded = sum(lengths[u].max() * len(u) for u in updates)
+    steps = plan_steps(lengths, 1000, seed=0, epoch=0)
+    padded = sum(lengths[u].max() * len(u) for u in steps)
     assert lengths.sum() / padded > 0.97
 
 
@@ -33,7 +33,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, size=500)
 
     def order(seed: int, epoch: int) -> list[int]:
-        return np.concatenate(plan_updates(lengths, 300, seed=seed, epoch=epoch)).tolist()
+        return np.concatenate(plan_steps(lengths, 300, seed=seed, epoch=epoch)).tolist()
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(1, 0)
@@ -59,6 +59,8 @@ def test_padding() -> None:
 
 def test_batch_tokens() -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert most_tokens("4096", 512, cpu) == 4096
-    assert most_tokens("auto", 65_536, cpu) == most_tokens("auto", 4096, cpu), "a good size, whatever the update"
-    assert most_tokens("auto", 4096, cuda) >= 4096, "all of an update, or what fits of it"
+    assert max_tokens_per_microbatch("4096", 512, cpu) == 4096
+    assert max_tokens_per_microbatch("auto", 65_536, cpu) == max_tokens_per_microbatch("auto", 4096, cpu), (
+        "a good size, whatever the step"
+    )
+    assert max_tokens_per_microbatch("auto", 4096, cuda) >= 4096, "all of a step, or what fits of it"

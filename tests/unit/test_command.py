@@ -36,7 +36,7 @@ def test_without_options_the_configuration_is_the_default(captured: Captured, ms
         "texts": [Path("a.txt"), Path("b.txt")],
         "output": Path("out"),
         "config": ExtractTermsConfig(),
-        "given": extract_terms.Given([], [], [], None),
+        "given": extract_terms.TermInputs([], [], [], None),
         "resume": "auto",
         "overwrite": False,
     }
@@ -68,7 +68,7 @@ def test_a_file_may_hold_a_table_for_each_command(captured: Captured, mslm: Mslm
     ],
 )
 def test_the_manifest_repeats_what_made_it(in_tmp: Path, command: str, chosen: Config) -> None:
-    with artifacts.Job("lexicon", Path("made"), chosen, []).publish():
+    with artifacts.ArtifactBuild("lexicon", Path("made"), chosen, []).publish():
         pass
     repeated = config.read_config_file(Path("made/manifest.json"), command, [command])
     assert type(chosen).build(Path("made/manifest.json"), **repeated) == chosen

@@ -8,7 +8,7 @@ from mslm_cli import console
 def test_hushed_says_warnings_alone_and_each_once(capsys: pytest.CaptureFixture[str]) -> None:
     console.configure()
     for _ in range(2):
-        with console.hushed():
+        with console.warnings_only():
             console.note("a note")
             console.warn("a warning that is said once")
     console.note("said again")
@@ -17,7 +17,7 @@ def test_hushed_says_warnings_alone_and_each_once(capsys: pytest.CaptureFixture[
 
 def test_hushed_says_all_when_all_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     console.configure(verbose=True)
-    with console.hushed():
+    with console.warnings_only():
         console.note("a note")
     console.configure()
     assert capsys.readouterr().err == "a note\n"

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoders import FAMILIES, deterministic, laid_out
+from encoders import FAMILIES, deterministic, model_batch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from mslm_cli.training import attention, dropout
-from mslm_cli.training.batching import LaidOut
-from mslm_cli.training.device import place
+from mslm_cli.training.batching import ModelBatch
+from mslm_cli.training.device import prepare_model
 from mslm_cli.training.last_layer import last_layer_at
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at, logits_at
@@ -28,15 +28,15 @@ def without_dropout(family: str) -> PreTrainedModel:
     return copy.deepcopy(deterministic(family))
 
 
-def padded(model: PreTrainedModel) -> LaidOut:
+def padded(model: PreTrainedModel) -> ModelBatch:
     """Four sequences, two of them shorter."""
     generator = torch.Generator().manual_seed(1)
     mask = (torch.arange(max(LENGTHS))[None] < torch.tensor(LENGTHS)[:, None]).long()
     ids = torch.randint(5, 25, mask.shape, generator=generator)
-    return laid_out(ids.where(mask == 1, model.config.pad_token_id), mask)
+    return model_batch(ids.where(mask == 1, model.config.pad_token_id), mask)
 
 
-def plain_gradients(model: PreTrainedModel, batch: LaidOut) -> dict[str, torch.Tensor]:
+def plain_gradients(model: PreTrainedModel, batch: ModelBatch) -> dict[str, torch.Tensor]:
     logits = model(**batch.inputs).logits.flatten(0, 1)[POSITIONS]
     loss = (functional.cross_entropy(logits, TARGETS, reduction="none") * WEIGHTS).sum() / WEIGHTS.sum()
     loss.backward()
@@ -47,7 +47,7 @@ def plain_gradients(model: PreTrainedModel, batch: LaidOut) -> dict[str, torch.T
 def test_gradients_are_those_of_the_plain_model(family: str) -> None:
     expected = plain_gradients(plain := without_dropout(family), padded(plain))
     model = without_dropout(family)
-    place(model, torch.device("cpu"))
+    prepare_model(model, torch.device("cpu"))
     for _ in range(2):  # the second time there are gradients to add to
         logits = logits_at(model, padded(model), POSITIONS)
         share, _ = weighted_cross_entropy(logits, TARGETS, WEIGHTS, float(WEIGHTS.sum()))
@@ -80,7 +80,7 @@ def test_the_last_layer_at_some_positions_is_the_whole_one_there(family: str) ->
 
 def test_positions_may_be_wanted_in_any_order_and_twice() -> None:
     model = without_dropout("bert")
-    place(model, torch.device("cpu"))
+    prepare_model(model, torch.device("cpu"))
     batch = padded(model)
     others = torch.tensor([60, 0, 1, 60])
     logits, states = logits_and_states_at(model, batch, POSITIONS.flip(0), others)
@@ -92,7 +92,7 @@ def test_positions_may_be_wanted_in_any_order_and_twice() -> None:
 def test_what_is_fast_does_not_show_in_what_is_saved(tmp_path: Path) -> None:
     without_dropout("bert").save_pretrained(tmp_path / "plain")
     model = without_dropout("bert")
-    place(model, torch.device("cpu"))
+    prepare_model(model, torch.device("cpu"))
     model.save_pretrained(tmp_path / "placed")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "placed" / name).read_bytes()

@@ -9,25 +9,25 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertForTokenClassification
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.training.batching import LaidOut
-from mslm_cli.training.board import board
+from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.device import precision
 from mslm_cli.training.flops import Cost, Meter, peak_flops
+from mslm_cli.training.tensorboard import tensorboard_writer
 
 H, F, V = 16, 32, 50
 CONFIG = BertConfig(hidden_size=H, num_hidden_layers=3, num_attention_heads=2, intermediate_size=F, vocab_size=V)
 CPU = torch.device("cpu")
 
 
-def laid_out(*lengths: int) -> LaidOut:
-    return LaidOut({}, lengths, torch.zeros(len(lengths), dtype=torch.int64).numpy())
+def model_batch(*lengths: int) -> ModelBatch:
+    return ModelBatch({}, lengths, torch.zeros(len(lengths), dtype=torch.int64).numpy())
 
 
 def test_the_arithmetic_of_a_step() -> None:
     layer = 4 * H * H + 2 * H * F
     everywhere = 2 * layer + 2 * H * H  # of the last layer, keys and values
     wanted = 2 * H * H + 2 * H * F + H * H + H * V
-    flops = Cost.of(BertForMaskedLM(CONFIG)).flops([laid_out(7, 5), laid_out(9)], 4)
+    flops = Cost.of(BertForMaskedLM(CONFIG)).flops([model_batch(7, 5), model_batch(9)], 4)
     assert flops == 6 * everywhere * 21 + 6 * wanted * 4 + 12 * H * 3 * (49 + 25 + 81)
 
 
@@ -43,7 +43,7 @@ def test_what_is_frozen_costs_a_third() -> None:
 
 def test_the_meter_counts_what_was_done_since_the_last_lap() -> None:
     meter = Meter(BertForMaskedLM(CONFIG), CPU, torch.float32)
-    speed = meter.lap([laid_out(7, 5)], 3)
+    speed = meter.lap([model_batch(7, 5)], 3)
     assert speed["n_tokens"] == 12
     assert speed["tokens_per_s"] > 0
     assert 0 <= speed["mfu"] < 1
@@ -79,14 +79,14 @@ def test_tensorboard_gets_the_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path:
     module = types.ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Writer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    with board("events") as show:
-        show({"update": 3, "phase": "adapt", "loss": 1.5, "base": {"loss": 2.0}})
+    with tensorboard_writer("events") as show:
+        show({"step": 3, "phase": "adapt", "loss": 1.5, "base": {"loss": 2.0}})
     assert written == ["events", ("loss", 1.5, 3), ("base/loss", 2.0, 3), "closed"]
 
 
 def test_without_tensorboard_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UnavailableError, match="not installed"), board("events"):
+    with pytest.raises(UnavailableError, match="not installed"), tensorboard_writer("events"):
         pass
-    with board("") as show:
-        show({"update": 1})
+    with tensorboard_writer("") as show:
+        show({"step": 1})

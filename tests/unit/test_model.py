@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_bert
-from encoders import laid_out
+from encoders import model_batch
 from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from mslm_cli.errors import UnavailableError, UsageError
-from mslm_cli.training.batching import LaidOut
+from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_masked_lm, load_token_classifier, logits_at, max_tokens
 
@@ -31,12 +31,12 @@ FAMILIES = [
 ]
 
 
-def batch(n: int = 3, longest: int = 9) -> LaidOut:
+def batch(n: int = 3, longest: int = 9) -> ModelBatch:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 50, (n, longest), generator=generator)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
-    return laid_out(ids, mask)
+    return model_batch(ids, mask)
 
 
 @pytest.mark.parametrize("make", FAMILIES, ids=["bert", "roberta", "electra", "distilbert"])
@@ -55,7 +55,7 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_split() -> None:
     padded, positions = batch(), torch.tensor([1, 4, 10, 20, 25])
     targets, weights = torch.tensor([7, 8, 9, 10, 11]), torch.tensor([1.0, 2.0, 2.0, 1.0, 2.0])
 
-    def gradient(parts: list[tuple[LaidOut, list[int], torch.Tensor]]) -> torch.Tensor:
+    def gradient(parts: list[tuple[ModelBatch, list[int], torch.Tensor]]) -> torch.Tensor:
         model.zero_grad()
         for part, chosen, at in parts:
             logits = logits_at(model, part, at)
@@ -66,8 +66,8 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_split() -> None:
     whole = gradient([(padded, [0, 1, 2, 3, 4], positions)])
     mask = padded.inputs["attention_mask"]
     assert mask is not None
-    rows = [laid_out(padded.inputs["input_ids"][i : i + 1], mask[i : i + 1]) for i in range(3)]
-    rows[1] = laid_out(rows[1].inputs["input_ids"][:, :5], None)
+    rows = [model_batch(padded.inputs["input_ids"][i : i + 1], mask[i : i + 1]) for i in range(3)]
+    rows[1] = model_batch(rows[1].inputs["input_ids"][:, :5], None)
     split = gradient(
         [
             (rows[0], [0, 1], torch.tensor([1, 4])),

@@ -18,7 +18,7 @@ from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training.batching import pad
 from mslm_cli.training.heads import SpanBoundaryHead, embeddings_of, runs
-from mslm_cli.training.masked import masked_update
+from mslm_cli.training.masked import masked_step
 
 Mslm = Callable[..., Result]
 
@@ -52,7 +52,7 @@ def test_the_head_fits_every_family(family: str) -> None:
 
 @pytest.mark.parametrize("objective", ["--sbo", "--detect"])
 def test_an_encoder_is_adapted_with_it_and_saved_without_its_head(workplace: Path, mslm: Mslm, objective: str) -> None:
-    training = ["--model", "encoder", "--epochs", 2, "--tokens-per-update", 256, "--head-warmup-updates", 3]
+    training = ["--model", "encoder", "--epochs", 2, "--tokens-per-step", 256, "--head-warmup-steps", 3]
     for name, weight in (("with", 0.5), ("without", 0)):
         made = mslm("adapt", "shards", *training, "--threads", 1, objective, weight, "-o", name)
         assert made.exit_code == 0, made.stderr
@@ -60,7 +60,7 @@ def test_an_encoder_is_adapted_with_it_and_saved_without_its_head(workplace: Pat
     assert one.keys() == other.keys()
     assert any(not one[name].equal(other[name]) for name in one)
     logs = [[json.loads(x) for x in Path(n, "metrics.jsonl").read_text().splitlines()] for n in ("with", "without")]
-    assert logs[0][0]["loss"] > logs[1][0]["loss"] + 0.2, "it is part of the loss from the first update on"
+    assert logs[0][0]["loss"] > logs[1][0]["loss"] + 0.2, "it is part of the loss from the first step on"
     assert logs[0][0]["base"]["n"] == logs[1][0]["base"]["n"]
 
 
@@ -85,8 +85,10 @@ def test_masked_tokens_are_not_to_be_detected(chain: Path) -> None:
     lengths = reader.lengths.astype(np.int64)
     sequences = np.arange(20)
     uniform = kind_weights("uniform", 1, 1)
-    lay_out = partial(pad, pad_id=0, device=torch.device("cpu"))
-    (batch,) = masked_update(reader, reader.epoch(0), sequences, lengths, uniform, lay_out, with_unmasked=True)(100_000)
+    collate_fn = partial(pad, pad_id=0, device=torch.device("cpu"))
+    (batch,) = masked_step(reader, reader.epoch(0), sequences, lengths, uniform, collate_fn, with_unmasked=True)(
+        100_000
+    )
     positions, classes, n_all = batch.detection
     assert n_all == len(positions) == len(set(positions.tolist()))
     assert not set(positions.tolist()) & set(batch.positions.tolist())

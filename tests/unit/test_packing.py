@@ -12,8 +12,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 
 from mslm_cli.training import packing
-from mslm_cli.training.batching import LaidOut, pad
-from mslm_cli.training.device import place
+from mslm_cli.training.batching import ModelBatch, pad
+from mslm_cli.training.device import prepare_model
 from mslm_cli.training.last_layer import last_layer_at
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_at
@@ -61,7 +61,7 @@ def by_starts(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model.set_attn_implementation("mslm_packed")
 
 
-def states(model: PreTrainedModel, batch: LaidOut) -> torch.Tensor:
+def states(model: PreTrainedModel, batch: ModelBatch) -> torch.Tensor:
     hidden: torch.Tensor = model.base_model(**batch.inputs).last_hidden_state
     return hidden[0]
 
@@ -114,7 +114,7 @@ def test_gradients_are_those_of_the_padded_batch(
     logits = plain(**padded.inputs).logits.flatten(0, 1)[there]
     ((functional.cross_entropy(logits, targets, reduction="none") * weights).sum() / 10).backward()
     if is_placed:
-        place(model, torch.device("cpu"))
+        prepare_model(model, torch.device("cpu"))
     weighted_cross_entropy(logits_at(model, packed, WANTED), targets, weights, 10.0)[0].backward()
     expected = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None])
     found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -122,8 +122,8 @@ def test_gradients_are_those_of_the_padded_batch(
 
 
 def test_on_a_cpu_sequences_are_padded(model: PreTrainedModel, sequences: list[NDArray[np.int32]]) -> None:
-    lay_out = packing.layout(model, 0, torch.bfloat16)
-    assert lay_out(sequences).inputs["input_ids"].shape == (4, 19)
+    collate_fn = packing.make_collator(model, 0, torch.bfloat16)
+    assert collate_fn(sequences).inputs["input_ids"].shape == (4, 19)
 
 
 def test_a_kernel_that_does_not_work_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,8 +200,8 @@ def process(tmp_path: Path, tiny_encoder: Path) -> Run:
 
 
 def make_lexicon(folder: Path, terms: list[str]) -> Path:
-    with artifacts.Job("lexicon", folder, ExtractTermsConfig(), []).publish() as draft:
-        write_terms(draft.path / "terms.jsonl", [Term(t, ("user",)) for t in terms])
+    with artifacts.ArtifactBuild("lexicon", folder, ExtractTermsConfig(), []).publish() as staged:
+        write_terms(staged.path / "terms.jsonl", [Term(t, ("user",)) for t in terms])
     return folder
 
 

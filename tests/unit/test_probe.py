@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_strategies import make_batch
 
-from mslm_cli.evaluation.probe import Items, Resampling, general_items, matched_items, words_in
+from mslm_cli.evaluation.probe import Bootstrap, Items, general_items, matched_items, words_in
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.pmi import word_keys
 
@@ -70,12 +70,12 @@ def test_intervals_cover_clusters_not_items() -> None:
     rng = np.random.default_rng(0)
     clusters = np.repeat(np.arange(50), 20)
     values = rng.normal(size=50)[clusters]
-    interval = Resampling(50, 2000, 0).mean(values, clusters)
+    interval = Bootstrap(50, 2000, 0).mean(values, clusters)
     assert interval.value == pytest.approx(values.mean())
     of_clusters = 1.96 * values.reshape(50, 20)[:, 0].std() / np.sqrt(50)
     assert interval.high - interval.value == pytest.approx(of_clusters, rel=0.15)
     assert interval.value - interval.low == pytest.approx(of_clusters, rel=0.15)
-    constant = Resampling(50, 100, 0).mean(np.full(1000, 3.0), clusters)
+    constant = Bootstrap(50, 100, 0).mean(np.full(1000, 3.0), clusters)
     assert tuple(constant) == (3.0, 3.0, 3.0)
 
 
@@ -83,7 +83,7 @@ def test_a_difference_is_paired() -> None:
     rng = np.random.default_rng(1)
     clusters = np.arange(200)
     noise = rng.normal(size=200) * 10
-    resampling = Resampling(200, 500, 0)
+    resampling = Bootstrap(200, 500, 0)
     paired = resampling.mean((noise + 0.5) - noise, clusters)
     assert tuple(paired) == pytest.approx((0.5, 0.5, 0.5))
     apart = resampling.difference((noise + 0.5, clusters), (noise, clusters))

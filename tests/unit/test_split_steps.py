@@ -18,8 +18,8 @@ from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training import ranks
 from mslm_cli.training.batching import pad
-from mslm_cli.training.loop import Passes, Trainee, train
-from mslm_cli.training.masked import Objectives, add_heads, masked_update, share_of_loss
+from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
+from mslm_cli.training.masked import Objectives, add_heads, masked_step, microbatch_loss
 from mslm_cli.training.model import load_masked_lm
 
 SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
@@ -44,7 +44,7 @@ def gradient(
     tokenizer = models.load_tokenizer(folder / "encoder")
     model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
     add_heads(model, objectives, 0)
-    update = masked_update(
+    step = masked_step(
         reader,
         reader.epoch(0),
         np.array(sequences),
@@ -60,8 +60,10 @@ def gradient(
         found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).clone())
 
     optimizer.register_step_pre_hook(keep)
-    trainee = Trainee(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
-    (step,) = train(trainee, [update], partial(share_of_loss, model, objectives=objectives), 1e9, Passes(batch_tokens))
+    state = TrainState(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
+    (step,) = train(
+        state, [step], partial(microbatch_loss, model, objectives=objectives), 1e9, MicrobatchOptions(batch_tokens)
+    )
     return torch.cat([found[0], torch.tensor([step.loss])])
 
 
@@ -148,7 +150,7 @@ def save_gradients(folder: Path) -> None:
     several = [gradient(folder, 64), gradient(folder, 10_000), gradient(folder, 64, SEQUENCES[:1].tolist())]
     torch.save(several, folder / f"gradients-{rank}.pt")
     assert ranks.total(rank + 1.0) == 3.0
-    assert ranks.own(SEQUENCES).tolist() == SEQUENCES[rank::2].tolist()
+    assert ranks.local_share(SEQUENCES).tolist() == SEQUENCES[rank::2].tolist()
 
 
 def test_shared_by_two_processes(folder: Path, expected: torch.Tensor) -> None:
@@ -168,6 +170,6 @@ def test_one_process_sums_up_alone() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
     loss = torch.tensor(3.0)
     assert ranks.total(2.5) == 2.5
-    assert ranks.own(SEQUENCES) is SEQUENCES
+    assert ranks.local_share(SEQUENCES) is SEQUENCES
     assert ranks.sum_gradients([parameter], loss) is loss
     assert parameter.grad is None

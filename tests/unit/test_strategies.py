@@ -279,7 +279,7 @@ def test_a_span_starts_anywhere_it_fits_alike() -> None:
         np.arange(n + 1),
         np.arange(n),
     )
-    placed = spans.place(batch, 5, 0, 1e-9)
+    placed = spans.sample_spans(batch, 5, 0, 1e-9)
     assert len(placed.row) == n
     for length in range(1, 11):
         starts = np.bincount(placed.first[placed.lengths == length] % 12, minlength=12)

@@ -8,13 +8,13 @@ import pytest
 
 from mslm_cli.errors import UnavailableError
 from mslm_cli.studies.queue import JOURNAL, Queue
-from mslm_cli.studies.work import Workshop
+from mslm_cli.studies.store import StudyStore
 
 KEYS = ["a", "b", "c"]
 
 
 def opened(folder: Path, storage: str | None = None) -> Queue:
-    return Queue(Workshop(folder), storage)
+    return Queue(StudyStore(folder), storage)
 
 
 @pytest.fixture(params=["journal", "database"])

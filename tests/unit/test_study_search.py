@@ -9,31 +9,31 @@ import tiny_study
 
 from mslm_cli.errors import UnavailableError
 from mslm_cli.studies import search
-from mslm_cli.studies.plan import Piece, Planner, Runtime, Setting, Trial
+from mslm_cli.studies.plan import PlanContext, Planner, Runtime, StageNode, Trial
 from mslm_cli.studies.spec import read_study
-from mslm_cli.studies.work import Spent, Workshop
+from mslm_cli.studies.store import Spent, StudyStore
 
 GRID = tiny_study.HEAD.split("[search]")[0] + (
     "[search]\nelm_rate = [0.25, 0.5, 0.75, 1.0]\nblm_rate = [0.1, 0.2]\nshares = [0.1, 0.5]\nseeds = [0, 1]\n"
 )
 
 
-class Finished(Workshop):
-    """A workshop in which all is done, but what has failed."""
+class Finished(StudyStore):
+    """A store in which all is done, but what has failed."""
 
     failed: tuple[str, ...] = ()
 
-    def has(self, piece: Piece) -> bool:
-        return piece.key not in self.failed
+    def has(self, node: StageNode) -> bool:
+        return node.key not in self.failed
 
-    def spent(self, piece: Piece) -> Spent:
-        return Spent(60.0, 1000) if piece.stage == "ner" else Spent(30.0, 500)
+    def spent(self, node: StageNode) -> Spent:
+        return Spent(60.0, 1000) if node.stage == "ner" else Spent(30.0, 500)
 
 
 @pytest.fixture
 def planner(workplace: Path) -> Planner:
     study = read_study(tiny_study.write(workplace, GRID + tiny_study.ARMS))
-    return Planner(Setting(study, workplace, workplace / "encoder", False, 64, {"toy": 100}, 1.2, Runtime(1)))
+    return Planner(PlanContext(study, workplace, workplace / "encoder", False, 64, {"toy": 100}, 1.2, Runtime(1)))
 
 
 def score(trial: Trial) -> float:
@@ -68,20 +68,20 @@ def test_successive_halving_keeps_the_best(planner: Planner, tmp_path: Path, mon
 def test_a_combination_that_failed_cannot_win(
     planner: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workshop = Finished(tmp_path)
+    store = Finished(tmp_path)
     best = "elm 0.75 blm 0.2 ratio:2"
     (arm,) = (arm for arm in search.candidates(planner) if arm.name == best)
-    workshop.failed = (search.short_trials(planner, arm, 0.1)[0].ner.key,)
+    store.failed = (search.short_trials(planner, arm, 0.1)[0].ner.key,)
     monkeypatch.setattr(search, "_dev_f1", lambda trial, _: score(trial))
-    assert search.winner(planner, lambda _: None, workshop).name != f"mslm {best} (searched)"
+    assert search.winner(planner, lambda _: None, store).name != f"mslm {best} (searched)"
 
 
 def test_when_all_failed_there_is_no_winner(planner: Planner, tmp_path: Path) -> None:
-    workshop = Finished(tmp_path)
+    store = Finished(tmp_path)
     trials = [t for arm in search.candidates(planner) for t in search.short_trials(planner, arm, 0.1)]
-    workshop.failed = tuple(trial.ner.key for trial in trials)
+    store.failed = tuple(trial.ner.key for trial in trials)
     with pytest.raises(UnavailableError, match="no combination of rates could be tried"):
-        search.winner(planner, lambda _: None, workshop)
+        search.winner(planner, lambda _: None, store)
 
 
 def test_a_rung_that_tells_nothing_is_said(

@@ -1,7 +1,7 @@
 """The sentence of a study says what the data show, and no more."""
 
-from mslm_cli.evaluation.standings import Estimate
-from mslm_cli.studies.sentence import Case, Compared, Said, say
+from mslm_cli.evaluation.arm_scores import Estimate
+from mslm_cli.studies.sentence import Compared, Evidence, Verdict, verdict_sentence
 
 MORE_THAN_FEW = 5
 
@@ -19,8 +19,8 @@ def said(
     n_seeds: int = MORE_THAN_FEW,
     n_data: int = 1,
     n_units: int = 100,
-) -> Said:
-    return say(Case("vanilla", arm, others, rivals, n_seeds, n_data, n_units, "documents"))
+) -> Verdict:
+    return verdict_sentence(Evidence("vanilla", arm, others, rivals, n_seeds, n_data, n_units, "documents"))
 
 
 def test_a_clear_winner_is_named_with_its_gain() -> None:

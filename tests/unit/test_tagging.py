@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.corpus.labels import strict_mentions
 from mslm_cli.models import load_tokenizer
-from mslm_cli.training.device import place
+from mslm_cli.training.device import prepare_model
 from mslm_cli.training.model import load_token_classifier
 from mslm_cli.training.tagging import (
     Window,
@@ -139,6 +139,6 @@ def test_a_model_in_its_place_predicts_the_same(family: str, tmp_path: Path) -> 
         )
 
     plain = probabilities(model)
-    place(model, torch.device("cpu"))
+    prepare_model(model, torch.device("cpu"))
     assert np.allclose(probabilities(model), plain, atol=1e-5)
     assert plain.sum(-1) == pytest.approx(1)

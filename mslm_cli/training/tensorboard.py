@@ -9,7 +9,7 @@ from mslm_cli.training import ranks
 
 
 @contextmanager
-def board(folder: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+def tensorboard_writer(folder: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Yield what writes a line of metrics.jsonl to ``folder`` as TensorBoard events; without a folder, nothing.
 
     Raises:
@@ -28,7 +28,7 @@ def board(folder: str) -> Iterator[Callable[[dict[str, Any]], None]]:
 
         def show(record: dict[str, Any]) -> None:
             for name, value in _numbers(record):
-                writer.add_scalar(name, value, record["update"])
+                writer.add_scalar(name, value, record["step"])
 
         yield show
 
@@ -37,5 +37,5 @@ def _numbers(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
     for name, value in record.items():
         if isinstance(value, dict):
             yield from _numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and name != "update":
+        elif isinstance(value, int | float) and name != "step":
             yield f"{prefix}{name}", value

@@ -16,7 +16,7 @@ from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_b
 from mslm_cli.evaluation.spans import Spans, paired_spans
 from mslm_cli.evaluation.uncertainty import Float64, clusters_of
 from mslm_cli.studies.plan import Trial
-from mslm_cli.studies.work import PROBE, Spent, Workshop
+from mslm_cli.studies.store import PROBE, Spent, StudyStore
 
 SLICINGS = {"length": "words", "seen_in_train": "in train", "train_frequency": "train count"}
 OUTCOMES = ("exact", "wrong boundary", "missed")
@@ -26,8 +26,8 @@ _LONGEST = 3
 class Results:
     """The finished trials of a study, read when they are asked for."""
 
-    def __init__(self, trials: Sequence[Trial], workshop: Workshop) -> None:
-        self._workshop = workshop
+    def __init__(self, trials: Sequence[Trial], store: StudyStore) -> None:
+        self._workshop = store
         self._trials = {(t.arm.name, t.data, t.seed): t for t in trials}
         self._scored: dict[tuple[str, str, int], ScoredCorpus] = {}
         self._train: dict[str, LabelledCorpus] = {}
@@ -157,6 +157,6 @@ class Results:
         """The training data of the data set, as vanilla has them."""
         if data not in self._train:
             trial = next(t for (_, d, _), t in self._trials.items() if d == data and t.arm.kind != "augment")
-            path, options = self._workshop.material(trial.ner, "train"), trial.ner.config.model_dump()
+            path, options = self._workshop.dependency(trial.ner, "train"), trial.ner.config.model_dump()
             self._train[data] = read_labelled(path, encoding=options["encoding"], errors=options["errors"])
         return self._train[data]

@@ -1,4 +1,4 @@
-"""Doing a piece of work: the stage it names, into the folder its key names, by one process at a time."""
+"""Doing a node of work: the stage it names, into the folder its key names, by one process at a time."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli import console, fsio
-from mslm_cli.studies import derived
-from mslm_cli.studies.plan import Made, Piece, Trial
+from mslm_cli.studies import resampled_data
+from mslm_cli.studies.plan import OutputOf, StageNode, Trial
 
 WORK, LOCKS = "work", "locks"
 PROBE = "probe.json"
@@ -29,51 +29,51 @@ class Spent:
         return Spent(self.seconds + other.seconds, self.n_tokens + other.n_tokens)
 
 
-class Workshop:
-    """The folder of a study, where pieces of work are made."""
+class StudyStore:
+    """The folder of a study, where nodes of work are made."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, piece: Piece) -> Path:
-        """Where a piece is, or will be."""
-        return self.folder / WORK / piece.name
+    def path(self, node: StageNode) -> Path:
+        """Where a node is, or will be."""
+        return self.folder / WORK / node.name
 
-    def has(self, piece: Piece) -> bool:
+    def has(self, node: StageNode) -> bool:
         """Whether it is there; it appears whole or not at all."""
-        return self.path(piece).exists()
+        return self.path(node).exists()
 
     def lock(self, name: str) -> Path:
         """The lock file of this name."""
         return self.folder / LOCKS / f"{name}.lock"
 
-    def make(self, piece: Piece) -> Path:
-        """The folder of a piece, made now if it is not there, with all that it is made from.
+    def make(self, node: StageNode) -> Path:
+        """The folder of a node, made now if it is not there, with all that it is made from.
 
-        Another process that makes the same piece is waited for.
+        Another process that makes the same node is waited for.
 
         Raises: as the stages do.
         """
-        output = self.path(piece)
-        if self.has(piece):
+        output = self.path(node)
+        if self.has(node):
             return output
-        for need in piece.needs():
+        for need in node.needs():
             self.make(need)
-        with fsio.held(self.lock(piece.name)):
+        with fsio.held(self.lock(node.name)):
             fsio.recover(output)
-            if not self.has(piece):
-                with console.hushed():
-                    _STAGES[piece.stage](self._inputs(piece), output, piece.config)
+            if not self.has(node):
+                with console.warnings_only():
+                    _STAGES[node.stage](self._inputs(node), output, node.config)
         return output
 
-    def read(self, piece: Piece, file: str) -> Any:
-        """The JSON content of a file that a piece holds."""
-        return json.loads((self.path(piece) / file).read_bytes())
+    def read(self, node: StageNode, file: str) -> Any:
+        """The JSON content of a file that a node holds."""
+        return json.loads((self.path(node) / file).read_bytes())
 
-    def spent(self, piece: Piece) -> Spent:
-        """What a piece that trains took."""
+    def spent(self, node: StageNode) -> Spent:
+        """What a node that trains took."""
         spent = Spent()
-        with (self.path(piece) / "metrics.jsonl").open(encoding="utf-8") as lines:
+        with (self.path(node) / "metrics.jsonl").open(encoding="utf-8") as lines:
             for record in map(json.loads, lines):
                 if "tokens_per_s" in record:
                     n_tokens = record["n_tokens"]
@@ -84,18 +84,18 @@ class Workshop:
 
     def spent_on(self, trials: Iterable[Trial]) -> Spent:
         """What adaptations and fine-tunings of the trials took in all; those that trials share count once."""
-        trained = {piece.key: piece for trial in trials for piece in trial.trained}
+        trained = {node.key: node for trial in trials for node in trial.trained}
         return sum(map(self.spent, trained.values()), Spent())
 
-    def material(self, piece: Piece, role: str) -> Path:
-        """The first file or folder of this role that a piece is made from."""
-        return self._inputs(piece)[role][0]
+    def dependency(self, node: StageNode, role: str) -> Path:
+        """The first file or folder of this role that a node is made from."""
+        return self._inputs(node)[role][0]
 
-    def _inputs(self, piece: Piece) -> dict[str, list[Path]]:
-        """The files and folders that a piece is made from, by role."""
+    def _inputs(self, node: StageNode) -> dict[str, list[Path]]:
+        """The files and folders that a node is made from, by role."""
         found: dict[str, list[Path]] = {}
-        for role, material in piece.inputs:
-            path = self.path(material.piece) / material.name if isinstance(material, Made) else material
+        for role, dependency in node.inputs:
+            path = self.path(dependency.node) / dependency.name if isinstance(dependency, OutputOf) else dependency
             found.setdefault(role, []).append(path)
         return found
 
@@ -108,7 +108,7 @@ Inputs = dict[str, list[Path]]
 def _lexicon(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import extract_terms
 
-    given = extract_terms.Given(terms=of.get("terms", ()), labels=of.get("labels", ()))
+    given = extract_terms.TermInputs(terms=of.get("terms", ()), labels=of.get("labels", ()))
     extract_terms.run(of.get("text", []), output, config, given=given)
 
 
@@ -148,15 +148,15 @@ def _probe(of: Inputs, output: Path, config: Any) -> None:
 
 
 def _split(of: Inputs, output: Path, config: Any) -> None:
-    derived.split(of["train"][0], output, config)
+    resampled_data.split(of["train"][0], output, config)
 
 
 def _sample(of: Inputs, output: Path, config: Any) -> None:
-    derived.sample(of["source"][0], output, config, beside=next(iter(of.get("beside", ())), None))
+    resampled_data.sample(of["source"][0], output, config, beside=next(iter(of.get("beside", ())), None))
 
 
 def _augment(of: Inputs, output: Path, config: Any) -> None:
-    derived.augment(of["train"][0], of["lexicon"][0], output, config)
+    resampled_data.augment(of["train"][0], of["lexicon"][0], output, config)
 
 
 def _on(config: Any, model: Path) -> Any:

@@ -26,7 +26,7 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high, "p": self.p}
 
 
-class Standings:
+class ArmScores:
     """F1 of arms, by their names, averaged over test sets; other sentences and other seeds are in every interval.
 
     Args:

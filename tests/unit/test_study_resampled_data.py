@@ -7,7 +7,7 @@ import pytest
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.errors import DataError
-from mslm_cli.studies import derived
+from mslm_cli.studies import resampled_data
 from mslm_cli.terms.lexicon import Term, write_terms
 
 SENTENCES = "".join(
@@ -28,9 +28,9 @@ def words(corpus: LabelledCorpus) -> list[tuple[str, ...]]:
 
 
 def test_a_split_has_every_sentence_once_and_keeps_documents_and_tags(train: Path, tmp_path: Path) -> None:
-    derived.split(train, tmp_path / "split", derived.SplitConfig(dev_share=0.2))
+    resampled_data.split(train, tmp_path / "split", resampled_data.SplitConfig(dev_share=0.2))
     whole = read_labelled(train)
-    parts = [read_labelled(tmp_path / "split" / name) for name in (derived.TRAIN, derived.DEV)]
+    parts = [read_labelled(tmp_path / "split" / name) for name in (resampled_data.TRAIN, resampled_data.DEV)]
     assert [len(part.sentences) for part in parts] == [16, 4]
     assert [row for part in parts for row in words(part)] == words(whole)
     assert [s.mentions for part in parts for s in part.sentences] == [s.mentions for s in whole.sentences]
@@ -41,21 +41,21 @@ def test_one_sentence_cannot_be_split(tmp_path: Path) -> None:
     path = tmp_path / "one.tsv"
     path.write_text("heart\tB\nfailure\tI\n")
     with pytest.raises(DataError, match="1 sentences cannot be split"):
-        derived.split(path, tmp_path / "split", derived.SplitConfig(dev_share=0.5))
+        resampled_data.split(path, tmp_path / "split", resampled_data.SplitConfig(dev_share=0.5))
 
 
 def test_a_sample_is_a_share_in_order_and_larger_ones_hold_it(train: Path, tmp_path: Path) -> None:
     whole = words(read_labelled(train))
     found = {}
     for share in (0.05, 0.5):
-        derived.sample(train, tmp_path / str(share), derived.SampleConfig(share=share))
-        found[share] = read_labelled(tmp_path / str(share) / derived.SAMPLE)
+        resampled_data.sample(train, tmp_path / str(share), resampled_data.SampleConfig(share=share))
+        found[share] = read_labelled(tmp_path / str(share) / resampled_data.SAMPLE)
     assert len(found[0.5].sentences) == 10
     assert words(found[0.5]) == [row for row in whole if row in set(words(found[0.5]))]
     assert any(s.mentions for s in found[0.05].sentences), "training needs a mention"
-    half = tmp_path / "0.5" / derived.SAMPLE
-    derived.sample(train, tmp_path / "beside", derived.SampleConfig(share=1.0), beside=half)
-    assert (tmp_path / "beside" / derived.SAMPLE).read_bytes() == half.read_bytes()
+    half = tmp_path / "0.5" / resampled_data.SAMPLE
+    resampled_data.sample(train, tmp_path / "beside", resampled_data.SampleConfig(share=1.0), beside=half)
+    assert (tmp_path / "beside" / resampled_data.SAMPLE).read_bytes() == half.read_bytes()
 
 
 def test_mentions_are_replaced_by_terms_of_their_type(train: Path, tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_mentions_are_replaced_by_terms_of_their_type(train: Path, tmp_path: Pat
         Term("aspirin", ("user",), type="CHEMICAL"),
     ]
     write_terms(lexicon / "terms.jsonl", terms)
-    derived.augment(train, lexicon, tmp_path / "more", derived.AugmentConfig(rate=1.0))
-    sentences = read_labelled(tmp_path / "more" / derived.TRAIN).sentences
+    resampled_data.augment(train, lexicon, tmp_path / "more", resampled_data.AugmentConfig(rate=1.0))
+    sentences = read_labelled(tmp_path / "more" / resampled_data.TRAIN).sentences
     assert [s.words for s in sentences[:20]] == words(read_labelled(train))
     new = [(s.words[start:end], kind) for s in sentences[20:] for start, end, kind in s.mentions]
     assert set(new) <= {(("breast", "cancer"), "Disease"), (("Heart", "failure"), "Disease")}
@@ -81,7 +81,7 @@ def test_without_known_mentions_they_are_replaced_by_each_other(tmp_path: Path) 
     train.write_text("a\tB-X\nof\tO\n\nb\tB-X\nof\tO\n\nc\tB-Y\nof\tO\n")
     lexicon.mkdir()
     write_terms(lexicon / "terms.jsonl", [Term("aspirin", ("user",))])
-    derived.augment(train, lexicon, tmp_path / "more", derived.AugmentConfig(rate=1.0, seed=1))
-    for sentence in read_labelled(tmp_path / "more" / derived.TRAIN).sentences:
+    resampled_data.augment(train, lexicon, tmp_path / "more", resampled_data.AugmentConfig(rate=1.0, seed=1))
+    for sentence in read_labelled(tmp_path / "more" / resampled_data.TRAIN).sentences:
         for start, _, kind in sentence.mentions:
             assert sentence.words[start] in {"X": "ab", "Y": "c"}[kind]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mslm_cli.evaluation.arm_scores import ArmScores
 from mslm_cli.evaluation.comparison import Arm, compared
-from mslm_cli.evaluation.standings import Standings
 
 N_SENTENCES = 300
 
@@ -20,8 +20,8 @@ def arm(name: str, found: float, *, spread: float = 0.0, noise: int = 0, n_group
 def test_on_one_test_set_it_is_what_compare_says() -> None:
     arms = [arm("one", 0.6), arm("other", 0.7, noise=1)]
     shown, pairs = compared(arms, ["all"], 5000, np.random.default_rng([0, 0]))
-    standings = Standings({"toy": arms})
-    score, difference = standings.score("other"), standings.difference("other", "one")
+    arm_scores = ArmScores({"toy": arms})
+    score, difference = arm_scores.score("other"), arm_scores.difference("other", "one")
     assert [score.value, score.low, score.high] == pytest.approx([shown[1]["f1"][k] for k in ("value", "low", "high")])
     of_pair = pairs[0]["difference"]["f1"]
     assert [difference.value, difference.low, difference.high] == pytest.approx(
@@ -31,15 +31,15 @@ def test_on_one_test_set_it_is_what_compare_says() -> None:
 
 
 def test_an_arm_does_not_differ_from_one_that_answers_alike() -> None:
-    found = Standings({"toy": [arm("one", 0.7), arm("other", 0.7)]}).difference("one", "other")
+    found = ArmScores({"toy": [arm("one", 0.7), arm("other", 0.7)]}).difference("one", "other")
     assert found.value == 0
     assert found.p == 1
     assert found.low < 0 < found.high
 
 
 def test_the_difference_the_other_way_round_is_its_negative() -> None:
-    standings = Standings({"toy": [arm("one", 0.6), arm("other", 0.7, noise=1)]})
-    there, back = standings.difference("one", "other"), standings.difference("other", "one")
+    arm_scores = ArmScores({"toy": [arm("one", 0.6), arm("other", 0.7, noise=1)]})
+    there, back = arm_scores.difference("one", "other"), arm_scores.difference("other", "one")
     assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
     assert there.p == pytest.approx(back.p)
 
@@ -47,7 +47,7 @@ def test_the_difference_the_other_way_round_is_its_negative() -> None:
 def test_seeds_that_disagree_widen_the_interval() -> None:
     widths = []
     for spread in (0.0, 0.1):
-        found = Standings({"toy": [arm("one", 0.7, spread=spread)]}).score("one")
+        found = ArmScores({"toy": [arm("one", 0.7, spread=spread)]}).score("one")
         widths.append(found.high - found.low)
     assert widths[1] > 2 * widths[0]
 
@@ -55,30 +55,30 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 def test_a_test_set_without_a_difference_halves_it() -> None:
     better, worse = arm("one", 0.8), arm("other", 0.7, noise=1)
     same = [Arm(name, worse.counts) for name in ("one", "other")]
-    standings = Standings({"a": [better, worse], "b": same})
-    one, both = standings.difference("one", "other", ["a"]), standings.difference("one", "other")
+    arm_scores = ArmScores({"a": [better, worse], "b": same})
+    one, both = arm_scores.difference("one", "other", ["a"]), arm_scores.difference("one", "other")
     assert both.value == pytest.approx(one.value / 2)
-    assert standings.difference("one", "other", ["b"]).value == 0
-    assert standings.score("one").value == pytest.approx(
-        np.mean([standings.score("one", [data]).value for data in ("a", "b")])
+    assert arm_scores.difference("one", "other", ["b"]).value == 0
+    assert arm_scores.score("one").value == pytest.approx(
+        np.mean([arm_scores.score("one", [data]).value for data in ("a", "b")])
     )
 
 
 def test_a_group_has_its_own_difference() -> None:
     one, other = arm("one", 0.8, n_groups=2), arm("other", 0.7, noise=1, n_groups=2)
     one.counts[:, :, 1], other.counts[:, :, 1] = other.counts[:, :, 0], one.counts[:, :, 0]
-    standings = Standings({"toy": [one, other]})
-    assert standings.difference("one", "other").value > 0.05
-    assert standings.difference("one", "other", group=1).value < -0.05
+    arm_scores = ArmScores({"toy": [one, other]})
+    assert arm_scores.difference("one", "other").value > 0.05
+    assert arm_scores.difference("one", "other", group=1).value < -0.05
 
 
 def test_several_test_sets_are_surer_than_one() -> None:
     """What is uncertain about independent test sets adds up in squares; the mean has half of its root."""
     sets = {data: [arm("one", 0.8, noise=n), arm("other", 0.7, noise=n + 1)] for n, data in ((0, "a"), (2, "b"))}
-    standings = Standings(sets)
+    arm_scores = ArmScores(sets)
 
     def width(data: list[str]) -> float:
-        found = standings.difference("one", "other", data)
+        found = arm_scores.difference("one", "other", data)
         return found.high - found.low
 
     assert width([]) == pytest.approx(np.hypot(width(["a"]), width(["b"])) / 2, rel=0.15)
