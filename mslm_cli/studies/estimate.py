@@ -92,7 +92,7 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
         [stage, f"{row['n']:.0f}", f"{row['n_done']:.0f}", _duration(row["seconds"]), f"{row['bytes'] / 1e6:,.0f} MB"]
         for stage, row in rows.items()
     ]
-    console.table(title, ["work, each node once", "stages", "done", "time", "disk"], table)
+    console.table(title, ["stage, each artifact once", "artifacts", "done", "time", "disk"], table)
     console.note(
         f"measured here: adaptation {1 / speed.adapt:,.0f} tokens/s, fine-tuning {1 / speed.finetune:,.0f} tokens/s,"
         f" one process of {planner.context.runtime.threads} threads"

@@ -148,7 +148,7 @@ def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(study: Path, mslm: M
     assert len(plan["trials"]) == 9
     left = {stage: row["n"] - row["n_done"] for stage, row in plan["stages"].items()}
     assert left == {"lexicon": 0, "shards": 0, "encoder": 2, "ner": 3, "eval": 3}
-    assert plan["stages"]["lexicon"]["seconds"] == 0 < plan["pieces"]["encoder"]["seconds"]
+    assert plan["stages"]["lexicon"]["seconds"] == 0 < plan["stages"]["encoder"]["seconds"]
     assert plan["disk_bytes"] > 0
     assert made(study) == before
     assert mslm(*SWEEP, "--dry-run").stdout == ""
