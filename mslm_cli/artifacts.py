@@ -1,8 +1,8 @@
 """Artifacts: the folders through which commands talk, each with a manifest.json.
 
-The fingerprint covers what determines the content (kind, schema, configuration,
-input fingerprints, code version) and nothing that only observes it, so the same
-work has the same fingerprint.
+The fingerprint covers what determines the content (kind, schema, options, content of
+the inputs, source code) and nothing that only observes it, so the same work has the
+same fingerprint.
 """
 
 import hashlib
@@ -12,19 +12,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mslm_cli import console, fsio, provenance
+from mslm_cli import code_identity, console, fsio, provenance
 from mslm_cli.config import Config
 from mslm_cli.errors import ArtifactError, DataError, UsageError
 
 _Options = TypeVar("_Options", bound=Config)
 
 Kind = Literal["lexicon", "shards", "encoder", "ner", "eval"]
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _MADE_BY = {
     "lexicon": "mslm extract-terms",
@@ -129,18 +130,6 @@ def file_input(role: str, path: Path) -> Input:
     return Input(role=role, path=provenance.portable_path(path), fingerprint=fingerprint)
 
 
-def fingerprint_of(kind: Kind, config: Config, inputs: Sequence[Input]) -> str:
-    """The SHA-256 that identifies the work: kind, schema, configuration, inputs by content, code version."""
-    identity = {
-        "kind": kind,
-        "schema_version": SCHEMA_VERSION,
-        "config": config.identity(),
-        "inputs": [[i.role, i.fingerprint] for i in inputs],
-        "code": provenance.code_version(),
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass
 class StagedArtifact:
     """An artifact in the making: fill ``path``; ``run`` and ``seeds`` go into the manifest."""
@@ -160,9 +149,22 @@ class ArtifactBuild:
     inputs: Sequence[Input]
     started: float = field(default_factory=time.perf_counter, compare=False)
 
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """The source code that decides the content (see ``code_identity``)."""
+        return code_identity.sources_of(self.kind, self.config.model_dump())
+
     @property
     def fingerprint(self) -> str:
-        return fingerprint_of(self.kind, self.config, self.inputs)
+        """The SHA-256 that identifies the work."""
+        identity = {
+            "kind": self.kind,
+            "schema_version": SCHEMA_VERSION,
+            "config": self.config.identity(),
+            "inputs": [[i.role, i.fingerprint] for i in self.inputs],
+            "code": self.code,
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def is_done(self, *, overwrite: bool) -> bool:
         """Whether the output already holds this very work (said on stderr).
@@ -209,7 +211,7 @@ class ArtifactBuild:
                 config=self.config.model_dump(mode="json"),
                 inputs=list(self.inputs),
                 files=files,
-                code=provenance.code_version(),
+                code={**provenance.code_version(), **self.code},
                 environment=provenance.environment(),
                 seeds=staged.seeds,
                 run={"duration_s": round(time.perf_counter() - self.started, 3), **staged.run},
@@ -244,6 +246,10 @@ def _difference(found: Manifest, wanted: ArtifactBuild) -> str:
     }
     if roles:
         return f"made from other input ({', '.join(sorted(roles))})"
+    code = {name: value for name, value in found.code.items() if name != "mslm"}
+    if changed := code_identity.difference(code, wanted.code):
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        return f"made by other code ({', '.join(changed[:3])}{more})"
     return f"made by mslm {found.code.get('mslm', 'unknown')}"
 
 

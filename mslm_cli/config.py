@@ -309,6 +309,9 @@ class StudyOptions(Config):
     jobs: int = Field(1, ge=1, description="Processes that work through the trials side by side, one a GPU.")
     search: bool = Field(False, description="First search masking rates and weight on dev; the winner becomes an arm.")
     dry_run: bool = Field(False, description="Print the plan, with an estimate measured on this machine, and stop.")
+    accept_other_code: bool = Field(
+        False, description="Go on with a study that other code began; what is done is kept as it is."
+    )
     storage: str | None = Field(None, description="URL of a database for the trials; else a journal file in OUTPUT.")
     offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")

@@ -5,29 +5,41 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mslm_cli import console, fsio
+from mslm_cli import code_identity, console, fsio
 from mslm_cli.artifacts import ArtifactBuild
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, UsageError
+
+
+class RunOptions(NamedTuple):
+    """How a run treats what is already on the disk.
+
+    overwrite: replace an output that exists. resume: ``auto`` resumes from the newest checkpoint, ``never`` starts
+    again, anything else is the path of a checkpoint. resume_anyway: also resume what other code, versions, threads or
+    devices began.
+    """
+
+    overwrite: bool = False
+    resume: str = "auto"
+    resume_anyway: bool = False
+
 
 IDENTITY = "identity.json"
 HASHES = "hashes.json"
 
 
 @contextmanager
-def work_folder(build: ArtifactBuild, *, resume: str) -> Iterator[tuple[Path, Path | None]]:
+def work_folder(build: ArtifactBuild, options: RunOptions) -> Iterator[tuple[Path, Path | None]]:
     """Yield the run's OUTPUT.work, held for this process, and the checkpoint to go on from where there is one.
 
     It is deleted when the block ends well; otherwise it is kept for the next run if it holds a checkpoint.
 
-    Args:
-        resume: ``auto`` goes on from the newest checkpoint, ``never`` starts again, anything else is a checkpoint in
-            OUTPUT.work; those after it are deleted.
+    Checkpoints after the one that ``options.resume`` names are deleted.
 
     Raises:
-        UsageError: OUTPUT.work belongs to a run with other options or input (the message names them), or to
-            no run at all.
+        UsageError: OUTPUT.work belongs to a run with other options or input, or of other code (the message names what
+            differs), or to no run at all.
         ArtifactError: the checkpoint named by ``resume`` does not exist, or the folder or the checkpoint is damaged.
         UnavailableError: there is no space left on the device.
     """
@@ -38,10 +50,10 @@ def work_folder(build: ArtifactBuild, *, resume: str) -> Iterator[tuple[Path, Pa
         with fsio.locked(folder):
             _refuse_strangers(folder)
             try:
-                if resume == "never":
+                if options.resume == "never":
                     fsio.empty(folder)
-                _claim(folder, _identity(build))
-                checkpoint = _checkpoint(folder, resume)
+                _claim(folder, _identity(build), anyway=options.resume_anyway)
+                checkpoint = _checkpoint(folder, options.resume)
                 if checkpoint is not None:
                     verify_checkpoint(checkpoint)
                 yield folder, checkpoint
@@ -140,10 +152,10 @@ def _identity(build: ArtifactBuild) -> dict[str, dict[str, Any]]:
     inputs: dict[str, list[str]] = {}
     for source in build.inputs:
         inputs.setdefault(source.role, []).append(source.fingerprint)
-    return {"options": build.config.identity(), "inputs": inputs}
+    return {"options": build.config.identity(), "inputs": inputs, "code": build.code}
 
 
-def _claim(folder: Path, wanted: dict[str, dict[str, Any]]) -> None:
+def _claim(folder: Path, wanted: dict[str, dict[str, Any]], *, anyway: bool) -> None:
     """Make the folder this build's, or check that it is."""
     if not any(folder.glob("checkpoint-*")):
         fsio.write_text(folder / IDENTITY, json.dumps(wanted, indent=2) + "\n")
@@ -164,3 +176,9 @@ def _claim(folder: Path, wanted: dict[str, dict[str, Any]]) -> None:
                 f"{folder} holds a run with other {part}: {', '.join(different[part])}",
                 hint="give the same ones to go on, or --resume never to start again",
             )
+    if different["code"] and not anyway:
+        changed = code_identity.difference(found["code"], wanted["code"])
+        raise UsageError(
+            f"{folder} holds a run of other code ({', '.join(changed[:4])}{', ...' * (len(changed) > 4)})",
+            hint="give --resume-anyway to go on with it, or --resume never to start again",
+        )

@@ -25,11 +25,13 @@ Texts = Annotated[list[Path], typer.Argument(help="Text or CoNLL files, folders,
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)]
 Resume = Annotated[
     str,
-    typer.Option(help="Go on from OUTPUT.work: auto, never, or the path of a checkpoint.", metavar="auto|never|PATH"),
+    typer.Option(help="Resume from OUTPUT.work: auto, never, or the path of a checkpoint.", metavar="auto|never|PATH"),
 ]
 ResumeAnyway = Annotated[
     bool,
-    typer.Option("--resume-anyway", help="Go on with other versions, threads or devices too: other last bits."),
+    typer.Option(
+        "--resume-anyway", help="Resume even if code, versions, threads or device changed: results may differ."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]

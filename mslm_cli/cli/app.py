@@ -1,64 +1,36 @@
 """The program ``mslm``: its subcommands, in the order of the work."""
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 import mslm_cli
 from mslm_cli import console
-from mslm_cli.cli import (
-    adapt,
-    compare,
-    demo,
-    evaluate,
-    extract_terms,
-    finetune,
-    match,
-    models,
-    predict,
-    preprocess,
-    probe,
-    show_masks,
-    study,
-    sweep,
-)
 from mslm_cli.cli._command import app
 
-__all__ = [
-    "adapt",
-    "app",
-    "compare",
-    "demo",
-    "evaluate",
-    "extract_terms",
-    "finetune",
-    "match",
-    "models",
-    "predict",
-    "preprocess",
-    "probe",
-    "show_masks",
-    "study",
-    "sweep",
-]
+__all__ = ["app"]
 
-_ORDER = (
-    "extract-terms",
+_MODULES = (
+    "extract_terms",
     "match",
     "preprocess",
     "adapt",
     "finetune",
     "predict",
-    "eval",
+    "evaluate",
     "compare",
-    "show-masks",
+    "show_masks",
     "probe",
     "study",
     "sweep",
     "demo",
     "models",
 )
-app.registered_commands.sort(key=lambda command: _ORDER.index(command.name or ""))
+"""One a command, in the order of the help; importing one registers its command."""
+
+for _module in _MODULES:
+    import_module(f"mslm_cli.cli.{_module}")
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Resume, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import Output, Overwrite, Resume, ResumeAnyway, refuse_shared_stdin, subcommand
 from mslm_cli.config import ExtractTermsConfig
 
 EXAMPLES = """\
@@ -39,6 +39,7 @@ def extract_terms(
         Path | None, typer.Option(help="Knowledge base (.jsonl in scispaCy's form) that types the terms.")
     ] = None,
     resume: Resume = "auto",
+    resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Find the domain-specific terms of a text.
@@ -51,6 +52,8 @@ def extract_terms(
     paths = {name: files or [] for name, files in lists.items()} | {"--link": [link] if link else []}
     refuse_shared_stdin({name: "-" for name, files in paths.items() if Path("-") in files})
     from mslm_cli.stages import extract_terms as stage
+    from mslm_cli.workspace import RunOptions
 
+    options = RunOptions(overwrite, resume, resume_anyway)
     given = stage.TermInputs(paths["--terms"], paths["--from-labels"], paths["--background"], link)
-    console.result(str(stage.run(paths["the text"], output, config, given=given, resume=resume, overwrite=overwrite)))
+    console.result(str(stage.run(paths["the text"], output, config, given=given, options=options)))

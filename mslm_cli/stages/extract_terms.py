@@ -32,6 +32,7 @@ from mslm_cli.terms.sentences import split_sentences
 from mslm_cli.terms.termhood import Termhood
 from mslm_cli.terms.termlists import TermList, read_term_list
 from mslm_cli.terms.words import WordReader, shown
+from mslm_cli.workspace import RunOptions
 
 TERMS = "terms.jsonl"
 STATS = "stats.json"
@@ -80,8 +81,7 @@ def run(
     config: ExtractTermsConfig,
     *,
     given: TermInputs | None = None,
-    resume: str = "auto",
-    overwrite: bool = False,
+    options: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> Path:
     """The published lexicon artifact: the terms of ``texts``, and those that are ``given``.
 
@@ -101,7 +101,7 @@ def run(
     seen = Sketch()
     labelled = _labelled_terms(given.labels, config, seen)
     build = ArtifactBuild("lexicon", output, config, inputs)
-    if build.is_done(overwrite=overwrite):
+    if build.is_done(overwrite=options.overwrite):
         workspace.discard(build)
         return output
     own = merge([*(term for found in lists for term in found.terms), *labelled])
@@ -111,7 +111,7 @@ def run(
         linker = Linker(read_lines(given.link), name, min_similarity=config.link_similarity)
     background = _background(source_files(given.background), config, seen)
 
-    with workspace.work_folder(build, resume=resume) as (folder, checkpoint):
+    with workspace.work_folder(build, options) as (folder, checkpoint):
         corpus = _read(files, config, own, folder, checkpoint)
         reader = WordReader(words.english())
         ranking = Termhood(corpus.evidence.candidates, termhood.general_english(), reader, background)

@@ -14,6 +14,7 @@ from mslm_cli.config import (
     PreprocessConfig,
 )
 from mslm_cli.stages import adapt, evaluate, extract_terms, finetune, preprocess
+from mslm_cli.workspace import RunOptions
 
 ADAPT_EPOCHS = 3
 FINETUNE_EPOCHS = 6
@@ -34,7 +35,7 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
     training = {**model, "threads": config.threads, "seed": config.seed, "tokens_per_step": 512}
 
     _say("extract-terms: a lexicon of the sample's terms")
-    lexicon = extract_terms.run(text, output / "lexicon", ExtractTermsConfig(), overwrite=overwrite)
+    lexicon = extract_terms.run(text, output / "lexicon", ExtractTermsConfig(), options=RunOptions(overwrite))
 
     shards = {}
     for strategy in ("token", "mslm"):

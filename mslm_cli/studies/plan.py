@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mslm_cli import artifacts, provenance
+from mslm_cli import artifacts
 from mslm_cli.config import AdaptConfig, Config, EvalConfig, ExtractTermsConfig, PreprocessConfig, ProbeConfig
 from mslm_cli.errors import DataError
 from mslm_cli.studies.resampled_data import DEV, SAMPLE, TRAIN, AugmentConfig, SampleConfig, SplitConfig
@@ -47,9 +47,9 @@ class StageNode:
 
     @cached_property
     def key(self) -> str:
-        """The SHA-256 that identifies the work, by content: options, inputs, the version of mslm."""
+        """The SHA-256 that identifies the work, by content: options and inputs; the code is the whole study's."""
         inputs = [[role, [m.node.key, m.name] if isinstance(m, OutputOf) else content_of(m)] for role, m in self.inputs]
-        identity = [self.stage, self.config.identity(), inputs, provenance.code_version()]
+        identity = [self.stage, self.config.identity(), inputs]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -1,6 +1,8 @@
 """``mslm sweep``: all trials of a study, by as many processes as there are, and the verdict on them."""
 
 import functools
+import itertools
+import json
 import os
 import sys
 import time
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import console, fsio, models
+from mslm_cli import code_identity, console, fsio, models
 from mslm_cli.artifacts import load
 from mslm_cli.config import StudyOptions
 from mslm_cli.corpus.readers import source_files
@@ -23,6 +25,7 @@ from mslm_cli.studies.store import LOCKS, WORK, StudyStore
 from mslm_cli.training.device import choose_gpu
 
 STUDY = "study.toml"
+CODE = "code.json"
 DATA_ROOT = "MSLM_DATA_ROOT"
 
 
@@ -71,6 +74,7 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     study = read_study(file)
     _check_data(study, root)
     claim(output, file.read_text(encoding="utf-8"))
+    n_versions = claim_code(output, study, accept=config.accept_other_code)
     conduct = RunContext(file, output, config, root, console.settings())
     if config.jobs > 1:
         run_beside(functools.partial(_work, conduct), config.jobs)
@@ -79,7 +83,7 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     failed = {t.title: errors[t.key] for t in trials if t.key in errors}
     store = StudyStore(output)
     done = [t for t in trials if store.has(t.result)]
-    found = verdict.give(arms, done, failed, _caveats(study), store)
+    found = verdict.give(arms, done, failed, _caveats(study, n_versions), store)
     if failed:
         raise UnavailableError(
             f"{len(failed)} of {len(trials)} trials failed; the verdict is about the others",
@@ -88,11 +92,16 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     return found
 
 
-def _caveats(study: Study) -> list[str]:
-    """What the intervals do not know."""
-    if study.adapt.per_seed or not any(arm.is_adapted for arm in study.arms()):
-        return []
-    return ["All seeds of an arm share one adaptation: the intervals do not know how much another one would differ."]
+def _caveats(study: Study, n_versions: int) -> list[str]:
+    """What the intervals do not account for."""
+    caveats = []
+    if not study.adapt.per_seed and any(arm.is_adapted for arm in study.arms()):
+        caveats.append(
+            "All seeds of an arm share one adaptation: the intervals do not account for how much another would differ."
+        )
+    if n_versions > 1:
+        caveats.append(f"{n_versions} versions of the code made these results; differences may be theirs.")
+    return caveats
 
 
 def _check_data(study: Study, root: Path) -> None:
@@ -134,6 +143,37 @@ def claim(output: Path, text: str) -> None:
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             fsio.write_text(file, text)
         (output / WORK).mkdir(mode=0o700, exist_ok=True)
+
+
+def claim_code(output: Path, study: Study, *, accept: bool) -> int:
+    """Bind the study in ``output`` to the code that runs now; how many versions of the code have worked on it.
+
+    Args:
+        accept: go on with what other code began.
+
+    Raises:
+        UsageError: other code began it, and ``accept`` is false.
+    """
+    strategies = {arm.kind for arm in study.arms()}
+    here: dict[str, str] = {}
+    for stage, strategy in itertools.product(code_identity.STAGES, sorted(strategies)):
+        here |= code_identity.sources_of(stage, {"strategy": strategy, "format": "auto"})
+    file = output / CODE
+    with fsio.held(StudyStore(output).lock(CODE)):
+        versions: list[dict[str, str]] = json.loads(file.read_bytes()) if file.is_file() else []
+        there = versions[-1] if versions else {}
+        changed = code_identity.changed(there, here)
+        if changed and not accept:
+            raise UsageError(
+                f"{output}: other code began this study ({', '.join(changed[:4])}{', ...' * (len(changed) > 4)})",
+                hint="--accept-other-code goes on with it; another -o begins a new one",
+            )
+        if changed or not versions:
+            versions.append(here)
+        else:
+            versions[-1] = there | here
+        fsio.write_text(file, json.dumps(versions, indent=2) + "\n")
+    return len(versions)
 
 
 def _is_foreign(names: Set[str]) -> bool:

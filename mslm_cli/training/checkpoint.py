@@ -24,7 +24,7 @@ from mslm_cli.errors import UsageError
 from mslm_cli.training import ranks, rng
 from mslm_cli.training.device import numerics
 from mslm_cli.training.loop import TrainState
-from mslm_cli.workspace import checkpoints, damaged, new_checkpoint, work_folder
+from mslm_cli.workspace import RunOptions, checkpoints, damaged, new_checkpoint, work_folder
 
 METRICS = "metrics.jsonl"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -187,7 +187,7 @@ def workspace(
     with ExitStack() as stack:
 
         def enter() -> dict[str, Any]:
-            folder, resumed = stack.enter_context(work_folder(build, resume=resume))
+            folder, resumed = stack.enter_context(work_folder(build, RunOptions(resume=resume, resume_anyway=anyway)))
             progress = _rewind(folder / METRICS, resumed, numerics(device), anyway=anyway)
             return {"folder": str(folder), "resumed": resumed and str(resumed), "progress": progress}
 

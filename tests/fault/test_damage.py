@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from mslm_cli.artifacts import SCHEMA_VERSION
+
 Mslm = Callable[..., Result]
 
 READERS = {
@@ -132,8 +134,14 @@ def test_a_file_that_is_gone(place: Path, mslm: Mslm, artifact: str, command: st
 @pytest.mark.parametrize(("artifact", "command"), CASES)
 def test_a_newer_form(place: Path, mslm: Mslm, artifact: str, command: str) -> None:
     path = Path(artifact, "manifest.json")
-    with changed(path, with_fields(path, schema_version=2, license="what nobody knows of yet")):
-        assert_found(mslm, command, artifact, "expected schema version 1, found 2", "another release")
+    with changed(path, with_fields(path, schema_version=SCHEMA_VERSION + 1, license="what nobody knows of yet")):
+        assert_found(
+            mslm,
+            command,
+            artifact,
+            f"expected schema version {SCHEMA_VERSION}, found {SCHEMA_VERSION + 1}",
+            "another release",
+        )
 
 
 def test_options_of_another_release(place: Path, mslm: Mslm) -> None:

@@ -235,3 +235,20 @@ def test_two_runs_do_not_share_an_output(workplace: Path, mslm: Mslm) -> None:
     process.join()
     assert refused.exit_code == 2
     assert refused.stderr.splitlines()[-1] == "error: out.work is being written by another process"
+
+
+@COMMANDS
+def test_a_run_of_other_code_goes_on_only_when_told_to(
+    stopped: Stopped, mslm: Mslm, command: list[str], undisturbed: Undisturbed
+) -> None:
+    stopped(command)
+    identity = Path("out.work/identity.json")
+    found = json.loads(identity.read_text())
+    found["code"]["mslm_cli.training.losses"] = "0123456789abcdef"
+    identity.write_text(json.dumps(found))
+    refused = mslm(*command)
+    assert refused.exit_code == 2
+    line = refused.stderr.splitlines()[-1]
+    assert line.startswith("error: out.work holds a run of other code (training.losses) (give --resume-anyway")
+    assert mslm(*command, "--resume-anyway").exit_code == 0
+    assert_same(Path("out"), undisturbed(command))

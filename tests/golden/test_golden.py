@@ -9,22 +9,7 @@ from typer.testing import CliRunner
 from mslm_cli.cli.app import app
 
 FOLDER = Path(__file__).parent
-COMMANDS = [
-    "",
-    "extract-terms",
-    "match",
-    "preprocess",
-    "show-masks",
-    "adapt",
-    "finetune",
-    "predict",
-    "eval",
-    "compare",
-    "study",
-    "sweep",
-    "demo",
-    "models",
-]
+COMMANDS = ["", *(command.name or "" for command in app.registered_commands)]
 
 
 def compare(name: str, text: str) -> None:

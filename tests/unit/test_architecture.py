@@ -25,7 +25,19 @@ LAYERS = [
     {"masking", "terms", "corpus"},
     {"workspace"},
     {"artifacts"},
-    {"allocator", "errors", "console", "environment", "config", "fsio", "provenance", "models", "processes", "signals"},
+    {
+        "allocator",
+        "code_identity",
+        "config",
+        "console",
+        "environment",
+        "errors",
+        "fsio",
+        "models",
+        "processes",
+        "provenance",
+        "signals",
+    },
 ]
 """From the top; a module may import from its own room and from lower layers, not from a room beside it."""
 

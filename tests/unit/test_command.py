@@ -11,6 +11,7 @@ from mslm_cli import artifacts, config, errors, signals
 from mslm_cli.cli.app import app
 from mslm_cli.config import AdaptConfig, Config, ExtractTermsConfig, FinetuneConfig, PreprocessConfig
 from mslm_cli.stages import extract_terms
+from mslm_cli.workspace import RunOptions
 
 Mslm = Callable[..., Result]
 Captured = dict[str, Any]
@@ -37,8 +38,7 @@ def test_without_options_the_configuration_is_the_default(captured: Captured, ms
         "output": Path("out"),
         "config": ExtractTermsConfig(),
         "given": extract_terms.TermInputs([], [], [], None),
-        "resume": "auto",
-        "overwrite": False,
+        "options": RunOptions(),
     }
 
 

@@ -1,5 +1,9 @@
-"""The manual has a page for every command, with every option, and none that does not exist."""
+"""The manual has a page for every command; its tables of options and of commands are made from the program.
 
+``UPDATE_GOLDEN=1`` writes the tables anew.
+"""
+
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +17,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMANDS = getattr(get_command(app), "commands")  # noqa: B009 - typer hides the type that has it
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 BENCHMARK = re.compile(r"^ +python benchmarks/.*$", re.MULTILINE)  # they have options of their own
+EVERYWHERE = {"--config", "--quiet", "--verbose", "--debug", "--help"}
 OTHERS = {"--constraint", "--nproc-per-node"}
 """Options of other programs that pages may name."""
 
@@ -27,6 +32,44 @@ def options(command: str) -> set[str]:
     }
 
 
+def option_table(command: str) -> str:
+    """The table of a command's options, those that every command has left out."""
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    for parameter in COMMANDS[command].params:
+        names = [*parameter.opts, *parameter.secondary_opts]
+        if not set(names) & EVERYWHERE and names[0].startswith("-"):
+            default = "needed" if parameter.required else shown(parameter.default)
+            meaning = (parameter.help or "").replace("|", "\\|")
+            rows.append(
+                f"| {', '.join(f'`{name}`' for name in sorted(names, key=len, reverse=True))} | {default} | {meaning} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+def shown(default: object) -> str:
+    if default is None or default is False or default == "":
+        return ""
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def command_table() -> str:
+    """The table of all commands, with the first line of what each says of itself."""
+    rows = [f"| [{name}]({name}.md) | {(command.help or '').splitlines()[0]} |" for name, command in COMMANDS.items()]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows]) + "\n"
+
+
+def assert_has_table(page: Path, table: str) -> None:
+    """``page`` holds ``table``, which begins with its own first line, and no other table that begins so."""
+    text = page.read_text(encoding="utf-8")
+    head = table.splitlines()[0]
+    assert text.count(f"{head}\n") == 1, f"{page.name} needs one table that begins with {head}"
+    found = text[text.index(head) :].partition("\n\n")[0].rstrip("\n") + "\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        page.write_text(text.replace(found, table), encoding="utf-8")
+        found = table
+    assert found == table, f"{page.name} is stale: UPDATE_GOLDEN=1 pytest {Path(__file__).name}"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_page_with_all_of_its_options(command: str) -> None:
     page = DOCS / f"{command}.md"
@@ -34,8 +77,12 @@ def test_every_command_has_a_page_with_all_of_its_options(command: str) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"# mslm {command}\n")
     assert f"$ mslm {command}" in text, f"docs/{command}.md has no example"
-    missing = options(command) - set(OPTION.findall(text))
-    assert missing == set(), f"docs/{command}.md does not explain them"
+    if len(option_table(command).splitlines()) > 2:
+        assert_has_table(page, option_table(command))
+
+
+def test_the_index_lists_all_commands() -> None:
+    assert_has_table(DOCS / "index.md", command_table())
 
 
 def test_pages_name_no_option_that_does_not_exist() -> None:

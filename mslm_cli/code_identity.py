@@ -1,0 +1,198 @@
+"""Which code an artifact is made by: hashes of the modules and resources that decide its content.
+
+A module enters by its syntax tree, so comments, docstrings and formatting do not count. Neither does what only reports:
+messages of errors, calls of ``console``, functions named ``report...`` or ``_report...``, and the modules in
+``_REPORTING``. Which modules belong to a stage is read from their imports, so a new module is counted as soon as it is
+imported. Options enter an artifact's fingerprint by their values and are not counted here.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mslm_cli import fsio
+from mslm_cli.errors import UnavailableError
+
+_PACKAGE = "mslm_cli"
+_ENTRY = {
+    "lexicon": "mslm_cli.stages.extract_terms",
+    "shards": "mslm_cli.stages.preprocess",
+    "encoder": "mslm_cli.stages.adapt",
+    "ner": "mslm_cli.stages.finetune",
+    "eval": "mslm_cli.stages.evaluate",
+    "probe": "mslm_cli.stages.probe",
+    "split": "mslm_cli.studies.resampled_data",
+    "sample": "mslm_cli.studies.resampled_data",
+    "augment": "mslm_cli.studies.resampled_data",
+}
+"""The module that makes each kind of artifact, or does each stage of a study."""
+
+STAGES = tuple(_ENTRY)
+
+_ROOMS = {"stages", "tasks", "masking", "terms", "text", "corpus", "evaluation", "training", "sequences", "models"}
+"""Where content is decided; of ``studies``, the entry modules alone."""
+
+_REPORTING = {
+    "mslm_cli.evaluation.tables",
+    "mslm_cli.terms.display",
+    "mslm_cli.training.checkpoint",
+    "mslm_cli.training.flops",
+    "mslm_cli.training.model_card",
+    "mslm_cli.training.tensorboard",
+}
+"""Modules in these rooms that observe or survive a run and leave what comes of it alone."""
+
+_PLUGINS = {"strategy": "mslm.strategies", "format": "mslm.formats", "task": "mslm.tasks"}
+"""The option that names a plug-in, and the entry points that it may come from."""
+
+Sources = Mapping[str, str]
+"""By module or resource the first 16 hexadecimal digits of a SHA-256."""
+
+
+def sources_of(kind: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """The code that makes an artifact of this kind with these options.
+
+    The modules of a plug-in count where an option names it, or is ``auto``.
+
+    Args:
+        kind: of artifact, or a stage of a study.
+
+    Raises:
+        UnavailableError: the source of a plug-in cannot be found.
+    """
+    sources = dict(_closure(_ENTRY[kind]))
+    for option, group in _PLUGINS.items():
+        if option in options:
+            for entry in entry_points(group=group):
+                if options[option] in (entry.name, "auto"):
+                    sources |= _closure(entry.module)
+    return sources
+
+
+def digest(sources: Sources) -> str:
+    """One SHA-256 for all of ``sources``."""
+    return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
+
+
+def difference(there: Sources, here: Sources) -> list[str]:
+    """The modules and resources, by short name, that are not the same in both; a plug-in has its full name."""
+    return _short(name for name in {*there, *here} if there.get(name) != here.get(name))
+
+
+def changed(there: Sources, here: Sources) -> list[str]:
+    """As ``difference``, of what is in both."""
+    return _short(name for name in there.keys() & here.keys() if there[name] != here[name])
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    return [name.removeprefix(f"{_PACKAGE}.") for name in sorted(names)]
+
+
+@lru_cache(maxsize=32)
+def _closure(entry: str) -> dict[str, str]:
+    """The hashes of ``entry``, of what it imports from its own package, and of the resources that these read."""
+    top = entry.partition(".")[0]
+    found: dict[str, str] = {}
+    waiting = [entry]
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        path = _path_of(module)
+        if path is None:
+            if module == entry:
+                raise UnavailableError(f"the source code of {module} cannot be found")
+            continue
+        found[module], imported, resources = _read(path)
+        for name in resources:
+            found[f"resource {name}"] = _resource_hash(name)
+        waiting += [name for name in imported if name.partition(".")[0] == top and _decides_content(name)]
+    return found
+
+
+def _decides_content(module: str) -> bool:
+    parts = module.split(".")
+    return parts[0] != _PACKAGE or (len(parts) > 1 and parts[1] in _ROOMS and module not in _REPORTING)
+
+
+def _path_of(module: str) -> Path | None:
+    """The source file of a module; None where there is none, as for a class that is imported from a module."""
+    if module.partition(".")[0] == _PACKAGE:  # found without importing the packages it is in
+        path = Path(__file__).parent.joinpath(*module.split(".")[1:])
+        candidates = [path.with_suffix(".py"), path / "__init__.py"]
+        return next((c for c in candidates if c.is_file()), None)
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The hash of a source file, the modules (or names in them) that it imports, the resources that it reads."""
+    tree = ast.parse(path.read_bytes())
+    imported: list[str] = []
+    resources: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    if "fsio.resource" in calls:
+        texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        resources = sorted(text for text in texts if _is_resource(text))
+    canonical = "\n".join(_canonical(tree)).encode()
+    return hashlib.sha256(canonical).hexdigest()[:16], tuple(imported), tuple(resources)
+
+
+def _canonical(value: object) -> Iterator[str]:
+    """A syntax tree as text that is the same for every version of Python; what only reports is left out."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _canonical(item)
+    elif isinstance(value, ast.Raise):
+        yield "raise"
+    elif isinstance(value, ast.AST):
+        if _only_reports(value):
+            return
+        yield type(value).__name__
+        for name in value._fields:
+            child = getattr(value, name, None)
+            if child is not None and child != []:
+                yield name
+                yield from _canonical(child)
+        yield "end"
+    else:
+        yield repr(value)
+
+
+def _only_reports(node: ast.AST) -> bool:
+    if isinstance(node, ast.Expr):
+        call = node.value
+        is_text = isinstance(call, ast.Constant) and isinstance(call.value, str)
+        return is_text or (isinstance(call, ast.Call) and ast.unparse(call.func).startswith("console."))
+    if isinstance(node, ast.FunctionDef):
+        return node.name.lstrip("_").startswith("report")
+    return False
+
+
+def _is_resource(text: str) -> bool:
+    """Whether ``text`` names something that ships under ``resources/``."""
+    return re.fullmatch(r"[\w-]+(\.\w+)?", text) is not None and fsio.resource(text).exists()
+
+
+@lru_cache(maxsize=64)
+def _resource_hash(name: str) -> str:
+    path = fsio.resource(name)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    listing = [(file.relative_to(path).as_posix(), fsio.sha256_of(file)) for file in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
