@@ -171,6 +171,7 @@ class PreprocessConfig(TextOptions, ModelOptions):
     max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the masks.")
     shard_sequences: int = Field(65_536, ge=1, description="Sequences in one shard file.")
+    workers: int = Field(1, ge=1, description="Processes that encode text; the result does not depend on it.")
 
 
 class TrainingOptions(ModelOptions):

@@ -1,4 +1,8 @@
-"""Work spread over processes."""
+"""Where work over a corpus runs: in this process, or spread over others.
+
+``executor`` is the one place that decides; whatever it returns, ``map_in_order`` gives the same results in the same
+order, so nothing that is written depends on where the work ran.
+"""
 
 import multiprocessing
 import os
@@ -9,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from mslm_cli import signals
 from mslm_cli.errors import UnavailableError
@@ -20,37 +25,73 @@ _Result = TypeVar("_Result")
 _state: dict[str, Any] = {}
 
 
+class Executor(Protocol):
+    """Where the work on single items runs."""
+
+    def map_in_order(
+        self, prepare: Callable[[], Callable[[_Item], _Result]], items: Iterable[_Item]
+    ) -> Iterator[_Result]:
+        """Yield the results for ``items``, in their order.
+
+        Args:
+            prepare: makes the function that turns an item into its result, once wherever the work runs; must be
+                picklable, as must items and results.
+            items: are drawn as they are needed, few of them ahead.
+        """
+
+
+class ThisProcess:
+    """Work done here, one item after the other."""
+
+    def map_in_order(
+        self, prepare: Callable[[], Callable[[_Item], _Result]], items: Iterable[_Item]
+    ) -> Iterator[_Result]:
+        """See ``Executor``."""
+        yield from map(prepare(), items)
+
+
+@dataclass(frozen=True)
+class WorkerProcesses:
+    """Work spread over ``n`` processes, which end with this one, however it ends."""
+
+    n: int
+
+    def map_in_order(
+        self, prepare: Callable[[], Callable[[_Item], _Result]], items: Iterable[_Item]
+    ) -> Iterator[_Result]:
+        """See ``Executor``.
+
+        Raises:
+            UnavailableError: a process died.
+        """
+        # Forked processes would share locks of the libraries that run threads here.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(self.n, mp_context=context, initializer=_begin, initargs=(prepare,))
+        waiting: deque[Future[_Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(_work, item))
+                if len(waiting) == 2 * self.n:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            hint = "was it killed for lack of memory? try fewer --workers"
+            raise UnavailableError("a worker process died", hint=hint) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def executor(workers: int) -> Executor:
+    """The executor for this number of processes."""
+    return ThisProcess() if workers == 1 else WorkerProcesses(workers)
+
+
 def map_in_order(
     prepare: Callable[[], Callable[[_Item], _Result]], items: Iterable[_Item], *, workers: int
 ) -> Iterator[_Result]:
-    """The results for ``items``, in their order, whatever the number of ``workers``.
-
-    ``prepare`` makes what turns an item into its result, once in each process; with one worker that is this
-    process. Items are asked for when they are needed, few of them ahead. The processes end with this one,
-    however it ends.
-
-    Raises:
-        UnavailableError: a process died.
-    """
-    if workers == 1:
-        yield from map(prepare(), items)
-        return
-    # Forked processes would share locks of the libraries that run threads here.
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(prepare,))
-    waiting: deque[Future[_Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(executor.submit(_work, item))
-            if len(waiting) == 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        hint = "was it killed for want of memory? try fewer --workers"
-        raise UnavailableError("a worker process died", hint=hint) from error
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+    """``Executor.map_in_order`` of the executor for this number of processes."""
+    return executor(workers).map_in_order(prepare, items)
 
 
 def run_beside(work: Callable[[int], None], n: int) -> None:
@@ -74,7 +115,7 @@ def run_beside(work: Callable[[int], None], n: int) -> None:
                 process.terminate()
                 process.join()
     if failed := sum(process.exitcode != 0 for process in processes):
-        hint = "run the same command again to go on; if it was for want of memory, with fewer --jobs"
+        hint = "run the same command again to go on; if it was for lack of memory, with fewer --jobs"
         raise UnavailableError(f"{failed} of {n} worker processes died", hint=hint)
 
 

@@ -1,6 +1,6 @@
 """From text to packed sequences of token ids, with the lexicon's mentions in them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,8 +20,6 @@ from mslm_cli.terms.sentences import split_sentences
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerFast
-
-_SENTENCES_PER_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,13 @@ class TextCounts:
     n_overlapping_mentions: int = 0
     matched_terms: set[int] = field(default_factory=set)
 
+    def add(self, other: "TextCounts") -> None:
+        """Count what ``other`` has counted, too."""
+        for name, value in vars(other).items():
+            if name != "matched_terms":
+                setattr(self, name, getattr(self, name) + value)
+        self.matched_terms |= other.matched_terms
+
 
 def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabulary:
     """What the sequences need to know of the tokenizer.
@@ -67,44 +72,33 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabul
     return Vocabulary(backend, before, after, special_ids)
 
 
-def text_sequences(
-    documents: Iterable[Document],
-    vocabulary: Vocabulary,
-    matcher: Matcher | None,
-    max_length: int,
-    counts: TextCounts,
-    see: Callable[[str], None],
-) -> Iterator[Sequences]:
-    """Sequences of whole sentences, numbered from 0 on; fills in ``counts``, and lets ``see`` see every sentence."""
-    n_sequences = 0
-    for sentences, doc in _sentence_batches(documents, counts):
-        for sentence in sentences:
-            see(sentence)
-        text = _tokenise(sentences, np.array(doc, dtype=np.int32), vocabulary, matcher, counts)
-        packed = pack(text, max_length, vocabulary.before, vocabulary.after, n_sequences)
-        counts.n_cut_words += packed.n_cut_words
-        counts.n_cut_mentions += packed.n_cut_mentions
-        counts.n_special_mentions += packed.n_special_mentions
-        n_sequences += len(packed.sequences)
-        yield packed.sequences
+@dataclass(frozen=True)
+class EncodedText:
+    """What a batch of documents becomes: sequences and their documents, numbered from 0; its sentences, in order."""
+
+    sequences: Sequences
+    counts: TextCounts
+    sentences: list[str]
 
 
-def _sentence_batches(documents: Iterable[Document], counts: TextCounts) -> Iterator[tuple[list[str], list[int]]]:
-    """Sentences with single spaces, and the number of their document; a document is never divided."""
+def encode(
+    documents: Sequence[Document], vocabulary: Vocabulary, matcher: Matcher | None, max_length: int
+) -> EncodedText:
+    """The text of ``documents`` in sequences of whole sentences, none of which goes over the end of a document."""
+    counts = TextCounts(n_documents=len(documents))
     sentences: list[str] = []
     doc: list[int] = []
-    for document in documents:
+    for number, document in enumerate(documents):
         bounds = split_sentences(document.text) if document.sentences is None else document.sentences
-        found = [" ".join(document.text[start:end].split()) for start, end in bounds]
-        sentences += found
-        doc += [counts.n_documents] * len(found)
-        counts.n_documents += 1
-        counts.n_sentences += len(found)
-        if len(sentences) >= _SENTENCES_PER_BATCH:
-            yield sentences, doc
-            sentences, doc = [], []
-    if sentences:
-        yield sentences, doc
+        sentences += [" ".join(document.text[start:end].split()) for start, end in bounds]
+        doc += [number] * len(bounds)
+    counts.n_sentences = len(sentences)
+    text = _tokenise(sentences, np.array(doc, dtype=np.int32), vocabulary, matcher, counts)
+    packed = pack(text, max_length, vocabulary.before, vocabulary.after)
+    counts.n_cut_words = packed.n_cut_words
+    counts.n_cut_mentions = packed.n_cut_mentions
+    counts.n_special_mentions = packed.n_special_mentions
+    return EncodedText(packed.sequences, counts, sentences)
 
 
 def _tokenise(

@@ -1,5 +1,6 @@
 """The units that readers hand out: documents for text, labelled sentences for gold data."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mslm_cli.corpus.labels import Mention
@@ -19,6 +20,23 @@ class Document:
     sentences: tuple[tuple[int, int], ...] | None
     has_id: bool
     words: tuple[tuple[str, ...], ...] | None = None
+
+
+BATCH_CHARS = 200_000
+
+
+def document_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """The documents in batches of about ``BATCH_CHARS`` characters, whose bounds depend on nothing but the text."""
+    batch: list[Document] = []
+    n_chars = 0
+    for document in documents:
+        batch.append(document)
+        n_chars += len(document.text)
+        if n_chars >= BATCH_CHARS:
+            yield batch
+            batch, n_chars = [], 0
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def longest_disjoint(spans: Int64) -> Int64:
     return spans[keep]
 
 
-def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int], first_index: int) -> Packed:
+def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]) -> Packed:
     """Whole sentences of one document packed greedily into sequences of at most ``max_length`` tokens.
 
     A longer sentence is cut between words, a word that alone is longer is cut inside; each part then counts as a
@@ -90,7 +90,6 @@ def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]
 
     Args:
         before, after: the special tokens around each sequence; they count.
-        first_index: the global number of the first sequence.
     """
     capacity = max_length - len(before) - len(after)
     parts, n_cut_words = _cut(text, capacity)
@@ -128,7 +127,7 @@ def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]
         span_offsets=np.searchsorted(mention_row, np.arange(n + 1)),
         sentences=sentences.astype(np.int32),
         sentence_offsets=np.append(first_part, len(sentences)),
-        index=np.arange(first_index, first_index + n),
+        index=np.arange(n),
     )
     return Packed(Sequences(batch, doc[first_part]), n_cut_words, int(is_cut.sum()), int((has_special & ~is_cut).sum()))
 

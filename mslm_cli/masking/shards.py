@@ -7,7 +7,7 @@ number of files says nothing about the content.
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.doc)
+
+    def renumbered(self, first_sequence: int, first_document: int) -> "Sequences":
+        """The same sequences, numbered on from ``first_sequence``, and their documents from ``first_document``."""
+        index = np.arange(first_sequence, first_sequence + len(self))
+        return Sequences(replace(self.batch, index=index), self.doc + np.int32(first_document))
 
     def rows(self, first: int, last: int) -> "Sequences":
         """The sequences [first, last) of these."""

@@ -4,7 +4,7 @@ import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -14,7 +14,7 @@ from typing import Any
 from mslm_cli import artifacts, console, fsio, workspace
 from mslm_cli.artifacts import ArtifactBuild, Input
 from mslm_cli.config import ExtractTermsConfig
-from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.documents import Document, document_batches
 from mslm_cli.corpus.lines import display_name, read_lines
 from mslm_cli.corpus.readers import read_documents, read_labelled, source_files
 from mslm_cli.corpus.seen import Sketch
@@ -39,7 +39,6 @@ STATS = "stats.json"
 _STATE = "state.json"
 _SEEN = "seen.u64"
 _N_SHOWN = 10
-_BATCH_CHARS = 200_000
 _UNTYPED = "MENTION"
 # What was read is saved when the time since is so many times the time that saving took.
 _SAVING_SHARE = 20
@@ -205,7 +204,7 @@ def _read(
     prepare = functools.partial(_prospecting, config, own)
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("extract-terms", n_bytes or None) as bar:
-        batches = islice(_batches(read_documents(files, config, bar.advance)), n_done, None)
+        batches = islice(document_batches(read_documents(files, config, bar.advance)), n_done, None)
         started = saved = time.perf_counter()
         n_before, cost = corpus.evidence.candidates.n_words, 0.0
         for found in map_in_order(prepare, batches, workers=config.workers):
@@ -239,20 +238,6 @@ def _passage(document: Document) -> Passage:
     if document.sentences is not None:
         return Passage(document.text, document.sentences, is_tokenised=True)
     return Passage(document.text, split_sentences(document.text), is_tokenised=False)
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """The documents in batches that depend on nothing but the text."""
-    batch: list[Document] = []
-    n_chars = 0
-    for document in documents:
-        batch.append(document)
-        n_chars += len(document.text)
-        if n_chars >= _BATCH_CHARS:
-            yield batch
-            batch, n_chars = [], 0
-    if batch:
-        yield batch
 
 
 def _save(checkpoint: Path, corpus: CorpusEvidence, n_batches: int) -> None:

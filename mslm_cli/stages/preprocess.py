@@ -1,15 +1,17 @@
 """``mslm preprocess``: text becomes sequences with DS-mentions and, for every epoch, masks."""
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.config import PreprocessConfig
+from mslm_cli.corpus.documents import Document, document_batches
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UsageError
@@ -19,8 +21,9 @@ from mslm_cli.masking.counts import MaskCounts, share
 from mslm_cli.masking.recipe import Rates, Recipe, epoch_budgets, write_collocations
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_masks, write_sequences
 from mslm_cli.masking.strategies import RATES
-from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
-from mslm_cli.terms.lexicon import read_terms
+from mslm_cli.processes import map_in_order
+from mslm_cli.sequences import TextCounts, Vocabulary, encode, vocabulary_of
+from mslm_cli.terms.lexicon import Term, read_terms
 from mslm_cli.terms.matcher import Matcher
 
 if TYPE_CHECKING:
@@ -82,12 +85,9 @@ def run(
 
     vocabulary = vocabulary_of(tokenizer, folder)
     terms = [] if terms_from is None else read_terms(terms_from.path / TERMS)
-    matcher = Matcher(terms) if terms else None
     text, seen = TextCounts(), Sketch()
     with build.publish() as staged, console.progress("preprocess") as bar:
-        sequences = text_sequences(
-            read_documents(files, config), vocabulary, matcher, config.max_length, text, seen.add
-        )
+        sequences = _sequences(read_documents(files, config), vocabulary, terms, config, text, seen)
         n_sequences = n_tokens = 0
         for number, shard in enumerate(_shards(sequences, config.shard_sequences)):
             write_sequences(staged.path, number, shard)
@@ -113,6 +113,48 @@ def _check_length(folder: Path, config: PreprocessConfig) -> None:
     limit = models.position_limit(models.read_config(folder))
     if config.max_length > limit:
         raise UsageError(f"--max-length {config.max_length}: model {config.model!r} takes at most {limit} tokens")
+
+
+class _EncodedBatch(NamedTuple):
+    """What becomes of a batch of documents (see ``EncodedText``); the sentences as a sketch."""
+
+    sequences: Sequences
+    counts: TextCounts
+    seen: Sketch
+
+
+def _encoding(
+    vocabulary: Vocabulary, terms: Sequence[Term], max_length: int
+) -> Callable[[Sequence[Document]], _EncodedBatch]:
+    """The function that encodes a batch of documents."""
+    matcher = Matcher(terms) if terms else None
+
+    def encode_batch(documents: Sequence[Document]) -> _EncodedBatch:
+        encoded = encode(documents, vocabulary, matcher, max_length)
+        seen = Sketch()
+        for sentence in encoded.sentences:
+            seen.add(sentence)
+        return _EncodedBatch(encoded.sequences, encoded.counts, seen)
+
+    return encode_batch
+
+
+def _sequences(
+    documents: Iterable[Document],
+    vocabulary: Vocabulary,
+    terms: Sequence[Term],
+    config: PreprocessConfig,
+    counts: TextCounts,
+    seen: Sketch,
+) -> Iterator[Sequences]:
+    """The sequences of all documents, numbered through; adds up ``counts`` and ``seen``."""
+    prepare = functools.partial(_encoding, vocabulary, terms, config.max_length)
+    n_sequences = 0
+    for encoded in map_in_order(prepare, document_batches(documents), workers=config.workers):
+        yield encoded.sequences.renumbered(n_sequences, counts.n_documents)
+        n_sequences += len(encoded.sequences)
+        counts.add(encoded.counts)
+        seen.add_all(encoded.seen)
 
 
 def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:

@@ -23,7 +23,7 @@ from mslm_cli.masking.recipe import DrawnEpoch, Recipe
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_sequences
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.provenance import portable_path
-from mslm_cli.sequences import TextCounts, text_sequences, vocabulary_of
+from mslm_cli.sequences import encode, vocabulary_of
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.training.batching import pad, plan_steps
@@ -181,12 +181,11 @@ def _read(
     """The text in sequences that every encoder takes, and its sentences."""
     max_length = min(config.max_length, *(max_tokens(encoder.model) for encoder in loaded))
     vocabulary = vocabulary_of(tokenizer, loaded[0].folder)
-    sentences: list[str] = []
-    documents = read_documents(source_files(files), config)
-    parts = list(text_sequences(documents, vocabulary, matcher, max_length, TextCounts(), sentences.append))
-    if not sum(map(len, parts)):
+    documents = list(read_documents(source_files(files), config))
+    encoded = encode(documents, vocabulary, matcher, max_length)
+    if not len(encoded.sequences):
         raise DataError("no text in it", path=files[0])
-    return concatenate(parts), sentences
+    return encoded.sequences, encoded.sentences
 
 
 def _half(text: Sequences, remainder: int) -> Sequences:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli import artifacts, sequences
+from mslm_cli import artifacts
 from mslm_cli.config import ExtractTermsConfig, PreprocessConfig
 from mslm_cli.masking.packing import Packed, TokenisedText, longest_disjoint, pack, whole_words
 from mslm_cli.masking.shards import ShardReader
@@ -73,13 +73,14 @@ def rows(packed: Packed) -> list[tuple[list[int], list[int], list[list[int]], li
 
 @given(tokenised(), st.integers(8, 24))
 def test_packing_keeps_every_token_in_order_and_every_sequence_short(text: TokenisedText, max_length: int) -> None:
-    packed = pack(text, max_length, BEFORE, AFTER, first_index=40)
+    packed = pack(text, max_length, BEFORE, AFTER)
+    assert packed.sequences.renumbered(40, 7).batch.index.tolist() == list(range(40, 40 + len(packed.sequences)))
+    assert packed.sequences.renumbered(40, 7).doc.tolist() == [7 + n for n in packed.sequences.doc]
     found = []
-    for number, (ids, word_ids, _, _, _) in enumerate(rows(packed)):
+    for ids, word_ids, _, _, _ in rows(packed):
         assert len(ids) <= max_length
         assert [ids[0], ids[-1]] == [*BEFORE, *AFTER]
         assert [word_ids[0], word_ids[-1]] == [-1, -1]
-        assert packed.sequences.batch.index[number] == 40 + number
         found += ids[1:-1]
     assert found == text.input_ids.tolist()
 
@@ -89,7 +90,7 @@ def test_a_sequence_holds_one_document_and_whole_sentences_where_they_fit(text: 
     sentence_of = {
         i: s for s in range(len(text.doc)) for i in text.input_ids[text.offsets[s] : text.offsets[s + 1]].tolist()
     }
-    sequences = rows(pack(text, max_length, BEFORE, AFTER, 0))
+    sequences = rows(pack(text, max_length, BEFORE, AFTER))
     for ids, _, _, starts, doc in sequences:
         sentences = [sentence_of[i] for i in ids[1:-1]]
         assert {int(text.doc[s]) for s in sentences} == {doc}
@@ -109,7 +110,7 @@ def test_a_sequence_holds_one_document_and_whole_sentences_where_they_fit(text: 
 def test_words_are_cut_only_where_they_alone_are_too_long(text: TokenisedText, max_length: int) -> None:
     word_of = dict(zip(text.input_ids.tolist(), text.words.tolist(), strict=True))
     special = set(text.input_ids[text.is_special].tolist())
-    packed = pack(text, max_length, BEFORE, AFTER, 0)
+    packed = pack(text, max_length, BEFORE, AFTER)
     places: dict[int, list[int]] = {}
     for number, (ids, word_ids, *_) in enumerate(rows(packed)):
         for i, w in zip(ids[1:-1], word_ids[1:-1], strict=True):
@@ -124,7 +125,7 @@ def test_words_are_cut_only_where_they_alone_are_too_long(text: TokenisedText, m
 
 @given(tokenised(), st.integers(8, 24))
 def test_mentions_survive_whole_or_are_counted(text: TokenisedText, max_length: int) -> None:
-    packed = pack(text, max_length, BEFORE, AFTER, 0)
+    packed = pack(text, max_length, BEFORE, AFTER)
     place = {i: n for n, (ids, *_) in enumerate(rows(packed)) for i in ids[1:-1]}
     kept, n_cut, n_special = [], 0, 0
     for start, end in text.mentions.tolist():
@@ -356,10 +357,10 @@ def test_copies_are_drawn_anew_and_do_not_depend_on_how_many_there_are(process: 
     assert [two.epoch(copy).batch(everything).positions.tolist() for copy in range(2)] == drawn[:2]
 
 
-def test_batches_of_sentences_say_nothing(process: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_of_documents_do_not_matter(process: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "\n\n".join(f"the patients with heart failure had {n} aspirin. A study." for n in range(20))
     whole, *_ = process(text, ["heart failure"])
-    monkeypatch.setattr(sequences, "_SENTENCES_PER_BATCH", 3)
+    monkeypatch.setattr(documents, "BATCH_CHARS", 100)
     parts, *_ = process(text, ["heart failure"])
     everything = np.arange(len(whole))
     assert len(parts) == len(whole)

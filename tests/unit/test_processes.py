@@ -45,7 +45,7 @@ def test_an_error_comes_with_its_message(workers: int) -> None:
 
 
 def test_a_process_that_dies_is_named() -> None:
-    with pytest.raises(UnavailableError, match=r"a worker process died \(was it killed for want of memory"):
+    with pytest.raises(UnavailableError, match=r"a worker process died \(was it killed for lack of memory"):
         list(map_in_order(partial(partial, os._exit), [9, 9], workers=2))
 
 

@@ -1,0 +1,78 @@
+"""Where work runs: an executor of another kind, defined here alone, serves commands and studies."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_study
+from typer.testing import Result
+
+from mslm_cli import processes
+from mslm_cli.fsio import sha256_of
+
+Mslm = Callable[..., Result]
+
+
+class LastFirst:
+    """Does the last of every few items first; hands the results out in order, as it must."""
+
+    n_done = 0
+
+    def map_in_order(self, prepare: Callable[[], Callable[[Any], Any]], items: Iterable[Any]) -> Iterator[Any]:
+        work = prepare()
+        waiting = list(items)
+        results = {number: work(item) for number, item in reversed(list(enumerate(waiting)))}
+        for number in range(len(waiting)):
+            LastFirst.n_done += 1
+            yield results[number]
+
+
+@pytest.fixture
+def last_first(monkeypatch: pytest.MonkeyPatch) -> type[LastFirst]:
+    monkeypatch.setattr(processes, "executor", lambda workers: LastFirst())
+    monkeypatch.setattr("mslm_cli.corpus.documents.BATCH_CHARS", 200)
+    LastFirst.n_done = 0
+    return LastFirst
+
+
+def content(artifact: Path) -> dict[str, str]:
+    return {p.name: sha256_of(p) for p in artifact.rglob("*") if p.is_file() and p.name != "manifest.json"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "extract-terms text.txt --pipeline none --min-count 1",
+        "preprocess text.txt --lexicon lexicon --model encoder --max-length 64",
+    ],
+)
+def test_a_command_gives_the_same_artifact(
+    workplace: Path, mslm: Mslm, last_first: type[LastFirst], command: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "executor", lambda workers: processes.ThisProcess())
+        assert mslm(*command.split(), "-o", "here").exit_code == 0
+    done = mslm(*command.split(), "-o", "elsewhere")
+    assert done.exit_code == 0, done.stderr
+    assert last_first.n_done > 1
+    assert content(Path("elsewhere")) == content(Path("here"))
+
+
+def test_shards_do_not_depend_on_the_number_of_workers(workplace: Path, mslm: Mslm) -> None:
+    command = ["preprocess", "text.txt", "--lexicon", "lexicon", "--model", "encoder", "--max-length", "64"]
+    assert mslm(*command, "-o", "one").exit_code == 0
+    assert mslm(*command, "--workers", "2", "-o", "two").exit_code == 0
+    assert content(Path("one")) == content(Path("two"))
+    assert "up to date" in mslm(*command, "--workers", "2", "-o", "one").stderr
+
+
+def test_a_study_gives_the_same_verdict(workplace: Path, mslm: Mslm, last_first: type[LastFirst]) -> None:
+    tiny_study.write(workplace)
+    done = mslm("sweep", "study.toml", "-o", "study", "--threads", "1")
+    assert done.exit_code == 0, done.stderr
+    assert last_first.n_done > 1
+    verdict = json.loads(Path("study/verdict.json").read_text())
+    assert [arm["name"] for arm in verdict["arms"]] == ["vanilla", "word", "mslm"]
+    assert "mslm" in Path("study/index.html").read_text()
