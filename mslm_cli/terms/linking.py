@@ -1,17 +1,14 @@
-"""Typing terms by a knowledge base that the user has, through scispaCy's candidate generator."""
+"""Typing terms by the user's knowledge base, with scispaCy's candidates or, where it is missing, the same by our own."""
 
 import json
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from mslm_cli.errors import DataError, UnavailableError
 
-if TYPE_CHECKING:
-    from scispacy.candidate_generation import CandidateGenerator
-    from scispacy.linking_utils import Entity
-
 _N_CANDIDATES = 10
+_TERMS_AT_ONCE = 256
 # scispaCy's own values (100, 2000) take 17 times as long to build, and find the same names.
 _INDEX = {"M": 30, "efConstruction": 200, "post": 0, "indexThreadQty": 1}
 _SEARCH = {"efSearch": 200}
@@ -40,24 +37,24 @@ class Linker:
 
         Raises:
             DataError: a line is none (named by file:line), or there is no concept with a type.
-            UnavailableError: scispaCy cannot be imported.
+            UnavailableError: scikit-learn cannot be imported.
         """
         entities = [found for number, line in enumerate(lines, 1) if (found := _concept(line, name, number))]
         if not any(concept["types"] for concept in entities):
             raise DataError("no concept with a type in the knowledge base", path=name)
         self._min_similarity = min_similarity
-        self._generator = _generator(entities, name)
+        self._types = {concept["concept_id"]: concept["types"] for concept in entities}
+        self._search = _search(entities, name)
 
     def types(self, terms: Sequence[str]) -> list[str | None]:
         """The type of each of ``terms``, or None where no name is similar enough, or its concept has no type."""
         if not terms:
             return []
-        concepts: dict[str, Entity] = self._generator.kb.cui_to_entity
         found: list[str | None] = []
-        for candidates in self._generator(list(terms), _N_CANDIDATES):
-            ranked = sorted((-round(max(c.similarities), 6), c.concept_id) for c in candidates)
+        for candidates in self._search(terms):
+            ranked = sorted((-round(similarity, 6), concept) for similarity, concept in candidates)
             similar = [concept for similarity, concept in ranked if -similarity >= self._min_similarity]
-            types = concepts[similar[0]].types if similar else []
+            types = self._types[similar[0]] if similar else []
             found.append(types[0] if types else None)
         return found
 
@@ -83,29 +80,83 @@ def _concept(line: str, name: str, number: int) -> dict[str, Any] | None:
     return concept
 
 
-def _generator(concepts: Sequence[dict[str, Any]], name: str) -> "CandidateGenerator":
+Search = Callable[[Sequence[str]], list[list[tuple[float, str]]]]
+"""For each term the similarity and the id of the concepts nearest to it; a concept may come more than once."""
+
+
+def _search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
+    """Index the names of ``concepts``: with scispaCy where it can be imported, else with scikit-learn alone.
+
+    Raises:
+        DataError: no concept has a name.
+        UnavailableError: scikit-learn cannot be imported.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            import nmslib
-            import numpy as np
-            from scispacy.candidate_generation import CandidateGenerator
-            from scispacy.linking_utils import Entity, KnowledgeBase
-            from sklearn.feature_extraction.text import TfidfVectorizer
-        except ImportError as error:
-            raise UnavailableError(
-                f"--link needs scispaCy, which cannot be imported: {error}",
-                hint="pip install scispacy; it has no build for Linux on ARM, all else works without it",
-            ) from error
-        base = KnowledgeBase([Entity(**concept) for concept in concepts])
-        # scispaCy's own index drops trigrams of fewer than ten names, and with them every small knowledge base.
-        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), dtype=np.float32)
-        aliases = sorted(alias for alias in base.alias_to_cuis if alias.strip())
-        if not aliases:
-            raise DataError("no concept has a name", path=name)
-        vectors = vectorizer.fit_transform(aliases)
-        index = nmslib.init(method="hnsw", space="cosinesimil_sparse", data_type=nmslib.DataType.SPARSE_VECTOR)
-        index.addDataPointBatch(vectors)
-        index.createIndex(_INDEX, print_progress=False)
-        index.setQueryTimeParams(_SEARCH)
-        return CandidateGenerator(index, vectorizer, aliases, base)
+            return _scispacy_search(concepts, name)
+        except ImportError:  # on Python 3.13, and on Linux on ARM, it cannot be installed
+            return _exact_search(concepts, name)
+
+
+def _exact_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
+    """The nearest names by comparing with all of them: scispaCy's candidates, but for its approximations."""
+    ids_of: dict[str, set[str]] = {}
+    for concept in concepts:
+        for alias in (concept["canonical_name"], *concept["aliases"]):
+            ids_of.setdefault(alias, set()).add(concept["concept_id"])
+    names, vectorizer, vectors = _index(ids_of, name)
+
+    def search(terms: Sequence[str]) -> list[list[tuple[float, str]]]:
+        found: list[list[tuple[float, str]]] = []
+        for first in range(0, len(terms), _TERMS_AT_ONCE):
+            similarities = vectorizer.transform(terms[first : first + _TERMS_AT_ONCE]) @ vectors.T
+            for row in similarities:
+                nearest = sorted(zip(-row.data, row.indices, strict=True))[:_N_CANDIDATES]
+                found.append([(float(-s), concept) for s, i in nearest for concept in sorted(ids_of[names[i]])])
+        return found
+
+    return search
+
+
+def _scispacy_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
+    """scispaCy's candidate generator over an approximate index.
+
+    Raises:
+        ImportError: scispaCy or nmslib is missing.
+    """
+    import nmslib
+    from scispacy.candidate_generation import CandidateGenerator
+    from scispacy.linking_utils import Entity, KnowledgeBase
+
+    base = KnowledgeBase([Entity(**concept) for concept in concepts])
+    names, vectorizer, vectors = _index(base.alias_to_cuis, name)
+    index = nmslib.init(method="hnsw", space="cosinesimil_sparse", data_type=nmslib.DataType.SPARSE_VECTOR)
+    index.addDataPointBatch(vectors)
+    index.createIndex(_INDEX, print_progress=False)
+    index.setQueryTimeParams(_SEARCH)
+    generator = CandidateGenerator(index, vectorizer, names, base)
+
+    def search(terms: Sequence[str]) -> list[list[tuple[float, str]]]:
+        return [
+            [(similarity, c.concept_id) for c in candidates for similarity in c.similarities]
+            for candidates in generator(list(terms), _N_CANDIDATES)
+        ]
+
+    return search
+
+
+def _index(aliases: Iterable[str], name: str) -> tuple[list[str], Any, Any]:
+    """All names in order, the vectorizer, and the vectors of the names: sparse float32 [n_names, n_trigrams]."""
+    try:
+        import numpy as np
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError as error:
+        hint = "pip install scikit-learn"
+        raise UnavailableError(f"--link needs scikit-learn, which cannot be imported: {error}", hint=hint) from error
+    # scispaCy's own index drops trigrams of fewer than ten names, and with them every small knowledge base.
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), dtype=np.float32)
+    names = sorted(alias for alias in aliases if alias.strip())
+    if not names:
+        raise DataError("no concept has a name", path=name)
+    return names, vectorizer, vectorizer.fit_transform(names)

@@ -6,8 +6,11 @@ import sys
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from mslm_cli.errors import DataError, UnavailableError
+from mslm_cli.terms import linking
 from mslm_cli.terms.linking import Linker
 
 CONCEPTS = [
@@ -71,12 +74,51 @@ def test_a_knowledge_base_without_names() -> None:
         Linker(lines(nameless), "kb.jsonl", min_similarity=0.8)
 
 
-@pytest.mark.parametrize("missing", ["scispacy", "nmslib"])
-def test_without_scispacy(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    for name in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
+def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Have imports of ``package`` fail."""
+    for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(
-        UnavailableError, match=r"--link needs scispaCy, which cannot be imported.*pip install"
-    ) as error:
+
+
+@pytest.mark.parametrize("missing", ["scispacy", "nmslib"])
+def test_without_scispacy_terms_are_typed_all_the_same(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    without(monkeypatch, missing)
+    linker = Linker(lines(*CONCEPTS, ""), "kb.jsonl", min_similarity=0.8)
+    terms = ["heart failure", "cardiac failures", "gout", "aspirin", "sodium chloride", "dog", "§§"]
+    assert linker.types(terms) == ["Disease", "Disease", "Disease", "Chemical", None, None, None]
+
+
+@given(
+    st.lists(st.text("abcdeé -1α", min_size=1, max_size=12), min_size=1, max_size=12, unique=True),
+    st.lists(st.text("abcdeé -1α", max_size=14), max_size=5),
+)
+@settings(deadline=None, max_examples=60)
+def test_our_candidates_are_those_of_scispacy(names: list[str], terms: list[str]) -> None:
+    pytest.importorskip("nmslib", reason="scispaCy cannot be installed here: nothing to compare with")
+    concepts = [
+        {"concept_id": f"C{n % 5}", "canonical_name": name, "aliases": [name.upper()], "types": [], "definition": None}
+        for n, name in enumerate(names)
+        if name.strip()
+    ]
+    assume(concepts)
+
+    def best(found: list[tuple[float, str]]) -> dict[str, float]:
+        similarities: dict[str, float] = {}
+        for similarity, concept in found:
+            if similarity > 1e-6:  # scispaCy fills up with names that have nothing in common with the term
+                similarities[concept] = max(round(similarity, 4), similarities.get(concept, 0.0))
+        return similarities
+
+    theirs = linking._scispacy_search(concepts, "kb.jsonl")(terms)
+    ours = linking._exact_search(concepts, "kb.jsonl")(terms)
+    for found, expected in zip(map(best, ours), map(best, theirs), strict=True):
+        assert found.keys() == expected.keys()
+        assert all(abs(found[concept] - expected[concept]) < 2e-4 for concept in found)
+
+
+def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "scispacy")
+    without(monkeypatch, "sklearn")
+    with pytest.raises(UnavailableError, match=r"--link needs scikit-learn.*pip install") as error:
         Linker(lines(GOOD), "kb.jsonl", min_similarity=0.8)
     assert error.value.exit_code == 5

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mslm_cli import artifacts
 from mslm_cli.config import ExtractTermsConfig, PreprocessConfig
+from mslm_cli.corpus import documents
 from mslm_cli.masking.packing import Packed, TokenisedText, longest_disjoint, pack, whole_words
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.stages import preprocess
