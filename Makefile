@@ -21,7 +21,7 @@ check: $(INSTALLED)
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 13) else "mslm needs Python 3.11 or 3.12, this is %d.%d: make PYTHON=python3.11" % v)'
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 15) else "mslm needs Python 3.11 to 3.14, this is %d.%d: make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch

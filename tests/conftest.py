@@ -1,10 +1,12 @@
 """Fixtures for all tests: no network, a tiny encoder, the real data where it is present."""
 
+import ast
 import os
 import random
 import shutil
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +19,33 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 # a machine with other work on it is no reason to fail
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
+
+HAS_TORCH = find_spec("torch") is not None
+_NEED_TORCH = (
+    "torch",
+    "transformers",
+    "encoders",
+    "mslm_cli.training",
+    "mslm_cli.stages",
+    "mslm_cli.studies.estimate",
+    "mslm_cli.studies.sweep",
+    "mslm_cli.tasks",
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out files that import what needs torch, where there is none."""
+    if HAS_TORCH or collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    imported: list[str] = []
+    for node in ast.parse(collection_path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported += [f"{node.module}.{alias.name}" for alias in node.names]
+    needed = any(name == n or name.startswith(f"{n}.") for name in imported for n in _NEED_TORCH)
+    return True if needed else None
+
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WORDS = """
@@ -78,6 +107,8 @@ def make_bert(
     folder: Path, vocab: list[str], *, with_head: bool = False, dropout: float = 0.1, max_position_embeddings: int = 64
 ) -> Path:
     """Save a tiny random BERT in ``folder``."""
+    if not HAS_TORCH:
+        pytest.skip("torch is not installed")
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 

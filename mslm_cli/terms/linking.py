@@ -1,4 +1,4 @@
-"""Typing terms by the user's knowledge base, with scispaCy's candidates or, where it is missing, the same by our own."""
+"""Typing terms by the user's knowledge base, with scispaCy's candidates or, without scispaCy, the same by our own."""
 
 import json
 import warnings

@@ -22,6 +22,7 @@ WORDS = st.lists(st.text("ab1.,;:()[]/-+'\"%=<α", min_size=1, max_size=3), max_
 @pytest.fixture(scope="module")
 def recipe() -> dict[str, ModuleType]:
     """The recipe's modules; they are scripts beside each other, not a part of the package."""
+    pytest.importorskip("scispacy", reason="the detector is built with scispaCy's tokenizer")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(RECIPE)
         found = {name: importlib.import_module(name) for name in ("corpora", "tokens", "prepare", "calibrate")}
