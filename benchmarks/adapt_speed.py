@@ -60,7 +60,7 @@ def preprocess(text: Path, shards: Path) -> None:
 
 def mslm(folder: Path, given: argparse.Namespace) -> Steps:
     """The steps of `mslm adapt`, by its own functions."""
-    from mslm_cli.stages.adapt import training_steps
+    from mslm_cli.training.adaptation import training_steps
 
     return timed(training_steps(*_adapting(folder, given)))
 
@@ -72,7 +72,7 @@ def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
     from mslm_cli.masking.recipe import open_masks
     from mslm_cli.masking.shards import ShardReader
     from mslm_cli.masking.weights import kind_weights
-    from mslm_cli.stages.adapt import Phase, new_trainee
+    from mslm_cli.training.adaptation import Phase, start_phase
     from mslm_cli.training.device import prepare_model, select_device
     from mslm_cli.training.model import load_masked_lm
 
@@ -91,7 +91,7 @@ def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
     model, _ = load_masked_lm(encoder, allow_pickle=False, seed=0)
     prepare_model(model, select_device(config.device, threads=given.threads))
     phase = Phase("adapt", 4000, kind_weights("uniform", 1, 1))
-    return new_trainee(model, phase, config), phase, masks, config, tokenizer
+    return start_phase(model, phase, config), phase, masks, config, tokenizer.pad_token_id
 
 
 def trainer_line_by_line(folder: Path, given: argparse.Namespace) -> Steps:
@@ -158,7 +158,7 @@ def products(folder: Path, given: argparse.Namespace, float32: str = "") -> Step
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from mslm_cli.stages.adapt import training_steps
+    from mslm_cli.training.adaptation import training_steps
 
     aten = torch.ops.aten
     kinds = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default}
@@ -187,7 +187,7 @@ def products(folder: Path, given: argparse.Namespace, float32: str = "") -> Step
     for _ in range(4):
         with Recorder() as recorder:
             step = next(steps)
-        recorded.append((sum(b.n_tokens for b in step.batches), recorder.seen))
+        recorded.append((sum(b.n_tokens for b in step.microbatches), recorder.seen))
     torch.set_float32_matmul_precision(float32 or torch.get_float32_matmul_precision())
     while True:
         for n_tokens, seen in recorded:

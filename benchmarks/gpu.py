@@ -14,26 +14,33 @@ Without a device it says "not measured".
 import argparse
 import json
 import time
-from itertools import cycle, islice
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count, islice
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from batch_building import write_shards
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from mslm_cli import models
-from mslm_cli.training.batching import plan_forward_passes
+from mslm_cli.masking.shards import ShardReader
+from mslm_cli.masking.weights import kind_weights
+from mslm_cli.training.batching import Collator, plan_steps
 from mslm_cli.training.device import prepare_model
 from mslm_cli.training.flops import Cost
 from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
-from mslm_cli.training.masked import Detection, MaskedBatch, microbatch_loss
+from mslm_cli.training.masked import MaskedData, MaskedUpdate, Objectives
 from mslm_cli.training.model import load_masked_lm, logits_at
 from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.packing import Collator, make_collator
+from mslm_cli.training.packing import make_collator
 
-N_TOKENS, RATE = 65_536, 0.15
+N_TOKENS = 65_536
 WANTED = {"bert-base 128": 815_000, "bert-base 512": 757_000, "minilm 128": 1_500_000}
 
 
@@ -67,13 +74,11 @@ def report(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         print(json.dumps({"measured": True, "device": device, "ratios": ratios, "rows": rows}))
         return
     print(f"{device}, torch {torch.__version__}\n")
-    print(
-        "| model, length | compiled | laid out | tokens/s, median | range | wanted | MFU | memory, GiB | bf16 error |"
-    )
+    print("| model, length | compiled | layout | tokens/s, median | range | wanted | MFU | memory, GiB | bf16 error |")
     print("|---|---|---|--:|--:|--:|--:|--:|--:|")
     for r in rows:
         print(
-            f"| {r['model']} | {r['compiled']} | {r['model_batch']} | {r['tokens_per_s']:,.0f} |"
+            f"| {r['model']} | {r['compiled']} | {r['layout']} | {r['tokens_per_s']:,.0f} |"
             f" {r['lowest']:,.0f} to {r['highest']:,.0f} | {WANTED[r['model']]:,} | {100 * r['mfu']:.1f} % |"
             f" {r['memory_gib']:.1f} | {r['bf16_error']:.4f} |"
         )
@@ -86,78 +91,48 @@ def _model(name: str, folder: str) -> PreTrainedModel:
     return load_masked_lm(models.resolve(folder), allow_pickle=False, seed=0)[0]
 
 
-def _sequences(n_tokens: int, longest: int, seed: int) -> list[np.ndarray[Any, np.dtype[np.int32]]]:
-    """Random sequences of ``longest`` / 2 to ``longest`` tokens, so many tokens in all."""
-    rng = np.random.default_rng(seed)
-    made = []
-    while n_tokens > 0:
-        made.append(rng.integers(1000, 30_000, int(rng.integers(longest // 2, longest + 1))).astype(np.int32))
-        n_tokens -= len(made[-1])
-    return made
+@contextmanager
+def random_data(model: PreTrainedModel, n_tokens: int, longest: int, collate_fn: Collator) -> Iterator[MaskedData]:
+    """Random masked sequences of ``longest`` / 2 to ``longest`` tokens, about ``n_tokens`` in all, in a folder."""
+    with TemporaryDirectory() as folder:
+        write_shards(Path(folder), n_tokens, longest)
+        uniform = kind_weights("uniform", 1, 1)
+        yield MaskedData(ShardReader(Path(folder)), uniform, Objectives(), collate_fn, model.device)
 
 
-def _batch(sequences: list[np.ndarray[Any, np.dtype[np.int32]]], total: float, collate_fn: Collator) -> MaskedBatch:
-    """A forward pass over ``sequences``, some positions of which are predicted."""
-    rng = np.random.default_rng(len(sequences))
-    model_batch = collate_fn(sequences)
-    device = model_batch.inputs["input_ids"].device
-    chosen = [np.sort(rng.choice(len(s), round(len(s) * RATE), replace=False)) for s in sequences]
-    positions = np.concatenate([c + b for c, b in zip(chosen, model_batch.begins, strict=True)])
-    targets = np.concatenate([s[c] for s, c in zip(sequences, chosen, strict=True)]).astype(np.int64)
-    nothing = torch.empty(0, dtype=torch.int64, device=device)
-    return MaskedBatch(
-        model_batch,
-        sum(model_batch.lengths),
-        torch.from_numpy(positions).to(device),
-        torch.from_numpy(targets).to(device),
-        torch.ones(len(targets), device=device),
-        np.ones(len(targets), dtype=np.uint8),
-        total,
-        nothing,
-        nothing,
-        nothing,
-        Detection(nothing, nothing, 1.0),
-    )
+def updates(data: MaskedData, tokens_per_step: int) -> Iterator[MaskedUpdate]:
+    """Optimizer steps over ``data``, without end."""
+    masks, lengths = data.reader.epoch(0), data.reader.lengths.astype(np.int64)
+    for epoch in count():
+        for sequences in plan_steps(lengths, tokens_per_step, seed=0, epoch=epoch):
+            yield data.update(masks, sequences)
 
 
 def speed(model: PreTrainedModel, length: int, *, n_steps: int, peak: float) -> dict[str, Any]:
     """Tokens a second of whole steps, and what they take of the device."""
     model.train()
-    collate_fn = make_collator(model, 0, torch.bfloat16)
-    pool = [_sequences(N_TOKENS, length, seed) for seed in range(4)]
-
-    def steps() -> Any:
-        for sequences in cycle(pool):
-            lengths = np.array([len(s) for s in sequences])
-            total = float(sum(round(n * RATE) for n in lengths))
-
-            def cut(most: int, sequences: Any = sequences, lengths: Any = lengths, total: float = total) -> Any:
-                groups = plan_forward_passes(np.arange(len(sequences)), lengths, most)
-                return [_batch([sequences[i] for i in group], total, collate_fn) for group in groups]
-
-            yield cut
-
     optimizer = make_optimizer(model.named_parameters(), 1e-4, 0.01)
     state = TrainState(model, optimizer, make_schedule(optimizer, 10_000, 0.06))
-    passes = MicrobatchOptions(2 * N_TOKENS, torch.bfloat16)
-    steps = train(state, steps(), lambda batch: microbatch_loss(model, batch), 1.0, passes)
+    options = MicrobatchOptions(2 * N_TOKENS, torch.bfloat16)
     cost = Cost.of(model)
-    for _ in islice(steps, 4):  # kernels are chosen and compiled
-        pass
     rates, shares = [], []
-    torch.cuda.reset_peak_memory_stats()
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    for step in islice(steps, n_steps):
+    with random_data(model, 4 * N_TOKENS, length, make_collator(model, 0, torch.bfloat16)) as data:
+        steps = train(state, updates(data, N_TOKENS), 1.0, options)
+        for _ in islice(steps, 4):  # kernels are chosen and compiled
+            pass
+        torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
-        duration_s, started = time.perf_counter() - started, time.perf_counter()
-        n_tokens = sum(b.n_tokens for b in step.batches)
-        flops = cost.flops([b.model_batch for b in step.batches], sum(len(b.kinds) for b in step.batches))
-        rates.append(n_tokens / duration_s)
-        shares.append(flops / duration_s / peak)
-    is_packed = "sequence_starts" in step.batches[0].model_batch.inputs
+        started = time.perf_counter()
+        for step in islice(steps, n_steps):
+            torch.cuda.synchronize()
+            duration_s, started = time.perf_counter() - started, time.perf_counter()
+            batches = step.microbatches
+            flops = cost.flops([b.model_batch for b in batches], sum(len(b.kinds) for b in batches))
+            rates.append(sum(b.n_tokens for b in batches) / duration_s)
+            shares.append(flops / duration_s / peak)
+    is_packed = "sequence_starts" in step.microbatches[0].model_batch.inputs
     return {
-        "model_batch": "packed" if is_packed else "padded",
+        "layout": "packed" if is_packed else "padded",
         "tokens_per_s": median(rates),
         "lowest": min(rates),
         "highest": max(rates),
@@ -175,19 +150,20 @@ def bf16_error(model: PreTrainedModel, length: int) -> float:
     rates = {m: m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
     for module in rates:
         module.p = 0.0
-    sequences = _sequences(2048, length, 99)
     gradients = []
     for is_fast in (False, True):
         collate_fn = make_collator(model, 0, torch.bfloat16 if is_fast else torch.float32)
-        batch = _batch(sequences, 1.0, collate_fn)
-        total = float(len(batch.targets))
+        with random_data(model, 2048, length, collate_fn) as data:
+            everything = data.update(data.reader.epoch(0), np.arange(len(data.reader)))
+            (batch,) = everything.microbatches(1_000_000)
+        positions = batch.targets.positions
         model.zero_grad()
         if is_fast:
             with torch.autocast("cuda", dtype=torch.bfloat16):
-                logits = logits_at(model, batch.model_batch, batch.positions)
+                logits = logits_at(model, batch.model_batch, positions)
         else:
-            logits = model(**batch.model_batch.inputs).logits.flatten(0, 1)[batch.positions]
-        weighted_cross_entropy(logits, batch.targets, batch.weights, total)[0].backward()
+            logits = model(**batch.model_batch.inputs).logits.flatten(0, 1)[positions]
+        weighted_cross_entropy(logits, *batch.targets[1:])[0].backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     for module, rate in rates.items():
         module.p = rate

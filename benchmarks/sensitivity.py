@@ -134,7 +134,7 @@ def train_arms(train: Path, lexicon: Path, options: argparse.Namespace) -> dict[
             stats = json.loads((folder / preprocess.STATS).read_text())
             log = [json.loads(line) for line in (output / adapt.METRICS).read_text().splitlines()]
             made["step_s"] += [record["n_tokens"] / record["tokens_per_s"] for record in log]
-            n_predicted = sum(copy["n_base"] + copy["n_entity"] for copy in stats["copies"])
+            n_predicted = sum(copy["n_generic"] + copy["n_ds_term"] for copy in stats["copies"])
             made["arms"].setdefault(arm, []).append(
                 {
                     "n_steps": len(log),

@@ -131,7 +131,7 @@ def timed(steps: Iterator[Any]) -> Steps:
     while True:
         started = now()
         step = next(steps)
-        yield sum(b.n_tokens for b in step.batches), now() - started
+        yield sum(b.n_tokens for b in step.microbatches), now() - started
 
 
 def trainer_steps(model: Any, rows: list[dict[str, list[int]]], collate: Any, **settings: Any) -> Steps:

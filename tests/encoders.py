@@ -189,7 +189,7 @@ def model_batch(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) ->
     n, longest = input_ids.shape
     lengths = [longest] * n if attention_mask is None else attention_mask.sum(1).tolist()
     inputs = {"input_ids": input_ids} | ({} if attention_mask is None else {"attention_mask": attention_mask})
-    return ModelBatch(inputs, lengths, np.arange(n) * longest)
+    return ModelBatch(inputs, np.array(lengths), np.arange(n) * longest)
 
 
 def save(family: str, text: Sequence[str], folder: Path) -> Path:

@@ -33,7 +33,6 @@ from mslm_cli.training.batching import pad
 from mslm_cli.training.device import prepare_model
 from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
-from mslm_cli.training.masked import microbatch_loss
 from mslm_cli.training.model import load_masked_lm, logits_at
 from mslm_cli.training.optim import make_optimizer, make_schedule
 
@@ -119,16 +118,17 @@ def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
         np.sort(rng.choice(len(s), 0 if i == 2 else max(1, len(s) // 7), replace=False))
         for i, s in enumerate(sequences)
     ]
+    ids, lengths = np.concatenate(sequences), np.array(list(map(len, sequences)))
     targets = np.concatenate([s[c] for s, c in zip(sequences, chosen, strict=True)]).astype(np.int64)
     target_ids = torch.from_numpy(targets).to(DEVICE)
     weights = torch.ones(len(target_ids), device=DEVICE)
-    padded = partial(pad, pad_id=0, device=DEVICE)
+    padded = partial(pad, pad_id=0)
     kinds = [("fp32 padded", padded), ("bf16 padded", padded)]
     if not DRY:  # changes the model's attention, so it comes last
         kinds.append(("bf16 packed", None))
     expected = None
     for kind, collate_fn in kinds:
-        batch = (collate_fn or packing.make_collator(model, 0, torch.bfloat16))(sequences)
+        batch = (collate_fn or packing.make_collator(model, 0, torch.bfloat16))(ids, lengths).to(DEVICE)
         positions = np.concatenate([c + b for c, b in zip(chosen, batch.begins, strict=True)])
         at = torch.from_numpy(positions).to(DEVICE)
         model.zero_grad()
@@ -203,13 +203,11 @@ def profile() -> Iterator[str]:
         prepare_model(model, DEVICE)
         model.train()
         collate_fn = packing.make_collator(model, 0, torch.bfloat16)
-        batch = gpu._batch(gpu._sequences(256 if DRY else n_tokens, 128, 0), 1000.0, collate_fn)
+        with gpu.random_data(model, 256 if DRY else n_tokens, 128, collate_fn) as data:
+            update = data.update(data.reader.epoch(0), np.arange(len(data.reader)))
         optimizer = make_optimizer(model.named_parameters(), 1e-4, 0.01)
         state = TrainState(model, optimizer, make_schedule(optimizer, 1000, 0.06))
-        steps = repeat(partial(_same, [batch]))
-        steps = train(
-            state, steps, partial(microbatch_loss, model), 1.0, MicrobatchOptions(2 * n_tokens, torch.bfloat16)
-        )
+        steps = train(state, repeat(update), 1.0, MicrobatchOptions(2 * n_tokens, torch.bfloat16))
         for _ in islice(steps, n_steps):  # kernels are chosen
             pass
         started = time.time()
@@ -221,10 +219,6 @@ def profile() -> Iterator[str]:
         kernels = profiled.key_averages()
         yield f"\n### {name} {n_tokens} tokens: {1e3 * duration_s:.2f} ms a step\n"
         yield kernels.table(sort_by=key, row_limit=30, max_name_column_width=60)
-
-
-def _same(batches: list[Any], _most_tokens: int) -> list[Any]:
-    return batches
 
 
 def trials() -> Iterator[dict[str, Any]]:

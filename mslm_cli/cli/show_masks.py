@@ -29,7 +29,7 @@ def show_masks(
 ) -> None:
     """Show what is masked in shards.
 
-    Words in braces are DS-terms, or are predicted: entity for a DS-term that is masked whole, base for others,
+    Words in braces are DS-terms, or are predicted: "DS-term" for one that is masked whole, "generic" for other words,
     with what the model gets in their place; a kept word stays as it is.
     """
     from mslm_cli.stages import show_masks as stage

@@ -2,9 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 Mention = tuple[int, int, str]
 """A mention of one sentence: words [start, end) and its type."""
+
+
+class ScoredMention(NamedTuple):
+    """A predicted mention: words [start, end), its type, and its probability, None where it has none."""
+
+    start: int
+    end: int
+    type: str
+    score: float | None = None
+
+    @property
+    def mention(self) -> Mention:
+        """The mention without its probability."""
+        return self.start, self.end, self.type
+
 
 BARE_TYPE = "MENTION"
 """The type given to mentions whose tags carry none (``B``, ``I``)."""

@@ -6,10 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.labels import Mention, count_orphans, detect_scheme, split_tag, strict_mentions, tags_from_mentions
+from mslm_cli.corpus.labels import (
+    Mention,
+    ScoredMention,
+    count_orphans,
+    detect_scheme,
+    split_tag,
+    strict_mentions,
+    tags_from_mentions,
+)
 from mslm_cli.corpus.lines import display_name, read_lines
 from mslm_cli.corpus.readers import labelled_corpus, read_conll
 from mslm_cli.corpus.seen import sentence_hash
@@ -42,6 +50,12 @@ class ScoredSentence:
             self.gold_tags or tags_from_mentions(self.gold, self.n_words),
             self.predicted_tags or tags_from_mentions(self.predicted, self.n_words),
         )
+
+    def prediction(self) -> "PredictedSentence":
+        """What was predicted, alone."""
+        scores = self.scores or (None,) * len(self.predicted)
+        mentions = [ScoredMention(*m, score) for m, score in zip(self.predicted, scores, strict=True)]
+        return PredictedSentence(self.both_tags()[1], mentions)
 
     def to_json(self) -> dict[str, Any]:
         """A line of predictions.jsonl, without the errors."""
@@ -86,25 +100,32 @@ class ScoredCorpus:
         return {kind for sentence in self.sentences for _, _, kind in sentence.predicted}
 
 
+class PredictedSentence(NamedTuple):
+    """What a system predicts for one sentence: a tag for each word, and the mentions that the tags spell."""
+
+    tags: Sequence[str]
+    mentions: Sequence[ScoredMention]
+
+    @classmethod
+    def of_tags(cls, tags: Sequence[str], scheme: str = "IOB2") -> "PredictedSentence":
+        """The mentions of ``tags``, read strictly, without probabilities."""
+        return cls(tags, [ScoredMention(*mention) for mention in strict_mentions(tags, scheme)])
+
+
 def scored_corpus(
-    corpus: LabelledCorpus,
-    tags: Sequence[Sequence[str]],
-    scores: Sequence[Sequence[float]] | None = None,
-    *,
-    scheme: str = "IOB2",
+    corpus: LabelledCorpus, predictions: Sequence[PredictedSentence], *, scheme: str = "IOB2"
 ) -> ScoredCorpus:
-    """The sentences of ``corpus`` with the mentions of predicted ``tags``, read strictly.
+    """The sentences of ``corpus`` with what was predicted for each.
 
     Args:
-        tags: for each sentence one tag a word.
-        scores: for each sentence the probability of each mention that ``strict_mentions`` reads from its tags.
-        scheme: of ``tags``, whatever that of the corpus is.
+        scheme: of the predicted tags, whatever that of the corpus is.
     """
     sentences = []
     n_orphans = 0
-    for i, (sentence, of_words) in enumerate(zip(corpus.sentences, tags, strict=True)):
-        predicted = tuple(strict_mentions(of_words, scheme))
-        predicted_tags = _orphaned(of_words, predicted) if scheme == "IOB2" else None
+    for sentence, prediction in zip(corpus.sentences, predictions, strict=True):
+        predicted = tuple(found.mention for found in prediction.mentions)
+        scores = tuple(found.score for found in prediction.mentions if found.score is not None)
+        predicted_tags = _orphaned(prediction.tags, predicted) if scheme == "IOB2" else None
         n_orphans += 0 if predicted_tags is None else count_orphans(predicted_tags)
         sentences.append(
             ScoredSentence(
@@ -115,7 +136,7 @@ def scored_corpus(
                 _digest(sentence.words),
                 sentence.mentions,
                 predicted,
-                None if scores is None else tuple(scores[i]),
+                scores if len(scores) == len(predicted) else None,
                 _orphaned(sentence.tags, sentence.mentions) if corpus.scheme == "IOB2" else None,
                 predicted_tags,
             )
@@ -165,8 +186,8 @@ def read_predictions(
         found = labelled_corpus(blocks, [block.tags for block in blocks])
         rows = [(block.line, len(s.words), s.words) for block, s in zip(blocks, found.sentences, strict=True)]
         _refuse_other_text(file, rows, gold, gold_name)
-    tags = [block.tags for block in blocks]
-    return scored_corpus(gold, tags, scheme=_scheme_of_predictions(gold.scheme, tags))
+    scheme = _scheme_of_predictions(gold.scheme, [block.tags for block in blocks])
+    return scored_corpus(gold, [PredictedSentence.of_tags(block.tags, scheme) for block in blocks], scheme=scheme)
 
 
 def _refuse_other_text(
@@ -212,9 +233,7 @@ def _from_json_lines(lines: Sequence[str], file: Path, gold: LabelledCorpus | No
     sentences = tuple(record for _, record in records)
     if gold is None:
         return ScoredCorpus(sentences)
-    tags = [s.predicted_tags or tags_from_mentions(s.predicted, s.n_words) for s in sentences]
-    scores = [s.scores or () for s in sentences] if with_scores == {True} else None
-    return scored_corpus(gold, tags, scores)
+    return scored_corpus(gold, [sentence.prediction() for sentence in sentences])
 
 
 def _record(line: str, name: str, number: int, *, wants_gold: bool) -> ScoredSentence:

@@ -11,7 +11,7 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 
-NOT_PREDICTED, BASE, ENTITY = 0, 1, 2
+NOT_PREDICTED, GENERIC, DS_TERM = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class DrawnKind(NamedTuple):
     """The tokens of one kind that are predicted.
 
     tokens: int64 [P]; places in the flat arrays, ascending. units: int64 [P]; the place where the unit of each begins.
-    kind: BASE or ENTITY.
+    kind: GENERIC or DS_TERM.
     """
 
     tokens: Int64
@@ -156,7 +156,7 @@ class Drawn:
 
     @cached_property
     def kinds(self) -> UInt8:
-        """The kind of every token, NOT_PREDICTED, BASE or ENTITY: uint8 [T]."""
+        """The kind of every token, NOT_PREDICTED, GENERIC or DS_TERM: uint8 [T]."""
         kinds = np.zeros(self.n_tokens, dtype=np.uint8)
         for part in self.parts:
             kinds[part.tokens] = part.kind
@@ -177,7 +177,7 @@ class Masks:
 
     offsets: int64 [n + 1], from 0.
     positions: int32 [P]; places in their sequence, ascending.
-    kinds: uint8 [P]; BASE or ENTITY.
+    kinds: uint8 [P]; GENERIC or DS_TERM.
     replacements: int32 [P]; the ids that the model is given there.
     """
 
@@ -195,3 +195,13 @@ def flat_ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[An
         return starts.astype(np.int64)
     numbers: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
     return numbers
+
+
+def take_rows(offsets: Int64, rows: NDArray[np.integer[Any]]) -> tuple[Int64, Int64]:
+    """Where the values of these rows of a ragged array are.
+
+    Returns:
+        Their own offsets, int64 [k + 1], from 0; and the places of all their values, row after row: int64.
+    """
+    lengths = np.diff(offsets)[rows]
+    return np.concatenate([[0], np.cumsum(lengths)]), flat_ranges(offsets[rows], lengths)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Self
 
-from mslm_cli.masking.batch import BASE, ENTITY, Drawn, Masks, RaggedBatch
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, Masks, RaggedBatch
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class MaskCounts:
     n_mentions: int = 0
     n_generic_words: int = 0
     n_predicted: int = 0
-    n_predicted_base: int = 0
-    n_predicted_entity: int = 0
+    n_predicted_generic: int = 0
+    n_predicted_ds_term: int = 0
     n_predicted_ds: int = 0
     n_predicted_mentions: int = 0
     n_predicted_generic_words: int = 0
@@ -36,10 +36,10 @@ class MaskCounts:
             n_mentions=len(mention_starts),
             n_generic_words=len(generic_words),
             n_predicted=len(masks.positions),
-            n_predicted_base=int((masks.kinds == BASE).sum()),
-            n_predicted_entity=int((masks.kinds == ENTITY).sum()),
+            n_predicted_generic=int((masks.kinds == GENERIC).sum()),
+            n_predicted_ds_term=int((masks.kinds == DS_TERM).sum()),
             n_predicted_ds=int((predicted & in_mention).sum()),
-            n_predicted_mentions=int((drawn.kinds[mention_starts] == ENTITY).sum()),
+            n_predicted_mentions=int((drawn.kinds[mention_starts] == DS_TERM).sum()),
             n_predicted_generic_words=int(predicted[generic_words].sum()),
             n_to_mask=int((masks.replacements == mask_id).sum()),
             n_unchanged=int((masks.replacements == batch.input_ids[predicted]).sum()),
@@ -51,7 +51,7 @@ class MaskCounts:
     def rates(self) -> dict[str, float]:
         """The share that is predicted of all tokens, of those in mentions and outside, of mentions, of generic words.
 
-        A mention counts when it was masked as one (kind ENTITY); 0 where there is nothing to mask.
+        A mention counts when it was masked as one (kind DS_TERM); 0 where there is nothing to mask.
         """
         n_generic = self.n_tokens - self.n_ds_tokens
         return {

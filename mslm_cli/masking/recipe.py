@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mslm_cli.config import PreprocessConfig
 from mslm_cli.errors import ArtifactError, UsageError
 from mslm_cli.masking import budget
-from mslm_cli.masking.batch import BASE, ENTITY, Drawn, Int64, Masks, RaggedBatch
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, Int64, Masks, RaggedBatch
 from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.pmi import QUOTAS, Blocks, PmiVocabulary
 from mslm_cli.masking.shards import ShardReader
@@ -34,7 +34,7 @@ class MaskSource(Protocol):
         """The masks of the sequences of these numbers, in this order."""
 
     def count_kinds(self) -> tuple[int, int]:
-        """The number of base tokens and of entity tokens that are predicted."""
+        """The number of predicted tokens of generic words and of DS-terms."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ class DrawnEpoch:
         return self.recipe.mask(self.reader.batch(indices), self.rates, self.number)[1]
 
     def count_kinds(self) -> tuple[int, int]:
-        """The number of base tokens and of entity tokens that are predicted."""
+        """The number of predicted tokens of generic words and of DS-terms."""
         counts = np.zeros(3, dtype=np.int64)
         for batch in self.reader.blocks():
             counts += np.bincount(self.recipe.mask(batch, self.rates, self.number)[1].kinds, minlength=3)
-        return int(counts[BASE]), int(counts[ENTITY])
+        return int(counts[GENERIC]), int(counts[DS_TERM])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mslm_cli.errors import ArtifactError
-from mslm_cli.masking.batch import BASE, ENTITY, Int32, Int64, Masks, RaggedBatch, UInt8, flat_ranges
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Int32, Int64, Masks, RaggedBatch, UInt8, flat_ranges
 
 _INTS = pa.list_(pa.int32())
 SEQUENCE_SCHEMA = pa.schema(
@@ -149,12 +149,16 @@ class ShardReader:
             int(self.doc[index]),
         )
 
+    def input_ids(self, indices: NDArray[np.integer[Any]]) -> tuple[Int64, Int32]:
+        """The ids of the sequences of these numbers, in this order: offsets int64 [k + 1], and int32 end to end."""
+        offsets, (input_ids,) = _take(indices, self._input_ids)
+        return offsets, input_ids
+
     def batch(self, indices: NDArray[np.integer[Any]]) -> RaggedBatch:
         """The sequences of these numbers, in this order, copied into one ragged batch."""
-        offsets, input_ids = self._input_ids.take(indices)
-        _, word_ids = self._word_ids.take(indices)
-        span_offsets, spans = self._spans.take(indices)
-        sentence_offsets, sentences = self._sentences.take(indices)
+        offsets, (input_ids, word_ids) = _take(indices, self._input_ids, self._word_ids)
+        span_offsets, (spans,) = _take(indices, self._spans)
+        sentence_offsets, (sentences,) = _take(indices, self._sentences)
         return RaggedBatch(
             offsets,
             input_ids,
@@ -208,13 +212,13 @@ class StoredEpoch:
 
     def batch(self, indices: NDArray[np.integer[Any]]) -> Masks:
         """The masks of the sequences of these numbers, in this order."""
-        offsets, positions = self._positions.take(indices)
-        return Masks(offsets, positions, self._kinds.take(indices)[1], self._replacements.take(indices)[1])
+        offsets, columns = _take(indices, self._positions, self._kinds, self._replacements)
+        return Masks(offsets, *columns)
 
     def count_kinds(self) -> tuple[int, int]:
-        """The number of base tokens and of entity tokens that are predicted."""
+        """The number of predicted tokens of generic words and of DS-terms."""
         counts = sum((np.bincount(v, minlength=3) for v in self._kinds.chunks), np.zeros(3, dtype=np.int64))
-        return int(counts[BASE]), int(counts[ENTITY])
+        return int(counts[GENERIC]), int(counts[DS_TERM])
 
 
 class _ListColumn:
@@ -224,32 +228,42 @@ class _ListColumn:
         # `.values` is the child of the whole array and knows nothing of slices; the offsets index into it.
         arrays = [b.column(name) for b in batches]
         self.chunks: list[NDArray[Any]] = [a.values.to_numpy(zero_copy_only=True) for a in arrays]
-        self._offsets: list[Int32] = [a.offsets.to_numpy(zero_copy_only=True) for a in arrays]
-        self._first = np.cumsum([0, *(len(a) for a in arrays)])
-        self.lengths: Int32 = np.concatenate([np.empty(0, np.int32), *map(np.diff, self._offsets)])
+        self.offsets: list[Int32] = [a.offsets.to_numpy(zero_copy_only=True) for a in arrays]
+        self.first = np.cumsum([0, *(len(a) for a in arrays)])
+        self.lengths: Int32 = np.concatenate([np.empty(0, np.int32), *map(np.diff, self.offsets)])
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         n = len(self.lengths)
         if not -n <= index < n:
             raise IndexError(f"sequence {index} of {n}")
         index %= n
-        chunk = int(np.searchsorted(self._first, index, side="right")) - 1
-        row = index - self._first[chunk]
-        offsets = self._offsets[chunk]
+        chunk = int(np.searchsorted(self.first, index, side="right")) - 1
+        row = index - self.first[chunk]
+        offsets = self.offsets[chunk]
         return self.chunks[chunk][offsets[row] : offsets[row + 1]]
 
-    def take(self, indices: NDArray[np.integer[Any]]) -> Ragged:
-        """The lists of these rows, in this order, end to end: offsets int64 [k + 1], values."""
-        lengths = self.lengths[indices].astype(np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        values = np.empty(offsets[-1], dtype=self.chunks[0].dtype if self.chunks else np.int32)
-        chunk_of = np.searchsorted(self._first, indices, side="right") - 1
-        for chunk in np.unique(chunk_of):
-            here = chunk_of == chunk
-            begins = self._offsets[chunk][indices[here] - self._first[chunk]]
-            source = flat_ranges(begins, lengths[here])
-            values[flat_ranges(offsets[:-1][here], lengths[here])] = self.chunks[chunk][source]
-        return offsets, values
+
+def _take(indices: NDArray[np.integer[Any]], *columns: _ListColumn) -> tuple[Int64, list[NDArray[Any]]]:
+    """The lists of these rows, in this order, end to end: offsets int64 [k + 1], and the values of each column.
+
+    Args:
+        columns: of the same files, with lists of the same lengths.
+    """
+    first = columns[0]
+    lengths = first.lengths[indices].astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    if len(first.chunks) == 1:
+        source = flat_ranges(first.offsets[0][indices], lengths)
+        return offsets, [column.chunks[0].take(source) for column in columns]
+    taken = [np.empty(offsets[-1], dtype=c.chunks[0].dtype if c.chunks else np.int32) for c in columns]
+    chunk_of = np.searchsorted(first.first, indices, side="right") - 1
+    for chunk in np.unique(chunk_of):
+        here = chunk_of == chunk
+        source = flat_ranges(first.offsets[chunk][indices[here] - first.first[chunk]], lengths[here])
+        target = flat_ranges(offsets[:-1][here], lengths[here])
+        for values, column in zip(taken, columns, strict=True):
+            values[target] = column.chunks[chunk][source]
+    return offsets, taken
 
 
 def _slices(offsets: Int64, max_tokens: int) -> Iterator[slice]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mslm_cli.masking import pmi, spans
-from mslm_cli.masking.batch import BASE, ENTITY, Drawn, DrawnKind, Int64, RaggedBatch, flat_ranges
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, DrawnKind, Int64, RaggedBatch, flat_ranges
 from mslm_cli.masking.random import Purpose, UInt64, is_below, ragged_children, sequence_keys, uniforms
 
 RATES: dict[str, tuple[str, ...]] = {
@@ -33,7 +33,7 @@ class Units(NamedTuple):
     starts, ends: int64 [U].
     anchors: int64 [U]; where what is corrupted as one begins: the start, or that of the span it belongs to.
     draws: uint64 [U]; a unit is masked when its draw is below the rate times 2^64.
-    kind: BASE or ENTITY.
+    kind: GENERIC or DS_TERM.
     """
 
     starts: Int64
@@ -49,7 +49,7 @@ def token(batch: RaggedBatch, seed: int, epoch: int) -> Units:
     Source: Devlin et al. 2019 (BERT), section 3.1; there a fixed number of tokens is drawn, here they are i.i.d.
     """
     starts = batch.ordinary
-    return _independent(batch, starts, starts + 1, Purpose.TOKEN, BASE, seed, epoch)
+    return _independent(batch, starts, starts + 1, Purpose.TOKEN, GENERIC, seed, epoch)
 
 
 def word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
@@ -58,7 +58,7 @@ def word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
     Source: whole-word masking of the BERT repository (2019); there a fixed number is drawn, here they are i.i.d.
     """
     starts, ends = batch.words
-    return _independent(batch, starts, ends, Purpose.WORD, BASE, seed, epoch)
+    return _independent(batch, starts, ends, Purpose.WORD, GENERIC, seed, epoch)
 
 
 def span(batch: RaggedBatch, seed: int, epoch: int, max_rate: float) -> Units:
@@ -84,7 +84,7 @@ def span(batch: RaggedBatch, seed: int, epoch: int, max_rate: float) -> Units:
     crossing = uniforms(sequence_keys(seed, epoch, Purpose.SPAN_END, batch.index), np.zeros(len(batch), np.int64))
     share = (before + crossing[row] * sizes) / np.maximum(batch.n_ordinary, 1)[row]
     draws = (share * 2.0**53).astype(np.uint64) << np.uint64(11)
-    return Units(starts, ends, np.repeat(word_starts[placed.first], placed.lengths), draws, BASE)
+    return Units(starts, ends, np.repeat(word_starts[placed.first], placed.lengths), draws, GENERIC)
 
 
 def pmi_grams(batch: RaggedBatch, seed: int, epoch: int, vocabulary: pmi.PmiVocabulary) -> Units:
@@ -94,7 +94,7 @@ def pmi_grams(batch: RaggedBatch, seed: int, epoch: int, vocabulary: pmi.PmiVoca
     """
     first, lengths = pmi.segment(batch, vocabulary, seed, epoch)
     starts, ends = batch.words
-    return _independent(batch, starts[first], ends[first + lengths - 1], Purpose.WORD, BASE, seed, epoch)
+    return _independent(batch, starts[first], ends[first + lengths - 1], Purpose.WORD, GENERIC, seed, epoch)
 
 
 def entity(batch: RaggedBatch, seed: int, epoch: int) -> Units:
@@ -104,7 +104,7 @@ def entity(batch: RaggedBatch, seed: int, epoch: int) -> Units:
     sequence is the rate times their number, rounded down; here each mention is drawn by itself.
     """
     _, starts, ends = batch.mentions
-    return _independent(batch, starts, ends, Purpose.MENTION, ENTITY, seed, epoch)
+    return _independent(batch, starts, ends, Purpose.MENTION, DS_TERM, seed, epoch)
 
 
 def generic_word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
@@ -113,7 +113,7 @@ def generic_word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
     Source: MSLM (arXiv 2403.18025), section 3, base-level masking; there over all that is left unmasked.
     """
     starts, ends = batch.generic_words
-    return _independent(batch, starts, ends, Purpose.WORD, BASE, seed, epoch)
+    return _independent(batch, starts, ends, Purpose.WORD, GENERIC, seed, epoch)
 
 
 def units(
@@ -179,7 +179,7 @@ def draw(
         # spans come in the order in which they were placed
         unit_of = Drawn(n_tokens, tuple(parts)).units
         tokens = np.flatnonzero(unit_of >= 0)
-        parts = [DrawnKind(tokens, unit_of[tokens], BASE)]
+        parts = [DrawnKind(tokens, unit_of[tokens], GENERIC)]
     return Drawn(n_tokens, tuple(parts))
 
 

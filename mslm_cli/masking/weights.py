@@ -7,28 +7,29 @@ from mslm_cli.errors import DataError, UsageError
 
 
 class KindWeights(NamedTuple):
-    """Weight of a base token's loss and of an entity token's; only their ratio matters to the gradient."""
+    """Weights of the losses of generic words and of DS-terms; only their ratio matters to the gradient."""
 
-    base: float
-    entity: float
+    generic: float
+    ds_term: float
 
     @property
     def ratio(self) -> float:
-        """How much more an entity token counts than a base token."""
-        return self.entity / self.base
+        """How much more a token of a DS-term counts than one of a generic word."""
+        return self.ds_term / self.generic
 
 
-def kind_weights(scheme: str, n_base: int, n_entity: int) -> KindWeights:
+def kind_weights(scheme: str, n_generic: int, n_ds_term: int) -> KindWeights:
     """The weights that a scheme gives to shards with so many predicted tokens of each kind.
 
     ``uniform`` (1, 1) and ``ratio:R`` (1, R) ignore the counts. ``frequency`` is the softmax over one minus the
-    share of each kind, entity never below base. ``reference`` is the rule of the paper's released code.
+    share of each kind; that of DS-terms is never below that of generic words. ``reference`` is the rule of the paper's
+    released code.
 
     Raises:
         UsageError: there is no such scheme, or R is not a finite number above 0.
         DataError: the scheme needs counts and nothing is predicted.
-    Source: MSLM (arXiv 2403.18025), section 3; WeLT for ``frequency``. The maximum with the base weight is this
-    toolkit's: the softmax alone would charge entities less as soon as they are the majority.
+    Source: MSLM (arXiv 2403.18025), section 3; WeLT for ``frequency``. The maximum with the generic weight is this
+    toolkit's: the softmax alone would give DS-terms less weight as soon as they are the majority.
     """
     if scheme == "uniform":
         return KindWeights(1.0, 1.0)
@@ -36,14 +37,14 @@ def kind_weights(scheme: str, n_base: int, n_entity: int) -> KindWeights:
         return KindWeights(1.0, _ratio(scheme))
     if not needs_counts(scheme):
         raise UsageError(f"--weights {scheme}: expected uniform, frequency, reference or ratio:R")
-    if n_base + n_entity == 0:
+    if n_generic + n_ds_term == 0:
         raise DataError(f"--weights {scheme} counts predicted tokens, and there are none")
-    entity_share = n_entity / (n_base + n_entity)
+    ds_term_share = n_ds_term / (n_generic + n_ds_term)
     if scheme == "frequency":
-        base, entity = _softmax(entity_share, 1.0 - entity_share)
-        return KindWeights(base, max(base, entity))
-    entity, base = _softmax(max(0.5, entity_share), min(0.5, entity_share))
-    return KindWeights(base, entity)
+        generic, ds_term = _softmax(ds_term_share, 1.0 - ds_term_share)
+        return KindWeights(generic, max(generic, ds_term))
+    ds_term, generic = _softmax(max(0.5, ds_term_share), min(0.5, ds_term_share))
+    return KindWeights(generic, ds_term)
 
 
 def needs_counts(scheme: str) -> bool:
@@ -57,7 +58,7 @@ def weights_notice(scheme: str, weights: KindWeights) -> str | None:
         return None
     came_to = f"--weights {scheme} comes to ratio:{weights.ratio:.3f} on these shards"
     if weights.ratio == 1.0:
-        return f"{came_to}: entity tokens are not charged more than base tokens; ratio:2 would do so"
+        return f"{came_to}: DS-terms do not count more than generic words; with ratio:2 they would"
     return came_to
 
 

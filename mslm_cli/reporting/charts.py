@@ -108,7 +108,7 @@ def draw_all(
     if ner := curves.get("ner"):
         caption = "Training loss of each step, in nats, and strict F1 on the development data after each epoch."
         plans.append(("learning-ner", "Fine-tuning", caption, lambda f: _finetuning(f, ner)))
-    if encoder := [line for line in curves.get("encoder", ()) if "base" in line]:
+    if encoder := [line for line in curves.get("encoder", ()) if "generic" in line]:
         caption = "Masked-language-model loss in nats, of generic words and of DS-terms, over the steps."
         plans.append(("learning-encoder", "Adaptation of the encoder", caption, lambda f: _adaptation(f, encoder)))
     return draw(plans, folder)
@@ -253,7 +253,7 @@ def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
 
 def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
     axes = figure.subplots()
-    for kind, label, colour in (("base", "generic words", "first"), ("entity", "DS-terms", "second")):
+    for kind, label, colour in (("generic", "generic words", "first"), ("ds_term", "DS-terms", "second")):
         steps = [(number, line[kind]["loss"]) for number, line in enumerate(lines, 1) if line.get(kind, {}).get("n")]
         if steps:
             _loss(axes, steps, COLOURS[colour], label)

@@ -1,7 +1,7 @@
 """``mslm adapt``: masked language modelling on shards, with a loss that knows DS-terms."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,42 +14,28 @@ from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.artifacts import Artifact, ArtifactBuild
 from mslm_cli.config import AdaptConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
-from mslm_cli.masking.batch import BASE, ENTITY
+from mslm_cli.masking.batch import DS_TERM, GENERIC
 from mslm_cli.masking.recipe import ShardMasks, open_masks
 from mslm_cli.masking.shards import ShardReader
-from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, weights_notice
-from mslm_cli.training import model_card, ranks, rng
+from mslm_cli.masking.weights import kind_weights, needs_counts, weights_notice
+from mslm_cli.training import model_card, ranks
+from mslm_cli.training.adaptation import HEAD, Phase, start_phase, training_steps
 from mslm_cli.training.batching import plan_steps
 from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import precision, prepare_model, select_device
 from mslm_cli.training.flops import Meter
-from mslm_cli.training.loop import MicrobatchOptions, Step, TrainState, train
-from mslm_cli.training.masked import (
-    MaskedBatch,
-    Objectives,
-    add_heads,
-    drop_heads,
-    masked_step,
-    microbatch_loss,
-)
+from mslm_cli.training.loop import StepResult, TrainState
+from mslm_cli.training.masked import MaskedBatch, Objectives, add_heads, drop_heads
 from mslm_cli.training.model import load_masked_lm, max_tokens
-from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.packing import Collator, make_collator
 from mslm_cli.training.tensorboard import tensorboard_writer
 from mslm_cli.workspace import discard
 
 METRICS = "metrics.jsonl"
 _HAVE_SPANS = ("span", "pmi", "entity", "mslm")
-_KIND_NAMES = {BASE: "base", ENTITY: "entity"}
+_KEYS = {GENERIC: "generic", DS_TERM: "ds_term"}
+"""What metrics.jsonl calls each kind of predicted token."""
 
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with its own optimizer: the fresh head alone, or the whole model."""
-
-    name: str
-    n_steps: int
-    weights: KindWeights
+_TITLES = {"generic": "generic words", "ds_term": "DS-terms"}
 
 
 def run(
@@ -95,7 +81,7 @@ def run(
     every, keep = config.checkpoint_every, config.keep_checkpoints
     with workspace(build, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
         with work.finishing_steps():
-            _train_phases(model, masks, phases, config, tokenizer, work)
+            _Training(masks, config, tokenizer.pad_token_id, work).run(model, phases)
         if not ranks.is_first():
             return output
         summary = _summary(work.metrics)
@@ -152,7 +138,7 @@ def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: 
             f"the checkpoint has no MLM head ({len(fresh)} fresh parameters):"
             f" training the head alone for {config.head_warmup_steps} steps first"
         )
-        phases.insert(0, Phase("head", config.head_warmup_steps, kind_weights("uniform", 1, 1)))
+        phases.insert(0, Phase(HEAD, config.head_warmup_steps, kind_weights("uniform", 1, 1)))
     elif fresh:
         console.warn(f"the checkpoint has no MLM head: {len(fresh)} parameters start at random")
     if not phases:
@@ -171,7 +157,7 @@ def _length(reader: ShardReader, config: AdaptConfig) -> tuple[int, int]:
 
 
 def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple[int, int]:
-    """Predicted base and entity tokens over all copies, or over all epochs where masks are drawn as they are needed.
+    """Predicted tokens of generic words and of DS-terms, over all copies or, with dynamic masks, over all epochs.
 
     Where the weights need no counts, the first epoch stands for all that would have to be drawn.
 
@@ -180,151 +166,89 @@ def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple
     """
     n_counted = masks.reader.n_copies or (n_epochs if needs_counts(config.weights) else 1)
     counts = [masks.epoch(epoch).count_kinds() for epoch in range(max(1, n_counted))]
-    n_base, n_entity = sum(b for b, _ in counts), sum(e for _, e in counts)
-    if n_base + n_entity == 0:
+    n_generic, n_ds_term = (sum(of_kind) for of_kind in zip(*counts, strict=True))
+    if n_generic + n_ds_term == 0:
         raise DataError(
             f"{masks.reader.folder}: no token is masked, so there is nothing to learn", hint="raise the rates"
         )
-    return n_base, n_entity
+    return n_generic, n_ds_term
 
 
-def _train_phases(
-    model: PreTrainedModel,
-    masks: ShardMasks,
-    phases: Sequence[Phase],
-    config: AdaptConfig,
-    tokenizer: PreTrainedTokenizerFast,
-    work: Workspace,
-) -> None:
-    """Run all phases, from where ``work`` left off."""
-    done_before = 0
-    for number, phase in enumerate(phases):
-        if work.progress.get("phase", 0) <= number:
-            state = new_trainee(model, phase, config)
-            if work.progress.get("phase") == number:
-                work.restore(state)
-            _train_phase(state, number, phase, done_before, masks, config, tokenizer, work)
-        done_before += phase.n_steps
+@dataclass(frozen=True)
+class _Training:
+    """What all phases have in common."""
+
+    masks: ShardMasks
+    config: AdaptConfig
+    pad_id: int
+    work: Workspace
+
+    def run(self, model: PreTrainedModel, phases: Sequence[Phase]) -> None:
+        """Train all phases, from where ``work`` left off."""
+        n_before = 0
+        for number, phase in enumerate(phases):
+            if self.work.progress.get("phase", 0) <= number:
+                state = start_phase(model, phase, self.config)
+                if self.work.progress.get("phase") == number:
+                    self.work.restore(state)
+                self._run_phase(state, phase, number, n_before)
+            n_before += phase.n_steps
+
+    def _run_phase(self, state: TrainState, phase: Phase, number: int, n_before: int) -> None:
+        device, n_steps = state.model.device, phase.n_steps
+        meter = Meter(state.model, device, precision(self.config.precision, device))
+        with (
+            tensorboard_writer(self.config.tensorboard) as show,
+            console.progress(f"adapt: {phase.name}", n_steps) as bar,
+        ):
+            bar.advance(state.n_steps)
+            for step in training_steps(state, phase, self.masks, self.config, self.pad_id):
+                record = _record(step, phase.name, n_before + step.number, meter)
+                self.work.log(record)
+                show(record)
+                bar.advance()
+                bar.update(_progress_text(record))
+                save = self.work.save if step.number == n_steps else self.work.save_if_due
+                save(n_before + step.number, state, {"phase": number})
 
 
-def new_trainee(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> TrainState:
-    """``model`` at the start of ``phase``."""
-    is_head_only = phase.name == "head"
-    in_encoder = {id(p) for p in model.base_model.parameters()}
-    for parameter in model.parameters():
-        parameter.requires_grad_(not is_head_only or id(parameter) not in in_encoder)
-    learning_rate = config.learning_rate * (10 if is_head_only else 1)  # a fresh layer stands far from its optimum
-    optimizer = make_optimizer(model.named_parameters(), learning_rate, config.weight_decay)
-    return TrainState(model, optimizer, make_schedule(optimizer, phase.n_steps, config.warmup_share))
-
-
-def _train_phase(
-    state: TrainState,
-    number: int,
-    phase: Phase,
-    done_before: int,
-    masks: ShardMasks,
-    config: AdaptConfig,
-    tokenizer: PreTrainedTokenizerFast,
-    work: Workspace,
-) -> None:
-    device = state.model.device
-    meter = Meter(state.model, device, precision(config.precision, device))
-    with tensorboard_writer(config.tensorboard) as show, console.progress(f"adapt: {phase.name}", phase.n_steps) as bar:
-        bar.advance(state.n_steps)
-        for step in training_steps(state, phase, masks, config, tokenizer):
-            record = _record(step, phase.name, done_before + step.number, meter)
-            work.log(record)
-            show(record)
-            bar.advance()
-            bar.update(_progress_text(record))
-            save = work.save if step.number == phase.n_steps else work.save_if_due
-            save(done_before + step.number, state, {"phase": number})
-
-
-def training_steps(
-    state: TrainState, phase: Phase, masks: ShardMasks, config: AdaptConfig, tokenizer: PreTrainedTokenizerFast
-) -> Iterator[Step[MaskedBatch]]:
-    """The steps of a phase, one after the other, from where ``state`` is; each is done when it is drawn."""
-    model = state.model
-    model.train()
-    if phase.name == "head":
-        model.base_model.eval()
-    if state.n_steps == 0:
-        rng.seed(config.seed)
-    objectives = Objectives(config.sbo, config.detect)
-    passes = MicrobatchOptions.of(config, model.device)
-    collate_fn = make_collator(model, tokenizer.pad_token_id, passes.dtype)
-    steps = _steps(masks, phase, config, collate_fn, start=state.n_steps)
-    return train(state, steps, partial(microbatch_loss, model, objectives=objectives), config.max_grad_norm, passes)
-
-
-def _steps(
-    masks: ShardMasks,
-    phase: Phase,
-    config: AdaptConfig,
-    collate_fn: Collator,
-    *,
-    start: int,
-) -> Iterator[Callable[[int], list[MaskedBatch]]]:
-    """What makes the batches of each step of a phase, from step ``start`` on; an epoch has its own masks."""
-    lengths = masks.reader.lengths.astype(np.int64)
-    number = epoch = 0
-    while number < phase.n_steps:
-        plan = plan_steps(lengths, config.tokens_per_step, seed=config.seed, epoch=epoch)
-        epoch_masks = masks.training_epoch(epoch)
-        for sequences in plan[: phase.n_steps - number]:
-            if number >= start:
-                yield masked_step(
-                    masks.reader,
-                    epoch_masks,
-                    sequences,
-                    lengths,
-                    phase.weights,
-                    collate_fn,
-                    with_unmasked=config.detect > 0,
-                )
-            number += 1
-        epoch += 1
-
-
-def _record(step: Step[MaskedBatch], phase: str, number: int, meter: Meter) -> dict[str, Any]:
+def _record(step: StepResult[MaskedBatch], phase: str, number: int, meter: Meter) -> dict[str, Any]:
     """The line of metrics.jsonl for one step, of all processes."""
     record: dict[str, Any] = {
         "step": number,
         "phase": phase,
         **step.outcome(),
         "learning_rate": step.learning_rate,
-        **meter.lap([b.model_batch for b in step.batches], sum(len(b.kinds) for b in step.batches)),
+        **meter.lap([b.model_batch for b in step.microbatches], sum(len(b.kinds) for b in step.microbatches)),
     }
-    sums = ranks.totals(np.sum([[0.0] * 3 * len(_KIND_NAMES), *map(_sums, step.batches)], axis=0).tolist())
-    for name, n, loss, n_top in zip(_KIND_NAMES.values(), sums[::3], sums[1::3], sums[2::3], strict=True):
+    sums = ranks.totals(np.sum([[0.0] * 3 * len(_KEYS), *map(_sums, step.microbatches)], axis=0).tolist())
+    for name, n, loss, n_top in zip(_TITLES, sums[::3], sums[1::3], sums[2::3], strict=True):
         if n and not step.is_skipped:
             record[name] = {"n": int(n), "loss": round(loss / n, 5), "top1": round(n_top / n, 5)}
     return record
 
 
 def _sums(batch: MaskedBatch) -> list[float]:
-    """Predicted tokens of each kind, their loss, and those for which the right one was first."""
-    if batch.cross_entropy is None or batch.is_top is None:
-        raise AssertionError("the batch has not been through the model")
-    losses, is_top = batch.cross_entropy.cpu().numpy(), batch.is_top.cpu().numpy()
-    chosen = [batch.kinds == kind for kind in _KIND_NAMES]
+    """Of each kind: the predicted tokens, the sum of their losses, and how many were restored by the top guess."""
+    if batch.predicted is None:
+        raise AssertionError("the microbatch has not been through the model")
+    losses, is_top = (tensor.cpu().numpy() for tensor in batch.predicted)
+    chosen = [batch.kinds == kind for kind in _KEYS]
     return [float(x) for c in chosen for x in (c.sum(), losses[c].sum(dtype=float), is_top[c].sum())]
 
 
 def _progress_text(record: dict[str, Any]) -> str:
-    kinds = " ".join(f"{name} {record[name]['loss']:.2f}" for name in _KIND_NAMES.values() if name in record)
+    kinds = ", ".join(f"{title} {record[key]['loss']:.2f}" for key, title in _TITLES.items() if key in record)
     return f"loss {kinds}  {record['tokens_per_s']:,.0f} tokens/s  {100 * record['mfu']:.0f} % of peak"
 
 
 def _summary(metrics: Path) -> dict[str, Any]:
-    """What a run came to, from its log: steps, tokens, and mean loss and top-1 by kind at its end."""
+    """A summary of a run from its log: steps, tokens, and mean loss and top-1 of each kind at its end."""
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     last = records[-max(1, len(records) // 10) :]
     summary: dict[str, Any] = {"n_steps": len(records), "n_tokens": sum(r["n_tokens"] for r in records)}
     summary["n_skipped"] = sum("skipped" in r for r in records)
-    for name in _KIND_NAMES.values():
+    for name in _TITLES:
         if n := sum(r[name]["n"] for r in last if name in r):
             for score in ("loss", "top1"):
                 total = sum(r[name][score] * r[name]["n"] for r in last if name in r)
@@ -334,9 +258,9 @@ def _summary(metrics: Path) -> dict[str, Any]:
 
 def _report(summary: dict[str, Any]) -> None:
     rows = [
-        [name, f"{summary[f'{name}_loss']:.3f}", f"{100 * summary[f'{name}_top1']:.1f} %"]
-        for name in _KIND_NAMES.values()
-        if f"{name}_loss" in summary
+        [title, f"{summary[f'{key}_loss']:.3f}", f"{100 * summary[f'{key}_top1']:.1f} %"]
+        for key, title in _TITLES.items()
+        if f"{key}_loss" in summary
     ]
     title = f"adapted: {summary['n_steps']:,} steps, {summary['n_tokens']:,} tokens; the last tenth of them"
-    console.table(title, ["kind", "loss", "top-1"], rows)
+    console.table(title, ["masked", "loss", "top-1"], rows)

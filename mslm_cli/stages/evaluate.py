@@ -152,8 +152,7 @@ def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> Scored
     from mslm_cli.training.recognition import load_recogniser
 
     recogniser = load_recogniser(ner, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
-    tagged = recogniser.tag([s.words for s in corpus.sentences])
-    return scored_corpus(corpus, [found.tags for found in tagged], [found.scores for found in tagged])
+    return scored_corpus(corpus, recogniser.tag([s.words for s in corpus.sentences]))
 
 
 def _labels(ner: Artifact) -> list[str]:

@@ -2,46 +2,38 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import allocator, artifacts, console, fsio, models
 from mslm_cli.artifacts import ArtifactBuild
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.labels import strict_mentions, tags_from_mentions
+from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.terms.tokens import keeps_punctuation
 from mslm_cli.training import model_card, ranks, rng
-from mslm_cli.training.batching import plan_forward_passes, plan_steps
+from mslm_cli.training.batching import plan_steps
 from mslm_cli.training.checkpoint import Workspace, workspace
 from mslm_cli.training.device import precision, prepare_model, select_device
 from mslm_cli.training.flops import Meter
-from mslm_cli.training.loop import MicrobatchOptions, Step, TrainState, train
-from mslm_cli.training.losses import weighted_cross_entropy
-from mslm_cli.training.model import load_token_classifier, logits_at, max_tokens, mlm_head, save_mlm_head
+from mslm_cli.training.labelled import LabelledBatch, LabelledSequences
+from mslm_cli.training.loop import MicrobatchOptions, StepResult, TrainState, train
+from mslm_cli.training.model import load_token_classifier, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.packing import Collator, make_collator
-from mslm_cli.training.tagging import (
-    Window,
-    WindowBatch,
-    collate,
-    continuations_of,
-    make_windows,
-    predict_tags,
-    window_lengths,
-    window_targets,
-)
+from mslm_cli.training.packing import make_collator
+from mslm_cli.training.recognition import predict
+from mslm_cli.training.tagging import Windows, continuations_of, make_windows, piece_classes
 from mslm_cli.training.tensorboard import tensorboard_writer
 from mslm_cli.workspace import HASHES, discard, new_checkpoint, verify_checkpoint
 
@@ -51,15 +43,19 @@ ENCODER_METRICS = "encoder_metrics.jsonl"
 
 @dataclass(frozen=True)
 class TaggedData:
-    """Labelled sentences with their windows; ``label_ids`` has an int64 array [n_words] a sentence.
-
-    ``continuations``: see ``continuations_of``.
-    """
+    """Labelled sentences, their windows, and the label of each labelled piece: int64."""
 
     corpus: LabelledCorpus
-    windows: Sequence[Window]
-    label_ids: Sequence[np.ndarray[Any, np.dtype[np.int64]]]
-    continuations: np.ndarray[Any, np.dtype[np.int64]]
+    windows: Windows
+    classes: NDArray[np.int64]
+
+    @property
+    def sequences(self) -> LabelledSequences:
+        """The windows with their labels."""
+        windows = self.windows
+        return LabelledSequences(
+            windows.offsets, windows.input_ids, windows.label_offsets, windows.pieces, self.classes
+        )
 
     @property
     def n_words(self) -> list[int]:
@@ -167,7 +163,7 @@ def tagged(
     ]
     words = [s.words for s in corpus.sentences]
     windows = make_windows(words, tokenizer, max_length, overlap, all_pieces=all_pieces)
-    return TaggedData(corpus, windows, label_ids, continuations_of(labels))
+    return TaggedData(corpus, windows, piece_classes(windows, label_ids, continuations_of(labels)))
 
 
 def _word_form(corpus: LabelledCorpus) -> str:
@@ -231,9 +227,9 @@ def _train(
 
 def new_trainee(
     model: PreTrainedModel, data: TaggedData, config: FinetuneConfig
-) -> tuple[TrainState, list[list[np.ndarray[Any, np.dtype[np.int64]]]]]:
+) -> tuple[TrainState, list[list[NDArray[np.int64]]]]:
     """``model`` at the start of the training, and the windows of each step of each epoch."""
-    lengths = window_lengths(data.windows)
+    lengths = np.diff(data.windows.offsets)
     plans = [plan_steps(lengths, config.tokens_per_step, seed=config.seed, epoch=e) for e in range(config.epochs)]
     optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
     return TrainState(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
@@ -242,30 +238,24 @@ def new_trainee(
 def training_steps(
     state: TrainState,
     data: TaggedData,
-    plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
+    plan: Sequence[NDArray[np.int64]],
     config: FinetuneConfig,
     tokenizer: PreTrainedTokenizerFast,
-) -> Iterator[Step[WindowBatch]]:
-    """The steps of ``plan``, one after the other; each is done when it is drawn."""
+) -> Iterator[StepResult[LabelledBatch]]:
+    """The steps of ``plan``, one after the other; each is taken when it is drawn."""
     model = state.model
-    passes = MicrobatchOptions.of(config, model.device)
-    collate_fn = make_collator(model, tokenizer.pad_token_id, passes.dtype)
-    steps = _steps(data.windows, plan, window_lengths(data.windows), collate_fn)
-    return train(state, steps, partial(_share_of_loss, model, data), config.max_grad_norm, passes)
+    options = MicrobatchOptions.of(config, model.device)
+    collate_fn = make_collator(model, tokenizer.pad_token_id, options.dtype)
+    sequences = data.sequences
+    updates = (sequences.update(chosen, collate_fn, model.device) for chosen in plan)
+    return train(state, updates, config.max_grad_norm, options)
 
 
-def _share_of_loss(model: PreTrainedModel, data: TaggedData, batch: WindowBatch) -> torch.Tensor:
-    logits = logits_at(model, batch.model_batch, batch.positions)
-    of_each = [window_targets(w, data.label_ids[w.sentence], data.continuations) for w in batch.windows]
-    targets = torch.from_numpy(np.concatenate(of_each))
-    weights = torch.ones(len(targets), device=logits.device)
-    share, _ = weighted_cross_entropy(logits, targets.to(logits.device), weights, batch.total_weight)
-    return share
-
-
-def _record(step: Step[WindowBatch], meter: Meter) -> dict[str, Any]:
+def _record(step: StepResult[LabelledBatch], meter: Meter) -> dict[str, Any]:
     """The line of metrics.jsonl for one step, of all processes."""
-    speed = meter.lap([b.model_batch for b in step.batches], sum(len(b.positions) for b in step.batches))
+    speed = meter.lap(
+        [b.model_batch for b in step.microbatches], sum(len(b.targets.positions) for b in step.microbatches)
+    )
     return {"step": step.number, **step.outcome(), "learning_rate": step.learning_rate, **speed}
 
 
@@ -286,30 +276,6 @@ def _drop_needless(work: Workspace) -> None:
 
 
 def _dev_scores(model: PreTrainedModel, dev: TaggedData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    tags = predict_tags(model, dev.windows, dev.n_words, pad_id=tokenizer.pad_token_id, batch_tokens=2048)
+    predicted = predict(model, dev.windows, dev.n_words, tokenizer.pad_token_id, 2048)
     gold = [s.mentions for s in dev.corpus.sentences]
-    return exact_match(gold, [strict_mentions(t) for t in tags]).micro.to_json()
-
-
-def _steps(
-    windows: Sequence[Window],
-    plan: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
-    lengths: np.ndarray[Any, np.dtype[np.int64]],
-    collate_fn: Collator,
-) -> Iterator[Callable[[int], list[WindowBatch]]]:
-    """What makes the forward passes of each step; each knows the number of labelled words of the whole step."""
-    for chosen in plan:
-        n_words = float(sum(len(windows[i].words) for i in chosen))
-        yield partial(_batches, windows, ranks.local_share(chosen), lengths, n_words, collate_fn)
-
-
-def _batches(
-    windows: Sequence[Window],
-    own: np.ndarray[Any, np.dtype[np.int64]],
-    lengths: np.ndarray[Any, np.dtype[np.int64]],
-    n_words: float,
-    collate_fn: Collator,
-    max_tokens: int,
-) -> list[WindowBatch]:
-    groups = plan_forward_passes(own, lengths, max_tokens)
-    return [collate([windows[i] for i in g], collate_fn, total_weight=n_words) for g in groups]
+    return exact_match(gold, [[m.mention for m in found.mentions] for found in predicted]).micro.to_json()

@@ -11,6 +11,7 @@ from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.lines import OnRead, ignore_progress
+from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import EMPTY_WORD, read_documents, source_files
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_block, document_mark, file_stem
@@ -18,7 +19,7 @@ from mslm_cli.errors import UsageError
 from mslm_cli.terms.display import Mark, html_page
 from mslm_cli.terms.sentences import split_sentences
 from mslm_cli.terms.tokens import joined_spans, token_spans
-from mslm_cli.training.recognition import Recogniser, Tagged, load_recogniser
+from mslm_cli.training.recognition import Recogniser, load_recogniser
 
 Form = Literal["json", "conll", "brat", "html", "text"]
 
@@ -56,13 +57,13 @@ class DocumentMentions:
 
     parted: SegmentedDocument
     first: int
-    tagged: list[Tagged]
+    tagged: list[PredictedSentence]
 
     @property
     def spans(self) -> Iterator[Span]:
         for number, (words, found) in enumerate(zip(self.parted.sentences, self.tagged, strict=True)):
-            for (start, end, kind), score in zip(found.mentions, found.scores, strict=True):
-                yield Span(words[start][0], words[end - 1][1], kind, score, number)
+            for start, end, entity_type, score in found.mentions:
+                yield Span(words[start][0], words[end - 1][1], entity_type, score or 0.0, number)
 
 
 @dataclass

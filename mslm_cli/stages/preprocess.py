@@ -223,7 +223,7 @@ def _statistics(
         "realised": total.rates(),
         "corrupted": total.corruption(),
         "copies": [
-            {"rates": r, "n_base": c.n_predicted_base, "n_entity": c.n_predicted_entity, "realised": c.rates()}
+            {"rates": r, "n_generic": c.n_predicted_generic, "n_ds_term": c.n_predicted_ds_term, "realised": c.rates()}
             for r, c in zip(masks.rates, masks.copies, strict=True)
         ],
     }

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +12,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import artifacts, console, models
 from mslm_cli.artifacts import SKETCHES
-from mslm_cli.config import PreprocessConfig, ProbeConfig
+from mslm_cli.config import AdaptConfig, PreprocessConfig, ProbeConfig
 from mslm_cli.corpus.readers import read_documents, source_files
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.probe import Bootstrap, Items, general_items, matched_items, words_in
 from mslm_cli.masking.batch import RaggedBatch
-from mslm_cli.masking.recipe import DrawnEpoch, Recipe
+from mslm_cli.masking.recipe import Recipe, ShardMasks
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_sequences
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import encode, vocabulary_of
 from mslm_cli.terms.lexicon import read_terms
 from mslm_cli.terms.matcher import Matcher
-from mslm_cli.training.batching import pad, plan_steps
+from mslm_cli.training.adaptation import HEAD, Phase, start_phase, training_steps
 from mslm_cli.training.device import prepare_model, select_device
-from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
-from mslm_cli.training.masked import masked_step, microbatch_loss
 from mslm_cli.training.model import load_masked_lm, max_tokens
-from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.training.probing import SCORES, score_stretches
 
 _FEW_DOCUMENTS = 20
-_HEAD_LEARNING_RATE, _HEAD_TOKENS = 3e-3, 4096
+_HEAD_LEARNING_RATE, _HEAD_TOKENS = 3e-4, 4096
 KIND_NAMES = {
     "mention": "DS-terms, whole",
     "generic_span": "generic, as long and frequent",
@@ -199,39 +195,21 @@ def _half(text: Sequences, remainder: int) -> Sequences:
 
 def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFast, config: ProbeConfig) -> None:
     """Train the fresh head alone, on whole words masked at random."""
-    model = encoder.model
-    in_encoder = {id(p) for p in model.base_model.parameters()}
-    for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) not in in_encoder)
-    optimizer = make_optimizer(model.named_parameters(), _HEAD_LEARNING_RATE, 0.01)
-    state = TrainState(model, optimizer, make_schedule(optimizer, config.head_steps, 0.06))
-    recipe = Recipe.of(PreprocessConfig(strategy="word", seed=config.seed), tokenizer, None)
+    masking = PreprocessConfig(strategy="word", rate=0.15, dynamic=True, seed=config.seed)
+    training = AdaptConfig(
+        learning_rate=_HEAD_LEARNING_RATE,
+        tokens_per_step=_HEAD_TOKENS,
+        batch_tokens=str(config.batch_tokens),
+        precision="fp32",
+        seed=config.seed,
+    )
+    phase = Phase(HEAD, config.head_steps, kind_weights("uniform", 1, 1))
     with tempfile.TemporaryDirectory() as folder:
         write_sequences(Path(folder), 0, text)
-        reader = ShardReader(Path(folder))
-        lengths = reader.lengths.astype(np.int64)
-        steps: list[tuple[int, NDArray[np.int64]]] = []
-        while len(steps) < config.head_steps:
-            epoch = steps[-1][0] + 1 if steps else 0
-            steps += [(epoch, u) for u in plan_steps(lengths, _HEAD_TOKENS, seed=config.seed, epoch=epoch)]
-        collate_fn = partial(pad, pad_id=tokenizer.pad_token_id, device=model.device)
-        uniform = kind_weights("uniform", 1, 1)
-        steps_of = (
-            masked_step(
-                reader,
-                DrawnEpoch(reader, recipe, epoch, {"rate": 0.15}),
-                step,
-                lengths,
-                uniform,
-                collate_fn,
-            )
-            for epoch, step in steps[: config.head_steps]
-        )
-        model.train(False)
+        masks = ShardMasks(ShardReader(Path(folder)), Recipe.of(masking, tokenizer, None))
+        state = start_phase(encoder.model, phase, training)
         with console.progress(f"warming up the MLM head of {encoder.name}", config.head_steps) as bar:
-            for _ in train(
-                state, steps_of, partial(microbatch_loss, model), 1.0, MicrobatchOptions(config.batch_tokens)
-            ):
+            for _ in training_steps(state, phase, masks, training, tokenizer.pad_token_id):
                 bar.advance()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mslm_cli import artifacts, models
 from mslm_cli.config import PreprocessConfig
-from mslm_cli.masking.batch import ENTITY, NOT_PREDICTED
+from mslm_cli.masking.batch import DS_TERM, NOT_PREDICTED
 from mslm_cli.masking.recipe import open_masks
 from mslm_cli.masking.shards import ShardReader
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 STYLES = {
-    "entity": "bold red",
-    "base": "bold blue",
+    "DS-term masked": "bold red",
+    "generic masked": "bold blue",
     "random": "bold magenta",
     "kept": "bold green",
     "DS-term": "underline",
@@ -33,7 +33,7 @@ class MaskedSequence:
     """One sequence; all lists but ``spans`` have an entry for each token.
 
     ids: as in the text. input_ids: as the model gets them. word_ids: the word, None for a special token.
-    kind: 0 not predicted, 1 base, 2 entity. spans: DS-mentions [start, end) in tokens.
+    kind: 0 not predicted, 1 generic word, 2 DS-term. spans: DS-mentions [start, end) in tokens.
     """
 
     ids: list[int]
@@ -46,7 +46,8 @@ class MaskedSequence:
 class Run(NamedTuple):
     """Neighbouring tokens that fared alike.
 
-    look: text, special or DS-term where nothing is predicted; else entity or base for [MASK], random, or kept.
+    look: text, special or DS-term where nothing is predicted; else "DS-term masked" or "generic masked" for [MASK],
+        random, or kept.
     text: what to print, the same on a terminal and in a pipe.
     """
 
@@ -100,7 +101,7 @@ def runs(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list
                 return "special"
             return "DS-term" if position in in_mention else "text"
         if after == tokenizer.mask_token_id:
-            return "entity" if sequence.kind[position] == ENTITY else "base"
+            return "DS-term masked" if sequence.kind[position] == DS_TERM else "generic masked"
         return "kept" if after == before else "random"
 
     def piece(token: int) -> str:
@@ -111,9 +112,9 @@ def runs(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list
         positions = list(group)
         before, after = ([piece(ids[p]) for p in positions] for ids in (sequence.ids, sequence.input_ids))
         text = " ".join(before) if name == "special" else tokenizer.convert_tokens_to_string(before).strip()
-        label = "entity" if kind == ENTITY else "base"
+        label = "DS-term" if kind == DS_TERM else "generic"
         match name:
-            case "entity" | "base" | "random":
+            case "DS-term masked" | "generic masked" | "random":
                 text = f"{{{label}: {text} -> {' '.join(after)}}}"
             case "kept":
                 text = f"{{{label} kept: {text}}}"

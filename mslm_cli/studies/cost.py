@@ -8,7 +8,7 @@ from mslm_cli import models
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.training.model import load_masked_lm
-from mslm_cli.training.tagging import make_windows, window_lengths
+from mslm_cli.training.tagging import make_windows
 
 USUAL_SHARE = 0.25
 """The share of tokens that is predicted where no budget is named: elm rate 0.5 and blm rate 0.15 on medical text."""
@@ -46,7 +46,7 @@ def count_train_tokens(train: Path, model: Path, config: FinetuneConfig) -> int:
     tokenizer = models.load_tokenizer(model, lowercase=config.lowercase)
     limit = min(config.max_length, models.position_limit(models.read_config(model)))
     windows = make_windows([s.words for s in corpus.sentences], tokenizer, limit, config.overlap)
-    return int(window_lengths(windows).sum())
+    return len(windows.input_ids)
 
 
 def has_mlm_head(model: Path, *, allow_pickle: bool) -> bool:

@@ -49,8 +49,9 @@ class Cost:
 
     def flops(self, batches: Sequence[ModelBatch], n_wanted: int) -> float:
         """The operations of a step."""
-        lengths = [n for batch in batches for n in batch.lengths]
-        return self.each * sum(lengths) + self.wanted * n_wanted + self.pair * sum(n * n for n in lengths)
+        n_tokens = sum(int(batch.lengths.sum()) for batch in batches)
+        n_pairs = sum(int((batch.lengths**2).sum()) for batch in batches)
+        return self.each * n_tokens + self.wanted * n_wanted + self.pair * n_pairs
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
@@ -79,10 +80,10 @@ class Meter:
         self._since = time.perf_counter()
 
     def lap(self, batches: Sequence[ModelBatch], n_wanted: int) -> dict[str, float]:
-        """Tokens of the step that has ended, tokens a second, and the share of the peak that was put to use."""
+        """Tokens of the step that has ended, tokens a second, and model FLOPs utilisation (MFU)."""
         now = time.perf_counter()
         duration_s, self._since = now - self._since, now
-        own = [sum(sum(b.lengths) for b in batches), self._cost.flops(batches, n_wanted)]
+        own = [sum(int(b.lengths.sum()) for b in batches), self._cost.flops(batches, n_wanted)]
         n_tokens, flops = ranks.totals(own)
         used = flops / duration_s / self._peak
         return {"n_tokens": int(n_tokens), "tokens_per_s": round(n_tokens / duration_s, 1), "mfu": round(used, 3)}

@@ -1,13 +1,13 @@
 """The one training loop: a generator that yields after each optimizer step.
 
-Saving, logging and progress are outside of it, with whoever draws from it.
+Saving, logging and progress are left to its caller.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,20 +22,37 @@ from mslm_cli.training.batching import max_tokens_per_microbatch
 from mslm_cli.training.device import autocast, precision
 from mslm_cli.training.ranks import rank, sum_gradients
 
-Batch = TypeVar("Batch")
-
 EXPLODED_LOSS = 1000.0
 """Nats; guessing among the entries of a vocabulary costs about 10."""
 _FEWEST_TOKENS = 16
 MAX_SKIPPED = 10
-"""Steps in a row that may be left out; after so many the weights themselves are past help."""
+"""Steps in a row that may be skipped; after that many the weights themselves are beyond repair."""
+
+
+class Microbatch(Protocol):
+    """The data of one forward and backward pass."""
+
+    def loss(self, model: PreTrainedModel) -> torch.Tensor:
+        """Its share of the loss of its step; the shares of all microbatches and processes sum up to the loss."""
+
+
+Batch = TypeVar("Batch", bound=Microbatch)
+Made = TypeVar("Made", bound=Microbatch, covariant=True)
+
+
+class Update(Protocol[Made]):
+    """The data of one optimizer step on this process."""
+
+    def microbatches(self, max_tokens: int) -> Sequence[Made]:
+        """The step in microbatches of at most ``max_tokens`` tokens, padding included, or of a single sequence."""
 
 
 @dataclass
 class TrainState:
-    """All that training changes: a model, its optimizer and schedule, the number of steps, the last ones skipped.
+    """All that training changes: a model, its optimizer and schedule.
 
-    max_tokens: of a forward pass, where memory has run out; 0 where it has not.
+    n_steps: steps done. n_skipped: how many of the last ones in a row were skipped. max_tokens: in a microbatch, once
+    memory has run out; 0 before.
     """
 
     model: PreTrainedModel
@@ -47,8 +64,8 @@ class TrainState:
 
 
 @dataclass(frozen=True)
-class Step(Generic[Batch]):
-    """What one optimizer step came to: its loss, gradient norm before clipping, learning rate, batches.
+class StepResult(Generic[Batch]):
+    """One optimizer step that is done: its loss, gradient norm before clipping, learning rate, microbatches.
 
     is_skipped: the loss or the gradient was not finite or exploded, and the weights are as they were.
     """
@@ -57,11 +74,11 @@ class Step(Generic[Batch]):
     loss: float
     grad_norm: float
     learning_rate: float
-    batches: Sequence[Batch]
+    microbatches: Sequence[Batch]
     is_skipped: bool
 
     def outcome(self) -> dict[str, float | str]:
-        """What metrics.jsonl says of it: loss and gradient norm, or why it was skipped (NaN is no JSON)."""
+        """The step in metrics.jsonl: loss and gradient norm, or why it was skipped (JSON has no NaN)."""
         if self.is_skipped:
             return {"skipped": f"loss {self.loss:.4g}, gradient norm {self.grad_norm:.4g}"}
         return {"loss": round(self.loss, 5), "grad_norm": round(self.grad_norm, 4)}
@@ -69,9 +86,9 @@ class Step(Generic[Batch]):
 
 @dataclass(frozen=True)
 class MicrobatchOptions:
-    """How the forward and backward passes of a step run.
+    """How the microbatches of a step are made and run.
 
-    max_tokens: in one of them, padding included. dtype: what matrices are multiplied in. seed: of dropout.
+    max_tokens: in each, padding included. dtype: what matrices are multiplied in. seed: of dropout.
     """
 
     max_tokens: int
@@ -80,94 +97,92 @@ class MicrobatchOptions:
 
     @classmethod
     def of(cls, config: TrainingOptions, device: torch.device) -> "MicrobatchOptions":
-        """Those that ``config`` asks for."""
+        """The options that ``config`` asks for."""
         most = max_tokens_per_microbatch(config.batch_tokens, config.tokens_per_step, device)
         return cls(most, precision(config.precision, device), config.seed)
 
 
 def train(
-    state: TrainState,
-    steps: Iterable[Callable[[int], Sequence[Batch]]],
-    microbatch_loss: Callable[[Batch], torch.Tensor],
-    max_grad_norm: float,
-    options: MicrobatchOptions,
-) -> Iterator[Step[Batch]]:
-    """Yield after each optimizer step, or what would have been one.
+    state: TrainState, updates: Iterable[Update[Batch]], max_grad_norm: float, options: MicrobatchOptions
+) -> Iterator[StepResult[Batch]]:
+    """Take an optimizer step on each of ``updates``, and yield after it.
 
     A step whose loss or gradient is not finite, or whose loss is above ``EXPLODED_LOSS``, changes no weight; data and
-    schedule go on.
-
-    Args:
-        steps: what makes the batches (forward passes) of each step, of so many tokens at most, or those of this
-            process.
-        microbatch_loss: a batch's share of its step's loss; the shares of a step sum up to its loss.
+    schedule move on.
 
     Raises:
         UnavailableError: a single sequence needs more memory than there is.
         DivergedError: more than ``MAX_SKIPPED`` steps in a row were skipped.
     """
-    model = state.model
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    device = next(model.parameters()).device
+    parameters = [p for p in state.model.parameters() if p.requires_grad]
     if state.max_tokens:
         options = replace(options, max_tokens=min(options.max_tokens, state.max_tokens))
-    cuts = iter(steps)
-    cut = next(cuts, None)
-    batches: Sequence[Batch] = cut(options.max_tokens) if cut else []
-    while cut:
-        while (loss := _gradients(state, batches, microbatch_loss, device, options)) is None:
-            state.max_tokens = options.max_tokens // 2
-            options = replace(options, max_tokens=state.max_tokens)
-            if options.max_tokens < _FEWEST_TOKENS:
-                hint = "take shorter sequences (preprocess --max-length) or a smaller encoder"
-                raise UnavailableError("out of memory even with one sequence at a time", hint=hint)
-            console.warn(f"out of memory: going on with at most {options.max_tokens:,} tokens in a forward pass")
-            batches = cut(options.max_tokens)
-        done = batches
-        cut = next(cuts, None)
-        batches = cut(options.max_tokens) if cut else []  # while a GPU still computes the gradients of the last ones
+    waiting = iter(updates)
+    update = next(waiting, None)
+    microbatches = update.microbatches(options.max_tokens) if update else []
+    while update:
+        while (loss := _gradients(state, microbatches, options)) is None:
+            options = _with_less_memory(state, options)
+            microbatches = update.microbatches(options.max_tokens)
+        done = microbatches
+        update = next(waiting, None)
+        # built while a GPU still computes the gradients
+        microbatches = update.microbatches(options.max_tokens) if update else []
         loss = sum_gradients(parameters, loss)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
-        is_skipped = not (math.isfinite(grad_norm) and float(loss) <= EXPLODED_LOSS)
-        state.n_skipped = state.n_skipped + 1 if is_skipped else 0
-        if state.n_skipped > MAX_SKIPPED:
-            raise DivergedError(
-                f"{state.n_skipped} steps in a row, the last with loss {float(loss):.4g} and gradient norm"
-                f" {grad_norm:.4g}, could not be used",
-                hint="start again with --resume never and a lower --learning-rate",
-            )
         learning_rate = float(state.schedule.get_last_lr()[0])
-        if is_skipped:
-            state.optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
-        state.optimizer.step()
-        state.schedule.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.n_steps += 1
-        yield Step(state.n_steps, float(loss), grad_norm, learning_rate, done, is_skipped)
+        is_skipped = _step(state, float(loss), grad_norm)
+        yield StepResult(state.n_steps, float(loss), grad_norm, learning_rate, done, is_skipped)
+
+
+def _with_less_memory(state: TrainState, options: MicrobatchOptions) -> MicrobatchOptions:
+    """The options with microbatches half as large."""
+    state.max_tokens = options.max_tokens // 2
+    if state.max_tokens < _FEWEST_TOKENS:
+        hint = "use shorter sequences (preprocess --max-length) or a smaller encoder"
+        raise UnavailableError("out of memory even with one sequence at a time", hint=hint)
+    console.warn(f"out of memory: going on with at most {state.max_tokens:,} tokens in a forward pass")
+    return replace(options, max_tokens=state.max_tokens)
+
+
+def _step(state: TrainState, loss: float, grad_norm: float) -> bool:
+    """Let optimizer and schedule take their step; whether it was skipped."""
+    is_skipped = not (math.isfinite(grad_norm) and loss <= EXPLODED_LOSS)
+    state.n_skipped = state.n_skipped + 1 if is_skipped else 0
+    if state.n_skipped > MAX_SKIPPED:
+        raise DivergedError(
+            f"{state.n_skipped} steps in a row, the last with loss {loss:.4g} and gradient norm {grad_norm:.4g}, could"
+            " not be used",
+            hint="start again with --resume never and a lower --learning-rate",
+        )
+    if is_skipped:
+        state.optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
+    state.optimizer.step()
+    state.schedule.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.n_steps += 1
+    return is_skipped
 
 
 def _gradients(
-    state: TrainState,
-    batches: Sequence[Batch],
-    microbatch_loss: Callable[[Batch], torch.Tensor],
-    device: torch.device,
-    options: MicrobatchOptions,
+    state: TrainState, microbatches: Sequence[Microbatch], options: MicrobatchOptions
 ) -> torch.Tensor | None:
-    """The loss of a step, whose gradients are left with the parameters; None for want of memory.
+    """The loss of a step, whose gradients are left with the parameters; None if memory ran out.
 
-    Dropout is drawn anew for each step and process: it depends neither on what was tried before nor on a resume.
+    Dropout is drawn anew for each step and process: it depends neither on earlier attempts nor on a resume.
     """
+    device = next(state.model.parameters()).device
     key = np.random.SeedSequence([options.seed, state.n_steps, rank()])
     torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
     try:
         loss = torch.zeros((), device=device)
-        for batch in batches:
+        for microbatch in microbatches:
             with autocast(device, options.dtype):
-                share = microbatch_loss(batch)
+                share = microbatch.loss(state.model)
             share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             loss += share.detach()
         return loss
-    except RuntimeError as error:  # on a CPU, the want of memory has no class of its own
+    except RuntimeError as error:  # on a CPU, running out of memory has no class of its own
         if not (isinstance(error, torch.OutOfMemoryError) or re.search("can't allocate memory", str(error))):
             raise
     state.optimizer.zero_grad(set_to_none=True)

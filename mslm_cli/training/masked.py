@@ -1,7 +1,10 @@
-"""Masked sequences as batches, and their loss."""
+"""Masked sequences as microbatches, and their loss.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+``MaskedData.update`` reads the sequences and masks of one optimizer step; ``MaskedUpdate.microbatches`` splits them;
+``MaskedBatch.loss`` is the share of one microbatch in the loss of the step.
+"""
+
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from mslm_cli.masking.batch import Masks
+from mslm_cli.masking.batch import Int64, Masks, RaggedBatch
 from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import ModelBatch, plan_forward_passes, to_device
+from mslm_cli.training.batching import Array, Collator, ModelBatch, RaggedTargets, Targets, split_rows, to_device
 from mslm_cli.training.heads import SpanBoundaryHead, detection_head, embeddings_of, runs
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at
-from mslm_cli.training.packing import Collator
 
 _SPAN_BOUNDARY, _DETECTION = "span_boundary_head", "detection_head"
 
@@ -26,156 +28,180 @@ _SPAN_BOUNDARY, _DETECTION = "span_boundary_head", "detection_head"
 class Objectives(NamedTuple):
     """The weights of objectives beside masked language modelling; 0 leaves one out.
 
-    sbo: predict each run of masked tokens from what stands beside it. detect: find the DS-mentions left unmasked.
+    sbo: predict each run of masked tokens from its neighbours. detect: find the DS-mentions left unmasked.
     """
 
     sbo: float = 0.0
     detect: float = 0.0
 
 
-class Detection(NamedTuple):
-    """The tokens that are not masked: ``positions``, ``classes`` (0 outside, 1 begins, 2 inside a DS-mention): int64.
+class Neighbours(NamedTuple):
+    """Of each predicted token: where the tokens left and right of its run are, and its place in the run.
 
-    n_all: how many there are in the whole step.
+    left, right: int64 [n_predicted], in the flattened batch. places: int64 [n_predicted], from 0.
     """
 
-    positions: torch.Tensor
-    classes: torch.Tensor
-    n_all: float
+    left: Array
+    right: Array
+    places: Array
+
+    def to(self, device: torch.device) -> "Neighbours":
+        """The same on ``device``."""
+        return Neighbours(*(to_device(array, device) for array in self))
+
+
+class Predicted(NamedTuple):
+    """How well the predicted tokens of a microbatch were restored.
+
+    cross_entropy: float32 [n_predicted], in nats. is_top: bool [n_predicted], the right token was the most probable.
+    """
+
+    cross_entropy: torch.Tensor
+    is_top: torch.Tensor
 
 
 @dataclass
 class MaskedBatch:
-    """The masked sequences of one forward pass, and after it what came of each predicted position.
+    """The masked sequences of one forward pass; ``loss`` fills in ``predicted``.
 
-    ``positions`` int64, ``targets`` int64, ``weights`` float32, ``kinds`` uint8: all [n_predicted].
-    ``left``, ``right``: int64 [n_predicted]; where the neighbours of the run of each are; ``places``: its place in it.
+    kinds: uint8 [n_predicted], GENERIC or DS_TERM. neighbours: with the span-boundary objective. detection: with the
+    detection objective, the tokens that are not masked; classes: 0 outside, 1 begins, 2 continues a DS-mention.
     """
 
     model_batch: ModelBatch
-    n_tokens: int
-    positions: torch.Tensor
-    targets: torch.Tensor
-    weights: torch.Tensor
+    targets: Targets
     kinds: NDArray[np.uint8]
-    total_weight: float
-    left: torch.Tensor
-    right: torch.Tensor
-    places: torch.Tensor
-    detection: Detection
-    cross_entropy: torch.Tensor | None = None
-    is_top: torch.Tensor | None = None
+    objectives: Objectives
+    neighbours: Neighbours | None = None
+    detection: Targets | None = None
+    predicted: Predicted | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens without padding."""
+        return int(self.model_batch.lengths.sum())
+
+    def to(self, device: torch.device) -> "MaskedBatch":
+        """The same on ``device``; ``kinds`` stay in numpy."""
+        return replace(
+            self,
+            model_batch=self.model_batch.to(device),
+            targets=self.targets.to(device),
+            neighbours=self.neighbours and self.neighbours.to(device),
+            detection=self.detection and self.detection.to(device),
+        )
+
+    def loss(self, model: PreTrainedModel) -> torch.Tensor:
+        """The share of this microbatch in the loss of its step, a scalar with gradient.
+
+        Args:
+            model: with a head for each of the objectives (``add_heads``).
+        """
+        targets, (positions, classes, weights, total) = self.targets, self.targets
+        others = [*(self.neighbours[:2] if self.neighbours else ()), *(self.detection[:1] if self.detection else ())]
+        elsewhere = torch.cat(others) if others else positions[:0]
+        logits, states = logits_and_states_at(model, self.model_batch, positions, elsewhere)
+        share, per_position = weighted_cross_entropy(logits, *targets[1:])
+        self.predicted = Predicted(per_position, logits.detach().argmax(-1) == classes)
+        if self.neighbours:
+            left, right = states[: 2 * len(classes)].chunk(2)
+            logits = model.get_submodule(_SPAN_BOUNDARY)(left, right, self.neighbours.places, embeddings_of(model))
+            share = share + self.objectives.sbo * weighted_cross_entropy(logits, classes, weights, total)[0]
+        if self.detection:
+            logits = model.get_submodule(_DETECTION)(states[len(states) - len(self.detection.positions) :])
+            share = share + self.objectives.detect * weighted_cross_entropy(logits, *self.detection[1:])[0]
+        return share
 
 
-def masked_step(
-    reader: ShardReader,
-    masks: MaskSource,
-    sequences: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    kind_weights: KindWeights,
-    collate_fn: Collator,
-    *,
-    with_unmasked: bool = False,
-) -> Callable[[int], list[MaskedBatch]]:
-    """What makes the forward passes of one step, of so many tokens at most, each with the weight of the whole step.
+@dataclass(frozen=True)
+class MaskedUpdate:
+    """The masked sequences of one optimizer step on this process, shortest first, in flat arrays.
 
-    With several processes, those of this one; the weight is that of all of them.
-
-    Args:
-        with_unmasked: whether ``detection`` is wanted; it is empty otherwise.
+    offsets: int64 [n + 1]. input_ids: int32 [T], as the model gets them. kinds: as in ``MaskedBatch``.
+    neighbours: positions in the flat arrays.
     """
-    weight_of_kind = np.array([0.0, kind_weights.base, kind_weights.entity], dtype=np.float32)
-    own = ranks.local_share(sequences)
-    mask = masks.batch(own)
-    total_weight = ranks.total(float(weight_of_kind[mask.kinds].sum(dtype=np.float64))) or 1.0
-    n_unmasked = (ranks.total(float(len(_unmasked(reader, own, mask)[0]))) or 1.0) if with_unmasked else None
 
-    def cut(max_tokens: int) -> list[MaskedBatch]:
-        groups = plan_forward_passes(own, lengths, max_tokens)
-        return [
-            _masked_batch(reader, group, masks.batch(group), weight_of_kind, total_weight, n_unmasked, collate_fn)
-            for group in groups
-        ]
+    offsets: Int64
+    input_ids: NDArray[np.int32]
+    targets: RaggedTargets
+    kinds: NDArray[np.uint8]
+    neighbours: Neighbours | None
+    detection: RaggedTargets | None
+    data: "MaskedData"
 
-    return cut
+    def microbatches(self, max_tokens: int) -> list[MaskedBatch]:
+        """The forward passes of the step, each of at most ``max_tokens`` tokens or of one sequence, on the device."""
+        return [batch.to(self.data.device) for batch in self.arrays(max_tokens)]
 
+    def arrays(self, max_tokens: int) -> list[MaskedBatch]:
+        """The same in numpy."""
+        return [self._rows(first, last) for first, last in split_rows(np.diff(self.offsets), max_tokens)]
 
-def _masked_batch(
-    reader: ShardReader,
-    group: NDArray[np.int64],
-    mask: Masks,
-    weight_of_kind: NDArray[np.float32],
-    total_weight: float,
-    n_unmasked: float | None,
-    collate_fn: Collator,
-) -> MaskedBatch:
-    """One forward pass; ``n_unmasked`` is None where detection is not wanted."""
-    nothing = (np.empty(0, dtype=np.int64),) * 3
-    unmasked_row, place, classes = nothing if n_unmasked is None else _unmasked(reader, group, mask)
-    ids = [reader[i].input_ids.copy() for i in group]
-    row = np.repeat(np.arange(len(group)), np.diff(mask.offsets))
-    targets = np.array([ids[r][p] for r, p in zip(row, mask.positions, strict=True)], dtype=np.int64)
-    for r, begin, end in zip(range(len(group)), mask.offsets[:-1], mask.offsets[1:], strict=True):
-        ids[r][mask.positions[begin:end]] = mask.replacements[begin:end]
-    model_batch = collate_fn(ids)
-    begins, device = model_batch.begins, model_batch.inputs["input_ids"].device
-    left, right, places = runs(row, mask.positions, np.array(list(map(len, ids))))
-
-    return MaskedBatch(
-        model_batch,
-        sum(map(len, ids)),
-        to_device(begins[row] + mask.positions, device),
-        to_device(targets, device),
-        to_device(weight_of_kind[mask.kinds], device),
-        mask.kinds,
-        total_weight,
-        to_device(begins[row] + left, device),
-        to_device(begins[row] + right, device),
-        to_device(places, device),
-        Detection(to_device(begins[unmasked_row] + place, device), to_device(classes, device), n_unmasked or 1.0),
-    )
+    def _rows(self, first: int, last: int) -> MaskedBatch:
+        offsets = self.offsets[first : last + 1]
+        model_batch = self.data.collate_fn(self.input_ids[offsets[0] : offsets[-1]], np.diff(offsets))
+        shift = model_batch.begins - offsets[:-1]
+        part, neighbours = self.targets.part(first, last), None
+        if self.neighbours:
+            by = self.targets.spread(first, last, shift)
+            left, right, places = (array[part] for array in self.neighbours)
+            neighbours = Neighbours(left + by, right + by, places)
+        return MaskedBatch(
+            model_batch,
+            self.targets.rows(first, last, shift),
+            self.kinds[part],
+            self.data.objectives,
+            neighbours,
+            self.detection.rows(first, last, shift) if self.detection else None,
+        )
 
 
-def _unmasked(
-    reader: ShardReader, group: NDArray[np.int64], mask: Masks
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, place and class (see ``Detection``) of each token that is neither special nor predicted: three int64."""
-    batch = reader.batch(group)
-    classes = batch.in_mention.astype(np.int64) * 2
-    classes[batch.mentions[1]] = 1
-    is_left = batch.word_ids >= 0
-    is_left[batch.offsets[:-1].repeat(np.diff(mask.offsets)) + mask.positions] = False
-    left = np.flatnonzero(is_left)
-    return batch.row[left], batch.position[left].astype(np.int64), classes[left]
+@dataclass(frozen=True)
+class MaskedData:
+    """What optimizer steps are made from: the sequences, the weights of both kinds of predicted tokens, the layout."""
+
+    reader: ShardReader
+    kind_weights: KindWeights
+    objectives: Objectives
+    collate_fn: Collator
+    device: torch.device
+
+    def update(self, masks: MaskSource, sequences: Int64) -> MaskedUpdate:
+        """The optimizer step over the sequences of these numbers, or this process's share of it."""
+        local = ranks.local_share(sequences)
+        local = local[np.argsort(self.reader.lengths[local], kind="stable")]
+        mask = masks.batch(local)
+        offsets, input_ids = self.reader.input_ids(local)
+        flat = np.repeat(offsets[:-1], np.diff(mask.offsets)) + mask.positions
+        targets = self._targets(flat, input_ids, mask)
+        detection = self._detection(self.reader.batch(local), flat) if self.objectives.detect else None
+        neighbours = _neighbours(offsets, mask) if self.objectives.sbo else None
+        input_ids[flat] = mask.replacements
+        return MaskedUpdate(offsets, input_ids, targets, mask.kinds, neighbours, detection, self)
+
+    def _targets(self, flat: Int64, input_ids: NDArray[np.int32], mask: Masks) -> RaggedTargets:
+        weight_of_kind = np.array([0.0, *self.kind_weights], dtype=np.float32)
+        n_of_kind = np.bincount(mask.kinds, minlength=len(weight_of_kind))
+        total_weight = ranks.total(float(n_of_kind @ weight_of_kind.astype(np.float64))) or 1.0
+        classes = input_ids[flat].astype(np.int64)
+        return RaggedTargets(mask.offsets, flat, classes, weight_of_kind[mask.kinds], total_weight)
+
+    def _detection(self, batch: RaggedBatch, masked: Int64) -> RaggedTargets:
+        """The tokens that are neither special nor masked."""
+        classes = batch.in_mention.astype(np.int64) * 2
+        classes[batch.mentions[1]] = 1
+        is_left = batch.word_ids >= 0
+        is_left[masked] = False
+        left = np.flatnonzero(is_left)
+        n_left = ranks.total(float(len(left))) or 1.0
+        offsets = np.searchsorted(left, batch.offsets)
+        return RaggedTargets(offsets, left, classes[left], np.ones(len(left), np.float32), n_left)
 
 
-def microbatch_loss(
-    model: PreTrainedModel,
-    batch: MaskedBatch,
-    objectives: Objectives = Objectives(),  # noqa: B008 - immutable
-) -> torch.Tensor:
-    """The share of this batch in the loss of its step; what came of each position is kept in ``batch``.
-
-    Args:
-        objectives: what else is learned, by a model with heads for it (``add_heads``).
-    """
-    nothing = batch.left[:0]
-    detected = batch.detection.positions if objectives.detect else nothing
-    neighbours = (batch.left, batch.right) if objectives.sbo else (nothing, nothing)
-    logits, states = logits_and_states_at(model, batch.model_batch, batch.positions, torch.cat([*neighbours, detected]))
-    share, per_position = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
-    batch.cross_entropy, batch.is_top = per_position, logits.detach().argmax(-1) == batch.targets
-    if objectives.sbo:
-        left, right = states[: 2 * len(batch.targets)].chunk(2)
-        logits = model.get_submodule(_SPAN_BOUNDARY)(left, right, batch.places, embeddings_of(model))
-        of_spans, _ = weighted_cross_entropy(logits, batch.targets, batch.weights, batch.total_weight)
-        share = share + objectives.sbo * of_spans
-    if objectives.detect:
-        logits = model.get_submodule(_DETECTION)(states[len(states) - len(detected) :])
-        weights = torch.ones_like(detected, dtype=torch.float32)
-        found, _ = weighted_cross_entropy(logits, batch.detection.classes, weights, batch.detection.n_all)
-        share = share + objectives.detect * found
-    return share
+def _neighbours(offsets: Int64, mask: Masks) -> Neighbours:
+    row = np.repeat(np.arange(len(offsets) - 1), np.diff(mask.offsets))
+    left, right, places = runs(row, mask.positions, np.diff(offsets))
+    return Neighbours(offsets[row] + left, offsets[row] + right, places)
 
 
 def add_heads(model: PreTrainedModel, objectives: Objectives, seed: int) -> None:
@@ -187,7 +213,7 @@ def add_heads(model: PreTrainedModel, objectives: Objectives, seed: int) -> None
 
 
 def drop_heads(model: PreTrainedModel) -> None:
-    """Take the heads off again, before ``model`` is saved."""
+    """Remove these heads again, before ``model`` is saved."""
     for name in (_SPAN_BOUNDARY, _DETECTION):
         if hasattr(model, name):
             delattr(model, name)

@@ -1,9 +1,8 @@
-"""Sequences end to end in one row, with no padding, that do not see each other.
+"""Sequences end to end in one row, without padding, that do not see each other.
 
-On CUDA, attention of variable length keeps them apart; everywhere else a mask does, which is as exact and slow.
+On CUDA, attention of variable length keeps them apart; everywhere else a mask does, which is as exact but slow.
 """
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,55 +15,58 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 
 from mslm_cli import console
-from mslm_cli.training.batching import ModelBatch, pad, to_device
+from mslm_cli.training.batching import Collator, Indices, ModelBatch, pad
 from mslm_cli.training.last_layer import is_bert_like
 
-Collator = Callable[[Sequence[NDArray[np.int32]]], ModelBatch]
 _NAME = "mslm_packed"
 
 
 def make_collator(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> Collator:
-    """What lays sequences out for ``model``: packed where that is known to work, else padded.
+    """The layout of microbatches for ``model``: packed where that is known to work, else padded.
 
     Args:
         dtype: what matrices are multiplied in.
     """
     device = model.device
+    padded = partial(pad, pad_id=pad_id)
     if device.type != "cuda" or dtype != torch.bfloat16 or not is_bert_like(model.base_model):
-        return partial(pad, pad_id=pad_id, device=device)
+        return padded
     if problem := _problem(device):
         console.warn(f"sequences are padded, not packed: {problem}")
-        return partial(pad, pad_id=pad_id, device=device)
+        return padded
     AttentionInterface.register(_NAME, packed_attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     model.set_attn_implementation(_NAME)
-    return partial(pack, model=model, with_mask=False)
+    return partial(pack, first_position=first_position(model))
 
 
-def pack(sequences: Sequence[NDArray[np.int32]], model: PreTrainedModel, *, with_mask: bool) -> ModelBatch:
-    """``sequences`` (int32, of any lengths) in one row for ``model``, of the BERT layout; positions restart in each.
+def first_position(model: PreTrainedModel) -> int:
+    """The number of a sequence's first position; RoBERTa starts after that of padding."""
+    padding = getattr(model.base_model.get_submodule("embeddings"), "padding_idx", None)
+    return padding + 1 if isinstance(padding, int) else 0
+
+
+def pack(
+    input_ids: NDArray[np.int32], lengths: Indices, first_position: int = 0, *, with_mask: bool = False
+) -> ModelBatch:
+    """The sequences in one row, for models of the BERT layout; positions restart in each: a ``Collator``.
+
+    ``input_ids``, ``position_ids``: int64 [1, T]. ``sequence_starts``: int32 [n + 1], and ``longest_sequence``, for
+    ``packed_attention``; or ``attention_mask``: bool [1, 1, T, T], what each token may see.
 
     Args:
-        with_mask: keep them apart by a mask, for any attention; else by where they begin, for ``packed_attention``.
+        with_mask: keep them apart by a mask, for any attention, instead of by where they begin.
     """
-    device = model.device
-    lengths = np.array([len(s) for s in sequences])
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    # RoBERTa numbers its positions after that of padding
-    padding = getattr(model.base_model.get_submodule("embeddings"), "padding_idx", None)
-    first = padding + 1 if isinstance(padding, int) else 0
-    positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + first
-    inputs: dict[str, Any] = {
-        "input_ids": to_device(np.concatenate(sequences).astype(np.int64)[None], device),
-        "position_ids": to_device(positions[None], device),
-    }
+    positions = np.arange(starts[-1]) - np.repeat(starts[:-1] - first_position, lengths)
+    inputs: dict[str, Any] = {"input_ids": input_ids.astype(np.int64)[None], "position_ids": positions[None]}
     if with_mask:
-        number = to_device(np.repeat(np.arange(len(lengths)), lengths), device)
+        number = np.repeat(np.arange(len(lengths)), lengths)
         inputs["attention_mask"] = (number[:, None] == number[None, :])[None, None]
     else:
-        inputs["sequence_starts"] = to_device(starts.astype(np.int32), device)
+        inputs["sequence_starts"] = starts.astype(np.int32)
         inputs["longest_sequence"] = int(lengths.max())
-    return ModelBatch(inputs, lengths.tolist(), starts[:-1])
+    return ModelBatch(inputs, lengths, starts[:-1])
 
 
 def packed_attention(

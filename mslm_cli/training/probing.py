@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from mslm_cli.masking.batch import RaggedBatch
-from mslm_cli.training.batching import pad, plan_forward_passes
+from mslm_cli.masking.batch import RaggedBatch, flat_ranges, take_rows
+from mslm_cli.training.batching import pad, plan_forward_passes, to_device
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
 
@@ -31,20 +31,21 @@ def score_stretches(
     device = model.device
     model.train(False)
     row = batch.row[starts]
+    item_offsets = np.concatenate([[0], np.cumsum(ends - starts)])
+    stretches = flat_ranges(starts, ends - starts)
     found = np.zeros((len(starts), len(SCORES)))
     for group in plan_forward_passes(np.arange(len(starts)), np.diff(batch.offsets)[row], batch_tokens):
-        sequences = []
-        for i in group:
-            ids = batch.input_ids[batch.offsets[row[i]] : batch.offsets[row[i] + 1]].copy()
-            ids[starts[i] - batch.offsets[row[i]] : ends[i] - batch.offsets[row[i]]] = mask_id
-            sequences.append(ids)
-        padded = pad(sequences, pad_id, device)
-        item = np.repeat(np.arange(len(group)), (ends - starts)[group])
-        tokens = np.concatenate([np.arange(starts[i], ends[i]) for i in group])
-        positions = padded.begins[item] + tokens - batch.offsets[row[group]][item]
-        targets = torch.from_numpy(batch.input_ids[tokens].astype(np.int64)).to(device)
+        offsets, sources = take_rows(batch.offsets, row[group])
+        items, tokens = take_rows(item_offsets, group)  # the tokens of each stretch, of all stretches end to end
+        places = stretches[tokens] - np.repeat(batch.offsets[row[group]], np.diff(items))  # in their sequence
+        ids = batch.input_ids[sources]
+        ids[places + np.repeat(offsets[:-1], np.diff(items))] = mask_id
+        padded = pad(ids, np.diff(offsets), pad_id)
+        item = np.repeat(np.arange(len(group)), np.diff(items))
+        positions = to_device(padded.begins[item] + places, device)
+        targets = to_device(batch.input_ids[stretches[tokens]].astype(np.int64), device)
         with predicting(device):
-            logits = logits_at(model, padded, torch.from_numpy(positions).to(device)).float()
+            logits = logits_at(model, padded.to(device), positions).float()
         of_target = logits.gather(1, targets[:, None])
         rank = (logits > of_target).sum(1) + 1
         loss = logits.logsumexp(1) - of_target[:, 0]

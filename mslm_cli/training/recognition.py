@@ -2,24 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import allocator, models
 from mslm_cli.artifacts import Artifact
-from mslm_cli.corpus.labels import Mention, strict_mentions
+from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.model import load_ner
-from mslm_cli.training.tagging import best_tags, label_names, make_windows, mention_scores, predict_probabilities
-
-
-class Tagged(NamedTuple):
-    """One sentence: a tag a word, the mentions that the tags spell (strict IOB2), the probability of each mention."""
-
-    tags: list[str]
-    mentions: list[Mention]
-    scores: list[float]
+from mslm_cli.training.tagging import (
+    Windows,
+    best_tags,
+    label_names,
+    make_windows,
+    predict_probabilities,
+    scored_mentions,
+)
 
 
 @dataclass(frozen=True)
@@ -32,20 +30,29 @@ class Recogniser:
     overlap: int
     batch_tokens: int
 
-    def tag(self, sentences: Sequence[Sequence[str]]) -> list[Tagged]:
+    def tag(self, sentences: Sequence[Sequence[str]]) -> list[PredictedSentence]:
         """Tags and mentions of each sentence (its words); a sentence that is too long is read in windows.
 
-        An I- tag that continues nothing belongs to no mention. For the probabilities see ``mention_scores``.
+        An I- tag that continues nothing belongs to no mention. For the probabilities see ``scored_mentions``.
         """
         windows = make_windows(sentences, self.tokenizer, self.tokenizer.model_max_length, self.overlap)
-        n_words = [len(words) for words in sentences]
-        pad_id = self.tokenizer.pad_token_id
-        tagged = []
-        for found in predict_probabilities(self.model, windows, n_words, pad_id=pad_id, batch_tokens=self.batch_tokens):
-            tags = best_tags(found, self.labels)
-            mentions = strict_mentions(tags)
-            tagged.append(Tagged(tags, mentions, mention_scores(mentions, found, self.labels)))
-        return tagged
+        return predict(self.model, windows, list(map(len, sentences)), self.tokenizer.pad_token_id, self.batch_tokens)
+
+
+def predict(
+    model: PreTrainedModel, windows: Windows, n_words: Sequence[int], pad_id: int, batch_tokens: int
+) -> list[PredictedSentence]:
+    """Tags and mentions of each sentence, from its windows.
+
+    Args:
+        n_words: words of each sentence.
+    """
+    labels = label_names(model)
+    predictions = []
+    for probabilities in predict_probabilities(model, windows, n_words, pad_id=pad_id, batch_tokens=batch_tokens):
+        tags = best_tags(probabilities, labels)
+        predictions.append(PredictedSentence(tags, scored_mentions(tags, probabilities, labels)))
+    return predictions
 
 
 def load_recogniser(ner: Artifact, *, device: str, threads: int, batch_tokens: int) -> Recogniser:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import torch
@@ -11,27 +10,44 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.corpus.alignment import word_windows
-from mslm_cli.corpus.labels import Mention
+from mslm_cli.corpus.labels import ScoredMention, strict_mentions
+from mslm_cli.masking.batch import Int32, Int64, take_rows
 from mslm_cli.models import special_frame
-from mslm_cli.training.batching import ModelBatch, pad, plan_forward_passes, to_device
+from mslm_cli.training.batching import pad, plan_forward_passes, to_device
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
-from mslm_cli.training.packing import Collator
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A stretch of one sentence as the encoder sees it.
+@dataclass(frozen=True)
+class Windows:
+    """Stretches of sentences as the encoder sees them, end to end.
 
-    ``input_ids``: int32 [n_tokens], special tokens included. ``words``: int64 [n_labelled], the words that
-    are labelled here; ``pieces``: int64 [n_labelled], where the labelled piece of each stands. A word of which
-    all pieces are labelled comes once for each.
+    offsets: int64 [n + 1]; window i is ``[offsets[i], offsets[i + 1])`` of ``input_ids``, int32 [T], special tokens
+    included. sentences: int64 [n], the sentence of each. label_offsets: int64 [n + 1]; the labelled pieces of window i
+    are ``[label_offsets[i], label_offsets[i + 1])`` of ``pieces``, int64 [P], their places in the window, and of
+    ``words``, int64 [P], the words of the sentence that they belong to. A word whose pieces are all labelled comes once
+    for each.
     """
 
-    sentence: int
-    input_ids: NDArray[np.int32]
-    words: NDArray[np.int64]
-    pieces: NDArray[np.int64]
+    offsets: Int64
+    input_ids: Int32
+    sentences: Int64
+    label_offsets: Int64
+    pieces: Int64
+    words: Int64
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    def flat_words(self, n_words: Sequence[int]) -> Int64:
+        """The word of each labelled piece, counted through all sentences: int64 [P].
+
+        Args:
+            n_words: words of each sentence.
+        """
+        first = np.cumsum([0, *n_words])[:-1]
+        flat: Int64 = self.words + np.repeat(first[self.sentences], np.diff(self.label_offsets))
+        return flat
 
 
 def make_windows(
@@ -41,7 +57,7 @@ def make_windows(
     overlap: int,
     *,
     all_pieces: bool = False,
-) -> list[Window]:
+) -> Windows:
     """The windows of all sentences in order; every word is labelled in exactly one of them.
 
     A word that the tokenizer turns into nothing stands as the unknown token; a word of more
@@ -54,30 +70,45 @@ def make_windows(
     """
     prefix, suffix = special_frame(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
-    windows = []
+    ids: list[list[int]] = []
+    numbers: list[int] = []
+    labelled: list[Int64] = []
+    words: list[Int64] = []
     for number, pieces in enumerate(_word_pieces(sentences, tokenizer)):
         for start, end, own_start, own_end in word_windows([len(p) for p in pieces], capacity, overlap):
             shown = [p[:capacity] for p in pieces[start:end]]
             bounds = len(prefix) + np.cumsum([0, *(len(p) for p in shown)])
-            ids = [*prefix, *(i for p in shown for i in p), *suffix]
             own = bounds[own_start - start : own_end - start + 1]
-            words, labelled = np.arange(own_start, own_end), own[:-1]
+            own_words, own_pieces = np.arange(own_start, own_end), own[:-1]
             if all_pieces:
-                words, labelled = np.repeat(words, np.diff(own)), np.arange(own[0], own[-1])
-            windows.append(Window(number, np.array(ids, np.int32), words, labelled))
-    return windows
+                own_words, own_pieces = np.repeat(own_words, np.diff(own)), np.arange(own[0], own[-1])
+            ids.append([*prefix, *chain.from_iterable(shown), *suffix])
+            numbers.append(number)
+            labelled.append(own_pieces)
+            words.append(own_words)
+    nothing = np.empty(0, dtype=np.int64)
+    offsets = np.cumsum([0, *map(len, ids)])
+    return Windows(
+        offsets,
+        np.fromiter(chain.from_iterable(ids), np.int32, int(offsets[-1])),
+        np.array(numbers, dtype=np.int64),
+        np.cumsum([0, *map(len, words)]),
+        np.concatenate([nothing, *labelled]),
+        np.concatenate([nothing, *words]),
+    )
 
 
-def window_targets(window: Window, label_ids: NDArray[np.int64], continuations: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What each labelled piece of ``window`` should be: int64 [n_labelled].
+def piece_classes(windows: Windows, label_ids: Sequence[Int64], continuations: Int64) -> Int64:
+    """The label that each labelled piece should have: int64 [P].
 
     Args:
-        label_ids: int64 [n_words], the label of each word of the sentence.
+        label_ids: of each sentence int64 [n_words], the labels of its words.
         continuations: int64 [n_labels], the label of a word's later pieces, by that of its first one.
     """
-    targets = label_ids[window.words]
-    is_later = np.diff(window.words, prepend=-1) == 0
-    return np.where(is_later, continuations[targets], targets)
+    flat = windows.flat_words([len(of_words) for of_words in label_ids])
+    classes = np.concatenate([np.empty(0, dtype=np.int64), *label_ids])[flat]
+    is_later = np.diff(flat, prepend=-1) == 0
+    return np.where(is_later, continuations[classes], classes)
 
 
 def continuations_of(labels: Sequence[str]) -> NDArray[np.int64]:
@@ -99,35 +130,6 @@ def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokeni
             yield [p or placeholder for p in pieces]
 
 
-@dataclass(frozen=True)
-class WindowBatch:
-    """Windows of one forward pass, and where in the flattened batch the labelled words stand.
-
-    ``positions``: int64 [n_labelled]. ``total_weight``: labelled words of the whole optimizer step.
-    """
-
-    windows: Sequence[Window]
-    model_batch: ModelBatch
-    positions: torch.Tensor
-    total_weight: float
-
-    @property
-    def n_tokens(self) -> int:
-        return sum(len(w.input_ids) for w in self.windows)
-
-
-def collate(windows: Sequence[Window], collate_fn: Collator, *, total_weight: float = 1.0) -> WindowBatch:
-    """Windows as one batch."""
-    model_batch = collate_fn([w.input_ids for w in windows])
-    positions = np.concatenate([w.pieces + begin for w, begin in zip(windows, model_batch.begins, strict=True)])
-    return WindowBatch(windows, model_batch, to_device(positions, model_batch.inputs["input_ids"].device), total_weight)
-
-
-def window_lengths(windows: Sequence[Window]) -> NDArray[np.int64]:
-    """Tokens of each window: int64 [n]."""
-    return np.array([len(w.input_ids) for w in windows], dtype=np.int64)
-
-
 def label_names(model: PreTrainedModel) -> list[str]:
     """The names of a token classifier's labels, by number."""
     return [str(name) for _, name in sorted((int(i), name) for i, name in (model.config.id2label or {}).items())]
@@ -135,7 +137,7 @@ def label_names(model: PreTrainedModel) -> list[str]:
 
 @torch.inference_mode()
 def predict_probabilities(
-    model: PreTrainedModel, windows: Sequence[Window], n_words: Sequence[int], *, pad_id: int, batch_tokens: int
+    model: PreTrainedModel, windows: Windows, n_words: Sequence[int], *, pad_id: int, batch_tokens: int
 ) -> list[NDArray[np.float32]]:
     """The probability of every label for every word of every sentence: float32 [n_words, n_labels] each.
 
@@ -144,26 +146,18 @@ def predict_probabilities(
         n_words: words of each sentence.
     """
     device = next(model.parameters()).device
-    collate_fn = partial(pad, pad_id=pad_id, device=device)
-    offsets = np.cumsum([0, *n_words])
-    probabilities = np.zeros((int(offsets[-1]), len(label_names(model))), np.float32)
+    probabilities = np.zeros((sum(n_words), len(label_names(model))), np.float32)
+    flat_words = windows.flat_words(n_words)
     model.train(False)
-    for group in plan_forward_passes(np.arange(len(windows)), window_lengths(windows), batch_tokens):
-        batch = collate([windows[i] for i in group], collate_fn)
+    for group in plan_forward_passes(np.arange(len(windows)), np.diff(windows.offsets), batch_tokens):
+        offsets, tokens = take_rows(windows.offsets, group)
+        label_offsets, labels = take_rows(windows.label_offsets, group)
+        batch = pad(windows.input_ids[tokens], np.diff(offsets), pad_id)
+        positions = windows.pieces[labels] + np.repeat(batch.begins, np.diff(label_offsets))
         with predicting(device):
-            logits = logits_at(model, batch.model_batch, batch.positions)
-        rows = np.concatenate([w.words + offsets[w.sentence] for w in batch.windows])
-        probabilities[rows] = logits.float().softmax(-1).cpu().numpy()
-    return [probabilities[start:end] for start, end in pairwise(offsets.tolist())]
-
-
-def predict_tags(
-    model: PreTrainedModel, windows: Sequence[Window], n_words: Sequence[int], *, pad_id: int, batch_tokens: int
-) -> list[list[str]]:
-    """The most probable tag of every word of every sentence; see ``predict_probabilities``."""
-    found = predict_probabilities(model, windows, n_words, pad_id=pad_id, batch_tokens=batch_tokens)
-    labels = label_names(model)
-    return [best_tags(probabilities, labels) for probabilities in found]
+            logits = logits_at(model, batch.to(device), to_device(positions, device))
+        probabilities[flat_words[labels]] = logits.float().softmax(-1).cpu().numpy()
+    return [probabilities[start:end] for start, end in pairwise(np.cumsum([0, *n_words]).tolist())]
 
 
 def best_tags(probabilities: NDArray[np.float32], labels: Sequence[str]) -> list[str]:
@@ -171,24 +165,29 @@ def best_tags(probabilities: NDArray[np.float32], labels: Sequence[str]) -> list
     return [labels[i] for i in probabilities.argmax(-1).tolist()]
 
 
-def mention_scores(
-    mentions: Sequence[Mention], probabilities: NDArray[np.float32], labels: Sequence[str]
-) -> list[float]:
-    """The probability of each mention of a sentence, from 0 to 1.
+def scored_mentions(
+    tags: Sequence[str], probabilities: NDArray[np.float32], labels: Sequence[str]
+) -> list[ScoredMention]:
+    """The mentions that the tags of a sentence spell (strict IOB2), each with its probability, from 0 to 1.
 
     It is the probability that tags drawn word by word, independently, spell this very mention: the product of
-    those of B- for its first word, I- for the others, and anything but this I- for the word after it. It is no
-    calibrated probability (models are too sure), but nearer to one than the mean or the minimum over the words.
+    those of B- for its first word, I- for the others, and anything but this I- for the word after it. It is not
+    calibrated (models are overconfident), but closer to a calibrated one than the mean or the minimum over the words.
 
     Args:
-        mentions: of words [start, end), of types that the labels know.
+        tags: of types that the labels know.
         probabilities: float32 [n_words, n_labels].
     """
-    number = {label: i for i, label in enumerate(labels)}
-    scores = []
-    for start, end, kind in mentions:
-        inside = number[f"I-{kind}"]
-        spelled = float(probabilities[start, number[f"B-{kind}"]] * probabilities[start + 1 : end, inside].prod())
-        ends = 1.0 - float(probabilities[end, inside]) if end < len(probabilities) else 1.0
-        scores.append(spelled * ends)
-    return scores
+    return [
+        ScoredMention(start, end, entity_type, _probability(start, end, entity_type, probabilities, labels))
+        for start, end, entity_type in strict_mentions(tags)
+    ]
+
+
+def _probability(
+    start: int, end: int, entity_type: str, probabilities: NDArray[np.float32], labels: Sequence[str]
+) -> float:
+    begins, inside = labels.index(f"B-{entity_type}"), labels.index(f"I-{entity_type}")
+    spelled = float(probabilities[start, begins] * probabilities[start + 1 : end, inside].prod())
+    ends = 1.0 - float(probabilities[end, inside]) if end < len(probabilities) else 1.0
+    return spelled * ends

@@ -132,7 +132,7 @@ def test_adaptation_trains_the_head_and_then_the_encoder(chain: Path, tiny_encod
     records = [json.loads(line) for line in (chain / "adapted" / "metrics.jsonl").read_text().splitlines()]
     assert [r["phase"] for r in records[:4]] == ["head", "head", "head", "adapt"]
     assert [r["step"] for r in records] == list(range(1, len(records) + 1))
-    assert {"n", "loss", "top1"} == set(records[-1]["entity"])
+    assert {"n", "loss", "top1"} == set(records[-1]["ds_term"])
     before, after = load_file(tiny_encoder / "model.safetensors"), load_file(chain / "adapted" / "model.safetensors")
     name = "encoder.layer.0.attention.self.query.weight"
     assert (before[name] != after[f"bert.{name}"]).any()

@@ -132,8 +132,8 @@ def test_token_masks_without_a_lexicon_and_all_kinds_are_base(mslm: Mslm) -> Non
     assert stats["asked"] == {"rate": 0.4}
     assert stats["n_mentions"] == 0
     assert 0.3 < stats["realised"]["all_tokens"] < 0.5
-    n_base, n_entity = ShardReader(Path("shards")).epoch(0).count_kinds()
-    assert n_base > 0 == n_entity
+    n_generic, n_ds_term = ShardReader(Path("shards")).epoch(0).count_kinds()
+    assert n_generic > 0 == n_ds_term
 
 
 def test_token_with_a_lexicon_says_how_many_of_its_tokens_are_masked(mslm: Mslm) -> None:
@@ -141,7 +141,7 @@ def test_token_with_a_lexicon_says_how_many_of_its_tokens_are_masked(mslm: Mslm)
     stats = json.loads(Path("shards/stats.json").read_text())
     assert stats["n_mentions"] == 90
     assert stats["realised"]["ds_tokens"] > 0
-    assert stats["copies"][0]["n_entity"] == 0
+    assert stats["copies"][0]["n_ds_term"] == 0
 
 
 def test_mask_replace_is_obeyed(mslm: Mslm) -> None:
@@ -279,8 +279,8 @@ def test_a_lexicon_that_matches_nothing_is_warned_about_with_numbers(mslm: Mslm)
     result = mslm("text.txt", "--lexicon", "other", "-o", "shards")
     assert result.exit_code == 0, result.stderr
     assert "warning: none of the lexicon's 2 terms is in the text (60 sentences)" in result.stderr
-    n_base, n_entity = ShardReader(Path("shards")).epoch(0).count_kinds()
-    assert n_base > 0 == n_entity
+    n_generic, n_ds_term = ShardReader(Path("shards")).epoch(0).count_kinds()
+    assert n_generic > 0 == n_ds_term
 
 
 def test_a_length_beyond_the_models_limit_names_the_limit(mslm: Mslm, tiny_encoder: Path) -> None:

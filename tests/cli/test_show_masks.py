@@ -60,7 +60,7 @@ def test_words_and_their_masks_are_plain_in_a_pipe(workplace: Path, mslm: Mslm) 
     assert all(line.startswith("[CLS] ") and line.endswith(" [SEP]") for line in lines)
     assert "{entity: chronic kidney disease -> [MASK] [MASK] [MASK]}" in result.stdout
     assert "{chronic kidney disease}" in result.stdout
-    assert "{base: with -> [MASK]}" in result.stdout
+    assert "{generic: with -> [MASK]}" in result.stdout
     assert " kept: " in result.stdout
 
 
@@ -76,7 +76,15 @@ SEQUENCE = show_masks.MaskedSequence(
 def test_every_fate_has_a_look_of_its_own(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = show_masks.load_tokenizer(chain / "shards")
     runs = show_masks.runs(SEQUENCE, tokenizer)
-    assert [run.look for run in runs] == ["special", "entity", "DS-term", "base", "random", "kept", "special"]
+    assert [run.look for run in runs] == [
+        "special",
+        "DS-term masked",
+        "DS-term",
+        "generic masked",
+        "random",
+        "kept",
+        "special",
+    ]
     assert set(show_masks.STYLES) == {run.look for run in runs} | {"text"}
     assert len(set(show_masks.STYLES.values())) == len(show_masks.STYLES)
 

@@ -62,7 +62,7 @@ def test_adapt(folder: Path) -> None:
     assert [r["step"] for r in one] == [r["step"] for r in two], "only one of them writes"
     assert [r["loss"] for r in one] == pytest.approx([r["loss"] for r in two], rel=1e-4)
     assert [r["n_tokens"] for r in one] == [r["n_tokens"] for r in two], "of all processes"
-    assert [r["entity"]["n"] for r in one if "entity" in r] == [r["entity"]["n"] for r in two if "entity" in r]
+    assert [r["ds_term"]["n"] for r in one if "ds_term" in r] == [r["ds_term"]["n"] for r in two if "ds_term" in r]
     assert not (folder / "together.work").exists()
 
 

@@ -5,9 +5,8 @@ import json
 import math
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import child_process
 import pytest
@@ -16,8 +15,9 @@ from test_stopping import at_step
 from training_log import logged
 
 from mslm_cli.fsio import sha256_of
-from mslm_cli.stages import adapt, finetune
+from mslm_cli.training.labelled import LabelledBatch
 from mslm_cli.training.loop import MAX_SKIPPED, MicrobatchOptions, TrainState, train
+from mslm_cli.training.masked import MaskedBatch
 from mslm_cli.training.optim import make_optimizer, make_schedule
 
 _TRAINING = "--tokens-per-step 64 --threads 1 --checkpoint-every 2steps -o out"
@@ -25,32 +25,20 @@ ADAPT = f"adapt shards --model encoder --head-warmup-steps 3 --epochs 2 {_TRAINI
 FINETUNE = f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 {_TRAINING}".split()
 COMMANDS = pytest.mark.parametrize("command", [ADAPT, FINETUNE], ids=["adapt", "finetune"])
 
-Loss = Callable[..., torch.Tensor]
-
 
 def poison(name: str, factor: float, after: int, every: int) -> None:
     """Multiply losses by ``factor``: those of batches whose length ``every`` divides, from batch ``after`` on."""
-    module: Any = {"adapt": adapt, "finetune": finetune}[name]
-    n_batches = 0
+    batch: Any = {"adapt": MaskedBatch, "finetune": LabelledBatch}[name]
+    unharmed, n_batches = batch.loss, 0
 
-    def poisoned(loss: torch.Tensor, n_tokens: int) -> torch.Tensor:
+    def poisoned(self: Any, model: Any) -> torch.Tensor:
         nonlocal n_batches
         n_batches += 1
-        return loss * (factor if n_batches > after and n_tokens % every == 0 else 1.0)
+        size = self.n_tokens if name == "adapt" else len(self.targets.positions)
+        loss: torch.Tensor = unharmed(self, model)
+        return loss * (factor if n_batches > after and size % every == 0 else 1.0)
 
-    if name == "adapt":
-        share = module.microbatch_loss
-        module.microbatch_loss = lambda model, batch, objectives: poisoned(
-            share(model, batch, objectives=objectives), batch.n_tokens
-        )
-    else:
-        cross_entropy = module.weighted_cross_entropy
-
-        def weighted(logits: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            loss, each = cross_entropy(logits, *rest)
-            return poisoned(loss, len(logits)), each
-
-        module.weighted_cross_entropy = weighted
+    batch.loss = poisoned
 
 
 @COMMANDS
@@ -108,20 +96,27 @@ def test_those_in_a_row_are_counted_over_a_resume(workplace: Path) -> None:
     assert said == [f" step {n} is skipped" for n in range(10, 4 + MAX_SKIPPED + 1)]
 
 
+class Squares(NamedTuple):
+    """An update of one microbatch, itself, whose loss is the squared output."""
+
+    data: torch.Tensor
+
+    def microbatches(self, max_tokens: int) -> "list[Squares]":
+        return [self]
+
+    def loss(self, model: Any) -> torch.Tensor:
+        found: torch.Tensor = model(self.data).square().sum()
+        return found
+
+
 @pytest.mark.parametrize("factor", [math.nan, math.inf, 1e4], ids=["nan", "inf", "exploding"])
 def test_a_skipped_step_changes_nothing_but_the_schedule(factor: float) -> None:
     model: Any = torch.nn.Linear(3, 1)
     optimizer = make_optimizer(model.named_parameters(), 0.1, 0.01)
     state = TrainState(model, optimizer, make_schedule(optimizer, 10, 0.0))
-    batches = [torch.tensor([[1.0, 2.0, third]]) for third in (1.0, factor, 1.0)]
+    updates = [Squares(torch.tensor([[1.0, 2.0, third]])) for third in (1.0, factor, 1.0)]
     found = []
-    for step in train(
-        state,
-        [lambda _, b=batch: [b] for batch in batches],
-        lambda x: model(x).square().sum(),
-        1.0,
-        MicrobatchOptions(64),
-    ):
+    for step in train(state, updates, 1.0, MicrobatchOptions(64)):
         moments = [s["exp_avg"].clone() for s in optimizer.state.values()]
         found.append((step, [p.detach().clone() for p in model.parameters()] + moments))
     (one, before), (two, after), (three, end) = found

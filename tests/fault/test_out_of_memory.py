@@ -1,18 +1,19 @@
 """A step for which memory runs out is taken in smaller passes, and comes to what it would have come to in them."""
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from encoders import model_batch
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.training.batching import ModelBatch, plan_forward_passes
+from mslm_cli.training.batching import plan_forward_passes
 from mslm_cli.training.device import prepare_model
-from mslm_cli.training.loop import MicrobatchOptions, Step, TrainState, train
+from mslm_cli.training.loop import MicrobatchOptions, StepResult, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_at
 
@@ -24,9 +25,32 @@ OUT_OF_MEMORY = [
 ]
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Eight rows of ``ids`` as an update; a microbatch of more than ``fits`` tokens runs out of memory."""
+
+    ids: torch.Tensor
+    fits: int
+    error: RuntimeError
+
+    def microbatches(self, max_tokens: int) -> "list[Rows]":
+        groups = plan_forward_passes(np.arange(8), np.full(8, LENGTH), max_tokens)
+        return [replace(self, ids=self.ids[group]) for group in groups]
+
+    def loss(self, model: PreTrainedModel) -> torch.Tensor:
+        positions = torch.arange(0, self.ids.numel(), 4)
+        if self.ids.numel() > self.fits and model.get_input_embeddings().weight.grad is not None:
+            raise self.error
+        logits = logits_at(model, model_batch(self.ids, None), positions)
+        if self.ids.numel() > self.fits:
+            logits.sum().backward()
+            raise self.error
+        return weighted_cross_entropy(logits, self.ids.flatten()[positions], torch.ones(len(positions)), 16.0)[0]
+
+
 def run(
     max_tokens: int, fits: int = 10**9, error: RuntimeError = OUT_OF_MEMORY[0]
-) -> tuple[torch.Tensor, list[Step[ModelBatch]]]:
+) -> tuple[torch.Tensor, list[StepResult[Rows]]]:
     """The weights after three steps, with dropout, where passes of more than ``fits`` tokens run out of memory.
 
     That shows after the first of them has left a gradient behind.
@@ -35,28 +59,11 @@ def run(
     model = BertForMaskedLM(BertConfig(**SIZE, vocab_size=50)).train()
     prepare_model(model, torch.device("cpu"))
     ids = torch.randint(5, 50, (24, LENGTH), generator=torch.Generator().manual_seed(1))
-
-    def step(first: int) -> Callable[[int], Sequence[ModelBatch]]:
-        def cut(most: int) -> Sequence[ModelBatch]:
-            rows, lengths = torch.arange(first, first + 8).numpy(), torch.full((24,), LENGTH).numpy()
-            return [model_batch(ids[group], None) for group in plan_forward_passes(rows, lengths, most)]
-
-        return cut
-
-    def share(batch: ModelBatch) -> torch.Tensor:
-        positions = torch.arange(0, batch.inputs["input_ids"].numel(), 4)
-        if batch.inputs["input_ids"].numel() > fits and model.get_input_embeddings().weight.grad is not None:
-            raise error
-        logits = logits_at(model, batch, positions)
-        if batch.inputs["input_ids"].numel() > fits:
-            logits.sum().backward()
-            raise error
-        return weighted_cross_entropy(logits, ids.flatten()[positions], torch.ones(len(positions)), 16.0)[0]
-
+    updates = [Rows(ids[first : first + 8], fits, error) for first in (0, 8, 16)]
     optimizer = AdamW(model.parameters(), lr=0.01)
     state = TrainState(model, optimizer, LambdaLR(optimizer, lambda _: 1.0))
-    passes = MicrobatchOptions(max_tokens, seed=3)
-    steps = [s for part in ([0, 8], [16]) for s in train(state, map(step, part), share, 1.0, passes)]
+    options = MicrobatchOptions(max_tokens, seed=3)
+    steps = [step for part in (updates[:2], updates[2:]) for step in train(state, part, 1.0, options)]
     return torch.cat([p.detach().flatten() for p in model.parameters()]), steps
 
 
@@ -68,7 +75,7 @@ def test_the_result_is_that_of_smaller_passes_from_the_start(
     capsys.readouterr()
     found, steps = run(64, fits=16, error=error)
     assert torch.equal(found, expected)
-    assert [len(step.batches) for step in steps] == [4, 4, 4]
+    assert [len(step.microbatches) for step in steps] == [4, 4, 4]
     said = capsys.readouterr().err
     assert said.count("at most 16 tokens") == 1, "once, not in every step"
     assert said.count("out of memory") == 2

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mslm_cli.masking import pmi
-from mslm_cli.masking.batch import BASE, ENTITY, NOT_PREDICTED, RaggedBatch
+from mslm_cli.masking.batch import DS_TERM, GENERIC, NOT_PREDICTED, RaggedBatch
 from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.random import Purpose, child
 from mslm_cli.masking.strategies import RATES, draw
@@ -218,22 +218,22 @@ def oracle(
     found: list[tuple[list[int], Purpose, float, int]] = []
     match strategy:
         case "token":
-            found = [([p], Purpose.TOKEN, r.rate, BASE) for word in words for p in word]
+            found = [([p], Purpose.TOKEN, r.rate, GENERIC) for word in words for p in word]
         case "word":
-            found = [(word, Purpose.WORD, r.rate, BASE) for word in words]
+            found = [(word, Purpose.WORD, r.rate, GENERIC) for word in words]
         case "pmi":
-            found = [(unit, Purpose.WORD, r.rate, BASE) for unit in grams(e, vocabulary, priority)]
+            found = [(unit, Purpose.WORD, r.rate, GENERIC) for unit in grams(e, vocabulary, priority)]
         case "entity" | "mslm":
-            found = [(mention, Purpose.MENTION, r.elm_rate, ENTITY) for mention in mentions]
+            found = [(mention, Purpose.MENTION, r.elm_rate, DS_TERM) for mention in mentions]
     if strategy == "mslm":
-        found += [(w, Purpose.WORD, r.blm_rate, BASE) for w in words if not in_mention.intersection(w)]
+        found += [(w, Purpose.WORD, r.blm_rate, GENERIC) for w in words if not in_mention.intersection(w)]
     units = [
         (positions, positions[0], kind)
         for positions, purpose, rate, kind in found
         if is_below(seed, epoch, purpose, sequence, positions[0], rate)
     ]
     if strategy == "span":
-        units = [(word, anchor, BASE) for word, anchor in span_words(e, r, u)]
+        units = [(word, anchor, GENERIC) for word, anchor in span_words(e, r, u)]
     kinds, ids = [NOT_PREDICTED] * len(e.ids), list(e.ids)
     for positions, anchor, kind in units:
         fate = u(Purpose.CORRUPTION, anchor)
@@ -292,9 +292,9 @@ def test_mentions_are_masked_whole_or_not_and_words_outside_only(
     ):
         outside = set(range(len(kinds)))
         for start, end in e.spans:
-            assert set(kinds[start:end]) in ({ENTITY}, {NOT_PREDICTED})
+            assert set(kinds[start:end]) in ({DS_TERM}, {NOT_PREDICTED})
             outside -= set(range(start, end))
-        assert all(kinds[position] != ENTITY for position in outside)
+        assert all(kinds[position] != DS_TERM for position in outside)
         assert strategy == "mslm" or not any(kinds[position] for position in outside)
 
 
@@ -304,7 +304,7 @@ def test_elm_and_blm_never_mask_the_same_token(examples: list[Example], r: Rates
     drawn = draw("mslm", ragged(examples), elm_rate=r.elm_rate, blm_rate=r.blm_rate, seed=seed, epoch=epoch)
     tokens = [token for part in drawn.parts for token in part.tokens.tolist()]
     assert len(set(tokens)) == len(tokens)
-    assert {part.kind for part in drawn.parts} == {BASE, ENTITY}
+    assert {part.kind for part in drawn.parts} == {GENERIC, DS_TERM}
     for part in drawn.parts:
         assert np.all(np.diff(part.tokens) > 0)
 

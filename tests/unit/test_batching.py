@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -46,15 +48,17 @@ def test_forward_passes_fit_and_hold_everything(lengths: np.ndarray, budget: int
     assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
     for group in groups:
         assert len(group) == 1 or lengths[group].max() * len(group) <= budget
+    for group, following in pairwise(groups):
+        assert lengths[following[0]] * (len(group) + 1) > budget, "or one more would fit"
 
 
 def test_padding() -> None:
-    ids = [np.array([5, 6, 7], np.int32), np.array([8], np.int32)]
-    batch = pad(ids, 0, torch.device("cpu"))
+    ids, lengths = np.array([5, 6, 7, 8], np.int32), np.array([3, 1])
+    batch = pad(ids, lengths, 0)
     assert batch.inputs["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert (batch.lengths, batch.begins.tolist()) == ([3, 1], [0, 3])
-    assert "attention_mask" not in pad(ids[:1], 0, torch.device("cpu")).inputs
+    assert (batch.lengths.tolist(), batch.begins.tolist()) == ([3, 1], [0, 3])
+    assert "attention_mask" not in pad(ids[:3], lengths[:1], 0).inputs
 
 
 def test_batch_tokens() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli.masking.batch import BASE, ENTITY, Drawn, DrawnKind, RaggedBatch
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, DrawnKind, RaggedBatch
 from mslm_cli.masking.delivery import IGNORED, padded_batches
 
 PAD = 7
@@ -31,7 +31,7 @@ def test_padding_is_never_masked_and_every_token_is_in_its_place(
 ) -> None:
     batch = batch_of(lengths)
     kinds = np.array(data.draw(st.lists(st.integers(0, 2), min_size=sum(lengths), max_size=sum(lengths))), dtype=int)
-    parts = (DrawnKind(np.flatnonzero(kinds == k), np.flatnonzero(kinds == k), k) for k in (ENTITY, BASE))
+    parts = (DrawnKind(np.flatnonzero(kinds == k), np.flatnonzero(kinds == k), k) for k in (DS_TERM, GENERIC))
     corrupted = np.where(kinds > 0, 4, batch.input_ids).astype(np.int32)
     found = list(padded_batches(batch, Drawn(len(corrupted), tuple(parts)), corrupted, batch_size, PAD))
     assert [len(p.input_ids) for p in found] == [

@@ -18,7 +18,7 @@ from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training.batching import pad
 from mslm_cli.training.heads import SpanBoundaryHead, embeddings_of, runs
-from mslm_cli.training.masked import masked_step
+from mslm_cli.training.masked import MaskedData, Objectives
 
 Mslm = Callable[..., Result]
 
@@ -61,7 +61,7 @@ def test_an_encoder_is_adapted_with_it_and_saved_without_its_head(workplace: Pat
     assert any(not one[name].equal(other[name]) for name in one)
     logs = [[json.loads(x) for x in Path(n, "metrics.jsonl").read_text().splitlines()] for n in ("with", "without")]
     assert logs[0][0]["loss"] > logs[1][0]["loss"] + 0.2, "it is part of the loss from the first step on"
-    assert logs[0][0]["base"]["n"] == logs[1][0]["base"]["n"]
+    assert logs[0][0]["generic"]["n"] == logs[1][0]["generic"]["n"]
 
 
 def test_it_wants_spans(workplace: Path, mslm: Mslm) -> None:
@@ -82,18 +82,17 @@ def test_detection_wants_mentions(workplace: Path, mslm: Mslm) -> None:
 
 def test_masked_tokens_are_not_to_be_detected(chain: Path) -> None:
     reader = ShardReader(chain / "shards")
-    lengths = reader.lengths.astype(np.int64)
     sequences = np.arange(20)
     uniform = kind_weights("uniform", 1, 1)
-    collate_fn = partial(pad, pad_id=0, device=torch.device("cpu"))
-    (batch,) = masked_step(reader, reader.epoch(0), sequences, lengths, uniform, collate_fn, with_unmasked=True)(
-        100_000
-    )
-    positions, classes, n_all = batch.detection
-    assert n_all == len(positions) == len(set(positions.tolist()))
-    assert not set(positions.tolist()) & set(batch.positions.tolist())
+    data = MaskedData(reader, uniform, Objectives(detect=1.0), partial(pad, pad_id=0), torch.device("cpu"))
+    (batch,) = data.update(reader.epoch(0), sequences).microbatches(100_000)
+    assert batch.detection is not None
+    assert batch.neighbours is None, "nobody asked for them"
+    positions, classes, weights, n_all = batch.detection
+    assert n_all == weights.sum() == len(positions) == len(set(positions.tolist()))
+    assert not set(positions.tolist()) & set(batch.targets.positions.tolist())
     n_ordinary = sum(int((reader[i].word_ids >= 0).sum()) for i in sequences)
-    assert len(positions) + len(batch.positions) == n_ordinary
+    assert len(positions) + len(batch.targets.positions) == n_ordinary
     n_mentions = sum(len(reader[i].spans) for i in sequences)
     n_masked = sum(int(np.isin(reader[i].spans[:, 0], reader.epoch(0)[i].positions).sum()) for i in sequences)
     assert int((classes == 1).sum()) == n_mentions - n_masked

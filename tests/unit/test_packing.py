@@ -19,6 +19,7 @@ from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_at
 
 LENGTHS = [7, 19, 1, 12]
+CPU = torch.device("cpu")
 PACKABLE = ["bert", "roberta", "electra", "xlm-r"]
 WANTED = torch.tensor([0, 3, 8, 25, 26, 30, 38])
 
@@ -67,8 +68,17 @@ def states(model: PreTrainedModel, batch: ModelBatch) -> torch.Tensor:
 
 
 def alone(model: PreTrainedModel, sequences: list[NDArray[np.int32]]) -> torch.Tensor:
-    each = [pad([s], 0, torch.device("cpu")) for s in sequences]
-    return torch.cat([states(model, batch) for batch in each])
+    return torch.cat([states(model, pad(*flat([s]), 0).to(CPU)) for s in sequences])
+
+
+def flat(sequences: list[NDArray[np.int32]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The sequences end to end, and their lengths."""
+    return np.concatenate(sequences), np.array([len(s) for s in sequences])
+
+
+def pack(model: PreTrainedModel, sequences: list[NDArray[np.int32]], *, with_mask: bool) -> ModelBatch:
+    first = packing.first_position(model)
+    return packing.pack(*flat(sequences), first, with_mask=with_mask).to(CPU)
 
 
 @pytest.mark.parametrize("with_mask", [True, False])
@@ -78,8 +88,8 @@ def test_what_each_comes_to_is_what_it_comes_to_alone(
     expected = alone(model, sequences)
     if not with_mask:
         by_starts(model, monkeypatch)
-    batch = packing.pack(sequences, model, with_mask=with_mask)
-    assert (batch.lengths, batch.begins.tolist()) == (LENGTHS, [0, 7, 26, 27])
+    batch = pack(model, sequences, with_mask=with_mask)
+    assert (batch.lengths.tolist(), batch.begins.tolist()) == (LENGTHS, [0, 7, 26, 27])
     torch.testing.assert_close(states(model, batch), expected, rtol=1e-5, atol=1e-5)
     with last_layer_at(model.base_model, WANTED) as is_thin:
         assert is_thin
@@ -92,9 +102,9 @@ def test_a_change_in_one_does_not_show_in_the_others(
 ) -> None:
     if not with_mask:
         by_starts(model, monkeypatch)
-    before = states(model, packing.pack(sequences, model, with_mask=with_mask))
+    before = states(model, pack(model, sequences, with_mask=with_mask))
     sequences[1] = 29 - sequences[1]
-    after = states(model, packing.pack(sequences, model, with_mask=with_mask))
+    after = states(model, pack(model, sequences, with_mask=with_mask))
     inside = slice(7, 26)
     assert not torch.isclose(before[inside], after[inside]).all(-1).any(), "each position of it sees the change"
     torch.testing.assert_close(before[:7], after[:7], rtol=1e-6, atol=1e-6)
@@ -106,8 +116,8 @@ def test_gradients_are_those_of_the_padded_batch(
     model: PreTrainedModel, sequences: list[NDArray[np.int32]], is_placed: bool
 ) -> None:
     targets, weights = torch.arange(10, 17), torch.tensor([1.0, 2, 1, 1, 2, 2, 1])
-    padded = pad(sequences, model.config.pad_token_id, torch.device("cpu"))
-    packed = packing.pack(sequences, model, with_mask=True)
+    padded = pad(*flat(sequences), model.config.pad_token_id).to(CPU)
+    packed = pack(model, sequences, with_mask=True)
     row = np.searchsorted(packed.begins, WANTED.numpy(), side="right") - 1
     there = torch.from_numpy(padded.begins[row] + WANTED.numpy() - packed.begins[row])
     plain = copy.deepcopy(model)
@@ -123,7 +133,7 @@ def test_gradients_are_those_of_the_padded_batch(
 
 def test_on_a_cpu_sequences_are_padded(model: PreTrainedModel, sequences: list[NDArray[np.int32]]) -> None:
     collate_fn = packing.make_collator(model, 0, torch.bfloat16)
-    assert collate_fn(sequences).inputs["input_ids"].shape == (4, 19)
+    assert collate_fn(*flat(sequences)).inputs["input_ids"].shape == (4, 19)
 
 
 def test_a_kernel_that_does_not_work_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -392,6 +392,6 @@ def test_realised_rates_are_what_the_shards_hold(process: Run) -> None:
     assert realised["all_tokens"] == n_predicted / (2 * n_tokens) > 0
     assert realised["ds_tokens"] == n_predicted_ds / (2 * n_ds) > 0
     assert realised["generic_tokens"] == (n_predicted - n_predicted_ds) / (2 * (n_tokens - n_ds)) > 0
-    assert [[c["n_base"], c["n_entity"]] for c in stats["copies"]] == counts
+    assert [[c["n_generic"], c["n_ds_term"]] for c in stats["copies"]] == counts
     assert [reader.epoch(copy).count_kinds() for copy in range(2)] == [tuple(c) for c in counts]
     assert stats["ds_share"] == n_ds / n_tokens

@@ -19,7 +19,7 @@ from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training import ranks
 from mslm_cli.training.batching import pad
 from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
-from mslm_cli.training.masked import Objectives, add_heads, masked_step, microbatch_loss
+from mslm_cli.training.masked import MaskedData, Objectives, add_heads
 from mslm_cli.training.model import load_masked_lm
 
 SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
@@ -44,15 +44,8 @@ def gradient(
     tokenizer = models.load_tokenizer(folder / "encoder")
     model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
     add_heads(model, objectives, 0)
-    step = masked_step(
-        reader,
-        reader.epoch(0),
-        np.array(sequences),
-        reader.lengths.astype(np.int64),
-        WEIGHTS,
-        partial(pad, pad_id=tokenizer.pad_token_id, device=torch.device("cpu")),
-        with_unmasked=objectives.detect > 0,
-    )
+    data = MaskedData(reader, WEIGHTS, objectives, partial(pad, pad_id=tokenizer.pad_token_id), torch.device("cpu"))
+    update = data.update(reader.epoch(0), np.array(sequences))
     found: list[torch.Tensor] = []
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
 
@@ -61,9 +54,7 @@ def gradient(
 
     optimizer.register_step_pre_hook(keep)
     state = TrainState(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
-    (step,) = train(
-        state, [step], partial(microbatch_loss, model, objectives=objectives), 1e9, MicrobatchOptions(batch_tokens)
-    )
+    (step,) = train(state, [update], 1e9, MicrobatchOptions(batch_tokens))
     return torch.cat([found[0], torch.tensor([step.loss])])
 
 
@@ -78,7 +69,7 @@ def by_the_formula(folder: Path) -> torch.Tensor:
         ids[mask.positions] = mask.replacements
         logits = model(input_ids=torch.tensor(ids[None].astype(np.int64))).logits[0]
         for position, kind in zip(mask.positions.tolist(), mask.kinds.tolist(), strict=True):
-            weight = {1: WEIGHTS.base, 2: WEIGHTS.entity}[kind]
+            weight = {1: WEIGHTS.generic, 2: WEIGHTS.ds_term}[kind]
             target = torch.tensor(int(reader[i].input_ids[position]))
             numerator = numerator + weight * cross_entropy(logits[position], target)
             denominator += weight

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from mslm_cli.errors import UsageError
 from mslm_cli.masking import budget, pmi, spans
-from mslm_cli.masking.batch import BASE, ENTITY, Drawn, RaggedBatch, flat_ranges
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, RaggedBatch, flat_ranges
 from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.counts import MaskCounts
 from mslm_cli.masking.strategies import RATES, draw, units
@@ -88,9 +88,9 @@ def test_token_masks_single_tokens_at_the_rate(big: RaggedBatch, rate: float) ->
     drawn = draw("token", big, rate=rate, seed=11, epoch=0)
     kinds = drawn.kinds
     ordinary = big.word_ids >= 0
-    assert_share(int((kinds == BASE).sum()), int(ordinary.sum()), rate)
+    assert_share(int((kinds == GENERIC).sum()), int(ordinary.sum()), rate)
     assert not np.any(kinds[~ordinary])
-    assert not np.any(kinds == ENTITY)
+    assert not np.any(kinds == DS_TERM)
     assert np.array_equal(drawn.units[kinds > 0], np.flatnonzero(kinds))
 
 
@@ -130,7 +130,7 @@ def test_mslm_masks_every_word_position_alike(big: RaggedBatch) -> None:
 def test_one_mention_says_nothing_about_the_next_one(big: RaggedBatch) -> None:
     kinds = draw("mslm", big, elm_rate=0.5, blm_rate=0.15, seed=11, epoch=0).kinds
     row, starts, _ = big.mentions
-    masked = kinds[starts] == ENTITY
+    masked = kinds[starts] == DS_TERM
     neighbours = row[1:] == row[:-1]
     correlation = np.corrcoef(masked[1:][neighbours], masked[:-1][neighbours])[0, 1]
     assert abs(correlation) < N_SIGMA / np.sqrt(neighbours.sum())
@@ -228,8 +228,8 @@ def test_words_spans_and_collocations_mask_so_many_tokens(
     (found,) = units(strategy, big, 11, 0, vocabulary=collocations).values()
     n_tokens = int((big.word_ids >= 0).sum())
     sd = N_SIGMA * np.sqrt(rate * (1 - rate) * ((found.ends - found.starts) ** 2).sum())
-    assert abs((kinds == BASE).sum() - rate * n_tokens) < sd
-    assert not np.any(kinds == ENTITY)
+    assert abs((kinds == GENERIC).sum() - rate * n_tokens) < sd
+    assert not np.any(kinds == DS_TERM)
 
 
 def test_spans_mask_their_share_of_every_sequence(big: RaggedBatch) -> None:

@@ -1,6 +1,8 @@
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import encoders
 import numpy as np
@@ -15,14 +17,39 @@ from mslm_cli.models import load_tokenizer
 from mslm_cli.training.device import prepare_model
 from mslm_cli.training.model import load_token_classifier
 from mslm_cli.training.tagging import (
-    Window,
+    Windows,
+    best_tags,
     continuations_of,
+    label_names,
     make_windows,
-    mention_scores,
+    piece_classes,
     predict_probabilities,
-    predict_tags,
-    window_targets,
+    scored_mentions,
 )
+
+
+class Window(NamedTuple):
+    """One of ``Windows``."""
+
+    sentence: int
+    input_ids: np.ndarray
+    words: np.ndarray
+    pieces: np.ndarray
+
+
+def each(windows: Windows) -> Iterator[Window]:
+    """The windows one by one."""
+    tokens, labels = (itertools.pairwise(offsets.tolist()) for offsets in (windows.offsets, windows.label_offsets))
+    for sentence, (a, b), (c, d) in zip(windows.sentences.tolist(), tokens, labels, strict=True):
+        yield Window(sentence, windows.input_ids[a:b], windows.words[c:d], windows.pieces[c:d])
+
+
+def predict_tags(
+    model: PreTrainedModel, windows: Windows, n_words: list[int], *, pad_id: int, batch_tokens: int
+) -> list[list[str]]:
+    found = predict_probabilities(model, windows, n_words, pad_id=pad_id, batch_tokens=batch_tokens)
+    return [best_tags(probabilities, label_names(model)) for probabilities in found]
+
 
 WORDS = st.lists(
     st.sampled_from(["patients", "nephropathy", "\u200b", "β", "acute", "x" * 200, "�", "[MASK]"]), max_size=40
@@ -39,7 +66,7 @@ def tokenizer(tiny_encoder: Path) -> PreTrainedTokenizerFast:
 def test_every_word_is_labelled_once_at_its_first_piece(
     tokenizer: PreTrainedTokenizerFast, sentences: list[list[str]], max_length: int, overlap: int
 ) -> None:
-    windows = make_windows(sentences, tokenizer, max_length, overlap)
+    windows = list(each(make_windows(sentences, tokenizer, max_length, overlap)))
     labelled = [(w.sentence, int(word)) for w in windows for word in w.words]
     assert labelled == [(i, word) for i, words in enumerate(sentences) for word in range(len(words))]
     for window in windows:
@@ -54,7 +81,7 @@ def test_every_word_is_labelled_once_at_its_first_piece(
 
 def test_a_word_of_no_pieces_and_one_of_too_many_are_kept(tokenizer: PreTrainedTokenizerFast) -> None:
     words = ["acute", "\u200b", "z" * 99, "disease"]
-    windows = make_windows([words], tokenizer, 16, 4)
+    windows = list(each(make_windows([words], tokenizer, 16, 4)))
     assert sorted(int(i) for w in windows for i in w.words) == [0, 1, 2, 3]
     unknown = next(w.input_ids[p] for w in windows for i, p in zip(w.words, w.pieces, strict=True) if i == 1)
     assert unknown == tokenizer.unk_token_id
@@ -84,7 +111,7 @@ def test_prediction_is_that_of_the_plain_model(tiny_encoder: Path, tokenizer: Pr
         best = model(input_ids=encoded["input_ids"]).logits[0].argmax(-1)
     word_ids = encoded.word_ids(0)
     expected = [model.config.id2label[int(best[word_ids.index(i)])] for i in range(len(words))]
-    windows: list[Window] = make_windows([words], tokenizer, 64, 10)
+    windows = make_windows([words], tokenizer, 64, 10)
     assert predict_tags(model, windows, [6], pad_id=tokenizer.pad_token_id, batch_tokens=100) == [expected]
 
 
@@ -100,8 +127,9 @@ def test_the_score_of_a_mention_is_the_probability_that_drawn_tags_spell_it(seed
         p = math.prod(float(probabilities[word, tag]) for word, tag in enumerate(tags))
         for mention in strict_mentions([LABELS[tag] for tag in tags]):
             expected[mention] = expected.get(mention, 0.0) + p
-    mentions = list(expected)
-    assert mention_scores(mentions, probabilities, LABELS) == pytest.approx(list(expected.values()), abs=1e-5)
+    for tags in itertools.product(LABELS, repeat=n_words):
+        for found in scored_mentions(tags, probabilities, LABELS):
+            assert found.score == pytest.approx(expected[found.mention], abs=1e-5)
 
 
 def test_all_pieces_of_a_word_are_labelled_for_training(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -110,8 +138,9 @@ def test_all_pieces_of_a_word_are_labelled_for_training(tokenizer: PreTrainedTok
     windows = make_windows([words], tokenizer, 64, 10, all_pieces=True)
     assert len(windows) > 1
     found: list[tuple[int, int]] = []
-    for window in windows:
-        targets = window_targets(window, label_ids, continuations_of(LABELS))
+    classes = piece_classes(windows, [label_ids], continuations_of(LABELS))
+    for window, (first, last) in zip(each(windows), itertools.pairwise(windows.label_offsets.tolist()), strict=True):
+        targets = classes[first:last]
         assert window.pieces.tolist() == list(range(window.pieces[0], window.pieces[-1] + 1))
         found += zip(window.words.tolist(), targets.tolist(), strict=True)
     sizes = [len(tokenizer.tokenize(word)) for word in words]

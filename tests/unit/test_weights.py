@@ -26,25 +26,25 @@ def test_ratio_charges_entities_r_times(scheme: str, ratio: float) -> None:
 def test_frequency_is_the_softmax_of_one_minus_each_share() -> None:
     weights = kind_weights("frequency", 750, 250)
     total = math.exp(1 - 0.75) + math.exp(1 - 0.25)
-    assert weights.base == pytest.approx(math.exp(0.25) / total)
-    assert weights.entity == pytest.approx(math.exp(0.75) / total)
+    assert weights.generic == pytest.approx(math.exp(0.25) / total)
+    assert weights.ds_term == pytest.approx(math.exp(0.75) / total)
     assert weights.ratio == pytest.approx(math.exp(0.5))
 
 
-@pytest.mark.parametrize(("n_base", "n_entity"), [(1, 1), (250, 750), (0, 9)])
-def test_frequency_comes_to_one_as_soon_as_entities_are_half(n_base: int, n_entity: int) -> None:
-    weights = kind_weights("frequency", n_base, n_entity)
+@pytest.mark.parametrize(("n_generic", "n_ds_term"), [(1, 1), (250, 750), (0, 9)])
+def test_frequency_comes_to_one_as_soon_as_entities_are_half(n_generic: int, n_ds_term: int) -> None:
+    weights = kind_weights("frequency", n_generic, n_ds_term)
     assert weights.ratio == 1.0
     notice = weights_notice("frequency", weights)
     assert notice is not None
-    assert "not charged more" in notice
+    assert "do not count more" in notice
 
 
 def test_frequency_tells_the_ratio_it_comes_to() -> None:
     notice = weights_notice("frequency", kind_weights("frequency", 750, 250))
     assert notice is not None
     assert "ratio:1.649" in notice
-    assert "not charged more" not in notice
+    assert "do not count more" not in notice
 
 
 @pytest.mark.parametrize("scheme", ["uniform", "ratio:1", "ratio:3"])
@@ -52,20 +52,20 @@ def test_nothing_is_said_about_weights_that_were_given(scheme: str) -> None:
     assert weights_notice(scheme, kind_weights(scheme, 1, 1)) is None
 
 
-@pytest.mark.parametrize(("n_base", "n_entity"), [(900, 100), (500, 500), (100, 900), (0, 5), (5, 0)])
-def test_reference_is_the_released_rule(n_base: int, n_entity: int) -> None:
-    a = n_entity / (n_base + n_entity)
+@pytest.mark.parametrize(("n_generic", "n_ds_term"), [(900, 100), (500, 500), (100, 900), (0, 5), (5, 0)])
+def test_reference_is_the_released_rule(n_generic: int, n_ds_term: int) -> None:
+    a = n_ds_term / (n_generic + n_ds_term)
     high, low = math.exp(max(0.5, a)), math.exp(min(0.5, a))
-    weights = kind_weights("reference", n_base, n_entity)
+    weights = kind_weights("reference", n_generic, n_ds_term)
     assert weights == pytest.approx((low / (high + low), high / (high + low)))
     assert weights.ratio == pytest.approx(math.exp(abs(a - 0.5)))
 
 
 @given(st.sampled_from(["frequency", "reference"]), COUNT, COUNT.map(lambda n: n + 1))
-def test_a_computed_rule_never_charges_entities_less(scheme: str, n_base: int, n_entity: int) -> None:
-    base, entity = kind_weights(scheme, n_base, n_entity)
-    assert entity >= base > 0
-    assert entity / base <= math.exp(1) * (1 + 1e-12)
+def test_a_computed_rule_never_charges_entities_less(scheme: str, n_generic: int, n_ds_term: int) -> None:
+    generic, ds_term = kind_weights(scheme, n_generic, n_ds_term)
+    assert ds_term >= generic > 0
+    assert ds_term / generic <= math.exp(1) * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(
