@@ -38,8 +38,9 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli import console
-from mslm_cli.config import ExtractTermsConfig, TextOptions
+from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import LabelledSentence
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.stages import extract_terms
@@ -297,7 +298,7 @@ def pipe_side(pipeline: str, *texts: str) -> dict[str, Any]:
     n_mentions = 0
     started = time.perf_counter()
     nlp = load_pipeline(pipeline)
-    documents = (document.text for document in read_documents([Path(text) for text in texts], TextOptions()))
+    documents = (document.text for document in read_documents([Path(text) for text in texts], DataOptions()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for doc in nlp.pipe(documents, n_process=2, batch_size=64):
@@ -307,7 +308,7 @@ def pipe_side(pipeline: str, *texts: str) -> dict[str, Any]:
 
 def matcher_side(lexicon: str, *texts: str) -> dict[str, Any]:
     terms = [Term(term, ("user",)) for term in json.loads(Path(lexicon).read_text())]
-    documents = [document.text for document in read_documents([Path(text) for text in texts], TextOptions())]
+    documents = [document.text for document in read_documents([Path(text) for text in texts], DataOptions())]
     started = time.thread_time()
     matcher = Matcher(terms)
     built = time.thread_time()
@@ -322,7 +323,7 @@ def phrasematcher_side(lexicon: str, *texts: str) -> dict[str, Any]:
     from spacy.util import filter_spans
 
     terms = json.loads(Path(lexicon).read_text())
-    documents = [document.text for document in read_documents([Path(text) for text in texts], TextOptions())]
+    documents = [document.text for document in read_documents([Path(text) for text in texts], DataOptions())]
     nlp = spacy.blank("en")
     started = time.thread_time()
     matcher = PhraseMatcher(nlp.vocab, attr="LOWER")

@@ -19,8 +19,8 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mslm_cli import code_identity, console, fsio, provenance
-from mslm_cli.config import Config
 from mslm_cli.errors import ArtifactError, DataError, UsageError
+from mslm_cli.options import Config
 
 _Options = TypeVar("_Options", bound=Config)
 

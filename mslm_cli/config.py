@@ -11,94 +11,18 @@ import re
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, Field
 
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
-from mslm_cli.provenance import portable_path
-
-_THREE_SHARES = "expected three shares that sum to 1, such as 0.8,0.1,0.1"
-
-
-def _parse_shares(value: object) -> object:
-    shares = tuple(value.split(",")) if isinstance(value, str) else value
-    if not isinstance(shares, tuple | list) or len(shares) != 3:
-        raise ValueError(_THREE_SHARES)
-    return shares
-
-
-def _sum_to_one(value: tuple[float, float, float]) -> tuple[float, float, float]:
-    if min(value) < 0 or abs(sum(value) - 1.0) > 1e-9:
-        raise ValueError(_THREE_SHARES)
-    return value
-
-
-def _portable(value: str) -> str:
-    return portable_path(Path(value)) if Path(value).is_absolute() else value
-
-
-def _parse_list(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-Name = Annotated[str, PlainSerializer(_portable)]
-"""A folder or the name of something known; written down without the path to it."""
+from mslm_cli.masking.options import MaskingOptions
+from mslm_cli.options import Config, Name, Rate
+from mslm_cli.terms.options import TermOptions
 
 BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\d+)$")]
 """Most tokens in one forward pass, or ``auto``."""
-
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-Source = Literal["pipeline", "abbreviation", "termhood"]
-Shares = Annotated[tuple[float, float, float], BeforeValidator(_parse_shares), AfterValidator(_sum_to_one)]
-
-
-class Config(BaseModel):
-    """Base of all command configurations: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "tensorboard", "keep_checkpoints", "model", "offline", "pipeline", "threads", "workers"}
-    )
-    """Options that change how the work is done, not what comes out, or that name an input (known by its content)."""
-
-    def identity(self) -> dict[str, Any]:
-        """The options that determine the result, as JSON values; part of a fingerprint."""
-        return self.model_dump(mode="json", exclude=set(self.outside_identity))
-
-    @classmethod
-    def build(cls, file: Path | None = None, /, **options: object) -> Self:
-        """The validated configuration.
-
-        Args:
-            file: where the options are from, if not from the command line.
-
-        Raises:
-            UsageError: an option is unknown or out of bounds; the message names it.
-        """
-        try:
-            return cls.model_validate(options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0])
-            option = f"--{name.replace('_', '-')}" if file is None else f"{file}: {name}"
-            if first["type"] == "extra_forbidden":
-                raise UsageError(f"{option}: there is no such option") from error
-            if first["type"] == "string_pattern_mismatch":
-                hint = cls.model_fields[name].description
-                raise UsageError(f"{option}: cannot be {options[name]!r}", hint=hint) from error
-            message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-            raise UsageError(f"{option}: {message}, found {options[name]!r}") from error
-
-
-class TextOptions(Config):
-    """How text input is read."""
-
-    format: Literal["auto", "text", "conll"] = Field("auto", description="What the input is; auto looks at each file.")
-    one_per_line: bool = Field(False, description="Plain text: every line is a document (else blank lines part them).")
-    encoding: str = Field("utf-8", description="Character encoding of the input.")
-    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
 
 
 class ModelOptions(Config):
@@ -109,67 +33,23 @@ class ModelOptions(Config):
     lowercase: bool | None = Field(None, description="Lowercase text, where the checkpoint does not say.")
 
 
-class ExtractTermsConfig(TextOptions):
+class ExtractTermsConfig(DataOptions, TermOptions):
     """Options of ``mslm extract-terms``."""
 
-    pipeline: Name = Field(
-        "biomedical",
-        description="Mention detector: `biomedical` (packaged), a spaCy pipeline by name or path, or `none`.",
-    )
-    min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (your own are always kept).")
-    min_score: float = Field(1.0, ge=0, description="Lowest score of n-grams and abbreviations.")
-    types: Annotated[tuple[str, ...], BeforeValidator(_parse_list)] = Field(
-        (), description="Keep only terms of these types, parted by commas (and your own without one)."
-    )
-    max_terms: int = Field(50_000, ge=1, description="Keep at most so many terms, the best (your own are always kept).")
-    sources: Annotated[tuple[Source, ...], BeforeValidator(_parse_list)] = Field(
-        ("pipeline", "abbreviation", "termhood"), description="Where terms may come from, besides your own lists."
-    )
-    max_words: int = Field(6, ge=1, le=12, description="Longest n-gram candidate, in words.")
     link_similarity: float = Field(
         0.8, gt=0, le=1, description="--link: least similarity of a term to a name of the knowledge base."
     )
     workers: int = Field(1, ge=1, description="Processes that read text; the result does not depend on it.")
 
 
-class MatchConfig(TextOptions):
+class MatchConfig(DataOptions):
     """Options of ``mslm match``."""
 
 
-class PreprocessConfig(TextOptions, ModelOptions):
+class PreprocessConfig(DataOptions, ModelOptions, MaskingOptions):
     """Options of ``mslm preprocess``."""
 
-    strategy: Literal["mslm", "entity", "token", "word", "span", "pmi", "none"] = Field(
-        "mslm", description="What is masked: DS-terms and generic words, DS-terms, tokens, words, spans, collocations."
-    )
-    elm_rate: Rate = Field(0.5, description="mslm, entity: share of DS-term mentions that are masked, whole.")
-    blm_rate: Rate = Field(0.15, description="mslm: share of the generic words that are masked.")
-    rate: Rate = Field(
-        0.15,
-        description="token, word, pmi: share of the tokens, words or collocations that are masked;"
-        " span: share of the tokens of each sequence.",
-    )
-    budget: float | None = Field(
-        None, ge=0.0, le=1.0, description="Share of all tokens to mask; the rate is solved for (mslm: the blm rate)."
-    )
-    schedule: str = Field(
-        "constant",
-        pattern=r"^(constant|linear:(0?\.\d+|[01](\.0*)?):(0?\.\d+|[01](\.0*)?))$",
-        description="constant, or linear:FROM:TO, the budget of the first and of the last copy.",
-    )
-    pmi_min_count: int = Field(10, ge=0, description="pmi: a collocation occurs more often than this.")
-    pmi_size: int | None = Field(
-        None, ge=1, description="pmi: number of collocations; else half of those that are frequent enough."
-    )
-    mask_replace: Shares = Field(
-        (0.8, 0.1, 0.1), description="Shares of masked units that become [MASK], become random, stay as they are."
-    )
-    copies: int = Field(1, ge=1, le=1000, description="Masks for so many epochs, each drawn anew.")
-    dynamic: bool = Field(
-        False, description="Write no masks: `mslm adapt` draws the same ones as it goes, anew for every epoch."
-    )
     max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the masks.")
     shard_sequences: int = Field(65_536, ge=1, description="Sequences in one shard file.")
     workers: int = Field(1, ge=1, description="Processes that encode text; the result does not depend on it.")
 
@@ -224,7 +104,7 @@ class AdaptConfig(TrainingOptions):
     )
 
 
-class FinetuneConfig(TrainingOptions):
+class FinetuneConfig(DataOptions, TrainingOptions):
     """Options of ``mslm finetune``."""
 
     epochs: int = Field(5, ge=1, description="Passes over the training sentences.")
@@ -235,11 +115,9 @@ class FinetuneConfig(TrainingOptions):
     label_pieces: Literal["first", "all"] = Field(
         "first", description="Pieces of a word that are labelled in training; all suits other tools that read pieces."
     )
-    encoding: str = Field("utf-8", description="Character encoding of the data.")
-    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
 
 
-class EvalConfig(Config):
+class EvalConfig(DataOptions):
     """Options of ``mslm eval``."""
 
     no_text: bool = Field(
@@ -252,11 +130,9 @@ class EvalConfig(Config):
     batch_tokens: int = Field(2048, ge=16, description="Most tokens in one forward pass.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
-    encoding: str = Field("utf-8", description="Character encoding of the data.")
-    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
 
 
-class PredictConfig(TextOptions):
+class PredictConfig(DataOptions):
     """Options of ``mslm predict``."""
 
     words: Literal["auto", "punctuation", "joined"] = Field(
@@ -269,16 +145,14 @@ class PredictConfig(TextOptions):
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
 
 
-class CompareConfig(Config):
+class CompareConfig(DataOptions):
     """Options of ``mslm compare``."""
 
     replicates: int = Field(5000, ge=1, description="Replicates of the bootstrap and of the randomisation.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of both.")
-    encoding: str = Field("utf-8", description="Character encoding of the data.")
-    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
 
 
-class ProbeConfig(TextOptions):
+class ProbeConfig(DataOptions):
     """Options of ``mslm probe``."""
 
     items: int = Field(1000, ge=1, description="Most mentions to probe, and as many of each other kind.")
@@ -325,7 +199,7 @@ class SweepConfig(StudyOptions):
     data_root: str | None = Field(None, description="Folder that data paths start from [or $MSLM_DATA_ROOT].")
 
 
-class StudyConfig(StudyOptions):
+class StudyConfig(DataOptions, StudyOptions):
     """Options of ``mslm study``."""
 
     model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from mslm_cli.config import TextOptions
 from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_documents
 
 
 def documents(*files: Path, **options: object) -> list[Document]:
-    return list(read_documents(files, TextOptions.build(**options)))
+    return list(read_documents(files, DataOptions.build(**options)))
 
 
 def texts(*files: Path, **options: object) -> list[str]:

@@ -18,8 +18,10 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
 from mslm_cli import console, environment, signals
-from mslm_cli.config import Config, read_config_file
+from mslm_cli.config import ModelOptions, StudyOptions, TrainingOptions, read_config_file
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import ArtifactError, MslmError, UsageError
+from mslm_cli.options import Config, OneOf
 
 Texts = Annotated[list[Path], typer.Argument(help="Text or CoNLL files, folders, or - for stdin.", metavar="TEXT")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)]
@@ -60,6 +62,7 @@ app = typer.Typer(
 )
 
 _PANEL = "How it runs"
+_SHARED = (DataOptions, ModelOptions, TrainingOptions, StudyOptions)
 _Parameter = inspect.Parameter
 
 
@@ -136,7 +139,8 @@ def _help(function: Callable[..., None], examples: str) -> str:
 def _own_first(config: type[Config]) -> dict[str, FieldInfo]:
     """The fields of ``config``, those that only this command has before those it shares."""
     fields = config.model_fields
-    own = [name for name in fields if name in config.__annotations__]
+    shared = {name for base in _SHARED for name in base.model_fields} - config.__annotations__.keys()
+    own = [name for name in fields if name not in shared]
     return {name: fields[name] for name in [*own, *(n for n in fields if n not in own)]}
 
 
@@ -153,7 +157,13 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
         declarations = [f"{flag}/--no-{flag[2:]}"]
     else:
         declarations = [flag]
-    option = typer.Option(*declarations, help=field.description, show_default=default not in (None, ""))
+    names = next((m.func.names() for m in field.metadata if isinstance(getattr(m, "func", None), OneOf)), None)
+    option = typer.Option(
+        *declarations,
+        help=field.description,
+        show_default=default not in (None, ""),
+        metavar=None if names is None else f"<{'|'.join(names)}>",
+    )
     return _Parameter(name, _Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option])
 
 

@@ -5,6 +5,12 @@ from dataclasses import dataclass
 
 from mslm_cli.corpus.labels import Mention
 
+EMPTY_WORD = "\ufffd"
+"""Stands for a word that is empty in a labelled file."""
+
+MAX_DOCUMENT_CHARS = 500_000
+"""Longer documents are handed out in parts, cut at the end of a line, else of a sentence: memory stays bounded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

@@ -3,7 +3,7 @@
 import codecs
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from io import BufferedReader
 from itertools import chain
@@ -19,10 +19,6 @@ MAX_LINE_CHARS = 1 << 27
 
 _BLOCK = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
-
-
-class _GzipError(Exception):
-    """A gzip stream that cannot be read to its end."""
 
 
 def display_name(file: Path) -> str:
@@ -51,42 +47,72 @@ def read_lines(
             more than ``MAX_LINE_CHARS``; with path and line.
         UsageError: the encoding is unknown.
     """
+    return decoded_lines(read_blocks(file, on_read), display_name(file), encoding, errors)
+
+
+def read_blocks(file: Path, on_read: OnRead = ignore_progress) -> Iterator[bytes]:
+    """The bytes of a file or of standard input (``-``), block by block, gzip undone.
+
+    Raises:
+        DataError: the file is missing, unreadable or a damaged gzip.
+    """
+    name = display_name(file)
+    try:
+        with _open(file) as stream:
+            yield from _gunzipped(_blocks(stream, on_read), name)
+    except FileNotFoundError as error:
+        raise DataError("no such file or folder", path=name) from error
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", path=name) from error
+
+
+def decoded_lines(blocks: Iterable[bytes], name: str, encoding: str, errors: str) -> Iterator[str]:
+    """The lines in ``blocks`` of bytes of the file that messages call ``name``.
+
+    Raises: as ``read_lines``.
+    """
     try:
         b"ab".decode(encoding, "ignore")
     except LookupError as error:
         raise UsageError(f"--encoding: {error}") from error
-    decoder = codecs.getincrementaldecoder(encoding)(errors)
-    name = display_name(file)
     n_lines = 0
-    at_start = True
     pending: list[str] = []
     n_pending = 0
+    for text in _decoded(blocks, name, encoding, errors):
+        head, newline, tail = text.rpartition("\n")
+        if newline:
+            pending.append(head)
+            lines = "".join(pending).split("\n")
+            pending.clear()
+            for line in lines:
+                yield line.removesuffix("\r")
+            n_lines += len(lines)
+            n_pending = 0
+        pending.append(tail)
+        n_pending += len(tail)
+        if n_pending > MAX_LINE_CHARS:
+            message = f"a line of more than {MAX_LINE_CHARS:,} characters"
+            raise DataError(message, path=name, line=n_lines + 1, hint="is it text? break it into lines")
+    if last := "".join(pending):
+        yield last.removesuffix("\r")
+
+
+def _decoded(blocks: Iterable[bytes], name: str, encoding: str, errors: str) -> Iterator[str]:
+    """The text in ``blocks``, without a byte order mark."""
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    at_start = True
+    n_lines = 0
     raw = b""
     try:
-        with _open(file) as stream:
-            for raw in _gunzipped(_blocks(stream, on_read)):
-                text = decoder.decode(raw)
-                if at_start and text:
-                    text = text.removeprefix("\ufeff")
-                    at_start = False
-                if "\0" in text:
-                    n_before = text.count("\n", 0, text.index("\0"))
-                    raise _binary(name, n_lines + n_before + 1)
-                head, newline, tail = text.rpartition("\n")
-                if newline:
-                    pending.append(head)
-                    lines = "".join(pending).split("\n")
-                    pending.clear()
-                    for line in lines:
-                        yield line.removesuffix("\r")
-                    n_lines += len(lines)
-                    n_pending = 0
-                pending.append(tail)
-                n_pending += len(tail)
-                if n_pending > MAX_LINE_CHARS:
-                    message = f"a line of more than {MAX_LINE_CHARS:,} characters"
-                    raise DataError(message, path=name, line=n_lines + 1, hint="is it text? break it into lines")
-        last = "".join(pending) + decoder.decode(b"", final=True)
+        for raw in chain(blocks, [b""]):
+            text = decoder.decode(raw, final=not raw)
+            if at_start and text:
+                text = text.removeprefix("\ufeff")
+                at_start = False
+            if "\0" in text:
+                raise _binary(name, n_lines + text.count("\n", 0, text.index("\0")) + 1)
+            yield text
+            n_lines += text.count("\n")
     except UnicodeDecodeError as error:
         if b"\0" in raw and not _has_wide_units(encoding):
             raise _binary(name, n_lines + 1) from error
@@ -95,15 +121,6 @@ def read_lines(
         message = f"not valid {encoding.upper()}: byte 0x{bad:02x} ({error.reason})"
         hint = "name another --encoding, or pass --errors replace"
         raise DataError(message, path=name, line=n_lines + before.count("\n") + 1, hint=hint) from error
-    except _GzipError as error:
-        hint = "fetch or compress the file again"
-        raise DataError(str(error), path=name, line=n_lines + 1, hint=hint) from error
-    except FileNotFoundError as error:
-        raise DataError("no such file or folder", path=name) from error
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", path=name) from error
-    if last:
-        yield last.removesuffix("\r")
 
 
 def _open(file: Path) -> AbstractContextManager[BufferedReader]:
@@ -117,7 +134,7 @@ def _blocks(stream: BufferedReader, on_read: OnRead) -> Iterator[bytes]:
         yield block
 
 
-def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _gunzipped(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
     """The blocks themselves, or what they decompress to where they start as gzip; several members are one stream."""
     first = next(blocks, b"")
     if not first.startswith(_GZIP_MAGIC):
@@ -125,6 +142,11 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
         yield from blocks
         return
     inflater = None
+    n_lines = 0
+
+    def refuse(problem: str) -> DataError:
+        return DataError(problem, path=name, line=n_lines + 1, hint="fetch or compress the file again")
+
     for block in chain([first], blocks):
         rest = block
         while rest:
@@ -134,14 +156,16 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
                     break
                 inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
             try:
-                yield inflater.decompress(rest, _BLOCK)  # a block may inflate a thousandfold
+                inflated = inflater.decompress(rest, _BLOCK)  # a block may inflate a thousandfold
             except zlib.error as error:
-                raise _GzipError(f"corrupt gzip ({error})") from error
+                raise refuse(f"corrupt gzip ({error})") from error
+            yield inflated
+            n_lines += inflated.count(b"\n")
             rest = inflater.unconsumed_tail
             if inflater.eof:
                 rest, inflater = inflater.unused_data, None
     if inflater is not None:
-        raise _GzipError("truncated gzip: it ends before its data does")
+        raise refuse("truncated gzip: it ends before its data does")
 
 
 def _has_wide_units(encoding: str) -> bool:

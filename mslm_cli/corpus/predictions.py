@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.formats.conll import labelled_corpus, read_conll
 from mslm_cli.corpus.labels import (
     Mention,
     ScoredMention,
@@ -19,7 +20,6 @@ from mslm_cli.corpus.labels import (
     tags_from_mentions,
 )
 from mslm_cli.corpus.lines import display_name, read_lines
-from mslm_cli.corpus.readers import labelled_corpus, read_conll
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.errors import DataError
 
@@ -179,7 +179,7 @@ def read_predictions(
     lines = list(read_lines(file, encoding, errors))
     if next((line for line in lines if line.strip()), "").lstrip().startswith('{"'):
         return _from_json_lines(lines, file, gold, gold_name)
-    blocks = read_conll(lines, file, n_tags=2 if gold is None else 1)
+    blocks = read_conll(lines, display_name(file), n_tags=2 if gold is None else 1)
     if gold is None:
         gold = labelled_corpus(blocks, [block.gold for block in blocks])
     else:

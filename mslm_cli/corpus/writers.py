@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
-from mslm_cli.corpus.readers import EMPTY_WORD
+from mslm_cli.corpus.documents import EMPTY_WORD, LabelledSentence
+from mslm_cli.corpus.labels import tags_from_mentions
+from mslm_cli.corpus.readers import OWN_HEADER
 
 _NO_NAME = re.compile(r"[^\w-]+")
 
@@ -11,6 +14,18 @@ _NO_NAME = re.compile(r"[^\w-]+")
 def conll_block(words: Iterable[str], tags: Iterable[str]) -> str:
     """A sentence as lines of word, tab, tag, and a blank line; an empty word is U+FFFD."""
     return "".join(f"{word or EMPTY_WORD}\t{tag}\n" for word, tag in zip(words, tags, strict=True)) + "\n"
+
+
+def write_conll(path: Path, sentences: Iterable[LabelledSentence]) -> None:
+    """Write sentences as IOB2 columns in UTF-8, with their documents' ids; read as such whatever the options say."""
+    doc = None
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(OWN_HEADER)
+        for sentence in sentences:
+            if sentence.doc is not None and sentence.doc != doc:
+                file.write(document_mark(sentence.doc))
+            doc = sentence.doc
+            file.write(conll_block(sentence.words, tags_from_mentions(sentence.mentions, len(sentence.words))))
 
 
 def document_mark(doc: str) -> str:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mslm_cli.config import PreprocessConfig
 from mslm_cli.errors import ArtifactError, UsageError
 from mslm_cli.masking import budget
 from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, Int64, Masks, RaggedBatch
 from mslm_cli.masking.corruption import collect, corrupt
+from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.masking.pmi import QUOTAS, Blocks, PmiVocabulary
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.strategies import RATES, draw
@@ -44,7 +44,7 @@ class Recipe:
     mask_id, vocab_size, special_ids (int64, ascending): of the tokenizer. collocations: for pmi alone.
     """
 
-    config: PreprocessConfig
+    config: MaskingOptions
     mask_id: int
     vocab_size: int
     special_ids: Int64
@@ -52,7 +52,7 @@ class Recipe:
 
     @classmethod
     def of(
-        cls, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast", collocations: PmiVocabulary | None
+        cls, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast", collocations: PmiVocabulary | None
     ) -> "Recipe":
         """The recipe for sequences of this tokenizer's ids."""
         special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
@@ -97,7 +97,7 @@ class Recipe:
         return drawn, collect(batch, drawn, corrupted)
 
 
-def epoch_budgets(config: PreprocessConfig) -> list[float] | None:
+def epoch_budgets(config: MaskingOptions) -> list[float] | None:
     """The share of tokens to mask in each epoch (the last one's in all that follow), or None where rates are given.
 
     Raises:
@@ -190,7 +190,7 @@ def read_collocations(folder: Path) -> PmiVocabulary:
         raise ArtifactError(f"{folder}: no collocations can be read: {error}", hint="make the shards again") from error
 
 
-def open_masks(reader: ShardReader, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast") -> ShardMasks:
+def open_masks(reader: ShardReader, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast") -> ShardMasks:
     """The masks of a shards folder that was made with ``config``.
 
     Raises:

@@ -57,7 +57,7 @@ def run(
         ArtifactError: a folder is no sound eval artifact, or the lexicon is not sound.
         DataError: a file is not sound, or two runs are not of the same test set.
     """
-    gold = None if data is None else read_labelled(data, encoding=config.encoding, errors=config.errors)
+    gold = None if data is None else read_labelled(data, config)
     arms = {
         name: [Run(path, _read(path, gold, data, config)) for path in paths]
         for name, paths in arms_of(arguments).items()
@@ -65,7 +65,7 @@ def run(
     runs = [run for of_arm in arms.values() for run in of_arm]
     for other in runs[1:]:
         refuse_other_test_set(runs[0], other)
-    known = None if train is None else read_labelled(train, encoding=config.encoding, errors=config.errors)
+    known = None if train is None else read_labelled(train, config)
     terms = None if lexicon is None else read_terms(artifacts.load(lexicon, "lexicon").path / "terms.jsonl")
 
     sentences = runs[0].corpus.sentences

@@ -15,7 +15,7 @@ from mslm_cli.config import EvalConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, scored_corpus
-from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.readers import read_gold
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_long_enough
 from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.exact_match import match_spans
@@ -83,14 +83,14 @@ def run(
         _say_what_stands_against(scored.results)
         return scored
 
-    gold = None if sources.data is None else _read(sources.data, config)
+    gold = None if sources.data is None else read_gold(sources.data, config)
     if ner and gold:
         corpus = predict(ner, gold, config)
         unknown = sorted(set(gold.types) - {label[2:] for label in _labels(ner) if label != "O"})
     else:
         corpus = _read_predictions(sources, gold, config)
         unknown = sorted(corpus.gold_types - corpus.predicted_types)
-    train = None if sources.train is None else _read(sources.train, config)
+    train = None if sources.train is None else read_gold(sources.train, config)
     terms = None if lexicon is None else read_terms(lexicon.path / "terms.jsonl")
     of_role = {entry.role: {"name": entry.path, "fingerprint": entry.fingerprint} for entry in inputs}
     kind = "ner" if ner else "predictions"
@@ -137,13 +137,6 @@ def read_scored(artifact: Artifact) -> Scored:
     """What an eval artifact holds."""
     with (artifact.path / PREDICTIONS).open(encoding="utf-8") as file:
         return Scored(json.loads((artifact.path / RESULTS).read_bytes()), [json.loads(line) for line in file])
-
-
-def _read(file: Path, config: EvalConfig) -> LabelledCorpus:
-    corpus = read_labelled(file, encoding=config.encoding, errors=config.errors)
-    if corpus.n_orphans:
-        console.warn(f"{file}: {corpus.n_orphans} mentions start with I- and no B- before; each was taken as a mention")
-    return corpus
 
 
 def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> ScoredCorpus:

@@ -15,8 +15,9 @@ from mslm_cli import artifacts, console, fsio, workspace
 from mslm_cli.artifacts import ArtifactBuild, Input
 from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import Document, document_batches
+from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import display_name, read_lines
-from mslm_cli.corpus.readers import read_documents, read_labelled, source_files
+from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UnavailableError, UsageError
 from mslm_cli.processes import map_in_order
@@ -163,7 +164,7 @@ def _labelled_terms(files: Sequence[Path], config: ExtractTermsConfig, seen: Ske
     counts = MentionCounts()
     reader = WordReader(words.english())
     for file in files:
-        corpus = read_labelled(file, encoding=config.encoding, errors=config.errors)
+        corpus = read_labelled(file, config)
         for sentence in corpus.sentences:
             seen.add(" ".join(sentence.words))
             counts.add_document(

@@ -17,7 +17,7 @@ from mslm_cli.artifacts import ArtifactBuild
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.labels import tags_from_mentions
-from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.readers import read_gold
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
@@ -81,7 +81,7 @@ def run(
     """
     allocator.keep_freed_memory()
     inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
-    train_corpus, dev_corpus = (read(file, config) for file in (train_file, dev_file))
+    train_corpus, dev_corpus = (read_gold(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
@@ -127,14 +127,6 @@ def run(
             staged.run |= {"best_epoch": best["epoch"], "dev_f1": best["f1"], "n_windows": len(train_data.windows)}
     console.note(f"best epoch {best['epoch']} of {config.epochs}: strict F1 {100 * best['f1']:.2f} on dev")
     return output
-
-
-def read(file: Path, config: FinetuneConfig) -> LabelledCorpus:
-    """The labelled sentences of ``file``; says what is odd about them."""
-    corpus = read_labelled(file, encoding=config.encoding, errors=config.errors)
-    if corpus.n_orphans:
-        console.warn(f"{file}: {corpus.n_orphans} mentions start with I- and no B- before; each was taken as a mention")
-    return corpus
 
 
 def labels_of(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:

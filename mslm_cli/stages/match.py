@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 
 from mslm_cli import artifacts, console, fsio
 from mslm_cli.config import MatchConfig
+from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import OnRead, ignore_progress
-from mslm_cli.corpus.readers import read_documents, source_files
+from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import UsageError
 from mslm_cli.terms.display import Mark, html_page
 from mslm_cli.terms.lexicon import Term, read_terms

@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple
 from mslm_cli import artifacts, console, fsio
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
-from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.documents import EMPTY_WORD, Document
+from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.predictions import PredictedSentence
-from mslm_cli.corpus.readers import EMPTY_WORD, read_documents, source_files
+from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_block, document_mark, file_stem
 from mslm_cli.errors import UsageError

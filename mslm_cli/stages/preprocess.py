@@ -12,7 +12,8 @@ import numpy as np
 from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.config import PreprocessConfig
 from mslm_cli.corpus.documents import Document, document_batches
-from mslm_cli.corpus.readers import read_documents, source_files
+from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.masking import pmi, spans

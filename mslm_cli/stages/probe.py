@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli import artifacts, console, models
 from mslm_cli.artifacts import SKETCHES
 from mslm_cli.config import AdaptConfig, PreprocessConfig, ProbeConfig
-from mslm_cli.corpus.readers import read_documents, source_files
+from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.probe import Bootstrap, Items, general_items, matched_items, words_in

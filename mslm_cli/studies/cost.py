@@ -42,7 +42,7 @@ def count_train_tokens(train: Path, model: Path, config: FinetuneConfig) -> int:
     Raises:
         DataError: the data are not sound.
     """
-    corpus = read_labelled(train, encoding=config.encoding, errors=config.errors)
+    corpus = read_labelled(train, config)
     tokenizer = models.load_tokenizer(model, lowercase=config.lowercase)
     limit = min(config.max_length, models.position_limit(models.read_config(model)))
     windows = make_windows([s.words for s in corpus.sentences], tokenizer, limit, config.overlap)

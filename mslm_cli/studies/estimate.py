@@ -13,12 +13,15 @@ from typing import Any
 
 from mslm_cli import console
 from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, PreprocessConfig, StudyOptions
-from mslm_cli.corpus.readers import read_documents, read_labelled, source_files
+from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.readers import read_documents, read_labelled
+from mslm_cli.corpus.writers import write_conll
 from mslm_cli.stages import adapt, extract_terms, finetune, preprocess
 from mslm_cli.studies import search
 from mslm_cli.studies.cost import count_train_tokens
 from mslm_cli.studies.plan import Dependency, Planner, StageNode, Trial, shared
-from mslm_cli.studies.resampled_data import DEV, write_labelled
+from mslm_cli.studies.resampled_data import DEV
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.store import StudyStore
 from mslm_cli.training.device import select_device
@@ -125,10 +128,13 @@ def measure(planner: Planner) -> Speed:
         folder = Path(temporary)
         text, n_chars = _sample_text(planner, folder)
         options = next(iter(study.lexicon.values()))
-        lexicon_config = planner.config(options, ExtractTermsConfig, min_count=1, min_score=0.0)
+        written = dict(DataOptions())  # how the samples here are to be read
+        lexicon_config = planner.config(options, ExtractTermsConfig, min_count=1, min_score=0.0, **written)
         extract_terms.run([text], folder / "first", lexicon_config)  # the detector is loaded once a process
         lexicon_s = _timed(lambda: extract_terms.run([text], folder / "lexicon", lexicon_config))
-        masking = planner.config(study.shards, PreprocessConfig, strategy="word", budget=None, model=str(context.model))
+        masking = planner.config(
+            study.shards, PreprocessConfig, strategy="word", budget=None, model=str(context.model), **written
+        )
         shards_s = _timed(lambda: preprocess.run([text], folder / "shards", masking, lexicon=None))
         n_tokens = json.loads((folder / "shards" / "stats.json").read_bytes())["n_tokens"]
         training = planner.config(
@@ -253,10 +259,10 @@ def _sample_text(planner: Planner, folder: Path) -> tuple[Path, int]:
 def _sample_labelled(planner: Planner, folder: Path) -> tuple[Path, Path]:
     """Files with the first training sentences that hold mentions, for training and, a few of them, for dev."""
     study, root = planner.study, planner.context.root
-    corpus = read_labelled(root / study.data[0].train, encoding=study.finetune.encoding, errors=study.finetune.errors)
+    corpus = read_labelled(root / study.data[0].train, study.finetune)
     chosen = list(islice((s for s in corpus.sentences if s.mentions), _SAMPLE_SENTENCES))
     for name, sentences in (("train.tsv", chosen), ("dev.tsv", chosen[:5])):
-        write_labelled(folder / name, sentences)
+        write_conll(folder / name, sentences)
     return folder / "train.tsv", folder / "dev.tsv"
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mslm_cli import artifacts
-from mslm_cli.config import AdaptConfig, Config, EvalConfig, ExtractTermsConfig, PreprocessConfig, ProbeConfig
+from mslm_cli.config import AdaptConfig, EvalConfig, ExtractTermsConfig, PreprocessConfig, ProbeConfig
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import DataError
+from mslm_cli.options import Config
 from mslm_cli.studies.resampled_data import DEV, SAMPLE, TRAIN, AugmentConfig, SampleConfig, SplitConfig
 from mslm_cli.studies.spec import AUGMENT, MORE_UPDATES, Arm, DataSet, LexiconOptions, Study
 
@@ -160,8 +162,7 @@ class Planner:
     def __init__(self, context: PlanContext) -> None:
         self.context = context
         self.study = context.study
-        # splits and the like are written in UTF-8
-        self._reading = {"encoding": self.study.finetune.encoding, "errors": self.study.finetune.errors}
+        self._reading = dict(DataOptions.of(self.study.finetune))
         self._splits = {d.name: self._split(d) for d in self.study.data}
 
     def trials(self, arms: Iterable[Arm]) -> list[Trial]:
@@ -189,7 +190,7 @@ class Planner:
         score = probe = None
         if share == 1:
             test, known = self.context.root / data.test, self._splits[data.name][0]
-            scoring = self.config(EvalConfig(encoding=tuning.encoding, errors=tuning.errors))
+            scoring = self.config(EvalConfig(**self._reading))
             score = StageNode("eval", scoring, (("ner", OutputOf(ner)), ("data", test), ("train", known)))
             if encoder is not None and self.study.probes:
                 probe = self.probe(data, encoder)

@@ -4,16 +4,16 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 from pydantic import Field
 
 from mslm_cli import fsio
-from mslm_cli.config import Config
 from mslm_cli.corpus.documents import LabelledSentence
-from mslm_cli.corpus.labels import Mention, tags_from_mentions
+from mslm_cli.corpus.labels import Mention
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.writers import write_conll
 from mslm_cli.errors import DataError
 from mslm_cli.terms.lexicon import Term, read_terms
 from mslm_cli.terms.tokens import folded_key, tokenise
@@ -21,27 +21,20 @@ from mslm_cli.terms.tokens import folded_key, tokenise
 TRAIN, DEV, SAMPLE = "train.tsv", "dev.tsv", "sample.tsv"
 
 
-class LabelsConfig(Config):
-    """How labelled data are read."""
-
-    encoding: str = "utf-8"
-    errors: str = "strict"
-
-
-class SplitConfig(LabelsConfig):
+class SplitConfig(DataOptions):
     """How dev data are cut off the training data: the last share of their sentences."""
 
     dev_share: float = Field(gt=0, lt=1)
 
 
-class SampleConfig(LabelsConfig):
+class SampleConfig(DataOptions):
     """Which share of the sentences a short trial learns from, or is scored on."""
 
     share: float = Field(gt=0, le=1)
     seed: int = 0
 
 
-class AugmentConfig(LabelsConfig):
+class AugmentConfig(DataOptions):
     """How mentions are replaced: each with this probability, by a term of the lexicon."""
 
     rate: float = Field(0.5, gt=0, le=1)
@@ -56,13 +49,13 @@ def split(train: Path, output: Path, config: SplitConfig) -> None:
     Raises:
         DataError: the data are not sound, or too few to be split.
     """
-    sentences = read_labelled(train, encoding=config.encoding, errors=config.errors).sentences
+    sentences = read_labelled(train, config).sentences
     n_dev = max(1, round(len(sentences) * config.dev_share))
     if n_dev >= len(sentences):
         raise DataError(f"{len(sentences)} sentences cannot be split into train and dev", path=train)
     with fsio.staged_folder(output) as folder:
-        write_labelled(folder / TRAIN, sentences[:-n_dev])
-        write_labelled(folder / DEV, sentences[-n_dev:])
+        write_conll(folder / TRAIN, sentences[:-n_dev])
+        write_conll(folder / DEV, sentences[-n_dev:])
 
 
 def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | None = None) -> None:
@@ -73,16 +66,16 @@ def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | N
     Raises:
         DataError: the data are not sound.
     """
-    sentences = read_labelled(source, encoding=config.encoding, errors=config.errors).sentences
+    sentences = read_labelled(source, config).sentences
     order = random.Random(config.seed).sample(range(len(sentences)), len(sentences))
     n = max(1, round(len(sentences) * config.share))
     if beside is not None:
-        n = min(n, len(read_labelled(beside, encoding=config.encoding, errors=config.errors).sentences))
+        n = min(n, len(read_labelled(beside, config).sentences))
     chosen = set(order[:n])
     if not any(sentences[i].mentions for i in chosen):
         chosen |= {next((i for i in order if sentences[i].mentions), order[0])}
     with fsio.staged_folder(output) as folder:
-        write_labelled(folder / SAMPLE, [sentences[i] for i in sorted(chosen)])
+        write_conll(folder / SAMPLE, [sentences[i] for i in sorted(chosen)])
 
 
 def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> None:
@@ -97,12 +90,12 @@ def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> 
     Source: mention replacement of Dai and Adel (2020), "An Analysis of Simple Data Augmentation for Named Entity
     Recognition"; there, mentions of the training data take the place, here terms of the lexicon.
     """
-    sentences = read_labelled(train, encoding=config.encoding, errors=config.errors).sentences
+    sentences = read_labelled(train, config).sentences
     choices = _choices(sentences, read_terms(lexicon / "terms.jsonl"))
     rng = random.Random(config.seed)
     new = [replaced for s in sentences if s.mentions and (replaced := _replaced(s, choices, config.rate, rng)) is not s]
     with fsio.staged_folder(output) as folder:
-        write_labelled(folder / TRAIN, [*sentences, *new])
+        write_conll(folder / TRAIN, [*sentences, *new])
 
 
 def _choices(sentences: Sequence[LabelledSentence], terms: Sequence[Term]) -> dict[str, list[tuple[str, ...]]]:
@@ -148,15 +141,3 @@ def _replaced(
         position = end
     words += sentence.words[position:]
     return replace(sentence, words=tuple(words), mentions=tuple(mentions)) if is_new else sentence
-
-
-def write_labelled(path: Path, sentences: Sequence[LabelledSentence]) -> None:
-    """Write sentences as word TAB tag, a blank line after each, a ``-DOCSTART-`` line where a document begins."""
-    starts = {0} | {i for i, (a, b) in enumerate(pairwise(sentences), 1) if a.doc != b.doc}
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for number, sentence in enumerate(sentences):
-            if number in starts and sentence.doc is not None:
-                file.write("-DOCSTART-\tO\n\n")
-            tags = tags_from_mentions(sentence.mentions, len(sentence.words))
-            file.writelines(f"{word}\t{tag}\n" for word, tag in zip(sentence.words, tags, strict=True))
-            file.write("\n")

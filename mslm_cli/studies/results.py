@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mslm_cli.artifacts import Artifact, load
 from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.evaluation.comparison import Arm
@@ -157,6 +158,6 @@ class Results:
         """The training data of the data set, as vanilla has them."""
         if data not in self._train:
             trial = next(t for (_, d, _), t in self._trials.items() if d == data and t.arm.kind != "augment")
-            path, options = self._workshop.dependency(trial.ner, "train"), trial.ner.config.model_dump()
-            self._train[data] = read_labelled(path, encoding=options["encoding"], errors=options["errors"])
+            path = self._workshop.dependency(trial.ner, "train")
+            self._train[data] = read_labelled(path, DataOptions.of(trial.ner.config))
         return self._train[data]

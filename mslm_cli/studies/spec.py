@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, Name, PreprocessConfig, ProbeConfig, Rate
+from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, PreprocessConfig, ProbeConfig
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
+from mslm_cli.options import Name, Rate
 
 VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-steps", "augment"
 MASKED = ("token", "word", "span", "pmi", "entity", "mslm")
@@ -185,6 +187,7 @@ class Study(Table):
     text: tuple[Path, ...] = ()
     train_text: bool = True
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
+    reading: DataOptions = DataOptions()
     data: tuple[DataSet, ...] = Field(min_length=1)
     arm: tuple[ArmOptions, ...] = Field(min_length=1)
     lexicon: dict[PlainName, LexiconOptions] = Field(
@@ -196,6 +199,20 @@ class Study(Table):
     probe: ProbeOptions = ProbeOptions()
     probes: bool = True
     search: SearchOptions = SearchOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_tables_read_alike(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What [reading] says holds for every table of a stage that reads data and does not say otherwise."""
+        reading = given.get("reading")
+        if not isinstance(reading, dict):
+            return given
+        lexicons = given.get("lexicon", {"lexicon": {}})
+        tables = {name: given.get(name, {}) for name in ("shards", "finetune", "probe")}
+        if not all(isinstance(table, dict) for table in (lexicons, *tables.values())):
+            return given
+        lexicons = {name: reading | table if isinstance(table, dict) else table for name, table in lexicons.items()}
+        return given | {"lexicon": lexicons} | {name: reading | table for name, table in tables.items()}
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

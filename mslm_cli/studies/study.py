@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli.config import StudyConfig
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.studies import sweep
 from mslm_cli.studies.spec import is_plain
@@ -17,7 +18,7 @@ _TEMPLATE = """\
 model = {model}
 text = {text}
 seeds = {seeds}
-
+{reading}
 [[data]]
 name = {name}
 train = {train}
@@ -96,6 +97,7 @@ def _as_toml(
         model=_string(config.model),
         text="[" + ", ".join(map(seen_from_here, text)) + "]",
         seeds=list(range(1, config.seeds + 1)),
+        reading=_reading(config),
         name=_string(_name_of(train)),
         train=seen_from_here(train),
         dev="" if dev is None else f"dev = {seen_from_here(dev)}\n",
@@ -104,6 +106,13 @@ def _as_toml(
         epochs=config.epochs,
         probe="" if general is None else f"\n[probe]\ngeneral = {seen_from_here(general)}\n",
     )
+
+
+def _reading(config: StudyConfig) -> str:
+    """The table of how data are read, where that is not the default."""
+    chosen = {name: value for name, value in DataOptions.of(config) if value != DataOptions.model_fields[name].default}
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in chosen.items()]
+    return "".join(["\n[reading]\n", *lines]) if lines else ""
 
 
 def _name_of(train: Path) -> str:

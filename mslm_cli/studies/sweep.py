@@ -14,7 +14,7 @@ from typing import Any
 from mslm_cli import code_identity, console, fsio, models
 from mslm_cli.artifacts import load
 from mslm_cli.config import StudyOptions
-from mslm_cli.corpus.readers import source_files
+from mslm_cli.corpus.files import source_files
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, UnavailableError, UsageError
 from mslm_cli.processes import run_beside
 from mslm_cli.studies import cost, estimate, search, verdict

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.terms import pipeline
 from mslm_cli.terms.evidence import Evidence
 from mslm_cli.terms.lexicon import GIVEN, Term, matches_case, merge
+from mslm_cli.terms.options import TermOptions
 from mslm_cli.terms.termhood import Termhood
 from mslm_cli.terms.tokens import exact_key, folded_key
 from mslm_cli.terms.words import WordReader
@@ -18,7 +18,7 @@ Link = Callable[[Sequence[str]], Sequence[str | None]]
 def choose(
     evidence: Evidence,
     given: Sequence[Term],
-    config: ExtractTermsConfig,
+    options: TermOptions,
     ranking: Termhood,
     reader: WordReader,
     link: Link | None = None,
@@ -28,24 +28,24 @@ def choose(
     Terms that were given come before all others and are never cut off. A type is taken from where it was
     given, else from ``link``, else from the pipeline; the two forms of an abbreviation share theirs.
     """
-    pairs, general = evidence.abbreviations.pairs(reader, min_count=config.min_count)
-    pairs = list(_specific(pairs, ranking, config.min_score))
+    pairs, general = evidence.abbreviations.pairs(reader, min_count=options.min_count)
+    pairs = list(_specific(pairs, ranking, options.min_score))
     candidates = []
-    if "termhood" in config.sources:
-        candidates = ranking.ranked(min_count=config.min_count, min_score=config.min_score)
+    if "termhood" in options.sources:
+        candidates = ranking.ranked(min_count=options.min_count, min_score=options.min_score)
     offered = [
         *(replace(t, count=evidence.given[t.term], doc_count=evidence.given_docs[t.term]) for t in given),
         *(term for term in candidates if general.isdisjoint(term.term.split())),
-        *evidence.mentions.terms(pipeline.source_name(config.pipeline), min_count=config.min_count),
+        *evidence.mentions.terms(pipeline.source_name(options.pipeline), min_count=options.min_count),
         *(form for pair in pairs for form in pair),
     ]
     terms = [_completed(term, ranking) for term in merge(offered)]
     terms = _tied(_linked(terms, link), pairs)
-    if config.types:
-        terms = [t for t in terms if t.type in config.types or (t.type is None and _is_given(t))]
+    if options.types:
+        terms = [t for t in terms if t.type in options.types or (t.type is None and _is_given(t))]
     terms.sort(key=lambda t: (-t.score, t.term, matches_case(t)))
     own = [term for term in terms if _is_given(term)]
-    return own + [term for term in terms if not _is_given(term)][: max(0, config.max_terms - len(own))]
+    return own + [term for term in terms if not _is_given(term)][: max(0, options.max_terms - len(own))]
 
 
 def _is_given(term: Term) -> bool:

@@ -87,7 +87,7 @@ def test_offsets_go_on_in_the_parts_of_a_long_document(
     sentences = "".join(f"Heart{number}\tO\nheart\tO\nfailure\tO\n\n" for number in range(20))
     Path("text.tsv").write_text(f"# doc 7\n{sentences}# doc 8\nheart\tO\nfailure\tO\n")
     whole = mslm("match", "text.tsv", "--lexicon", "lexicon").stdout
-    monkeypatch.setattr("mslm_cli.corpus.readers.MAX_DOCUMENT_CHARS", 50)
+    monkeypatch.setattr("mslm_cli.corpus.documents.MAX_DOCUMENT_CHARS", 50)
     assert mslm("match", "text.tsv", "--lexicon", "lexicon").stdout == whole
     starts = [record["start"] for record in records(whole)]
     assert len(starts) == 21

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from mslm_cli.corpus import readers
+from mslm_cli.corpus import documents
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.stages import predict as stage
 
@@ -153,7 +153,7 @@ def test_offsets_go_on_in_the_next_part_of_a_long_document(
 ) -> None:
     Path("long.tsv").write_text("# doc_id = 7\n" + (place / "test.tsv").read_text())
     expected = run(mslm, "long.tsv", "--no-text")
-    monkeypatch.setattr(readers, "MAX_DOCUMENT_CHARS", 100)
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_CHARS", 100)
     assert run(mslm, "long.tsv", "--to", "conll").count("# doc_id = 7") > 3
     in_parts = records(run(mslm, "long.tsv", "--no-text"))
     assert [(r["doc"], r["start"], r["end"]) for r in in_parts] == [

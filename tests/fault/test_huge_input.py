@@ -9,9 +9,10 @@ import pytest
 import spacy
 from typer.testing import Result
 
-from mslm_cli.config import TextOptions
-from mslm_cli.corpus import readers
+from mslm_cli.corpus import source
+from mslm_cli.corpus.documents import MAX_DOCUMENT_CHARS
 from mslm_cli.corpus.lines import read_lines
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.terms.termlists import read_term_list
 
@@ -32,8 +33,8 @@ def test_a_document_of_ten_million_characters(in_tmp: Path, gap: str) -> None:
     """One line, one paragraph of many lines, one line of many sentences."""
     Path("long.txt").write_text(("sulindac " + gap) * (10_000_000 // (9 + len(gap))))
     n_sulindac = n_chars = 0
-    for document in read_documents([Path("long.txt")], TextOptions()):
-        assert len(document.text) <= readers.MAX_DOCUMENT_CHARS
+    for document in read_documents([Path("long.txt")], DataOptions()):
+        assert len(document.text) <= MAX_DOCUMENT_CHARS
         n_sulindac += document.text.count("sulindac")
         n_chars += len(document.text)
     assert n_sulindac == 10_000_000 // (9 + len(gap))
@@ -80,14 +81,14 @@ def test_files_are_read_one_by_one(in_tmp: Path, monkeypatch: pytest.MonkeyPatch
     for number in range(50):
         Path(f"{number:02}.txt").write_text(f"Heart failure {number}.\n")
     opened: list[str] = []
-    read = readers.read_lines
+    read = source.read_blocks
 
-    def noted(file: Path, *arguments: object) -> Iterator[str]:
+    def noted(file: Path, *arguments: object) -> Iterator[bytes]:
         opened.append(file.name)
         return read(file, *arguments)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(readers, "read_lines", noted)
-    documents = read_documents(sorted(Path().glob("*.txt")), TextOptions())
+    monkeypatch.setattr(source, "read_blocks", noted)
+    documents = read_documents(sorted(Path().glob("*.txt")), DataOptions())
     for _ in range(3):
         next(documents)
     assert opened == ["00.txt", "01.txt", "02.txt"]

@@ -9,9 +9,9 @@ import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval_scores import assert_same, seqeval_report, with_noise
 
-from mslm_cli.config import TextOptions
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.labels import strict_mentions, tags_from_mentions
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
@@ -138,7 +138,7 @@ def test_mentions_equal_conllevals_and_survive_iob2(shared_data: Path, name: str
 
 
 def test_labelled_files_are_text_with_their_sentences(shared_data: Path, name: str) -> None:
-    documents = list(read_documents([shared_data / name], TextOptions()))
+    documents = list(read_documents([shared_data / name], DataOptions()))
     assert sum(len(document.sentences or ()) for document in documents) == CORPORA[name][0]
     for document in documents:
         for start, end in document.sentences or ():
@@ -149,7 +149,7 @@ def test_labelled_files_are_text_with_their_sentences(shared_data: Path, name: s
 def test_document_marks_without_ids_part_documents(shared_data: Path) -> None:
     corpus = read_labelled(shared_data / "sciie/train.txt.gz")
     assert len({sentence.doc for sentence in corpus.sentences}) == 350
-    documents = list(read_documents([shared_data / "pico-AD/train.txt.gz"], TextOptions()))
+    documents = list(read_documents([shared_data / "pico-AD/train.txt.gz"], DataOptions()))
     assert len(documents) == 120
     assert not any(document.has_id for document in documents)
 
@@ -166,28 +166,28 @@ def test_document_marks_without_ids_part_documents(shared_data: Path) -> None:
     ],
 )
 def test_running_text_is_not_taken_for_conll(shared_data: Path, name: str, n_documents: int) -> None:
-    documents = list(read_documents([shared_data / name], TextOptions()))
+    documents = list(read_documents([shared_data / name], DataOptions()))
     assert len(documents) == n_documents
     assert all(document.sentences is None for document in documents)
 
 
 def test_tables_that_are_no_conll_are_not_taken_for_it(shared_data: Path) -> None:
     for name in ("re-GAD/train.tsv.gz", "re-GAD/test.tsv.gz", "re-chemprot/test.jsonl.gz"):
-        first = next(read_documents([shared_data / name], TextOptions()))
+        first = next(read_documents([shared_data / name], DataOptions()))
         assert first.sentences is None
 
 
 def test_text_that_is_not_utf8_is_named_with_its_line(shared_data: Path) -> None:
     path = shared_data / "abbrev-MED1250/MED1250_labeled.txt.gz"
     with pytest.raises(DataError, match=r"MED1250_labeled\.txt\.gz:1458: not valid UTF-8: byte 0x94"):
-        list(read_documents([path], TextOptions()))
+        list(read_documents([path], DataOptions()))
     assert gzip.decompress(path.read_bytes()).split(b"\n")[1457].count(b"\x94")
-    assert len(list(read_documents([path], TextOptions(encoding="cp1252", errors="replace")))) > 1000
+    assert len(list(read_documents([path], DataOptions(encoding="cp1252", errors="replace")))) > 1000
 
 
 def test_archives_are_named_as_binary(shared_data: Path) -> None:
     with pytest.raises(DataError, match=r"corp\.tar\.gz:1: a binary file"):
-        list(read_documents([shared_data / "acter-en-corp/corp.tar.gz"], TextOptions()))
+        list(read_documents([shared_data / "acter-en-corp/corp.tar.gz"], DataOptions()))
 
 
 def test_the_sketch_finds_shared_sentences(shared_data: Path) -> None:
@@ -205,7 +205,7 @@ def test_the_sketch_finds_shared_sentences(shared_data: Path) -> None:
 
 def test_the_sketch_agrees_between_raw_and_tokenised_text(shared_data: Path) -> None:
     raw = Sketch()
-    for document in read_documents([shared_data / "re-BC5CDR-CID/test.pubtator.txt.gz"], TextOptions()):
+    for document in read_documents([shared_data / "re-BC5CDR-CID/test.pubtator.txt.gz"], DataOptions()):
         for title in re.findall(r"^\d+\|t\|(.*)$", document.text, re.MULTILINE):
             raw.add(title)
     tokenised = [" ".join(s.words) for s in read_labelled(shared_data / "BC5CDR-chem/test.tsv.gz").sentences]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typer.testing import Result
 
-from mslm_cli.config import TextOptions
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.terms.definitions import find_abbreviations
 from mslm_cli.terms.sentences import split_sentences
@@ -46,7 +46,7 @@ def test_gold_mentions_are_found_again(shared_data: Path, in_tmp: Path, mslm: Ms
     assert made.exit_code == 0, made.stderr
     matched = mslm("match", train, "--lexicon", "lexicon")
     found = [json.loads(line) for line in matched.stdout.splitlines()]
-    documents = {document.id: document for document in read_documents([train], TextOptions())}
+    documents = {document.id: document for document in read_documents([train], DataOptions())}
     assert len(documents) == 2, "long enough to come in parts"
     for record in found:
         assert documents[record["doc"]].text[record["start"] : record["end"]] == record["text"]

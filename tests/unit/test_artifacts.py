@@ -6,8 +6,9 @@ import pytest
 
 from mslm_cli import artifacts
 from mslm_cli.artifacts import ArtifactBuild, Input
-from mslm_cli.config import AdaptConfig, Config, EvalConfig, PreprocessConfig
+from mslm_cli.config import AdaptConfig, EvalConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, UsageError
+from mslm_cli.options import Config
 
 TEXT = Input(role="text", path="a.txt", fingerprint="abc")
 

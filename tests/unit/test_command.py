@@ -9,7 +9,8 @@ from typer.testing import CliRunner, Result
 
 from mslm_cli import artifacts, config, errors, signals
 from mslm_cli.cli.app import app
-from mslm_cli.config import AdaptConfig, Config, ExtractTermsConfig, FinetuneConfig, PreprocessConfig
+from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, PreprocessConfig
+from mslm_cli.options import Config
 from mslm_cli.stages import extract_terms
 from mslm_cli.workspace import RunOptions
 

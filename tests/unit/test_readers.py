@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import documents, texts
 
-from mslm_cli.config import TextOptions
-from mslm_cli.corpus import readers
-from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus import documents as units
+from mslm_cli.corpus import source
+from mslm_cli.corpus.documents import EMPTY_WORD, Document
+from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.formats.conll import looks_like_conll
 from mslm_cli.corpus.labels import tags_from_mentions
-from mslm_cli.corpus.readers import EMPTY_WORD, looks_like_conll, read_documents, read_labelled, source_files
+from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.errors import DataError
 
 BARE = "Aspirin\tB\ncauses\tO\nulcers\tB\n.\tO\n\nNo\tO\nulcers\tB\n\n"
@@ -143,14 +146,14 @@ def test_gzip_members_and_padding_are_one_stream(file: Path) -> None:
 def test_reading_is_streamed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     n_pulled = 0
 
-    def endless(*_: object) -> Iterator[str]:
+    def endless(*_: object) -> Iterator[bytes]:
         nonlocal n_pulled
         while True:
             n_pulled += 1
-            yield from ("A line of text.", "")
+            yield b"A line of text.\n\n"
 
-    monkeypatch.setattr(readers, "read_lines", endless)
-    reader = read_documents([file], TextOptions())
+    monkeypatch.setattr(source, "read_blocks", endless)
+    reader = read_documents([file], DataOptions())
     for _ in range(1000):
         next(reader)
     assert n_pulled <= 1001
@@ -170,7 +173,7 @@ def test_the_size_of_the_blocks_read_does_not_matter(file: Path, block: int, mon
 
 
 def test_a_very_long_document_comes_in_parts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "MAX_DOCUMENT_CHARS", 21)
+    monkeypatch.setattr(units, "MAX_DOCUMENT_CHARS", 21)
     file.write_text("Ten chars.\n" * 5)
     assert texts(file) == ["Ten chars.\nTen chars.", "Ten chars.\nTen chars.", "Ten chars."]
     file.write_text("# doc 7\n" + "Ten B\nchars O\n. O\n\n" * 4)

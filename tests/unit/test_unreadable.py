@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import documents, texts
 
-from mslm_cli.config import TextOptions
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.errors import DataError, UsageError
 
@@ -105,8 +105,8 @@ def test_encoding_and_errors_help_with_invalid_utf8(file: Path) -> None:
     assert texts(file, errors="replace") == ["Caf\ufffd au lait"]
     assert texts(file, errors="ignore") == ["Caf au lait"]
     file.write_bytes(b"caf\xe9\tB\nau\tO\n")
-    assert read_labelled(file, encoding="latin-1").sentences[0].words == ("café", "au")
-    assert read_labelled(file, errors="replace").sentences[0].words == ("caf\ufffd", "au")
+    assert read_labelled(file, DataOptions(encoding="latin-1")).sentences[0].words == ("café", "au")
+    assert read_labelled(file, DataOptions(errors="replace")).sentences[0].words == ("caf\ufffd", "au")
 
 
 def test_utf16_can_be_named(file: Path) -> None:
@@ -126,7 +126,7 @@ def test_an_unknown_encoding_is_a_usage_error(file: Path) -> None:
 def test_an_error_in_a_later_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Fine.")
     (tmp_path / "b.txt").write_bytes(b"")
-    reader = read_documents([tmp_path / "a.txt", tmp_path / "b.txt"], TextOptions())
+    reader = read_documents([tmp_path / "a.txt", tmp_path / "b.txt"], DataOptions())
     assert next(reader).text == "Fine."
     with pytest.raises(DataError, match=r"b\.txt: the file is empty"):
         next(reader)

@@ -1,0 +1,165 @@
+"""A format that is defined here alone, and comes with an installed package, works in every command that reads data."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import plugin
+import pytest
+import tiny_study
+from reading import documents
+from typer.testing import Result
+
+from mslm_cli.config import MatchConfig
+from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.studies.spec import read_study
+
+Mslm = Callable[..., Result]
+
+SLASHES = '''
+    """Lines of word/TAG under a first line of %slashes."""
+
+    from mslm_cli.corpus.documents import Document
+    from mslm_cli.corpus.formats.conll import ConllSentence, labelled_corpus
+    from mslm_cli.corpus.formats.format import Format
+
+    def rows(source):
+        lines = source.lines()
+        assert next(lines) == "%slashes"
+        return [[cell.rsplit("/", 1) for cell in line.split()] for line in lines]
+
+    def documents(source):
+        for number, row in enumerate(rows(source), 1):
+            yield Document(f"{source.label}:{number}", " ".join(word for word, _ in row), None, False)
+
+    def labelled(source):
+        blocks = [ConllSentence(None, False, [w for w, _ in row], [t for _, t in row]) for row in rows(source)]
+        return labelled_corpus(blocks, [block.tags for block in blocks])
+
+    def matches(path, head):
+        return head.raw.startswith(b"%slashes")
+
+    ENTRY = Format("slashes", "words with their tags behind a slash", matches, documents, labelled)
+'''
+
+
+def as_slashes(columns: Path, slashes: Path) -> None:
+    """Write the sentences of a CoNLL file in the toy format."""
+    sentences = columns.read_text().strip().split("\n\n")
+    rows = [" ".join("/".join(line.split("\t")) for line in sentence.splitlines()) for sentence in sentences]
+    slashes.write_text("%slashes\n" + "\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder with {train,dev,test}.slashes, and the package that can read them."""
+    for name in ("train", "dev", "test"):
+        as_slashes(Path(f"{name}.tsv"), Path(f"{name}.slashes"))
+    plugin.install(workplace / "site", monkeypatch, "mslm.formats", "slashes", SLASHES)
+    return workplace
+
+
+def test_text_is_read_as_from_columns(place: Path, mslm: Mslm) -> None:
+    for name in ("tsv", "slashes"):
+        made = mslm("extract-terms", f"train.{name}", "--pipeline", "none", "-o", f"lexicon-{name}")
+        assert made.exit_code == 0, made.stderr
+        masked = mslm(
+            *("preprocess", f"train.{name}", "--lexicon", f"lexicon-{name}"),
+            *("--model", "encoder", "--max-length", 64, "-o", f"shards-{name}"),
+        )
+        assert masked.exit_code == 0, masked.stderr
+    terms = [Path(f"lexicon-{name}/terms.jsonl").read_text().splitlines() for name in ("tsv", "slashes")]
+    found = [[json.loads(line)["term"] for line in lines] for lines in terms]
+    assert found[0] == found[1] != []
+    stats = [json.loads(Path(f"shards-{name}/stats.json").read_bytes()) for name in ("tsv", "slashes")]
+    assert stats[0]["n_tokens"] == stats[1]["n_tokens"]
+    assert stats[0]["n_mentions"] == stats[1]["n_mentions"] > 0
+
+
+def test_labels_are_read_as_from_columns(place: Path, mslm: Mslm) -> None:
+    assert [s.mentions for s in read_labelled(Path("dev.slashes")).sentences] == [
+        s.mentions for s in read_labelled(Path("dev.tsv")).sentences
+    ]
+    made = mslm(
+        *("finetune", "--train", "train.slashes", "--dev", "dev.slashes", "--format", "slashes"),
+        *("--model", "encoder", "--epochs", 1, "--threads", 1, "-o", "ner-slashes"),
+    )
+    assert made.exit_code == 0, made.stderr
+    scores = {}
+    for name in ("tsv", "slashes"):
+        scored = mslm("eval", "ner-slashes", "--data", f"test.{name}", "--train", f"train.{name}", "--json")
+        assert scored.exit_code == 0, scored.stderr
+        scores[name] = json.loads(scored.stdout)["exact_match"]
+    assert scores["tsv"] == scores["slashes"]
+    assert scores["tsv"]["gold"] > 0
+
+
+def test_a_study_reads_it(place: Path, mslm: Mslm) -> None:
+    text = tiny_study.HEAD.replace(".tsv", ".slashes").replace('dev = "dev.slashes"\n', "").replace("[1, 2]", "[1]")
+    file = tiny_study.write(place, text + '[[arm]]\nkind = "augment"\n\n[[arm]]\nkind = "mslm"\n')
+    done = mslm("sweep", file, "-o", "study", "--json", "--threads", 1)
+    assert done.exit_code == 0, done.stderr
+    assert {arm["name"] for arm in json.loads(done.stdout)["arms"]} == {"vanilla", "augment", "mslm"}
+
+
+def test_what_a_study_writes_is_read_whatever_it_is_told(place: Path, mslm: Mslm) -> None:
+    """Dev sentences that are split off are columns in UTF-8, the file they come from is not."""
+    sentences = read_labelled(Path("train.slashes")).sentences
+    text = Path("train.slashes").read_text().replace("patients", "pätients")
+    Path("train.slashes").write_bytes(text.encode("latin-1"))
+    Path("test.slashes").write_bytes(Path("test.slashes").read_text().replace("with", "wíth").encode("latin-1"))
+    head = tiny_study.HEAD.replace(".tsv", ".slashes").replace('dev = "dev.slashes"\n', "").replace("[1, 2]", "[1]")
+    head = head.replace("[[data]]", '[reading]\nformat = "slashes"\nencoding = "latin-1"\n\n[[data]]', 1)
+    head = head.replace('pipeline = "none"', "from_text = false\nfrom_labels = true")
+    file = tiny_study.write(place, head + '[[arm]]\nkind = "augment"\n')
+    done = mslm("sweep", file, "-o", "study", "--json", "--threads", 1)
+    assert done.exit_code == 0, done.stderr
+    (written,) = Path("study/work").glob("split-*/dev.tsv")
+    assert "pätients" in written.read_text(encoding="utf-8")
+    assert len(read_labelled(written).sentences) == round(0.15 * len(sentences))
+
+
+def test_a_study_of_one_data_set_says_how_it_is_read(place: Path, mslm: Mslm) -> None:
+    planned = mslm(
+        *("study", "--train", "train.slashes", "--dev", "dev.slashes", "--test", "test.slashes", "--format", "slashes"),
+        *("--model", "encoder", "--seeds", 1, "--dry-run", "--threads", 1, "-o", "study"),
+    )
+    assert planned.exit_code == 0, planned.stderr
+    study = read_study(Path("study/study.toml"))
+    assert [study.finetune.format, study.shards.format, study.lexicon["lexicon"].format, study.probe.format] == [
+        "slashes"
+    ] * 4
+
+
+def test_the_package_is_part_of_the_fingerprint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_package = [MatchConfig(format=name).identity() for name in ("auto", "slashes", "text")]
+    assert [found.get("format_plugins") for found in with_package] == [{"slashes": "mslm-toy 1.0"}] * 2 + [None]
+    monkeypatch.undo()
+    assert "format_plugins" not in MatchConfig().identity()
+
+
+def test_its_name_is_a_format(place: Path, mslm: Mslm) -> None:
+    refused = mslm("match", "train.slashes", "--lexicon", "lexicon", "--format", "backslashes")
+    assert refused.exit_code == 2
+    assert refused.stderr == "error: --format: expected auto, conll, text or slashes, found 'backslashes'\n"
+    assert documents(Path("train.slashes"), format="text")[0].text.startswith("%slashes")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("slashes", "import no_such_module", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("slashes", "ENTRY = 3", "expected a mslm_cli.corpus.formats.format.Format, found int"),
+        ("slashed", SLASHES, "it calls itself 'slashes'"),
+        ("conll", SLASHES, "mslm itself has 'conll'"),
+    ],
+)
+def test_a_broken_plug_in_is_named(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, mslm: Mslm, name: str, code: str, said: str
+) -> None:
+    plugin.install(workplace / "site", monkeypatch, "mslm.formats", name, code)
+    refused = mslm("match", "text.txt", "--lexicon", "lexicon")
+    assert refused.exit_code == 5
+    assert refused.stderr.startswith(f"error: plug-in '{name}' of package mslm-toy (entry point mslm_toy:ENTRY, group ")
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
