@@ -250,7 +250,7 @@ def trials() -> Iterator[dict[str, Any]]:
                 "arm": arm,
                 "seed": seed,
                 "test": {k: exact[k] for k in ("precision", "recall", "f1")},
-                "dev_f1": json.loads((ner / "manifest.json").read_text())["run"]["dev_f1"],
+                "dev_score": json.loads((ner / "manifest.json").read_text())["run"]["dev_score"],
                 "adapt_s": round(adapted - started, 1),
                 "finetune_s": round(tuned - adapted, 1),
                 "all_s": round(time.time() - started, 1),

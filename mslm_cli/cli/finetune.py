@@ -32,9 +32,10 @@ def finetune(
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune an encoder for entity recognition.
+    """Fine-tune an encoder for entity recognition, or another task.
 
-    Training and scoring see unmasked text alone. The epoch with the best strict F1 on --dev is kept.
+    Training and scoring see unmasked text alone. The epoch with the best score on --dev is kept; for
+    entity recognition that is strict F1.
     `--model -` reads the encoder's path from a pipe.
     """
     refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli import console, fsio
+from mslm_cli.artifacts import load
 from mslm_cli.studies import resampled_data
 from mslm_cli.studies.plan import OutputOf, StageNode, Trial
 
@@ -69,6 +70,10 @@ class StudyStore:
     def read(self, node: StageNode, file: str) -> Any:
         """The JSON content of a file that a node holds."""
         return json.loads((self.path(node) / file).read_bytes())
+
+    def dev_score(self, node: StageNode) -> float:
+        """How a fine-tuned model scores on dev, by the primary metric of its task."""
+        return float(load(self.path(node), "ner").manifest.run["dev_score"])
 
     def spent(self, node: StageNode) -> Spent:
         """What a node that trains took."""

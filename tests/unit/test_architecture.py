@@ -20,6 +20,7 @@ LAYERS = [
     {"cli"},
     {"studies"},
     {"stages"},
+    {"tasks"},
     {"reporting"},
     {"training", "evaluation", "sequences"},
     {"masking", "terms", "corpus"},
@@ -32,7 +33,7 @@ LAYERS = [
 ROOMS = {
     "torch": {"training", "stages"},
     "safetensors": {"training"},
-    "transformers": {"training", "stages", "models"},
+    "transformers": {"training", "tasks", "stages", "models"},
     "tokenizers": {"sequences", "models"},
     "spacy": {"terms"},
     "scispacy": {"terms"},
