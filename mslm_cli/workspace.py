@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mslm_cli import console, fsio
 from mslm_cli.artifacts import ArtifactBuild
@@ -13,6 +13,19 @@ from mslm_cli.errors import ArtifactError, DataError, DivergedError, UsageError
 
 IDENTITY = "identity.json"
 HASHES = "hashes.json"
+
+
+class Rerun(NamedTuple):
+    """What to do with what an earlier run left.
+
+    resume: ``auto`` goes on from the newest checkpoint, ``never`` starts again, anything else is a checkpoint in
+    OUTPUT.work. anyway: go on too where the last bits will differ from those of an undisturbed run. overwrite: replace
+    a finished output.
+    """
+
+    resume: str = "auto"
+    anyway: bool = False
+    overwrite: bool = False
 
 
 @contextmanager

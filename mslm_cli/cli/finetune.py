@@ -41,9 +41,10 @@ def finetune(
     refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})
     from mslm_cli.stages import finetune as stage
     from mslm_cli.training import ranks
+    from mslm_cli.workspace import Rerun
 
     if config.model == "-":
         config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
     with ranks.process_group(config.device):
-        made = stage.run(train, dev, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
+        made = stage.run(train, dev, output, config, Rerun(resume, resume_anyway, overwrite))
     console.result(str(made))

@@ -20,8 +20,8 @@ from mslm_cli.training import ranks
 from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.model import max_tokens, mlm_head, save_mlm_head
-from mslm_cli.training.supervised import Metric, fit
-from mslm_cli.workspace import HASHES, discard, verify_checkpoint
+from mslm_cli.training.supervised import Best, Metric, fit
+from mslm_cli.workspace import HASHES, Rerun, discard, verify_checkpoint
 
 METRICS = "metrics.jsonl"
 ENCODER_METRICS = "encoder_metrics.jsonl"
@@ -51,10 +51,7 @@ def run(
     dev_file: Path,
     output: Path,
     config: FinetuneConfig,
-    *,
-    resume: str = "auto",
-    resume_anyway: bool = False,
-    overwrite: bool = False,
+    rerun: Rerun = Rerun(),  # noqa: B008 - immutable
 ) -> Path:
     """The published ner artifact: the epoch with the best score on ``dev_file``.
 
@@ -72,7 +69,7 @@ def run(
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     build = ArtifactBuild("ner", output, config, [*inputs, model_input])
-    if ranks.from_first(partial(build.is_done, overwrite=overwrite)):
+    if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
         return output
     labels = task.labels(train, dev, train_file)
@@ -85,8 +82,7 @@ def run(
     pad_id: int = tokenizer.pad_token_id
     data = task.training_data(train, labels, tokenizer, config)
     dev_set = _Dev(task, dev, task.encode([s.words for s in dev.sentences], tokenizer, config), pad_id)
-    every, keep = config.checkpoint_every, config.keep_checkpoints
-    with workspace(build, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
+    with workspace(build, device, config, rerun) as work:
         with work.finishing_steps():
             best = fit(model, data, dev_set, config, pad_id, work)
         if not ranks.is_first():
@@ -102,18 +98,21 @@ def run(
             (staged.path / "README.md").write_text(task.card(config, labels, best), encoding="utf-8")
             _pass_on(parent, {"train": train, "dev": dev}, staged)
             staged.seeds["training"] = config.seed
-            staged.run |= {
-                "task": task.name,
-                "primary_metric": task.metric.title,
-                "dev_score": best.scores[task.metric.key],
-                "dev_scores": best.scores,
-                "best_epoch": best.epoch,
-                "n_sequences": len(data.lengths),
-                "words": _word_form(train),
-            }
+            staged.run |= _about(task, best) | {"n_sequences": len(data.lengths), "words": _word_form(train)}
     score = f"{task.metric.title} {100 * best.scores[task.metric.key]:.2f}"
     console.note(f"best epoch {best.epoch} of {config.epochs}: {score} on dev")
     return output
+
+
+def _about(task: Task, best: Best) -> dict[str, Any]:
+    """What the manifest says of the task and of the best epoch, for studies, reports and `mslm eval` to read."""
+    return {
+        "task": task.name,
+        "primary_metric": task.metric.title,
+        "dev_score": best.scores[task.metric.key],
+        "dev_scores": best.scores,
+        "best_epoch": best.epoch,
+    }
 
 
 def _pass_on(parent: Artifact | None, seen: dict[str, LabelledCorpus], staged: StagedArtifact) -> None:

@@ -10,6 +10,7 @@ from mslm_cli import console, fsio
 from mslm_cli.artifacts import load
 from mslm_cli.studies import resampled_data
 from mslm_cli.studies.plan import OutputOf, StageNode, Trial
+from mslm_cli.workspace import Rerun
 
 WORK, LOCKS = "work", "locks"
 PROBE = "probe.json"
@@ -107,7 +108,8 @@ class StudyStore:
 
 Inputs = dict[str, list[Path]]
 
-# What one machine began, another may go on with: a study would rather differ in the last bits than stop.
+_ANYWAY = Rerun(anyway=True)
+"""What one machine began, another may go on with: a study would rather differ in the last bits than stop."""
 
 
 def _lexicon(of: Inputs, output: Path, config: Any) -> None:
@@ -127,13 +129,13 @@ def _shards(of: Inputs, output: Path, config: Any) -> None:
 def _encoder(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import adapt
 
-    adapt.run(of["shards"][0], output, _on(config, of["model"][0]), resume_anyway=True)
+    adapt.run(of["shards"][0], output, _on(config, of["model"][0]), _ANYWAY)
 
 
 def _ner(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import finetune
 
-    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), resume_anyway=True)
+    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), _ANYWAY)
 
 
 def _eval(of: Inputs, output: Path, config: Any) -> None:

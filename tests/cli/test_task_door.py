@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class WordKind:
     """Each word is classified by itself: part of a disease's name, or not."""
 
     name: str = "word-kind"
-    metric: Metric = Metric("accuracy", "word accuracy")
+    metric: Metric = field(default_factory=lambda: Metric("accuracy", "word accuracy"))
 
     def read(self, file: Path, *, encoding: str, errors: str) -> LabelledCorpus:
         corpus = read_labelled(file, encoding=encoding, errors=errors)
