@@ -37,9 +37,9 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
     """The steps of `mslm finetune`, by its own functions."""
     from mslm_cli import allocator, models
     from mslm_cli.config import FinetuneConfig
-    from mslm_cli.stages import finetune as stage
+    from mslm_cli.tasks.ner import NER
     from mslm_cli.training.device import prepare_model, select_device
-    from mslm_cli.training.model import load_token_classifier
+    from mslm_cli.training.supervised import start_training, training_steps
 
     allocator.keep_freed_memory()
     config = FinetuneConfig.build(
@@ -47,14 +47,15 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
     )
     encoder = models.resolve(config.model, offline=True, allow_pickle=False)
     tokenizer = models.load_tokenizer(encoder)
-    corpus = stage.read(file, config)
-    labels = stage.labels_of(corpus, corpus, file)
-    model = load_token_classifier(encoder, labels, allow_pickle=False, seed=0)
+    corpus = NER.read(file, encoding=config.encoding, errors=config.errors)
+    labels = NER.labels(corpus, corpus, file)
+    model = NER.new_model(encoder, labels, config)
     prepare_model(model, select_device(config.device, threads=config.threads))
-    data = stage.tagged(corpus, labels, tokenizer, config.max_length, config.overlap, all_pieces=False)
-    state, plans = stage.new_trainee(model, data, config)
-    model.train()
-    return timed(stage.training_steps(state, data, [step for plan in plans for step in plan], config, tokenizer))
+    tokenizer.model_max_length = config.max_length
+    data = NER.training_data(corpus, labels, tokenizer, config)
+    state, plans = start_training(model, data, config)
+    plan = [step for of_epoch in plans for step in of_epoch]
+    return timed(training_steps(state, data, plan, config, tokenizer.pad_token_id))
 
 
 def trainer_random(file: Path, given: argparse.Namespace) -> Steps:

@@ -18,7 +18,7 @@ from mslm_cli import artifacts, models
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.stages import predict
-from mslm_cli.training.recognition import load_recogniser
+from mslm_cli.tasks.trained import load_trained
 
 Mentions = set[tuple[int, int, str]]
 
@@ -58,11 +58,11 @@ def mentions(ner: Path, texts: list[str]) -> list[Mentions]:
     """The mentions of `mslm predict` in each text, every text a document."""
     artifact = artifacts.load(ner, "ner")
     config = PredictConfig(one_per_line=True, format="text")
-    recogniser = load_recogniser(artifact, device="cpu", threads=1, batch_tokens=config.batch_tokens)
+    model = load_trained(artifact, device="cpu", threads=1, batch_tokens=config.batch_tokens)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "texts.txt")
         file.write_text("\n".join(texts) + "\n", encoding="utf-8")
-        rounds = predict.predict([file], recogniser, config, predict.word_splitter(artifact, "auto"))
+        rounds = predict.predict([file], model, config, predict.word_splitter(artifact, "auto"))
         return [{(s.start, s.end, s.type) for s in found.spans} for documents in rounds for found in documents]
 
 

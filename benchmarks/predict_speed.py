@@ -28,7 +28,7 @@ from mslm_cli import artifacts, models
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.stages import predict
-from mslm_cli.training.recognition import load_recogniser
+from mslm_cli.tasks.trained import load_trained
 
 AIM = 1.5
 
@@ -58,7 +58,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     sentences = [" ".join(s.words) for s in read_labelled(options.data).sentences[: options.sentences]]
     ner = artifacts.load(options.ner, "ner")
     config = PredictConfig(one_per_line=True, format="text", threads=options.threads)
-    recogniser = load_recogniser(ner, device="cpu", threads=options.threads, batch_tokens=config.batch_tokens)
+    model = load_trained(ner, device="cpu", threads=options.threads, batch_tokens=config.batch_tokens)
     default = "highest"  # torch's; the setting is of the process, and both sides are in this one
     own = default if options.mkl else torch.get_float32_matmul_precision()
     split_words = predict.word_splitter(ner, "auto")
@@ -70,8 +70,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
         def ours() -> int:
             torch.set_float32_matmul_precision(own)
-            rounds = predict.predict([file], recogniser, config, split_words)
-            return "".join(predict.render(rounds, recogniser.labels, "json", with_text=True)).count("\n")
+            rounds = predict.predict([file], model, config, split_words)
+            return "".join(predict.render(rounds, model.types, "json", with_text=True)).count("\n")
 
         def theirs(batch_size: int) -> int:
             torch.set_float32_matmul_precision(default)

@@ -23,16 +23,21 @@ def main() -> None:
     searched = next(arm for arm in verdict["arms"] if arm["name"].endswith(_SEARCHED))
     grid = [arm for arm in verdict["arms"] if arm["kind"] == "mslm" and arm is not searched]
     data = list(verdict["resampled"])
-    ranked = sorted(grid, key=lambda arm: -arm["dev_f1"])
+    ranked = sorted(grid, key=lambda arm: -arm["dev_score"])
     rows = [
-        [str(i), arm["name"], f"{100 * arm['dev_f1']:.2f}", *(f"{100 * arm['data'][d]['dev_f1']:.2f}" for d in data)]
+        [
+            str(i),
+            arm["name"],
+            f"{100 * arm['dev_score']:.2f}",
+            *(f"{100 * arm['data'][d]['dev_score']:.2f}" for d in data),
+        ]
         for i, arm in enumerate(ranked, 1)
     ]
     print(table(["rank", "arm", "dev F1", *data], rows))
 
     steps = []
     for rung in found["rungs"]:
-        of_rung = [str(len(rung["dev_f1"])), f"{rung['minutes']:.1f}", f"{rung['tokens']:,}"]
+        of_rung = [str(len(rung["dev_score"])), f"{rung['minutes']:.1f}", f"{rung['tokens']:,}"]
         steps.append([f"{rung['share']:g} of the training", *of_rung])
     of_winner = searched["cost"]
     steps.append(["the winner, in full", "1", f"{of_winner['minutes']:.1f}", f"{of_winner['tokens']:,}"])
@@ -42,11 +47,11 @@ def main() -> None:
     steps.append(["the grid", str(len(grid)), f"{total['minutes']:.1f}", f"{total['tokens']:,}"])
     print(table(["step", "combinations", "minutes", "tokens"], steps))
 
-    scores = [100 * arm["dev_f1"] for arm in grid]
-    gap = max(scores) - 100 * searched["dev_f1"]
+    scores = [100 * arm["dev_score"] for arm in grid]
+    gap = max(scores) - 100 * searched["dev_score"]
     shares = [spent[k] / total[k] for k in ("minutes", "tokens")]
     print(f"best of the grid {max(scores):.2f}, mean {mean(scores):.2f}, standard deviation {stdev(scores):.2f}")
-    print(f"searched: {found['winner']}, {100 * searched['dev_f1']:.2f}: {gap:.2f} below the best", end="; ")
+    print(f"searched: {found['winner']}, {100 * searched['dev_score']:.2f}: {gap:.2f} below the best", end="; ")
     print(f"cost {100 * shares[0]:.1f} % of the grid's minutes, {100 * shares[1]:.1f} % of its tokens")
     print(f"within {_WANTED_GAP}: {gap <= _WANTED_GAP}; at most {_WANTED_SHARE:.0%} of the minutes: ", end="")
     print(shares[0] <= _WANTED_SHARE)

@@ -29,7 +29,7 @@ def overall(verdict: dict[str, Any]) -> str:
         over, rival = arm["over_vanilla"], arm["chosen_over_it"]
         name = arm["name"] + " *" * (arm["name"] == verdict["chosen_on_dev"])
         corrected = [f"{d['corrected_p']:.3f}" if d else "" for d in (over, rival)]
-        rows.append([name, f"{100 * arm['dev_f1']:.2f}", points(arm["f1"]), points(over, signed=True), *corrected])
+        rows.append([name, f"{100 * arm['dev_score']:.2f}", points(arm["f1"]), points(over, signed=True), *corrected])
     head = ["arm (* best on dev)", "dev F1", "test F1", "over vanilla", "p, corrected", "p against the best on dev"]
     return table(head, rows)
 
@@ -39,7 +39,7 @@ def by_data(verdict: dict[str, Any], data: str) -> str:
     for arm in verdict["arms"]:
         on = arm["data"][data]
         seeds = " ".join(f"{100 * f1:.2f}" for f1 in on["f1_of_seeds"])
-        shares = [f"{100 * on[k]:.2f}" for k in ("dev_f1", "precision", "recall")]
+        shares = [f"{100 * on[k]:.2f}" for k in ("dev_score", "precision", "recall")]
         rows.append([arm["name"], *shares, points(on["f1"]), seeds, points(on["over_vanilla"], signed=True)])
     return table(["arm", "dev F1", "precision", "recall (EM)", "test F1", "by seed", "over vanilla"], rows)
 

@@ -107,6 +107,7 @@ class AdaptConfig(TrainingOptions):
 class FinetuneConfig(DataOptions, TrainingOptions):
     """Options of ``mslm finetune``."""
 
+    task: str = Field("ner", description="What to learn: `ner`, or a task that an installed package adds.")
     epochs: int = Field(5, ge=1, description="Passes over the training sentences.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate; linear warm-up and decay.")
     tokens_per_step: int = Field(1024, ge=16, description="Real tokens that make one optimizer step.")

@@ -35,7 +35,7 @@ def versions(group: str) -> dict[str, str]:
 class Table(Generic[_T]):
     """Objects of one type by name: those of plug-ins first, then ``built_in`` in their own order."""
 
-    def __init__(self, group: str, kind: type[_T], built_in: Iterable[tuple[str, _T]]) -> None:
+    def __init__(self, group: str, kind: type, built_in: Iterable[tuple[str, _T]]) -> None:
         self.group = group
         self._kind = kind
         self._built_in = dict(built_in)
@@ -69,7 +69,7 @@ class Table(Generic[_T]):
         if point.name in self._built_in:
             raise UnavailableError(f"{where}: mslm itself has {point.name!r}", hint=hint)
         try:
-            found = point.load()
+            found: _T = point.load()
         except Exception as error:  # whatever a stranger's module does when it is imported
             raise UnavailableError(f"{where} cannot be loaded: {type(error).__name__}: {error}", hint=hint) from error
         if not isinstance(found, self._kind):

@@ -35,6 +35,7 @@ from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_masked_lm, logits_at
 from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.workspace import RunOptions
 
 DRY = bool(os.environ.get("DRY"))
 DEVICE = torch.device("cpu") if DRY else torch.device("cuda", 0)
@@ -175,7 +176,7 @@ def product() -> Iterator[dict[str, Any]]:
         output = SCRATCH / "product"
         shutil.rmtree(output, ignore_errors=True)
         started = time.time()
-        adapt.run(CARRIED / "shards-mslm", output, adapt_config("mslm", tokens, steps), overwrite=True)
+        adapt.run(CARRIED / "shards-mslm", output, adapt_config("mslm", tokens, steps), RunOptions(overwrite=True))
         records = [r for r in map(json.loads, (output / "metrics.jsonl").open()) if r["phase"] == "adapt"]
         rates = sorted(r["tokens_per_s"] for r in records[1 if DRY else 10 :])
         yield {
@@ -250,7 +251,7 @@ def trials() -> Iterator[dict[str, Any]]:
                 "arm": arm,
                 "seed": seed,
                 "test": {k: exact[k] for k in ("precision", "recall", "f1")},
-                "dev_f1": json.loads((ner / "manifest.json").read_text())["run"]["dev_f1"],
+                "dev_score": json.loads((ner / "manifest.json").read_text())["run"]["dev_score"],
                 "adapt_s": round(adapted - started, 1),
                 "finetune_s": round(tuned - adapted, 1),
                 "all_s": round(time.time() - started, 1),

@@ -34,8 +34,9 @@ def adapt(
     """
     from mslm_cli.stages import adapt as stage
     from mslm_cli.training import ranks
+    from mslm_cli.workspace import RunOptions
 
     source = artifact_path(shards)
     with ranks.process_group(config.device):
-        made = stage.run(source, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
+        made = stage.run(source, output, config, RunOptions(overwrite, resume, resume_anyway))
     console.result(str(made))

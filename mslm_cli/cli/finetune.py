@@ -32,17 +32,19 @@ def finetune(
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune an encoder for entity recognition.
+    """Fine-tune an encoder for entity recognition, or another task.
 
-    Training and scoring see unmasked text alone. The epoch with the best strict F1 on --dev is kept.
+    Training and scoring see unmasked text alone. The epoch with the best score on --dev is kept; for
+    entity recognition that is strict F1.
     `--model -` reads the encoder's path from a pipe.
     """
     refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})
     from mslm_cli.stages import finetune as stage
     from mslm_cli.training import ranks
+    from mslm_cli.workspace import RunOptions
 
     if config.model == "-":
         config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
     with ranks.process_group(config.device):
-        made = stage.run(train, dev, output, config, resume=resume, resume_anyway=resume_anyway, overwrite=overwrite)
+        made = stage.run(train, dev, output, config, RunOptions(overwrite, resume, resume_anyway))
     console.result(str(made))

@@ -9,6 +9,9 @@ import numpy as np
 from mslm_cli.corpus.labels import Mention
 from mslm_cli.evaluation.spans import Spans, paired_spans
 
+STRICT_F1 = "strict F1"
+"""What users call the F1 of strict exact match."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

@@ -226,8 +226,8 @@ def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
         ]
         for pair in result["comparisons"]
     ]
-    columns = ["difference of F1", "points", "95 %", "p boot", "p rand", "holds up"]
-    yield Table("differences (p-values after Holm)", columns, rows)
+    columns = ["difference", "points", "95 %", "p boot", "p rand", "holds up"]
+    yield Table(f"differences of {result['primary_metric']} (p-values after Holm)", columns, rows)
     counts = ("wins", "losses", "n_sentences_better", "n_sentences_worse")
     rows = [[_versus(pair), *(f"{pair[count]:,}" for count in counts)] for pair in result["comparisons"]]
     yield Table("gold mentions and sentences", ["difference", "wins", "losses", "better", "worse"], rows)

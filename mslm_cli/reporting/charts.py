@@ -84,16 +84,22 @@ def draw_all(
         curves: the lines of the metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``).
     """
     plans: list[Plan] = []
+    metric = results["primary_metric"]
     types = _scored(results["exact_match"]["per_type"])
     if types:
         rows = [("all (micro)", results["exact_match"]), *types]
         plans.append(
-            ("types", "By type", "Strict F1 with its 95 % interval; size: gold mentions.", _dots([("", rows)]))
+            (
+                "types",
+                "By type",
+                f"{sentence_start(metric)} with its 95 % interval; size: gold mentions.",
+                _dots([("", rows)], metric),
+            )
         )
     groups = [(SLICINGS[name], _scored(of)) for name, of in results["slices"].items() if of is not None and _scored(of)]
     if groups:
-        caption = "Strict F1 with its 95 % interval, of mentions told apart by their length and by what was known."
-        plans.append(("slices", "By kind of mention", caption, _dots(groups)))
+        caption = f"{sentence_start(metric)} with its 95 % interval, by the length of mentions and by what was known."
+        plans.append(("slices", "By kind of mention", caption, _dots(groups, metric)))
     if (confidence := results["confidence"]) is not None:
         caption = (
             f"Average precision {confidence['average_precision']:.3f}: how precise the mentions are that the model is"
@@ -106,12 +112,17 @@ def draw_all(
         )
         plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, confidence)))
     if ner := curves.get("ner"):
-        caption = "Training loss of each step, in nats, and strict F1 on the development data after each epoch."
-        plans.append(("learning-ner", "Fine-tuning", caption, lambda f: _finetuning(f, ner)))
+        caption = f"Training loss of each step, in nats, and {metric} on the development data after each epoch."
+        plans.append(("learning-ner", "Fine-tuning", caption, lambda f: _finetuning(f, ner, metric)))
     if encoder := [line for line in curves.get("encoder", ()) if "generic" in line]:
         caption = "Masked-language-model loss in nats, of generic words and of DS-terms, over the steps."
         plans.append(("learning-encoder", "Adaptation of the encoder", caption, lambda f: _adaptation(f, encoder)))
     return draw(plans, folder)
+
+
+def sentence_start(text: str) -> str:
+    """``text`` with a capital."""
+    return text[:1].upper() + text[1:]
 
 
 def draw(plans: Sequence[Plan], folder: Path) -> list[Chart]:
@@ -160,7 +171,9 @@ def _scored(of: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name, score) for name, score in of.items() if score["gold"] or score["predicted"]]
 
 
-def _dots(groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]]) -> Callable[["Figure"], None]:
+def _dots(
+    groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]], metric: str
+) -> Callable[["Figure"], None]:
     """A line for each score, in groups with a heading: F1 and its interval."""
 
     def plan(figure: "Figure") -> None:
@@ -188,7 +201,7 @@ def _dots(groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]])
         axes.set_xlim(max(0.0, min(10 * (min(lows) // 10), 80.0)), 101)
         axes.grid(visible=False, axis="y")
         axes.locator_params(axis="x", integer=True, nbins=6)
-        axes.set_xlabel("strict F1, %")
+        axes.set_xlabel(f"{metric}, %")
 
     return plan
 
@@ -233,11 +246,11 @@ def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
     axes.set_ylabel("share that is right")
 
 
-def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
+def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]], metric: str) -> None:
     axes, beside = figure.subplots(1, 2)
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     _loss(axes, steps, COLOURS["first"])
-    epochs = [(line["epoch"], 100 * line["dev"]["f1"]) for line in lines if "dev" in line]
+    epochs = [(line["epoch"], 100 * line["dev_score"]) for line in lines if "dev_score" in line]
     if epochs:
         x, y = zip(*epochs, strict=True)
         beside.plot(x, y, color=COLOURS["third"], marker="o", markersize=4)
@@ -246,7 +259,7 @@ def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
         beside.margins(x=0.12, y=0.2)
         beside.locator_params(axis="x", integer=True, nbins=5)
     axes.set_title("training loss", fontsize=9, loc="left")
-    beside.set_title("dev strict F1, %", fontsize=9, loc="left")
+    beside.set_title(f"dev {metric}, %", fontsize=9, loc="left")
     axes.set_xlabel("step")
     beside.set_xlabel("epoch")
 

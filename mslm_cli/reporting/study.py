@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mslm_cli import fsio
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
-from mslm_cli.reporting.charts import COLOURS, Plan, draw, write_heading
+from mslm_cli.reporting.charts import COLOURS, Plan, draw, sentence_start, write_heading
 from mslm_cli.reporting.page import template_environment
 
 if TYPE_CHECKING:
@@ -77,30 +77,33 @@ def _lengths(verdict: Mapping[str, Any]) -> list[str]:
 
 
 def _plans(verdict: Mapping[str, Any]) -> list[Plan]:
-    chosen = verdict["chosen_on_dev"]
+    chosen, metric = verdict["chosen_on_dev"], verdict["primary_metric"]
     others = [arm for arm in verdict["arms"] if arm["over_vanilla"] is not None]
     plans: list[Plan] = []
     if others:
         rows = [(arm["name"], arm["over_vanilla"], arm["name"] == chosen) for arm in others]
-        caption = f"Points of strict F1 more than {verdict['vanilla']}, with 95 % intervals over seeds and sentences."
-        plans.append(("over-vanilla", f"Against {verdict['vanilla']}", caption, _forest([("", rows)])))
+        over = f"{metric} of each arm minus that of {verdict['vanilla']}"
+        caption = f"In points: {over}, with 95 % intervals over seeds and sentences."
+        plans.append(("over-vanilla", f"Against {verdict['vanilla']}", caption, _forest([("", rows)], metric)))
     if len(verdict["resampled"]) > 1 and others:
         groups = [
             (data, [(arm["name"], arm["data"][data]["over_vanilla"], arm["name"] == chosen) for arm in others])
             for data in verdict["resampled"]
         ]
-        plans.append(("data-sets", "On each data set", "The same on each data set alone.", _forest(groups)))
+        plans.append(("data-sets", "On each data set", "The same on each data set alone.", _forest(groups, metric)))
     if grid := _grid(verdict):
-        caption = "Mean strict F1 on dev, %, by the share of DS-terms (ELM) and of generic words (BLM) that are masked."
+        caption = f"Mean {metric} on dev, %, by the share of DS-terms (ELM) and of generic words (BLM) that are masked."
         plans.append(("rates", "Masking rates", caption, _heat_map(*grid)))
     for number, (data, rows) in enumerate(_slices(verdict).items()):
-        caption = f"Points of strict F1 that {chosen} has more than {verdict['vanilla']}, by kind of mention."
+        caption = (
+            f"{sentence_start(metric)} of {chosen} minus that of {verdict['vanilla']}, in points, by kind of mention."
+        )
         lines = [(f"{name} ({n:.0f})", difference, False) for name, n, difference in rows]
-        plans.append((f"slices-{number}", f"Where, on {data}", caption, _forest([("", lines)])))
+        plans.append((f"slices-{number}", f"Where, on {data}", caption, _forest([("", lines)], metric)))
     return plans
 
 
-def _forest(groups: Sequence[tuple[str, Sequence[Row]]]) -> Callable[["Figure"], None]:
+def _forest(groups: Sequence[tuple[str, Sequence[Row]]], metric: str) -> Callable[["Figure"], None]:
     """A line for each difference and its interval, around zero."""
 
     def plan(figure: "Figure") -> None:
@@ -124,19 +127,19 @@ def _forest(groups: Sequence[tuple[str, Sequence[Row]]]) -> Callable[["Figure"],
         axes.set_ylim(y - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.locator_params(axis="x", nbins=5)
-        axes.set_xlabel("points of strict F1")
+        axes.set_xlabel(f"points of {metric}")
 
     return plan
 
 
 def _grid(verdict: Mapping[str, Any]) -> tuple[list[float], list[float], dict[tuple[float, float], float]] | None:
-    """ELM rates, BLM rates and the best F1 on dev of each pair, where there are several of either."""
+    """ELM rates, BLM rates and the best score on dev of each pair, where there are several of either."""
     found: dict[tuple[float, float], float] = {}
     for arm in verdict["arms"]:
         options = arm["options"]
         if arm["kind"] == "mslm" and options.get("elm_rate") is not None and options.get("blm_rate") is not None:
             pair = options["elm_rate"], options["blm_rate"]
-            found[pair] = max(arm["dev_f1"], found.get(pair, 0.0))
+            found[pair] = max(arm["dev_score"], found.get(pair, 0.0))
     if len(found) < 3:
         return None
     return sorted({elm for elm, _ in found}), sorted({blm for _, blm in found}), found

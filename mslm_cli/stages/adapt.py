@@ -28,7 +28,7 @@ from mslm_cli.training.loop import StepResult, TrainState
 from mslm_cli.training.masked import MaskedBatch, Objectives, add_heads, drop_heads
 from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.tensorboard import tensorboard_writer
-from mslm_cli.workspace import discard
+from mslm_cli.workspace import RunOptions, discard
 
 METRICS = "metrics.jsonl"
 _HAVE_SPANS = ("span", "pmi", "entity", "mslm")
@@ -42,10 +42,7 @@ def run(
     shards: Path,
     output: Path,
     config: AdaptConfig,
-    *,
-    resume: str = "auto",
-    resume_anyway: bool = False,
-    overwrite: bool = False,
+    rerun: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> Path:
     """The published encoder artifact, adapted on ``shards``.
 
@@ -61,7 +58,7 @@ def run(
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     build = ArtifactBuild("encoder", output, config, [source.as_input("shards"), model_input])
-    if ranks.from_first(partial(build.is_done, overwrite=overwrite)):
+    if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
         return output
     tokenizer = _same_tokenizer(source, encoder, config)
@@ -78,8 +75,7 @@ def run(
     add_heads(model, Objectives(config.sbo, config.detect), config.seed)
     prepare_model(model, device)
     phases = _phases(reader, masks, config, fresh)
-    every, keep = config.checkpoint_every, config.keep_checkpoints
-    with workspace(build, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
+    with workspace(build, device, config, rerun) as work:
         with work.finishing_steps():
             _Training(masks, config, tokenizer.pad_token_id, work).run(model, phases)
         if not ranks.is_first():

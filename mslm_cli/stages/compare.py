@@ -17,6 +17,7 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.errors import ArtifactError, DataError, UsageError
 from mslm_cli.evaluation.comparison import ALPHA, Arm, compared
+from mslm_cli.evaluation.exact_match import STRICT_F1
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Bool, Spans, paired_spans
 from mslm_cli.evaluation.tables import SLICINGS
@@ -31,10 +32,11 @@ RESULTS_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of an arm: where it is from, and its predictions."""
+    """One run of an arm: where it is from, its predictions, and the primary metric of its task, if that is known."""
 
     path: Path
     corpus: ScoredCorpus
+    metric: str | None = None
 
 
 def run(
@@ -58,11 +60,9 @@ def run(
         DataError: a file is not sound, or two runs are not of the same test set.
     """
     gold = None if data is None else read_labelled(data, config)
-    arms = {
-        name: [Run(path, _read(path, gold, data, config)) for path in paths]
-        for name, paths in arms_of(arguments).items()
-    }
+    arms = {name: [_read(path, gold, data, config) for path in paths] for name, paths in arms_of(arguments).items()}
     runs = [run for of_arm in arms.values() for run in of_arm]
+    metric = _one_metric(runs)
     for other in runs[1:]:
         refuse_other_test_set(runs[0], other)
     known = None if train is None else read_labelled(train, config)
@@ -104,6 +104,7 @@ def run(
         pair["n_sentences_worse"] = int((errors[1] > errors[0]).sum())
     result = {
         "version": COMPARISON_VERSION,
+        "primary_metric": metric,
         "n_sentences": len(sentences),
         "resampled": {
             "unit": unit,
@@ -160,15 +161,26 @@ def _matching(pattern: str) -> list[Path]:
     return found
 
 
-def _read(path: Path, gold: LabelledCorpus | None, data: Path | None, config: CompareConfig) -> ScoredCorpus:
+def _read(path: Path, gold: LabelledCorpus | None, data: Path | None, config: CompareConfig) -> Run:
     if path.is_dir():
         artifact = artifacts.load(path, "eval")
-        _warn_of_leaks(artifact)
-        return read_predictions(artifact.path / PREDICTIONS, None)
-    return read_predictions(path, gold, gold_name=str(data), encoding=config.encoding, errors=config.errors)
+        metric = _read_metric(artifact)
+        return Run(path, read_predictions(artifact.path / PREDICTIONS, None), metric)
+    corpus = read_predictions(path, gold, gold_name=str(data), encoding=config.encoding, errors=config.errors)
+    return Run(path, corpus)
 
 
-def _warn_of_leaks(scores: Artifact) -> None:
+def _one_metric(runs: Sequence[Run]) -> str:
+    """The primary metric that all runs have in common; files with predictions name none."""
+    known = [run for run in runs if run.metric is not None]
+    for other in known[1:]:
+        if other.metric != known[0].metric:
+            raise UsageError(f"{known[0].path} is scored by {known[0].metric}, {other.path} by {other.metric}")
+    return (known[0].metric if known else None) or STRICT_F1
+
+
+def _read_metric(scores: Artifact) -> str:
+    """The primary metric of an eval artifact; warns of a leak."""
     results = json.loads((scores.path / RESULTS).read_bytes())
     if results["version"] != RESULTS_VERSION:
         message = f"{scores.path}: expected version {RESULTS_VERSION} of {RESULTS}, found {results['version']}"
@@ -176,6 +188,8 @@ def _warn_of_leaks(scores: Artifact) -> None:
     n_seen, n = results["n_seen_upstream"], results["n_sentences"]
     if n_seen > n * WARN_ABOVE_SHARE:
         console.warn(f"{scores.path}: {n_seen:,} of {n:,} sentences were seen upstream: it has an unfair lead")
+    metric: str = results.get("primary_metric", STRICT_F1)
+    return metric
 
 
 def refuse_other_test_set(one: Run, other: Run) -> None:

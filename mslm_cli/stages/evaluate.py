@@ -18,7 +18,7 @@ from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, scored_c
 from mslm_cli.corpus.readers import read_gold
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_long_enough
 from mslm_cli.errors import UsageError
-from mslm_cli.evaluation.exact_match import match_spans
+from mslm_cli.evaluation.exact_match import STRICT_F1, match_spans
 from mslm_cli.evaluation.partial_match import errors, pair
 from mslm_cli.evaluation.slices import KNOWLEDGE, Slicing, by_knowledge
 from mslm_cli.evaluation.spans import Spans, paired_spans, spans_from_tags
@@ -83,20 +83,21 @@ def run(
         _say_what_stands_against(scored.results)
         return scored
 
-    gold = None if sources.data is None else read_gold(sources.data, config)
+    gold = None if sources.data is None else _read(sources.data, config, ner)
     if ner and gold:
-        corpus = predict(ner, gold, config)
-        unknown = sorted(set(gold.types) - {label[2:] for label in _labels(ner) if label != "O"})
+        corpus, types = predict(ner, gold, config)
+        unknown = sorted(set(gold.types) - types)
     else:
         corpus = _read_predictions(sources, gold, config)
         unknown = sorted(corpus.gold_types - corpus.predicted_types)
-    train = None if sources.train is None else read_gold(sources.train, config)
+    train = None if sources.train is None else _read(sources.train, config, ner)
     terms = None if lexicon is None else read_terms(lexicon.path / "terms.jsonl")
     of_role = {entry.role: {"name": entry.path, "fingerprint": entry.fingerprint} for entry in inputs}
     kind = "ner" if ner else "predictions"
     results = {
         "version": RESULTS_VERSION,
-        "system": {"kind": kind, **of_role[kind]},
+        "system": {"kind": kind, **of_role[kind], **({"task": ner.manifest.run.get("task", "ner")} if ner else {})},
+        "primary_metric": ner.manifest.run.get("primary_metric", STRICT_F1) if ner else STRICT_F1,
         "data": of_role.get("data"),
         "types_unknown_to_model": unknown,
         **score(corpus, config, train=train, terms=terms),
@@ -139,18 +140,21 @@ def read_scored(artifact: Artifact) -> Scored:
         return Scored(json.loads((artifact.path / RESULTS).read_bytes()), [json.loads(line) for line in file])
 
 
-def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> ScoredCorpus:
-    """``corpus`` with the model's mentions; orphan I- tags make no mention."""
-    # torch is loaded where a model is run, not where predictions are read
-    from mslm_cli.training.recognition import load_recogniser
+def _read(file: Path, config: EvalConfig, ner: Artifact | None) -> LabelledCorpus:
+    if ner:
+        # torch is loaded where a model is run, not where predictions are read
+        from mslm_cli.tasks.trained import task_of
 
-    recogniser = load_recogniser(ner, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
-    return scored_corpus(corpus, recogniser.tag([s.words for s in corpus.sentences]))
+        return task_of(ner).read(file, config)
+    return read_gold(file, config)
 
 
-def _labels(ner: Artifact) -> list[str]:
-    config = json.loads((ner.path / "config.json").read_bytes())
-    return list(config["id2label"].values())
+def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> tuple[ScoredCorpus, set[str]]:
+    """``corpus`` with the spans that the model predicts, and the types that it knows."""
+    from mslm_cli.tasks.trained import load_trained
+
+    model = load_trained(ner, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
+    return scored_corpus(corpus, model.predict([s.words for s in corpus.sentences])), model.types
 
 
 def _read_predictions(sources: Sources, gold: LabelledCorpus | None, config: EvalConfig) -> ScoredCorpus:
@@ -305,7 +309,7 @@ def _say_what_stands_against(results: dict[str, Any]) -> None:
     for name, count in results["seen_upstream"].items():
         said = f"{count:,} of {n:,} sentences were seen by `{name}`"
         if count > n * WARN_ABOVE_SHARE:
-            console.warn(f"{said}: these scores are too good to be true")
+            console.warn(f"{said}: the scores are likely inflated")
         elif count:
             console.note(said)
     if not results["n_seen_upstream"]:

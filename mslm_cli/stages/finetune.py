@@ -1,65 +1,49 @@
-"""``mslm finetune``: named entity recognition on unmasked text."""
+"""``mslm finetune``: a task learnt from labelled sentences, on unmasked text."""
 
 import shutil
-import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
-from mslm_cli import allocator, artifacts, console, fsio, models
-from mslm_cli.artifacts import ArtifactBuild
+from mslm_cli import allocator, artifacts, console, models
+from mslm_cli.artifacts import Artifact, ArtifactBuild, StagedArtifact
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.labels import tags_from_mentions
-from mslm_cli.corpus.readers import read_gold
 from mslm_cli.corpus.seen import Sketch
-from mslm_cli.errors import DataError
-from mslm_cli.evaluation.exact_match import exact_match
+from mslm_cli.tasks.registry import find_task
+from mslm_cli.tasks.task import Task
 from mslm_cli.terms.tokens import keeps_punctuation
-from mslm_cli.training import model_card, ranks, rng
-from mslm_cli.training.batching import plan_steps
-from mslm_cli.training.checkpoint import Workspace, workspace
-from mslm_cli.training.device import precision, prepare_model, select_device
-from mslm_cli.training.flops import Meter
-from mslm_cli.training.labelled import LabelledBatch, LabelledSequences
-from mslm_cli.training.loop import MicrobatchOptions, StepResult, TrainState, train
-from mslm_cli.training.model import load_token_classifier, max_tokens, mlm_head, save_mlm_head
-from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.packing import make_collator
-from mslm_cli.training.recognition import predict
-from mslm_cli.training.tagging import Windows, continuations_of, make_windows, piece_classes
-from mslm_cli.training.tensorboard import tensorboard_writer
-from mslm_cli.workspace import HASHES, discard, new_checkpoint, verify_checkpoint
+from mslm_cli.training import ranks
+from mslm_cli.training.checkpoint import workspace
+from mslm_cli.training.device import prepare_model, select_device
+from mslm_cli.training.model import max_tokens, mlm_head, save_mlm_head
+from mslm_cli.training.supervised import Best, Metric, fit
+from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
 METRICS = "metrics.jsonl"
 ENCODER_METRICS = "encoder_metrics.jsonl"
+_DEV_BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
-class TaggedData:
-    """Labelled sentences, their windows, and the label of each labelled piece: int64."""
+class _Dev:
+    """The dev data, encoded once for all epochs."""
 
+    task: Task
     corpus: LabelledCorpus
-    windows: Windows
-    classes: NDArray[np.int64]
+    encoded: Any
+    pad_id: int
 
     @property
-    def sequences(self) -> LabelledSequences:
-        """The windows with their labels."""
-        windows = self.windows
-        return LabelledSequences(
-            windows.offsets, windows.input_ids, windows.label_offsets, windows.pieces, self.classes
-        )
+    def metric(self) -> Metric:
+        return self.task.metric
 
-    @property
-    def n_words(self) -> list[int]:
-        return [len(s.words) for s in self.corpus.sentences]
+    def scores(self, model: PreTrainedModel) -> dict[str, Any]:
+        found = self.task.predict(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
+        return self.task.score(self.corpus, found)
 
 
 def run(
@@ -67,207 +51,83 @@ def run(
     dev_file: Path,
     output: Path,
     config: FinetuneConfig,
-    *,
-    resume: str = "auto",
-    resume_anyway: bool = False,
-    overwrite: bool = False,
+    rerun: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> Path:
-    """The published ner artifact: the epoch with the best strict F1 on ``dev_file``.
+    """The published ner artifact: the epoch with the best score on ``dev_file``.
 
     Raises:
-        DataError: the data are not sound, or the training data have no mention.
-        UnavailableError: the encoder cannot be had.
+        UsageError: there is no such task.
+        DataError: the data are not sound, or there is nothing to learn from them.
+        UnavailableError: the encoder cannot be had, or the package that adds the task is broken.
         DivergedError: the loss is not finite, or exploded, step after step.
     """
     allocator.keep_freed_memory()
+    task = find_task(config.task)
     inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
-    train_corpus, dev_corpus = (read_gold(file, config) for file in (train_file, dev_file))
+    train, dev = (task.read(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     build = ArtifactBuild("ner", output, config, [*inputs, model_input])
-    if ranks.from_first(partial(build.is_done, overwrite=overwrite)):
+    if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
         return output
-    labels = labels_of(train_corpus, dev_corpus, train_file)
+    labels = task.labels(train, dev, train_file)
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
     device = select_device(config.device, threads=config.threads)
     head = mlm_head(encoder, allow_pickle=config.allow_pickle)
-    model = load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed)
+    model = task.new_model(encoder, labels, config)
     prepare_model(model, device)
-    max_length = min(config.max_length, max_tokens(model))
-    tokenizer.model_max_length = max_length
-    train_data, dev_data = (
-        tagged(corpus, labels, tokenizer, max_length, config.overlap, all_pieces=all_pieces)
-        for corpus, all_pieces in ((train_corpus, config.label_pieces == "all"), (dev_corpus, False))
-    )
-    every, keep = config.checkpoint_every, config.keep_checkpoints
-    with workspace(build, device, every=every, keep=keep, resume=resume, anyway=resume_anyway) as work:
+    tokenizer.model_max_length = min(config.max_length, max_tokens(model))
+    pad_id: int = tokenizer.pad_token_id
+    data = task.training_data(train, labels, tokenizer, config)
+    dev_set = _Dev(task, dev, task.encode([s.words for s in dev.sentences], tokenizer, config), pad_id)
+    with workspace(build, device, config, rerun) as work:
         with work.finishing_steps():
-            best = _train(model, train_data, dev_data, config, tokenizer, work)
+            best = fit(model, data, dev_set, config, pad_id, work)
         if not ranks.is_first():
             return output
         with build.publish() as staged:
-            verify_checkpoint(work.folder / best["folder"])
+            verify_checkpoint(work.folder / best.folder)
             no_hashes = shutil.ignore_patterns(HASHES)
-            shutil.copytree(work.folder / best["folder"], staged.path, ignore=no_hashes, dirs_exist_ok=True)
+            shutil.copytree(work.folder / best.folder, staged.path, ignore=no_hashes, dirs_exist_ok=True)
             tokenizer.save_pretrained(staged.path)
             if head:
                 save_mlm_head(head, staged.path)
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
-            if parent and (parent.path / METRICS).is_file():
-                shutil.copyfile(parent.path / METRICS, staged.path / ENCODER_METRICS)
-            (staged.path / "README.md").write_text(model_card.ner(config, labels, best), encoding="utf-8")
-            artifacts.pass_on_sketches([parent], staged.path)
-            # the best epoch is chosen on dev: its sentences have had their say too
-            for name, corpus in (("train", train_corpus), ("dev", dev_corpus)):
-                _sketch(corpus).save(staged.path / artifacts.SKETCHES / f"finetune-{name}.u64")
+            (staged.path / "README.md").write_text(task.card(config, labels, best), encoding="utf-8")
+            _pass_on(parent, {"train": train, "dev": dev}, staged)
             staged.seeds["training"] = config.seed
-            staged.run["words"] = _word_form(train_corpus)
-            staged.run |= {"best_epoch": best["epoch"], "dev_f1": best["f1"], "n_windows": len(train_data.windows)}
-    console.note(f"best epoch {best['epoch']} of {config.epochs}: strict F1 {100 * best['f1']:.2f} on dev")
+            staged.run |= _about(task, best) | {"n_sequences": len(data.lengths), "words": _word_form(train)}
+    score = f"{task.metric.title} {100 * best.scores[task.metric.key]:.2f}"
+    console.note(f"best epoch {best.epoch} of {config.epochs}: {score} on dev")
     return output
 
 
-def labels_of(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
-    """O, then B- and I- of each type of the training data."""
-    if not train.types:
-        raise DataError("the training data have no mention, so there is nothing to learn", path=train_file)
-    if unknown := sorted(set(dev.types) - set(train.types)):
-        console.warn(f"types in the dev data that the training data lack, never predicted: {', '.join(unknown)}")
-    return ["O", *(f"{prefix}-{kind}" for kind in train.types for prefix in "BI")]
+def _about(task: Task, best: Best) -> dict[str, Any]:
+    """What the manifest says of the task and of the best epoch, for studies, reports and `mslm eval` to read."""
+    return {
+        "task": task.name,
+        "primary_metric": task.metric.title,
+        "dev_score": best.scores[task.metric.key],
+        "dev_scores": best.scores,
+        "best_epoch": best.epoch,
+    }
 
 
-def tagged(
-    corpus: LabelledCorpus,
-    labels: Sequence[str],
-    tokenizer: PreTrainedTokenizerFast,
-    max_length: int,
-    overlap: int,
-    *,
-    all_pieces: bool,
-) -> TaggedData:
-    """The sentences of ``corpus`` with the numbers of their labels, and as windows."""
-    number = {label: i for i, label in enumerate(labels)}
-    label_ids = [
-        np.array([number.get(t, 0) for t in tags_from_mentions(s.mentions, len(s.words))], dtype=np.int64)
-        for s in corpus.sentences
-    ]
-    words = [s.words for s in corpus.sentences]
-    windows = make_windows(words, tokenizer, max_length, overlap, all_pieces=all_pieces)
-    return TaggedData(corpus, windows, piece_classes(windows, label_ids, continuations_of(labels)))
+def _pass_on(parent: Artifact | None, seen: dict[str, LabelledCorpus], staged: StagedArtifact) -> None:
+    """Write what the model and everything upstream have seen, and how its encoder was adapted."""
+    if parent and (parent.path / METRICS).is_file():
+        shutil.copyfile(parent.path / METRICS, staged.path / ENCODER_METRICS)
+    artifacts.pass_on_sketches([parent], staged.path)
+    for name, corpus in seen.items():  # dev too: it chose the best epoch
+        sketch = Sketch()
+        for sentence in corpus.sentences:
+            sketch.add(" ".join(sentence.words))
+        sketch.save(staged.path / artifacts.SKETCHES / f"finetune-{name}.u64")
 
 
 def _word_form(corpus: LabelledCorpus) -> str:
-    """How the data part text into words, which `mslm predict` has to do too."""
+    """How the data split text into words, which `mslm predict` has to do too."""
     words = (word for sentence in corpus.sentences for word in sentence.words)
     return "joined" if keeps_punctuation(words) else "punctuation"
-
-
-def _sketch(corpus: LabelledCorpus) -> Sketch:
-    sketch = Sketch()
-    for sentence in corpus.sentences:
-        sketch.add(" ".join(sentence.words))
-    return sketch
-
-
-def _train(
-    model: PreTrainedModel,
-    data: TaggedData,
-    dev: TaggedData,
-    config: FinetuneConfig,
-    tokenizer: PreTrainedTokenizerFast,
-    work: Workspace,
-) -> dict[str, Any]:
-    """Train all epochs, from where ``work`` left off; the best epoch, its dev scores and its folder in ``work``."""
-    state, plans = new_trainee(model, data, config)
-    n_steps = sum(map(len, plans))
-    rng.seed(config.seed)
-    work.restore(state)
-    best: dict[str, Any] = work.progress.get("best", {})
-
-    done_before = 0
-    meter = Meter(model, model.device, precision(config.precision, model.device))
-    with tensorboard_writer(config.tensorboard) as show, console.progress("finetune", n_steps) as bar:
-        bar.advance(state.n_steps)
-        for epoch, plan in enumerate(plans):
-            if work.progress.get("epoch", -1) < epoch:
-                rest = plan[state.n_steps - done_before :]
-                model.train()
-                meter.restart()
-                for step in training_steps(state, data, rest, config, tokenizer):
-                    record = _record(step, meter)
-                    work.log(record)
-                    show(record)
-                    bar.advance()
-                    speed = f"{record['tokens_per_s']:,.0f} tokens/s  {100 * record['mfu']:.0f} % of peak"
-                    bar.update(f"epoch {epoch + 1}  loss {step.loss:.3f}  {speed}")
-                    work.save_if_due(step.number, state, {"epoch": epoch - 1, "best": best})
-                started = time.perf_counter()
-                scores = ranks.from_first(partial(_dev_scores, model, dev, tokenizer))
-                seconds = round(time.perf_counter() - started, 2)
-                work.log({"step": state.n_steps, "epoch": epoch + 1, "dev": scores, "seconds": seconds})
-                console.note(f"epoch {epoch + 1}: dev strict F1 {100 * scores['f1']:.2f}")
-                if not best or scores["f1"] > best["f1"]:
-                    best = ranks.from_first(partial(_keep, model, work.folder, epoch + 1, scores))
-                work.save(state.n_steps, state, {"epoch": epoch, "best": best})
-                if ranks.is_first():
-                    _drop_needless(work)
-            done_before += len(plan)
-    return best
-
-
-def new_trainee(
-    model: PreTrainedModel, data: TaggedData, config: FinetuneConfig
-) -> tuple[TrainState, list[list[NDArray[np.int64]]]]:
-    """``model`` at the start of the training, and the windows of each step of each epoch."""
-    lengths = np.diff(data.windows.offsets)
-    plans = [plan_steps(lengths, config.tokens_per_step, seed=config.seed, epoch=e) for e in range(config.epochs)]
-    optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
-    return TrainState(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
-
-
-def training_steps(
-    state: TrainState,
-    data: TaggedData,
-    plan: Sequence[NDArray[np.int64]],
-    config: FinetuneConfig,
-    tokenizer: PreTrainedTokenizerFast,
-) -> Iterator[StepResult[LabelledBatch]]:
-    """The steps of ``plan``, one after the other; each is taken when it is drawn."""
-    model = state.model
-    options = MicrobatchOptions.of(config, model.device)
-    collate_fn = make_collator(model, tokenizer.pad_token_id, options.dtype)
-    sequences = data.sequences
-    updates = (sequences.update(chosen, collate_fn, model.device) for chosen in plan)
-    return train(state, updates, config.max_grad_norm, options)
-
-
-def _record(step: StepResult[LabelledBatch], meter: Meter) -> dict[str, Any]:
-    """The line of metrics.jsonl for one step, of all processes."""
-    speed = meter.lap(
-        [b.model_batch for b in step.microbatches], sum(len(b.targets.positions) for b in step.microbatches)
-    )
-    return {"step": step.number, **step.outcome(), "learning_rate": step.learning_rate, **speed}
-
-
-def _keep(model: PreTrainedModel, folder: Path, epoch: int, scores: dict[str, Any]) -> dict[str, Any]:
-    """Keep the model as the best so far; what identifies it."""
-    name = f"best-{epoch:04d}"
-    with new_checkpoint(folder / name) as staged:
-        model.save_pretrained(staged)
-    return {"epoch": epoch, "folder": name, **{k: scores[k] for k in ("precision", "recall", "f1")}}
-
-
-def _drop_needless(work: Workspace) -> None:
-    """Delete the models that were the best once, and that no checkpoint goes on with."""
-    needed = {progress["best"].get("folder") for progress in work.kept_progress()}
-    for kept in work.folder.glob("best-*"):
-        if kept.name not in needed:
-            fsio.delete(kept)
-
-
-def _dev_scores(model: PreTrainedModel, dev: TaggedData, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    predicted = predict(model, dev.windows, dev.n_words, tokenizer.pad_token_id, 2048)
-    gold = [s.mentions for s in dev.corpus.sentences]
-    return exact_match(gold, [[m.mention for m in found.mentions] for found in predicted]).micro.to_json()

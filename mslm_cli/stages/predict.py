@@ -1,7 +1,7 @@
 """``mslm predict``: the mentions of a NER model in text."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,10 +17,10 @@ from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_block, document_mark, file_stem
 from mslm_cli.errors import UsageError
+from mslm_cli.tasks.trained import TrainedModel, load_trained
 from mslm_cli.terms.display import Mark, html_page
 from mslm_cli.terms.sentences import split_sentences
 from mslm_cli.terms.tokens import joined_spans, token_spans
-from mslm_cli.training.recognition import Recogniser, load_recogniser
 
 Form = Literal["json", "conll", "brat", "html", "text"]
 
@@ -103,20 +103,20 @@ def run(
         _check_output(output, form, overwrite=overwrite)
     source = artifacts.load(ner, "ner")
     files = source_files(texts)
-    recogniser = load_recogniser(source, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
+    model = load_trained(source, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
     totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("predict", n_bytes or None, shown=form != "text") as bar:
-        rounds = _counted(predict(files, recogniser, config, word_splitter(source, config.words), bar.advance), totals)
+        rounds = _counted(predict(files, model, config, word_splitter(source, config.words), bar.advance), totals)
         if form == "brat":
             assert output is not None
-            _write_brat(rounds, recogniser.labels, output)
+            _write_brat(rounds, model.types, output)
         elif output is not None:
             with fsio.staged_file(output) as file:
-                for part in render(rounds, recogniser.labels, form, with_text=with_text):
+                for part in render(rounds, model.types, form, with_text=with_text):
                     file.write(part)
         else:
-            for part in render(rounds, recogniser.labels, form, with_text=with_text):
+            for part in render(rounds, model.types, form, with_text=with_text):
                 console.stream([part])
     if output is not None:
         console.result(str(output))
@@ -146,7 +146,7 @@ def word_splitter(ner: Artifact, words: str) -> Callable[[str], list[tuple[int, 
 
 def predict(
     files: Sequence[Path],
-    recogniser: Recogniser,
+    model: TrainedModel,
     config: PredictConfig,
     split_words: Callable[[str], list[tuple[int, int]]],
     on_read: OnRead = ignore_progress,
@@ -159,7 +159,7 @@ def predict(
     parted = (part(document, split_words) for document in read_documents(files, config, on_read))
     for documents in _rounds(parted):
         sentences = [p.words(i) for p in documents for i in range(len(p.sentences))]
-        tagged = iter(recogniser.tag([[word or EMPTY_WORD for word in words] for words in sentences]))
+        tagged = iter(model.predict([[word or EMPTY_WORD for word in words] for words in sentences]))
         found = []
         for p in documents:
             first = first + length + 1 if p.document.has_id and p.document.id == doc else 0
@@ -211,9 +211,7 @@ def _counted(rounds: Iterable[list[DocumentMentions]], totals: Totals) -> Iterat
         yield documents
 
 
-def render(
-    rounds: Iterable[list[DocumentMentions]], labels: Sequence[str], form: Form, *, with_text: bool
-) -> Iterator[str]:
+def render(rounds: Iterable[list[DocumentMentions]], types: Set[str], form: Form, *, with_text: bool) -> Iterator[str]:
     """The result in parts: one or more for each round, so that each can be passed on as soon as it is there."""
     if form == "html":
         documents = (
@@ -221,15 +219,11 @@ def render(
             for found in rounds
             for f in found
         )
-        yield from html_page("mslm predict", documents, _types(labels))
+        yield from html_page("mslm predict", documents, sorted(types))
         return
     show = {"json": lambda f: _records(f, with_text=with_text), "conll": _columns, "text": _marked}[form]
     for found in rounds:
         yield "".join(map(show, found))
-
-
-def _types(labels: Sequence[str]) -> list[str]:
-    return sorted({label[2:] for label in labels if label != "O"})
 
 
 def _records(found: DocumentMentions, *, with_text: bool) -> str:
@@ -258,7 +252,7 @@ def _marked(found: DocumentMentions) -> str:
     return console.marked(found.parted.document.text, marks) + "\n\n"
 
 
-def _write_brat(rounds: Iterable[list[DocumentMentions]], labels: Sequence[str], output: Path) -> None:
+def _write_brat(rounds: Iterable[list[DocumentMentions]], types: Set[str], output: Path) -> None:
     taken: set[str] = set()
     with fsio.staged_folder(output) as folder:
         for documents in rounds:
@@ -269,4 +263,4 @@ def _write_brat(rounds: Iterable[list[DocumentMentions]], labels: Sequence[str],
                 (folder / f"{stem}.txt").write_text(text, encoding="utf-8", newline="")
                 annotations = brat_annotations(text, mentions)
                 (folder / f"{stem}.ann").write_text(annotations, encoding="utf-8", newline="")
-        (folder / "annotation.conf").write_text(brat_configuration(_types(labels)), encoding="utf-8")
+        (folder / "annotation.conf").write_text(brat_configuration(sorted(types)), encoding="utf-8")

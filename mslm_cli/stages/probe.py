@@ -238,14 +238,7 @@ def _count_seen(encoder: Encoder, sentences: Sequence[str]) -> dict[str, int]:
 def _score(
     model: PreTrainedModel, probed: Probed, tokenizer: PreTrainedTokenizerFast, config: ProbeConfig
 ) -> NDArray[np.float64]:
-    return score_stretches(
-        model,
-        probed.batch,
-        *probed.items,
-        mask_id=tokenizer.mask_token_id,
-        pad_id=tokenizer.pad_token_id,
-        batch_tokens=config.batch_tokens,
-    )
+    return score_stretches(model, probed.batch, *probed.items, tokenizer, config.batch_tokens)
 
 
 def _compared(measured: Measured) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
     text = [sample / "unlabelled.txt", sample / "train.tsv"]
     train, dev, test = (sample / f"{name}.tsv" for name in ("train", "dev", "test"))
     model = {"offline": config.offline}
+    rerun = RunOptions(overwrite=overwrite)
     training = {**model, "threads": config.threads, "seed": config.seed, "tokens_per_step": 512}
 
     _say("extract-terms: a lexicon of the sample's terms")
@@ -47,20 +48,20 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
 
     _say("adapt: a warmed-up MLM head that both arms start from")
     only_head = AdaptConfig.build(epochs=0, weights="uniform", head_warmup_steps=60, **training)
-    warm = adapt.run(shards["token"], output / "warm", only_head, overwrite=overwrite)
+    warm = adapt.run(shards["token"], output / "warm", only_head, rerun)
 
     encoders = {"vanilla": "minilm"}
     for strategy, weights in (("token", "uniform"), ("mslm", "ratio:2")):
         _say(f"adapt: masked language modelling on the `{strategy}` shards, weights {weights}")
         options = AdaptConfig.build(model=str(warm), epochs=ADAPT_EPOCHS, weights=weights, **training)
-        adapted = adapt.run(shards[strategy], output / f"adapted-{strategy}", options, overwrite=overwrite)
+        adapted = adapt.run(shards[strategy], output / f"adapted-{strategy}", options, rerun)
         encoders[strategy] = str(adapted)
 
     rows = []
     for arm, encoder in encoders.items():
         _say(f"finetune and eval: NER from the {arm} encoder")
         tuning = FinetuneConfig.build(model=encoder, epochs=FINETUNE_EPOCHS, **training)
-        ner = finetune.run(train, dev, output / f"ner-{arm}", tuning, overwrite=overwrite)
+        ner = finetune.run(train, dev, output / f"ner-{arm}", tuning, rerun)
         scoring = EvalConfig.build(threads=config.threads)
         sources = evaluate.Sources(ner=ner, data=test)
         scored = evaluate.run(sources, output / f"scores-{arm}", scoring, overwrite=overwrite)

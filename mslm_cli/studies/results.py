@@ -11,13 +11,13 @@ from mslm_cli.artifacts import Artifact, load
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions
-from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.evaluation.comparison import Arm
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Spans, paired_spans
 from mslm_cli.evaluation.uncertainty import Float64, clusters_of
 from mslm_cli.studies.plan import Trial
 from mslm_cli.studies.store import PROBE, Spent, StudyStore
+from mslm_cli.tasks.registry import find_task
 
 SLICINGS = {"length": "words", "seen_in_train": "in train", "train_frequency": "train count"}
 OUTCOMES = ("exact", "wrong boundary", "missed")
@@ -70,10 +70,19 @@ class Results:
         """The number of test sentences."""
         return len(self._clusters(data)[0])
 
-    def dev_f1(self, arm: str, data: str) -> float:
-        """Mean strict F1 on dev over seeds."""
-        found = [self.ner(arm, data, seed).manifest.run["dev_f1"] for seed in self.seeds(arm, data)]
-        return float(np.mean(found))
+    @property
+    def metric(self) -> str:
+        """What users call the primary metric of the task."""
+        title: str = self.ner(*next(iter(self._trials))).manifest.run["primary_metric"]
+        return title
+
+    def dev_score(self, arm: str, data: str) -> float:
+        """The mean over seeds of the primary metric on dev."""
+        return float(np.mean([self.dev_score_of(arm, data, seed) for seed in self.seeds(arm, data)]))
+
+    def dev_score_of(self, arm: str, data: str, seed: int) -> float:
+        """The primary metric on dev of one trial's model."""
+        return float(self.ner(arm, data, seed).manifest.run["dev_score"])
 
     def ner(self, arm: str, data: str, seed: int) -> Artifact:
         """The trial's model."""
@@ -158,6 +167,6 @@ class Results:
         """The training data of the data set, as vanilla has them."""
         if data not in self._train:
             trial = next(t for (_, d, _), t in self._trials.items() if d == data and t.arm.kind != "augment")
-            path = self._workshop.dependency(trial.ner, "train")
-            self._train[data] = read_labelled(path, DataOptions.of(trial.ner.config))
+            path, config = self._workshop.dependency(trial.ner, "train"), trial.ner.config
+            self._train[data] = find_task(config.model_dump()["task"]).read(path, DataOptions.of(config))
         return self._train[data]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from mslm_cli import console, fsio
-from mslm_cli.artifacts import load
 from mslm_cli.errors import UnavailableError
 from mslm_cli.studies.plan import Planner, Trial
 from mslm_cli.studies.spec import Arm
@@ -22,8 +21,8 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], store: St
     """The combination of masking rates and weight that is best on dev, as an arm; written down in search.json.
 
     All combinations of the grid are tried with a short adaptation and a short fine-tuning, the best of them with
-    longer ones, and so on. A combination's score is its mean strict F1 on dev over data sets and the search's seeds;
-    the test data are not touched.
+    longer ones, and so on. A combination's score is the mean of the task's primary metric on dev, over data sets and
+    the search's seeds; the test data are not touched.
 
     Raises:
         UnavailableError: no combination could be tried.
@@ -37,7 +36,7 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], store: St
         trials = {arm.name: short_trials(planner, arm, share) for arm in arms}
         drain([trial for of_arm in trials.values() for trial in of_arm])
         scores = {
-            name: float(np.mean([_dev_f1(t, store) for t in of_arm]))
+            name: float(np.mean([store.dev_score(t.ner) for t in of_arm]))
             for name, of_arm in trials.items()
             if all(store.has(t.ner) for t in of_arm)
         }
@@ -45,7 +44,7 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], store: St
             raise UnavailableError("the search: no combination of rates could be tried", hint="see the warnings above")
         spent = store.spent_on(trial for name in scores for trial in trials[name])
         cost = {"minutes": round(spent.minutes, 2), "tokens": spent.n_tokens}
-        rungs.append({"share": share, "dev_f1": scores, **cost})
+        rungs.append({"share": share, "dev_score": scores, **cost})
         if len(scores) > 1 and len(set(scores.values())) == 1:
             console.warn(
                 f"the search with {100 * share:.0f} % of the training: all combinations score the same on dev, so which"
@@ -93,10 +92,6 @@ def short_trials(planner: Planner, arm: Arm, share: float) -> list[Trial]:
     return [planner.trial(data, arm, seed, share) for data in study.data for seed in study.search.seeds]
 
 
-def _dev_f1(trial: Trial, store: StudyStore) -> float:
-    return float(load(store.path(trial.ner), "ner").manifest.run["dev_f1"])
-
-
 def _write(found: dict[str, Any], store: StudyStore) -> None:
     """Write search.json; the process that is first to do so says what was found."""
     path, text = store.folder / SEARCH, json.dumps(found, indent=2) + "\n"
@@ -104,7 +99,7 @@ def _write(found: dict[str, Any], store: StudyStore) -> None:
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             return
         for rung in found["rungs"]:
-            best = sorted(rung["dev_f1"].items(), key=lambda pair: -pair[1])
-            shown = ", ".join(f"{name} {100 * f1:.2f}" for name, f1 in best[:_N_SHOWN])
+            best = sorted(rung["dev_score"].items(), key=lambda pair: -pair[1])
+            shown = ", ".join(f"{name} {100 * score:.2f}" for name, score in best[:_N_SHOWN])
             console.note(f"search with {100 * rung['share']:.0f} % of the training, best on dev: {shown}")
         fsio.write_text(path, text)

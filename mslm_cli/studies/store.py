@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli import console, fsio
+from mslm_cli.artifacts import load
 from mslm_cli.studies import resampled_data
 from mslm_cli.studies.plan import OutputOf, StageNode, Trial
+from mslm_cli.workspace import RunOptions
 
 WORK, LOCKS = "work", "locks"
 PROBE = "probe.json"
@@ -70,6 +72,10 @@ class StudyStore:
         """The JSON content of a file that a node holds."""
         return json.loads((self.path(node) / file).read_bytes())
 
+    def dev_score(self, node: StageNode) -> float:
+        """How a fine-tuned model scores on dev, by the primary metric of its task."""
+        return float(load(self.path(node), "ner").manifest.run["dev_score"])
+
     def spent(self, node: StageNode) -> Spent:
         """What a node that trains took."""
         spent = Spent()
@@ -102,7 +108,8 @@ class StudyStore:
 
 Inputs = dict[str, list[Path]]
 
-# What one machine began, another may go on with: a study would rather differ in the last bits than stop.
+_ANYWAY = RunOptions(resume_anyway=True)
+"""What one machine began, another may go on with: a study would rather differ in the last bits than stop."""
 
 
 def _lexicon(of: Inputs, output: Path, config: Any) -> None:
@@ -122,13 +129,13 @@ def _shards(of: Inputs, output: Path, config: Any) -> None:
 def _encoder(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import adapt
 
-    adapt.run(of["shards"][0], output, _on(config, of["model"][0]), resume_anyway=True)
+    adapt.run(of["shards"][0], output, _on(config, of["model"][0]), _ANYWAY)
 
 
 def _ner(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import finetune
 
-    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), resume_anyway=True)
+    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), _ANYWAY)
 
 
 def _eval(of: Inputs, output: Path, config: Any) -> None:

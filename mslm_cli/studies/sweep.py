@@ -253,8 +253,9 @@ def drain(store: StudyStore, queue: Queue, trials: Sequence[Trial]) -> None:
             console.warn(f"{trial.title}: {error}")
             queue.fail(claim, str(error))
             continue
-        dev_f1 = float(load(store.path(trial.ner), "ner").manifest.run["dev_f1"])
-        queue.finish(claim, dev_f1)
+        run = load(store.path(trial.ner), "ner").manifest.run
+        queue.finish(claim, float(run["dev_score"]))
         minutes = (time.perf_counter() - started) / 60
         n_done = sum(store.has(t.result) for t in trials)
-        console.note(f"{n_done} of {len(trials)}: {trial.title}: dev strict F1 {100 * dev_f1:.2f} ({minutes:.1f} min)")
+        score = f"{run['primary_metric']} {100 * run['dev_score']:.2f}"
+        console.note(f"{n_done} of {len(trials)}: {trial.title}: dev {score} ({minutes:.1f} min)")

@@ -66,7 +66,7 @@ def give(
 def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]:
     """What verdict.json holds, but for where the best models are."""
     names = [arm.name for arm in arms]
-    dev = {name: float(np.mean([results.dev_f1(name, d) for d in results.data])) for name in names}
+    dev = {name: float(np.mean([results.dev_score(name, d) for d in results.data])) for name in names}
     candidates = [name for name in names if name != vanilla]
     chosen = max(candidates, key=lambda name: dev[name], default=None)
     arm_scores = ArmScores({d: [results.counts(name, d) for name in names] for d in results.data})
@@ -92,7 +92,7 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
             "name": arm.name,
             "kind": arm.kind,
             "options": {**arm.masking, **arm.adapt, **({"lexicon": arm.lexicon} if arm.lexicon else {})},
-            "dev_f1": dev[arm.name],
+            "dev_score": dev[arm.name],
             "f1": arm_scores.score(arm.name).to_json(),
             "over_vanilla": _as_json(over_vanilla.get(arm.name)),
             "chosen_over_it": _as_json(over_rivals.get(arm.name)),
@@ -109,7 +109,8 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         "use": said.use,
         "chosen_on_dev": chosen,
         "vanilla": vanilla,
-        "score": "strict exact match (IOB2), F1; an arm's value is the mean over data sets of the mean over seeds",
+        "primary_metric": results.metric,
+        "score": f"{results.metric}; an arm's value is the mean over data sets of the mean over seeds",
         "resampled": units,
         "n_resampled": n_units,
         "correction": f"Holm, over {len(candidates)} arms against vanilla, {len(rivals)} against the chosen arm",
@@ -151,7 +152,7 @@ def _on(name: str, data: str, vanilla: str, arm_scores: ArmScores, results: Resu
         "f1_of_seeds": f1.tolist(),
         "precision": float(precision.mean()),
         "recall": float(recall.mean()),
-        "dev_f1": results.dev_f1(name, data),
+        "dev_score": results.dev_score(name, data),
         "over_vanilla": None if name == vanilla else arm_scores.difference(name, vanilla, [data]).to_json(),
         "slices": slices,
         "outcomes": results.outcomes(name, data),
@@ -176,7 +177,7 @@ def _keep_best(arm: str, results: Results, store: StudyStore) -> dict[str, Any]:
     """Copy the model of this arm with the best dev score to ``best``, for several data sets to a folder of each."""
     models, sources = {}, {}
     for data in results.data:
-        seed = max(results.seeds(arm, data), key=lambda s: results.ner(arm, data, s).manifest.run["dev_f1"])
+        seed = max(results.seeds(arm, data), key=lambda s: results.dev_score_of(arm, data, s))
         path = Path(BEST, data) if len(results.data) > 1 else Path(BEST)
         sources[path] = results.ner(arm, data, seed)
         models[data] = {"path": path.as_posix(), "seed": seed}
@@ -210,7 +211,7 @@ def _show(found: dict[str, Any]) -> None:
         rows.append(
             [
                 _cut(arm["name"], 26) + mark,
-                f"{100 * arm['dev_f1']:.2f}",
+                f"{100 * arm['dev_score']:.2f}",
                 f"{100 * f1['value']:.2f}",
                 *against,
                 f"{arm['cost']['minutes']:.0f}",
@@ -218,7 +219,7 @@ def _show(found: dict[str, Any]) -> None:
         )
     data = ", ".join(found["resampled"])
     console.note("")
-    console.table(f"strict F1 on {data}", ["arm", "dev", "test", "vanilla", "95 %", "p", "min"], rows)
+    console.table(f"{found['primary_metric']} on {data}", ["arm", "dev", "test", "vanilla", "95 %", "p", "min"], rows)
     console.note("* best on dev; differences to vanilla; p corrected (Holm); min: training, all seeds and data")
     for caveat in found["caveats"]:
         console.note(caveat)

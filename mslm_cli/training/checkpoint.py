@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from mslm_cli import console, fsio, signals
 from mslm_cli.artifacts import ArtifactBuild
+from mslm_cli.config import TrainingOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.training import ranks, rng
 from mslm_cli.training.device import numerics
@@ -165,35 +166,34 @@ class Workspace:
 
 @contextmanager
 def workspace(
-    build: ArtifactBuild, device: torch.device, *, every: str, keep: int, resume: str, anyway: bool
+    build: ArtifactBuild, device: torch.device, config: TrainingOptions, options: RunOptions
 ) -> Iterator[Workspace]:
     """Yield the run's OUTPUT.work, with the checkpoint to go on from where there is one.
 
     It is deleted when the block ends well; otherwise it is kept for the next run if it holds a checkpoint.
 
     Args:
-        every: time or steps between checkpoints, such as ``5m`` or ``200steps``.
-        keep: so many checkpoints are kept.
-        resume: ``auto`` goes on from the newest checkpoint, ``never`` starts again, anything else is a
-            checkpoint in OUTPUT.work.
-        anyway: go on too where the last bits will differ from those of an undisturbed run.
+        config: how often checkpoints are written, and how many are kept.
+        options: from which checkpoint to go on.
 
     Raises:
         UsageError: OUTPUT.work belongs to a run with other options or input, or in another environment (the message
             names what differs), or to no run at all.
-        ArtifactError: the checkpoint named by ``resume`` does not exist, or the one to go on from is damaged.
+        ArtifactError: the checkpoint that ``options`` names does not exist, or the one to go on from is damaged.
         UnavailableError: there is no space left on the device.
     """
     with ExitStack() as stack:
 
         def enter() -> dict[str, Any]:
-            folder, resumed = stack.enter_context(work_folder(build, RunOptions(resume=resume, resume_anyway=anyway)))
-            progress = _rewind(folder / METRICS, resumed, numerics(device), anyway=anyway)
+            folder, resumed = stack.enter_context(work_folder(build, options))
+            progress = _rewind(folder / METRICS, resumed, numerics(device), anyway=options.resume_anyway)
             return {"folder": str(folder), "resumed": resumed and str(resumed), "progress": progress}
 
         entered = ranks.from_first(enter)
         resumed = entered["resumed"] and Path(entered["resumed"])
-        work = Workspace(Path(entered["folder"]), every, keep, resumed, entered["progress"])
+        work = Workspace(
+            Path(entered["folder"]), config.checkpoint_every, config.keep_checkpoints, resumed, entered["progress"]
+        )
         work._saved_steps = int(work.progress.get("total_steps", 0))
         yield work
 

@@ -5,6 +5,7 @@ Every position still has a key and a value; a query, and all that comes after th
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,17 +34,25 @@ def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
     if layer is None or not len(wanted):
         yield False
         return
-    forward = _bert_like if isinstance(layer, _BERT_LIKE) else _distilbert
-
-    def at_wanted(hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **more: Any) -> Any:
-        more = {name: value for name, value in more.items() if value is not None}
-        return forward(layer, hidden, attention_mask, wanted, more)[None]
-
-    layer.forward = at_wanted  # hides the method of its class until it is deleted again
+    # hides the method of its class until it is deleted again
+    layer.forward = partial(_forward_at, layer, wanted)
     try:
         yield True
     finally:
         del layer.forward
+
+
+def _forward_at(
+    layer: nn.Module,
+    wanted: torch.Tensor,
+    hidden: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    *_: Any,
+    **more: Any,
+) -> torch.Tensor:
+    forward = _bert_like if isinstance(layer, _BERT_LIKE) else _distilbert
+    more = {name: value for name, value in more.items() if value is not None}
+    return forward(layer, hidden, attention_mask, wanted, more)[None]
 
 
 def is_bert_like(encoder: nn.Module) -> bool:

@@ -149,22 +149,34 @@ def logits_and_states_at(
     Args:
         positions, others: int64, indices into the flattened [n * longest] batch.
     """
-    states: list[torch.Tensor] = []
     wanted, index = torch.unique(torch.cat([positions, others]), return_inverse=True)
-
     with last_layer_at(model.base_model, wanted) as is_thin:
-
-        def keep_positions(_module: torch.nn.Module, _inputs: object, output: BaseModelOutput) -> BaseModelOutput:
-            hidden = output.last_hidden_state
-            assert hidden is not None
-            flat = hidden[0] if is_thin else hidden.flatten(0, 1)[wanted]
-            states.append(flat[index[len(positions) :]])
-            output["last_hidden_state"] = flat[index[: len(positions)]]
-            return output
-
-        handle = model.base_model.register_forward_hook(keep_positions)
+        thinning = _Thinning(None if is_thin else wanted, index, len(positions))
+        handle = model.base_model.register_forward_hook(thinning)
         try:
             logits: torch.Tensor = model(**batch.inputs).logits
         finally:
             handle.remove()
-    return logits, states[0]
+    return logits, thinning.others
+
+
+class _Thinning:
+    """A hook that gives the head the encoder's output at the positions alone, and keeps it at the others.
+
+    Args:
+        wanted: int64, places in the flattened batch; None where the encoder gives the states of these alone.
+        index: int64 [n_positions + n_others], which of the wanted places each of them is.
+    """
+
+    others: torch.Tensor
+
+    def __init__(self, wanted: torch.Tensor | None, index: torch.Tensor, n_positions: int) -> None:
+        self._wanted, self._index, self._n_positions = wanted, index, n_positions
+
+    def __call__(self, _module: torch.nn.Module, _inputs: object, output: BaseModelOutput) -> BaseModelOutput:
+        hidden = output.last_hidden_state
+        assert hidden is not None
+        flat = hidden[0] if self._wanted is None else hidden.flatten(0, 1)[self._wanted]
+        self.others = flat[self._index[self._n_positions :]]
+        output["last_hidden_state"] = flat[self._index[: self._n_positions]]
+        return output

@@ -1,9 +1,11 @@
 """The README.md of a checkpoint: what it is, what it was made from, how to use it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import AdaptConfig, FinetuneConfig
+from mslm_cli.training.supervised import Best
 
 _PIECES = {
     "first": """\
@@ -47,9 +49,9 @@ model, tokenizer = AutoModelForMaskedLM.from_pretrained("."), AutoTokenizer.from
 """
 
 
-def ner(config: FinetuneConfig, labels: list[str], best: dict[str, Any]) -> str:
+def ner(config: FinetuneConfig, types: Sequence[str], best: Best) -> str:
     """The model card of a NER model."""
-    types = ", ".join(sorted({label[2:] for label in labels if label != "O"}))
+    scores = best.scores
     return f"""---
 library_name: transformers
 pipeline_tag: token-classification
@@ -57,9 +59,9 @@ tags: [mslm, named-entity-recognition]
 ---
 # Named entity recognition, fine-tuned with mslm
 
-Entity types: {types}. Fine-tuned on unmasked text for {config.epochs} epochs, peak learning rate
-{config.learning_rate:g}, seed {config.seed}; the best epoch on the development data was epoch {best["epoch"]}:
-strict exact match precision {best["precision"]:.4f}, recall {best["recall"]:.4f}, F1 {best["f1"]:.4f}.
+Entity types: {", ".join(types)}. Fine-tuned on unmasked text for {config.epochs} epochs, peak learning rate
+{config.learning_rate:g}, seed {config.seed}; the best epoch on the development data was epoch {best.epoch}:
+strict exact match precision {scores["precision"]:.4f}, recall {scores["recall"]:.4f}, F1 {scores["f1"]:.4f}.
 
 {_PIECES[config.label_pieces]}
 """

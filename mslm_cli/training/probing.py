@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.masking.batch import RaggedBatch, flat_ranges, take_rows
 from mslm_cli.training.batching import pad, plan_forward_passes, to_device
@@ -19,9 +19,7 @@ def score_stretches(
     batch: RaggedBatch,
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    *,
-    mask_id: int,
-    pad_id: int,
+    tokenizer: PreTrainedTokenizerFast,
     batch_tokens: int,
 ) -> NDArray[np.float64]:
     """The means over the tokens of each stretch of ``SCORES``: float64 [n, 4]; losses in nats.
@@ -39,8 +37,8 @@ def score_stretches(
         items, tokens = take_rows(item_offsets, group)  # the tokens of each stretch, of all stretches end to end
         places = stretches[tokens] - np.repeat(batch.offsets[row[group]], np.diff(items))  # in their sequence
         ids = batch.input_ids[sources]
-        ids[places + np.repeat(offsets[:-1], np.diff(items))] = mask_id
-        padded = pad(ids, np.diff(offsets), pad_id)
+        ids[places + np.repeat(offsets[:-1], np.diff(items))] = tokenizer.mask_token_id
+        padded = pad(ids, np.diff(offsets), tokenizer.pad_token_id)
         item = np.repeat(np.arange(len(group)), np.diff(items))
         positions = to_device(padded.begins[item] + places, device)
         targets = to_device(batch.input_ids[stretches[tokens]].astype(np.int64), device)

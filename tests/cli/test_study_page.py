@@ -28,7 +28,7 @@ def arm(name: str, kind: str, over: float | None, options: dict[str, Any] | None
         "f1_of_seeds": [0.79, 0.8, 0.81],
         "precision": 0.8,
         "recall": 0.8,
-        "dev_f1": 0.81,
+        "dev_score": 0.81,
         "over_vanilla": difference,
         "slices": {g: {"n_gold": 100.0, "f1": 0.7, "over_vanilla": difference} for g in ("words: 1", "in train: seen")},
         "outcomes": {n: {"n_gold": 9, "exact": 0.8, "wrong boundary": 0.1, "missed": 0.1} for n in ("1", "2", "3+")},
@@ -39,7 +39,7 @@ def arm(name: str, kind: str, over: float | None, options: dict[str, Any] | None
         "name": name,
         "kind": kind,
         "options": options or {},
-        "dev_f1": 0.81 + (over or 0),
+        "dev_score": 0.81 + (over or 0),
         "f1": estimate(0.8 + (over or 0)),
         "over_vanilla": difference,
         "chosen_over_it": estimate(0.004) if name == "span" else None,
@@ -55,6 +55,7 @@ def verdict() -> dict[str, Any]:
     ]
     return {
         "outcome": "gain",
+        "primary_metric": "strict F1",
         "sentence": SENTENCE,
         "advice": "Use the model of mslm.",
         "use": "mslm",

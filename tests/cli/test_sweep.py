@@ -129,8 +129,8 @@ def test_the_search_finds_rates_without_the_test_data(study: Path, mslm: Mslm) -
     done = mslm(*SWEEP, "--search")
     assert done.exit_code == 0, done.stderr
     found = json.loads(Path("study/search.json").read_bytes())
-    assert set(found["rungs"][0]["dev_f1"]) == {"elm 0.25 blm 0.1 uniform", "elm 0.75 blm 0.1 uniform"}
-    assert found["winner"] in found["rungs"][0]["dev_f1"]
+    assert set(found["rungs"][0]["dev_score"]) == {"elm 0.25 blm 0.1 uniform", "elm 0.75 blm 0.1 uniform"}
+    assert found["winner"] in found["rungs"][0]["dev_score"]
     new = sorted(name.split("-")[0] for name in made(study).keys() - before.keys())
     # two short trials without the test data, then the winner with both seeds
     assert new == ["encoder"] * 4 + ["eval"] * 2 + ["ner"] * 4 + ["sample"] * 2 + ["shards"] * 2

@@ -22,6 +22,7 @@ LAYERS = [
     {"cli"},
     {"studies"},
     {"stages"},
+    {"tasks"},
     {"reporting"},
     {"training", "evaluation", "sequences"},
     {"config"},
@@ -49,7 +50,7 @@ LAYERS = [
 ROOMS = {
     "torch": {"training", "stages"},
     "safetensors": {"training"},
-    "transformers": {"training", "stages", "models"},
+    "transformers": {"training", "tasks", "stages", "models"},
     "tokenizers": {"sequences", "models"},
     "spacy": {"terms"},
     "scispacy": {"terms"},

@@ -68,7 +68,7 @@ def touched(before: Sources, after: Sources) -> set[str]:
         ("terms/termhood.py", {"lexicon"}),
         ("corpus/labels.py", {"lexicon", "shards", "ner", "eval", "probe", "split", "sample", "augment"}),
         ("evaluation/exact_match.py", {"ner", "eval"}),
-        ("training/losses.py", {"encoder", "ner", "probe"}),
+        ("training/losses.py", {"encoder", "ner", "eval", "probe"}),
         ("stages/finetune.py", {"ner"}),
     ],
 )

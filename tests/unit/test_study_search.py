@@ -42,13 +42,20 @@ def score(trial: Trial) -> float:
     return 0.8 - abs(masking["elm_rate"] - 0.75) + masking["blm_rate"] / 10 + 0.01 * (weights == "ratio:2") + trial.seed
 
 
+def scores(planner: Planner) -> dict[str, float]:
+    """The score of each short trial's model, by its key."""
+    arms = search.candidates(planner)
+    trials = [t for arm in arms for share in (0.1, 0.5) for t in search.short_trials(planner, arm, share)]
+    return {trial.ner.key: score(trial) for trial in trials}
+
+
 def test_successive_halving_keeps_the_best(planner: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drained: list[list[Trial]] = []
 
     def drain(trials: Sequence[Trial]) -> None:
         drained.append(list(trials))
 
-    monkeypatch.setattr(search, "_dev_f1", lambda trial, _: score(trial))
+    monkeypatch.setattr(Finished, "dev_score", lambda _, node: scores(planner)[node.key])
     found = search.winner(planner, drain, Finished(tmp_path))
     assert found.name == "mslm elm 0.75 blm 0.2 ratio:2 (searched)"
     assert found.masking == {"elm_rate": 0.75, "blm_rate": 0.2, "budget": None}
@@ -60,7 +67,7 @@ def test_successive_halving_keeps_the_best(planner: Planner, tmp_path: Path, mon
     assert all(t.score is None for trials in drained for t in trials), "the test data are not touched"
     written = json.loads((tmp_path / "search.json").read_bytes())
     assert written["winner"] == "elm 0.75 blm 0.2 ratio:2"
-    assert [len(rung["dev_f1"]) for rung in written["rungs"]] == [16, 4]
+    assert [len(rung["dev_score"]) for rung in written["rungs"]] == [16, 4]
     for rung, trials in zip(written["rungs"], drained, strict=True):
         assert (rung["minutes"], rung["tokens"]) == (1.5 * len(trials), 1500 * len(trials))
 
@@ -72,7 +79,7 @@ def test_a_combination_that_failed_cannot_win(
     best = "elm 0.75 blm 0.2 ratio:2"
     (arm,) = (arm for arm in search.candidates(planner) if arm.name == best)
     store.failed = (search.short_trials(planner, arm, 0.1)[0].ner.key,)
-    monkeypatch.setattr(search, "_dev_f1", lambda trial, _: score(trial))
+    monkeypatch.setattr(Finished, "dev_score", lambda _, node: scores(planner)[node.key])
     assert search.winner(planner, lambda _: None, store).name != f"mslm {best} (searched)"
 
 
@@ -87,7 +94,7 @@ def test_when_all_failed_there_is_no_winner(planner: Planner, tmp_path: Path) ->
 def test_a_rung_that_tells_nothing_is_said(
     planner: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(search, "_dev_f1", lambda *_: 0.0)
+    monkeypatch.setattr(Finished, "dev_score", lambda *_: 0.0)
     search.winner(planner, lambda _: None, Finished(tmp_path))
     assert "warning: the search with 10 % of the training: all combinations score the same on dev" in (
         capsys.readouterr().err

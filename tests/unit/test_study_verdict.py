@@ -37,7 +37,9 @@ class Made:
     def seeds(self, *_: str) -> list[int]:
         return list(range(self._n_seeds))
 
-    def dev_f1(self, arm: str, _: str) -> float:
+    metric = "strict F1"
+
+    def dev_score(self, arm: str, _: str) -> float:
         return self._dev[arm]
 
     def unit(self, _: str) -> str:

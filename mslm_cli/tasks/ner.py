@@ -1,0 +1,117 @@
+"""Named entity recognition: mentions by IOB2 tags of words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mslm_cli import console
+from mslm_cli.config import FinetuneConfig
+from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.labels import tags_from_mentions
+from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.predictions import PredictedSentence
+from mslm_cli.corpus.readers import read_gold
+from mslm_cli.errors import DataError
+from mslm_cli.evaluation.exact_match import STRICT_F1, exact_match
+from mslm_cli.training import model_card
+from mslm_cli.training.labelled import LabelledSequences
+from mslm_cli.training.model import load_ner, load_token_classifier
+from mslm_cli.training.supervised import Best, Metric
+from mslm_cli.training.tagging import (
+    Windows,
+    best_tags,
+    continuations_of,
+    label_names,
+    make_windows,
+    piece_classes,
+    predict_probabilities,
+    scored_mentions,
+)
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Sentences as windows with one labelled piece a word, and the number of words of each."""
+
+    windows: Windows
+    n_words: list[int]
+
+
+class Ner:
+    """The task of that name."""
+
+    name: ClassVar[str] = "ner"
+    metric: ClassVar[Metric] = Metric("f1", STRICT_F1)
+
+    def read(self, file: Path, options: DataOptions) -> LabelledCorpus:
+        """Labelled sentences; warns of what is odd about them."""
+        return read_gold(file, options)
+
+    def labels(self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
+        """O, then B- and I- of each type of the training data."""
+        if not train.types:
+            raise DataError("the training data have no mention, so there is nothing to learn", path=train_file)
+        if unknown := sorted(set(dev.types) - set(train.types)):
+            console.warn(f"types in the dev data that the training data lack, never predicted: {', '.join(unknown)}")
+        return ["O", *(f"{prefix}-{entity_type}" for entity_type in train.types for prefix in "BI")]
+
+    def types(self, labels: Sequence[str]) -> set[str]:
+        """The entity types."""
+        return {label[2:] for label in labels if label != "O"}
+
+    def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> PreTrainedModel:
+        """The encoder with a fresh token-classification head."""
+        return load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed)
+
+    def load_model(self, folder: Path) -> PreTrainedModel:
+        """A token classifier."""
+        return load_ner(folder)
+
+    def training_data(
+        self, corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
+    ) -> LabelledSequences:
+        """Windows of the sentences, the first or all pieces of each word labelled."""
+        number = {label: i for i, label in enumerate(labels)}
+        label_ids = [
+            np.array([number.get(t, 0) for t in tags_from_mentions(s.mentions, len(s.words))], dtype=np.int64)
+            for s in corpus.sentences
+        ]
+        words, all_pieces = [s.words for s in corpus.sentences], config.label_pieces == "all"
+        w = make_windows(words, tokenizer, tokenizer.model_max_length, config.overlap, all_pieces=all_pieces)
+        classes = piece_classes(w, label_ids, continuations_of(labels))
+        return LabelledSequences(w.offsets, w.input_ids, w.label_offsets, w.pieces, classes)
+
+    def encode(
+        self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
+    ) -> EncodedText:
+        """Windows of the sentences; one that is too long is read in several."""
+        windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap)
+        return EncodedText(windows, list(map(len, sentences)))
+
+    def predict(
+        self, model: PreTrainedModel, encoded: EncodedText, *, pad_id: int, batch_tokens: int
+    ) -> list[PredictedSentence]:
+        """Tags, and the mentions they spell with their probabilities; an I- that continues nothing is in no mention."""
+        labels = label_names(model)
+        found = predict_probabilities(model, encoded.windows, encoded.n_words, pad_id=pad_id, batch_tokens=batch_tokens)
+        predictions = []
+        for probabilities in found:
+            tags = best_tags(probabilities, labels)
+            predictions.append(PredictedSentence(tags, scored_mentions(tags, probabilities, labels)))
+        return predictions
+
+    def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:
+        """Precision, recall and F1 of strict exact match, and the counts behind them."""
+        found = [[mention.mention for mention in sentence.mentions] for sentence in predicted]
+        return exact_match([s.mentions for s in gold.sentences], found).micro.to_json()
+
+    def card(self, config: FinetuneConfig, labels: Sequence[str], best: Best) -> str:
+        """How to use it, and what it scored on dev."""
+        return model_card.ner(config, sorted(self.types(labels)), best)
+
+
+NER = Ner()
