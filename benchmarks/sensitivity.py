@@ -160,7 +160,7 @@ def cost_of_masks(
     cost: dict[str, Any] = {"step_ms": 1e3 * statistics.median(step_s)}
     for strategy in ("token", "span", "mslm"):
         rates = {"rate": options.budget} if strategy != "mslm" else {"elm_rate": options.elm_rate, "blm_rate": 0.1}
-        recipe = Recipe.of(PreprocessConfig(strategy=strategy), tokenizer, None)
+        recipe = Recipe.of(PreprocessConfig(strategy=strategy), tokenizer)
         times = []
         for epoch in range(5):
             source = DrawnEpoch(reader, recipe, epoch, rates)

@@ -207,7 +207,7 @@ def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFa
         parameter.requires_grad_(id(parameter) not in in_encoder)
     optimizer = make_optimizer(model.named_parameters(), _HEAD_LEARNING_RATE, 0.01)
     state = TrainState(model, optimizer, make_schedule(optimizer, config.head_steps, 0.06))
-    recipe = Recipe.of(PreprocessConfig(strategy="word", seed=config.seed), tokenizer, None)
+    recipe = Recipe.of(PreprocessConfig(strategy="word", seed=config.seed), tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         write_sequences(Path(folder), 0, text)
         reader = ShardReader(Path(folder))
