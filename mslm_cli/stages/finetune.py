@@ -21,7 +21,7 @@ from mslm_cli.corpus.readers import read_gold
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
-from mslm_cli.terms.tokens import keeps_punctuation
+from mslm_cli.text.tokens import keeps_punctuation
 from mslm_cli.training import model_card, ranks, rng
 from mslm_cli.training.batching import plan_forward_passes, plan_steps
 from mslm_cli.training.checkpoint import Workspace, workspace

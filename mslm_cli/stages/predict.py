@@ -17,8 +17,8 @@ from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_block, document_mark, file_stem
 from mslm_cli.errors import UsageError
 from mslm_cli.terms.display import Mark, html_page
-from mslm_cli.terms.sentences import split_sentences
-from mslm_cli.terms.tokens import joined_spans, token_spans
+from mslm_cli.text.sentences import split_sentences
+from mslm_cli.text.tokens import joined_spans, token_spans
 from mslm_cli.training.recognition import Recogniser, Tagged, load_recogniser
 
 Form = Literal["json", "conll", "brat", "html", "text"]

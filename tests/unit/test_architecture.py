@@ -24,6 +24,7 @@ LAYERS = [
     {"training", "evaluation", "sequences"},
     {"config"},
     {"masking", "terms", "corpus"},
+    {"text"},
     {"workspace"},
     {"artifacts"},
     {
@@ -47,7 +48,7 @@ ROOMS = {
     "safetensors": {"training"},
     "transformers": {"training", "stages", "models"},
     "tokenizers": {"sequences", "models"},
-    "spacy": {"terms"},
+    "spacy": {"terms", "text"},
     "scispacy": {"terms"},
     "nmslib": {"terms"},
     "sklearn": {"terms"},
