@@ -47,8 +47,8 @@ from mslm_cli.stages import extract_terms
 from mslm_cli.terms.definitions import find_abbreviations
 from mslm_cli.terms.lexicon import Term, read_terms
 from mslm_cli.terms.matcher import Matcher
-from mslm_cli.terms.sentences import split_sentences
-from mslm_cli.terms.tokens import folded_key
+from mslm_cli.text.sentences import split_sentences
+from mslm_cli.text.tokens import folded_key
 
 TRAIN = ["NCBI-disease/train.tsv.gz", "mtl-BC5CDR-IOB/train.txt.gz", "BC2GM/train.tsv.gz"]
 TEST = {

@@ -31,8 +31,10 @@ from mslm_cli.masking import budget, pmi
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.corruption import corrupt
 from mslm_cli.masking.delivery import padded_batches
+from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.masking.shards import ShardReader
-from mslm_cli.masking.strategies import RATES, draw
+from mslm_cli.masking.strategies import STRATEGIES
+from mslm_cli.masking.units import DrawContext, draw
 from mslm_cli.stages import extract_terms, preprocess
 
 PaddedMasks = tuple[torch.Tensor, ...]
@@ -70,7 +72,11 @@ def measure(reader: ShardReader, n_turns: int) -> dict[str, Any]:
     vocabulary = pmi.build(lambda: [everything], 10)
     rates = {
         strategy: budget.solve(
-            strategy, lambda: [everything], [BUDGET], elm_rate=ELM_RATE, seed=0, vocabulary=vocabulary
+            STRATEGIES[strategy],
+            lambda: [everything],
+            [BUDGET],
+            MaskingOptions(elm_rate=ELM_RATE, seed=0),
+            state=vocabulary,
         )[0]
         for strategy in AIMS
     }
@@ -85,7 +91,8 @@ def measure(reader: ShardReader, n_turns: int) -> dict[str, Any]:
 
         def epoch(number: int) -> Iterator[PaddedMasks]:
             for block in kept or blocks():
-                drawn = draw(strategy, block, **rates[strategy], seed=0, epoch=number, vocabulary=vocabulary)
+                context = DrawContext(block, 0, number, max(rates[strategy].values()), vocabulary)
+                drawn = draw(STRATEGIES[strategy], context, rates[strategy])
                 corrupted = corrupt(
                     block,
                     drawn,
@@ -124,7 +131,7 @@ def measure(reader: ShardReader, n_turns: int) -> dict[str, Any]:
         "batch_size": BATCH_SIZE,
         "n_turns": n_turns,
         "budget": BUDGET,
-        "rates": {strategy: {name: rates[strategy][name] for name in RATES[strategy]} for strategy in AIMS},
+        "rates": rates,
         "tokens_per_s": {name: spread(values) for name, values in speeds.items()},
         "times_collator": {
             name: spread([a / b for a, b in zip(speeds[name], speeds["collator"], strict=True)])

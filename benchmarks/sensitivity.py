@@ -32,7 +32,7 @@ from mslm_cli.masking.shards import ShardReader
 from mslm_cli.models import load_tokenizer
 from mslm_cli.stages import adapt, extract_terms, preprocess
 from mslm_cli.stages.probe import KIND_NAMES, Measured, measure
-from mslm_cli.terms.sentences import split_sentences
+from mslm_cli.text.sentences import split_sentences
 from mslm_cli.training.batching import plan_steps
 
 TEXTS = ("med1250_abstracts.txt.gz", "pubmedqa_abstracts.txt.gz", "craft_fulltext_30articles.txt.gz")
@@ -160,7 +160,7 @@ def cost_of_masks(
     cost: dict[str, Any] = {"step_ms": 1e3 * statistics.median(step_s)}
     for strategy in ("token", "span", "mslm"):
         rates = {"rate": options.budget} if strategy != "mslm" else {"elm_rate": options.elm_rate, "blm_rate": 0.1}
-        recipe = Recipe.of(PreprocessConfig(strategy=strategy), tokenizer, None)
+        recipe = Recipe.of(PreprocessConfig(strategy=strategy), tokenizer)
         times = []
         for epoch in range(5):
             source = DrawnEpoch(reader, recipe, epoch, rates)

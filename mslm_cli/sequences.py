@@ -15,7 +15,7 @@ from mslm_cli.masking.batch import Int32, Int64
 from mslm_cli.masking.packing import TokenisedText, longest_disjoint, pack, whole_words
 from mslm_cli.masking.shards import Sequences
 from mslm_cli.terms.matcher import Matcher
-from mslm_cli.terms.sentences import split_sentences
+from mslm_cli.text.sentences import split_sentences
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

@@ -8,6 +8,7 @@ from mslm_cli import plugins
 from mslm_cli.options import Config, OneOf
 
 AUTO = "auto"
+GROUP = "mslm.formats"
 
 
 def format_names() -> tuple[str, ...]:
@@ -31,7 +32,7 @@ class DataOptions(Config):
 
     def identity(self) -> dict[str, Any]:
         """Also the packages that may have told or read the format."""
-        found = plugins.versions("mslm.formats")
+        found = plugins.versions(GROUP)
         of_format = found if self.format == AUTO else {name: v for name, v in found.items() if name == self.format}
         return super().identity() | ({"format_plugins": of_format} if of_format else {})
 

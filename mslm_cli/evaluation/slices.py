@@ -10,7 +10,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.evaluation.spans import Int64, Spans
 from mslm_cli.evaluation.uncertainty import Float64
 from mslm_cli.terms.lexicon import Term, matches_case
-from mslm_cli.terms.tokens import exact_key, folded_key
+from mslm_cli.text.tokens import exact_key, folded_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def texts(spans: Spans, sentences: Sequence[Sequence[str]]) -> list[str]:
 
 
 def train_counts(mentions: Iterable[str]) -> Counter[str]:
-    """How often each text is a mention of the training data, by ``terms.tokens.folded_key``: case does not count."""
+    """How often each text is a mention of the training data, by ``text.tokens.folded_key``: case does not count."""
     return Counter(map(folded_key, mentions))
 
 

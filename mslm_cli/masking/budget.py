@@ -9,13 +9,16 @@ of them together, and a sequence has the same mask in any batch, shard or proces
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from mslm_cli.errors import UsageError
 from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import Int64, RaggedBatch
-from mslm_cli.masking.strategies import RATES, units
+from mslm_cli.masking.options import MaskingOptions
+from mslm_cli.masking.strategies import Strategy
+from mslm_cli.masking.units import DrawContext
 
 _BIN_BITS = 20
 _N_BINS = 1 << _BIN_BITS
@@ -29,65 +32,67 @@ def linear(first: float, last: float, n: int) -> list[float]:
 
 
 def solve(
-    strategy: str,
+    strategy: Strategy,
     blocks: pmi.Blocks,
     budgets: Sequence[float],
+    options: MaskingOptions,
     *,
-    elm_rate: float,
-    seed: int,
     first_epoch: int = 0,
-    vocabulary: pmi.PmiVocabulary | None = None,
+    state: Any = None,
 ) -> list[dict[str, float]]:
     """For each epoch, from ``first_epoch`` on, the rates with which the strategy masks the epoch's budget.
 
-    For ``mslm``, ``elm_rate`` is given and blm_rate solved for.
+    The last of the strategy's rates is solved for; the others are those of ``options``.
 
     Args:
         blocks: gives all sequences, every time anew.
         budgets: the share of all tokens that are not special.
+        state: what the strategy's preparation built.
 
     Raises:
-        UsageError: there is no such rate; for ``mslm`` the message names the largest elm_rate for which there is.
+        UsageError: there is no such rate; where a given rate is too high the message names the largest that is not.
     """
     rates: list[dict[str, float]] = []
-    feasible = elm_rate
+    given: dict[str, float] = {name: getattr(options, name) for name in strategy.rates[:-1]}
+    feasible = dict(given)
     for epoch, budget in enumerate(budgets, first_epoch):
-        n_tokens, below = _tokens_below(strategy, blocks(), budget, seed, epoch, vocabulary)
+        context = (options.seed, epoch, min(1.0, budget + _HEADROOM), state)
+        n_tokens, below = _tokens_below(strategy, blocks(), context)
         wanted = budget * n_tokens
-        solved: dict[str, float] = {}
-        if strategy == "mslm":
-            feasible = min(feasible, (int(np.searchsorted(below["elm_rate"], wanted, side="right")) - 1) / _N_BINS)
-            solved["elm_rate"] = elm_rate
-            wanted -= int(below["elm_rate"][round(elm_rate * _N_BINS)])
-        most = max((int(below[name][-1]) for name in RATES[strategy][-1:]), default=0)
+        for name, rate in given.items():
+            largest = (int(np.searchsorted(below[name], wanted, side="right")) - 1) / _N_BINS
+            feasible[name] = min(feasible[name], largest)
+            wanted -= int(below[name][round(rate * _N_BINS)])
+        most = max((int(below[name][-1]) for name in strategy.rates[-1:]), default=0)
         if most < wanted - _TOLERANCE * n_tokens:
             most_of_all = budget - (wanted - most) / n_tokens
-            raise UsageError(f"a budget of {budget:g}: {strategy} can mask {most_of_all:.4f} of the tokens at most")
-        solved |= {name: _nearest(below[name], wanted) for name in RATES[strategy][-1:]}
-        rates.append(solved)
-    if feasible < elm_rate:
-        raise UsageError(
-            f"a budget of {min(budgets):g}: --elm-rate {elm_rate:g} alone masks more than that",
-            hint=f"the largest feasible --elm-rate is {math.floor(feasible * 1000) / 1000:g}",
-        )
+            raise UsageError(
+                f"a budget of {budget:g}: {strategy.name} can mask {most_of_all:.4f} of the tokens at most"
+            )
+        rates.append(given | {name: _nearest(below[name], wanted) for name in strategy.rates[-1:]})
+    for name, rate in given.items():
+        if feasible[name] < rate:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"a budget of {min(budgets):g}: {option} {rate:g} alone masks more than that",
+                hint=f"the largest feasible {option} is {math.floor(feasible[name] * 1000) / 1000:g}",
+            )
     return rates
 
 
 def _tokens_below(
-    strategy: str,
-    batches: Iterable[RaggedBatch],
-    budget: float,
-    seed: int,
-    epoch: int,
-    vocabulary: pmi.PmiVocabulary | None,
+    strategy: Strategy, batches: Iterable[RaggedBatch], context: tuple[int, int, float, Any]
 ) -> tuple[int, dict[str, Int64]]:
-    """The number of tokens, and by rate how many are masked at 0, 1/N, ... N/N: int64 [N + 1] each."""
+    """The number of tokens, and by rate how many are masked at 0, 1/N, ... N/N: int64 [N + 1] each.
+
+    Args:
+        context: a ``DrawContext`` but for the batch.
+    """
     n_tokens = 0
-    masked = {name: np.zeros(_N_BINS + 1, dtype=np.int64) for name in RATES[strategy]}
-    max_rate = min(1.0, budget + _HEADROOM)
+    masked = {name: np.zeros(_N_BINS + 1, dtype=np.int64) for name in strategy.rates}
     for batch in batches:
         n_tokens += int(batch.n_ordinary.sum())
-        for name, found in units(strategy, batch, seed, epoch, max_rate=max_rate, vocabulary=vocabulary).items():
+        for name, found in strategy.units(DrawContext(batch, *context)).items():
             bins = (found.draws >> np.uint64(64 - _BIN_BITS)).astype(np.int64) + 1
             masked[name] += np.bincount(bins, found.ends - found.starts, _N_BINS + 1).astype(np.int64)
     return n_tokens, {name: np.cumsum(counts) for name, counts in masked.items()}

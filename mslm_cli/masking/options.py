@@ -1,10 +1,12 @@
 """What is masked, and how much: the options that decide the masks of given sequences."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mslm_cli.options import Config, Rate
+from mslm_cli import plugins
+from mslm_cli.masking.strategies import BUILT_IN, STRATEGIES
+from mslm_cli.options import Config, OneOf, Rate
 
 _THREE_SHARES = "expected three shares that sum to 1, such as 0.8,0.1,0.1"
 
@@ -28,8 +30,8 @@ Shares = Annotated[tuple[float, float, float], BeforeValidator(_parse_shares), A
 class MaskingOptions(Config):
     """What decides the masks."""
 
-    strategy: Literal["mslm", "entity", "token", "word", "span", "pmi", "none"] = Field(
-        "mslm", description="What is masked: DS-terms and generic words, DS-terms, tokens, words, spans, collocations."
+    strategy: Annotated[str, AfterValidator(OneOf(STRATEGIES.names))] = Field(
+        "mslm", description=f"What is masked: {', '.join(strategy.help for strategy in BUILT_IN if strategy.rates)}."
     )
     elm_rate: Rate = Field(0.5, description="mslm, entity: share of DS-term mentions that are masked, whole.")
     blm_rate: Rate = Field(0.15, description="mslm: share of the generic words that are masked.")
@@ -58,3 +60,12 @@ class MaskingOptions(Config):
         False, description="Write no masks: `mslm adapt` draws the same ones as it goes, anew for every epoch."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the masks.")
+
+    def identity(self) -> dict[str, Any]:
+        """Also the package that the strategy is from, where it is not this one."""
+        found = plugins.versions(STRATEGIES.group).get(self.strategy)
+        return super().identity() | ({"strategy_plugin": found} if found else {})
+
+    def given_rates(self) -> dict[str, float]:
+        """The rates of the strategy, where no budget is to be solved for."""
+        return {name: getattr(self, name) for name in STRATEGIES[self.strategy].rates}

@@ -7,15 +7,22 @@ n-grams are known by 64-bit hashes: among 100 million n-grams the chance of any 
 Source: Levine et al. 2021 (PMI-Masking, ICLR), sections 3 and 4.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mslm_cli.masking.batch import Int64, RaggedBatch, flat_ranges
+from mslm_cli.errors import ArtifactError
+from mslm_cli.masking.batch import Drawn, Int64, RaggedBatch, flat_ranges
+from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.masking.random import Purpose, UInt64, children, sequence_keys
+from mslm_cli.masking.strategies import Remark
+
+if TYPE_CHECKING:
+    from mslm_cli.masking.units import DrawContext
 
 MAX_N = 5
 QUOTAS = {2: 0.5, 3: 0.25, 4: 0.125, 5: 0.125}
@@ -127,6 +134,53 @@ def build(blocks: Blocks, min_count: int, size: int | None = None) -> PmiVocabul
         order = np.lexsort((grams[n].keys, -grams[n].counts, -mutual_information(grams, n)))
         chosen[n] = np.sort(grams[n].keys[order[: round(size * quota)]])
     return PmiVocabulary(chosen)
+
+
+def prepare(blocks: Blocks, options: MaskingOptions) -> PmiVocabulary:
+    """The vocabulary that the options ask for."""
+    return build(blocks, options.pmi_min_count, options.pmi_size)
+
+
+def save(folder: Path, vocabulary: PmiVocabulary) -> None:
+    """Write the vocabulary, a file for each order."""
+    for n, keys in vocabulary.keys.items():
+        np.save(folder / f"collocations-{n}.npy", keys)
+
+
+def load(folder: Path) -> PmiVocabulary:
+    """The vocabulary that ``save`` wrote.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    try:
+        return PmiVocabulary({n: np.load(folder / f"collocations-{n}.npy") for n in QUOTAS})
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder}: no collocations can be read: {error}", hint="make the shards again") from error
+
+
+class Collocations:
+    """How many collocations the vocabulary has, by their number of words."""
+
+    def __init__(self, options: MaskingOptions) -> None:
+        self._min_count = options.pmi_min_count
+        self._n: dict[int, int] = {}
+
+    def add(self, context: "DrawContext", drawn: Drawn) -> None:
+        """Take them from the vocabulary."""
+        self._n = {n: len(keys) for n, keys in context.state.keys.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """``n_collocations`` of stats.json."""
+        return {"n_collocations": self._n}
+
+    def remarks(self) -> Iterator[Remark]:
+        """How many there are, or that there are none."""
+        if any(self._n.values()):
+            yield Remark("collocations: " + ", ".join(f"{count:,} of {n} words" for n, count in self._n.items()))
+        else:
+            problem = f"no collocation occurs more than {self._min_count} times: single words are masked"
+            yield Remark(f"{problem}; lower --pmi-min-count", is_warning=True)
 
 
 def segment(batch: RaggedBatch, vocabulary: PmiVocabulary, seed: int, epoch: int) -> tuple[Int64, Int64]:

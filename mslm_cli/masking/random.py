@@ -10,6 +10,7 @@ Source: Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, OOPS
 
 import math
 from enum import IntEnum
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,16 @@ def _mixed(z: UInt64) -> UInt64:
     return z
 
 
-def sequence_keys(seed: int, epoch: int, purpose: Purpose, index: NDArray[np.int64]) -> UInt64:
+def named_stream(name: str) -> int:
+    """A purpose for whoever has none in ``Purpose``: a hash of the name, 2^63 or more and so none of those."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") | 1 << 63
+
+
+def sequence_keys(seed: int, epoch: int, purpose: int, index: NDArray[np.int64]) -> UInt64:
     """The key of each sequence's stream: uint64 [n].
 
-    ``index`` are the global sequence numbers: a sequence keeps its stream in every batch.
+    ``purpose``: a ``Purpose`` or a ``named_stream``. ``index``: the global sequence numbers, so that a sequence keeps
+    its stream in every batch.
     """
     stream = child(child(child(seed, 0), epoch), purpose)
     return children(np.full(1, stream, dtype=np.uint64), index)

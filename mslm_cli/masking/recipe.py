@@ -6,20 +6,20 @@ The masks of an epoch are a function of the recipe, the sequences and the number
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mslm_cli.errors import ArtifactError, UsageError
+from mslm_cli.errors import UsageError
 from mslm_cli.masking import budget
 from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, Int64, Masks, RaggedBatch
 from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.options import MaskingOptions
-from mslm_cli.masking.pmi import QUOTAS, Blocks, PmiVocabulary
+from mslm_cli.masking.pmi import Blocks
 from mslm_cli.masking.shards import ShardReader
-from mslm_cli.masking.strategies import RATES, draw
+from mslm_cli.masking.strategies import STRATEGIES, Strategy
+from mslm_cli.masking.units import DrawContext, draw
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -41,22 +41,29 @@ class MaskSource(Protocol):
 class Recipe:
     """All that decides the masks of given sequences in any epoch.
 
-    mask_id, vocab_size, special_ids (int64, ascending): of the tokenizer. collocations: for pmi alone.
+    mask_id, vocab_size, special_ids (int64, ascending): of the tokenizer. state: what the strategy has prepared.
     """
 
     config: MaskingOptions
     mask_id: int
     vocab_size: int
     special_ids: Int64
-    collocations: PmiVocabulary | None = None
+    state: Any = None
 
     @classmethod
-    def of(
-        cls, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast", collocations: PmiVocabulary | None
-    ) -> "Recipe":
+    def of(cls, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast", state: Any = None) -> "Recipe":
         """The recipe for sequences of this tokenizer's ids."""
         special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
-        return cls(config, tokenizer.mask_token_id, len(tokenizer), special_ids, collocations)
+        return cls(config, tokenizer.mask_token_id, len(tokenizer), special_ids, state)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The masking strategy."""
+        return STRATEGIES[self.config.strategy]
+
+    def context(self, batch: RaggedBatch, rates: Rates, epoch: int) -> DrawContext:
+        """What the masks of ``batch`` in this epoch are drawn for."""
+        return DrawContext(batch, self.config.seed, epoch, max(rates.values(), default=0.0), self.state)
 
     def rates(self, blocks: Blocks, epochs: Sequence[int]) -> list[Rates]:
         """The rates of each of ``epochs``, which are consecutive.
@@ -69,21 +76,19 @@ class Recipe:
         """
         budgets = epoch_budgets(self.config)
         if budgets is None:
-            return [{name: getattr(self.config, name) for name in RATES[self.config.strategy]} for _ in epochs]
+            return [self.config.given_rates() for _ in epochs]
         return budget.solve(
-            self.config.strategy,
+            self.strategy,
             blocks,
             [budgets[min(epoch, len(budgets) - 1)] for epoch in epochs],
+            self.config,
             first_epoch=epochs[0],
-            elm_rate=self.config.elm_rate,
-            seed=self.config.seed,
-            vocabulary=self.collocations,
+            state=self.state,
         )
 
     def mask(self, batch: RaggedBatch, rates: Rates, epoch: int) -> tuple[Drawn, Masks]:
         """What is masked in ``batch`` in this epoch."""
-        seed = self.config.seed
-        drawn = draw(self.config.strategy, batch, **rates, seed=seed, epoch=epoch, vocabulary=self.collocations)
+        drawn = draw(self.strategy, self.context(batch, rates, epoch), rates)
         corrupted = corrupt(
             batch,
             drawn,
@@ -91,7 +96,7 @@ class Recipe:
             vocab_size=self.vocab_size,
             special_ids=self.special_ids,
             mask_replace=self.config.mask_replace,
-            seed=seed,
+            seed=self.config.seed,
             epoch=epoch,
         )
         return drawn, collect(batch, drawn, corrupted)
@@ -172,30 +177,12 @@ class ShardMasks:
         return self.epoch(number if self.recipe.config.dynamic else number % self.reader.n_copies)
 
 
-def write_collocations(folder: Path, vocabulary: PmiVocabulary) -> None:
-    """Write the vocabulary of ``pmi``, a file for each order."""
-    for n, keys in vocabulary.keys.items():
-        np.save(folder / f"collocations-{n}.npy", keys)
-
-
-def read_collocations(folder: Path) -> PmiVocabulary:
-    """The vocabulary that ``write_collocations`` wrote.
-
-    Raises:
-        ArtifactError: it is missing or damaged.
-    """
-    try:
-        return PmiVocabulary({n: np.load(folder / f"collocations-{n}.npy") for n in QUOTAS})
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder}: no collocations can be read: {error}", hint="make the shards again") from error
-
-
 def open_masks(reader: ShardReader, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast") -> ShardMasks:
     """The masks of a shards folder that was made with ``config``.
 
     Raises:
-        ArtifactError: as ``read_collocations``.
+        ArtifactError: what the strategy had prepared is missing or damaged.
     """
-    needs_collocations = config.dynamic and config.strategy == "pmi"
-    collocations = read_collocations(reader.folder) if needs_collocations else None
-    return ShardMasks(reader, Recipe.of(config, tokenizer, collocations))
+    preparation = STRATEGIES[config.strategy].preparation
+    state = preparation.load(reader.folder) if config.dynamic and preparation else None
+    return ShardMasks(reader, Recipe.of(config, tokenizer, state))

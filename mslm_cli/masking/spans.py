@@ -1,11 +1,18 @@
 """Random spans of whole words: how long, and where."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mslm_cli.masking.batch import Drawn, Int64, RaggedBatch
+from mslm_cli.masking.counts import share
+from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.masking.random import Purpose, sequence_keys, uniforms
+from mslm_cli.masking.strategies import Remark
+
+if TYPE_CHECKING:
+    from mslm_cli.masking.units import DrawContext
 
 MAX_LENGTH = 10
 _P = 0.2
@@ -77,6 +84,36 @@ def count_lengths(batch: RaggedBatch, drawn: Drawn, seed: int, epoch: int, rate:
     starts = starts[drawn.kinds[starts] > 0]
     _, n_words = np.unique(drawn.units[starts], return_counts=True)
     return asked, np.bincount(n_words, minlength=MAX_LENGTH + 1)
+
+
+class SpanLengths:
+    """How many spans have 0, 1, ... 10 words, as drawn and as masked."""
+
+    def __init__(self, options: MaskingOptions) -> None:
+        self._counts = {name: np.zeros(MAX_LENGTH + 1, dtype=np.int64) for name in ("drawn", "realised")}
+
+    def add(self, context: "DrawContext", drawn: Drawn) -> None:
+        """Count one batch in one epoch."""
+        found = count_lengths(context.batch, drawn, context.seed, context.epoch, context.max_rate)
+        for counts, more in zip(self._counts.values(), found, strict=True):
+            counts += more
+
+    def to_json(self) -> dict[str, Any]:
+        """``span_lengths`` of stats.json."""
+        shown = {
+            name: {"mean": _mean(counts), "counts": {n: int(counts[n]) for n in range(1, len(counts))}}
+            for name, counts in self._counts.items()
+        }
+        return {"span_lengths": shown}
+
+    def remarks(self) -> Iterator[Remark]:
+        """The mean lengths."""
+        drawn, realised = map(_mean, self._counts.values())
+        yield Remark(f"mean span length: {drawn:.2f} words drawn, {realised:.2f} masked")
+
+
+def _mean(counts: Int64) -> float:
+    return share(int(np.arange(len(counts)) @ counts), int(counts.sum()))
 
 
 def _stretches(batch: RaggedBatch, rows: Int64) -> tuple[Int64, Int64]:

@@ -1,192 +1,120 @@
-"""Masking strategies: what may be masked, and the number that was drawn for it.
+"""The masking strategies: what each has and needs, and where its functions are.
 
-A strategy is a function of (sequences, seed, epoch). It returns units, each with a draw, a number of 64 bits:
-a unit is masked when its draw is below its rate times 2^64. So a higher rate masks what a lower
-one masks and more, and a budget is met by solving for the rate (``masking.budget``). Every
-draw is keyed by the global sequence index and a place in the sequence, so a mask does not
-depend on the batch it is drawn in. To add a strategy: one function here, one line in ``units``.
+This table can be read without numpy, which help texts must not load; so built-in functions are imported late.
+Installed packages add to it through entry points of the group ``mslm.strategies``, each a ``Strategy``.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
+from mslm_cli.plugins import Table
 
-from mslm_cli.masking import pmi, spans
-from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, DrawnKind, Int64, RaggedBatch, flat_ranges
-from mslm_cli.masking.random import Purpose, UInt64, is_below, ragged_children, sequence_keys, uniforms
-
-RATES: dict[str, tuple[str, ...]] = {
-    "token": ("rate",),
-    "word": ("rate",),
-    "span": ("rate",),
-    "pmi": ("rate",),
-    "entity": ("elm_rate",),
-    "mslm": ("elm_rate", "blm_rate"),
-    "none": (),
-}
-"""The rates that each strategy has; a budget solves for the last one."""
+if TYPE_CHECKING:
+    from mslm_cli.masking.batch import Drawn
+    from mslm_cli.masking.options import MaskingOptions
+    from mslm_cli.masking.pmi import Blocks
+    from mslm_cli.masking.units import DrawContext, Units
 
 
-class Units(NamedTuple):
-    """What may be masked at one rate: disjoint stretches [start, end) of the flat arrays.
+class Remark(NamedTuple):
+    """Something to tell the user."""
 
-    starts, ends: int64 [U].
-    anchors: int64 [U]; where what is corrupted as one begins: the start, or that of the span it belongs to.
-    draws: uint64 [U]; a unit is masked when its draw is below the rate times 2^64.
-    kind: GENERIC or DS_TERM.
+    text: str
+    is_warning: bool = False
+
+
+class Statistics(Protocol):
+    """What a strategy counts of its own masks."""
+
+    def add(self, context: "DrawContext", drawn: "Drawn") -> None:
+        """Count one batch in one epoch."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What goes into stats.json beside what every strategy has there."""
+
+    def remarks(self) -> Iterator[Remark]:
+        """What the user should know."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a strategy works out from all sequences before it can mask any, such as a vocabulary.
+
+    build: the state, given a function that gives all sequences, every time anew, and the options.
+    save: writes a state into the folder of the shards. load: reads it; ArtifactError where it is missing or damaged.
     """
 
-    starts: Int64
-    ends: Int64
-    anchors: Int64
-    draws: UInt64
-    kind: int
+    build: Callable[["Blocks", "MaskingOptions"], Any]
+    save: Callable[[Path, Any], None]
+    load: Callable[[Path], Any]
 
 
-def token(batch: RaggedBatch, seed: int, epoch: int) -> Units:
-    """Single tokens.
+@dataclass(frozen=True)
+class Strategy:
+    """One way to choose what is masked.
 
-    Source: Devlin et al. 2019 (BERT), section 3.1; there a fixed number of tokens is drawn, here they are i.i.d.
+    name: what ``--strategy`` calls it. help: what it masks, in a few words.
+    rates: the rate options that it has, of rate, elm_rate and blm_rate; a budget solves for the last one.
+    units: what may be masked at each of the rates (``masking.units``).
+    needs_lexicon: whether it masks DS-terms.
+    masks_runs: whether what is masked as one can be several words, which the span-boundary objective predicts.
+    is_weighted: whether it masks DS-terms and generic words, which the loss can weigh against each other.
+    preparation: where it works something out from all sequences first.
+    statistics: where it counts something of its own; made anew for each run, from the options.
     """
-    starts = batch.ordinary
-    return _independent(batch, starts, starts + 1, Purpose.TOKEN, GENERIC, seed, epoch)
+
+    name: str
+    help: str
+    rates: tuple[str, ...]
+    units: Callable[["DrawContext"], Mapping[str, "Units"]]
+    needs_lexicon: bool = False
+    masks_runs: bool = False
+    is_weighted: bool = False
+    preparation: Preparation | None = None
+    statistics: Callable[["MaskingOptions"], Statistics] | None = None
 
 
-def word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
-    """Whole words.
+def late(where: str) -> Callable[..., Any]:
+    """The function at ``where`` (``package.module:name``), imported when it is first called."""
 
-    Source: whole-word masking of the BERT repository (2019); there a fixed number is drawn, here they are i.i.d.
-    """
-    starts, ends = batch.words
-    return _independent(batch, starts, ends, Purpose.WORD, GENERIC, seed, epoch)
+    def call(*arguments: Any) -> Any:
+        return resolve_name(where)(*arguments)
 
-
-def span(batch: RaggedBatch, seed: int, epoch: int, max_rate: float) -> Units:
-    """The words of random spans, each corrupted as one; in every sequence the rate is the share of its tokens.
-
-    Spans are sampled one after the other (``spans.sample_spans``), and their words are masked in that order, from left
-    to right, until the sequence's share is reached; so the last span loses words at its end. The word at which the
-    share is reached is masked with the probability that makes the expected share the rate.
-
-    Args:
-        max_rate: spans are placed for rates up to this one.
-
-    Source: Joshi et al. 2020 (SpanBERT), section 3.1; lengths as in its code (truncated at 10 and renormalised).
-    """
-    placed = spans.sample_spans(batch, seed, epoch, max_rate)
-    word_starts, word_ends = batch.words
-    words = flat_ranges(placed.first, placed.lengths)
-    row = np.repeat(placed.row, placed.lengths)
-    starts, ends = word_starts[words], word_ends[words]
-    sizes = ends - starts
-    filled = np.cumsum(sizes) - sizes
-    before = filled - filled[np.searchsorted(row, np.arange(len(batch)))[row]]
-    crossing = uniforms(sequence_keys(seed, epoch, Purpose.SPAN_END, batch.index), np.zeros(len(batch), np.int64))
-    share = (before + crossing[row] * sizes) / np.maximum(batch.n_ordinary, 1)[row]
-    draws = (share * 2.0**53).astype(np.uint64) << np.uint64(11)
-    return Units(starts, ends, np.repeat(word_starts[placed.first], placed.lengths), draws, GENERIC)
+    return call
 
 
-def pmi_grams(batch: RaggedBatch, seed: int, epoch: int, vocabulary: pmi.PmiVocabulary) -> Units:
-    """The n-grams of ``vocabulary`` in the text, and single words where there is none.
+_UNITS, _PMI, _SPANS = (f"mslm_cli.masking.{name}" for name in ("units", "pmi", "spans"))
 
-    Source: Levine et al. 2021 (PMI-Masking), section 4; there a fixed number is drawn, here they are i.i.d.
-    """
-    first, lengths = pmi.segment(batch, vocabulary, seed, epoch)
-    starts, ends = batch.words
-    return _independent(batch, starts[first], ends[first + lengths - 1], Purpose.WORD, GENERIC, seed, epoch)
+BUILT_IN = (
+    Strategy(
+        "mslm",
+        "DS-terms and generic words",
+        ("elm_rate", "blm_rate"),
+        late(f"{_UNITS}:mslm"),
+        needs_lexicon=True,
+        masks_runs=True,
+        is_weighted=True,
+    ),
+    Strategy("entity", "DS-terms", ("elm_rate",), late(f"{_UNITS}:entity"), needs_lexicon=True, masks_runs=True),
+    Strategy("token", "tokens", ("rate",), late(f"{_UNITS}:token")),
+    Strategy("word", "words", ("rate",), late(f"{_UNITS}:word")),
+    Strategy(
+        "span", "spans", ("rate",), late(f"{_UNITS}:span"), masks_runs=True, statistics=late(f"{_SPANS}:SpanLengths")
+    ),
+    Strategy(
+        "pmi",
+        "collocations",
+        ("rate",),
+        late(f"{_UNITS}:pmi_grams"),
+        masks_runs=True,
+        preparation=Preparation(late(f"{_PMI}:prepare"), late(f"{_PMI}:save"), late(f"{_PMI}:load")),
+        statistics=late(f"{_PMI}:Collocations"),
+    ),
+    Strategy("none", "nothing", (), late(f"{_UNITS}:nothing")),
+)
 
-
-def entity(batch: RaggedBatch, seed: int, epoch: int) -> Units:
-    """Whole DS-mentions.
-
-    Source: MSLM (arXiv 2403.18025), section 3, entity-level masking. There the number of masked mentions of a
-    sequence is the rate times their number, rounded down; here each mention is drawn by itself.
-    """
-    _, starts, ends = batch.mentions
-    return _independent(batch, starts, ends, Purpose.MENTION, DS_TERM, seed, epoch)
-
-
-def generic_word(batch: RaggedBatch, seed: int, epoch: int) -> Units:
-    """Whole words outside all DS-mentions; so they are disjoint from what ``entity`` masks.
-
-    Source: MSLM (arXiv 2403.18025), section 3, base-level masking; there over all that is left unmasked.
-    """
-    starts, ends = batch.generic_words
-    return _independent(batch, starts, ends, Purpose.WORD, GENERIC, seed, epoch)
-
-
-def units(
-    strategy: str,
-    batch: RaggedBatch,
-    seed: int,
-    epoch: int,
-    *,
-    max_rate: float = 1.0,
-    vocabulary: pmi.PmiVocabulary | None = None,
-) -> dict[str, Units]:
-    """The units of the strategy of that name, by the rate they are masked at (see ``RATES``).
-
-    Args:
-        max_rate: no rate will be above this one; saves time for spans.
-        vocabulary: needed by pmi.
-
-    Raises:
-        ValueError: there is no such strategy, or pmi is without a vocabulary.
-    """
-    match strategy:
-        case "token":
-            return {"rate": token(batch, seed, epoch)}
-        case "word":
-            return {"rate": word(batch, seed, epoch)}
-        case "span":
-            return {"rate": span(batch, seed, epoch, max_rate)}
-        case "pmi" if vocabulary is not None:
-            return {"rate": pmi_grams(batch, seed, epoch, vocabulary)}
-        case "entity":
-            return {"elm_rate": entity(batch, seed, epoch)}
-        case "mslm":
-            return {"elm_rate": entity(batch, seed, epoch), "blm_rate": generic_word(batch, seed, epoch)}
-        case "none":
-            return {}
-    raise ValueError(f"no masking strategy {strategy!r}, or no vocabulary for it")
-
-
-def draw(
-    strategy: str,
-    batch: RaggedBatch,
-    *,
-    rate: float = 0.0,
-    elm_rate: float = 0.0,
-    blm_rate: float = 0.0,
-    seed: int,
-    epoch: int,
-    vocabulary: pmi.PmiVocabulary | None = None,
-) -> Drawn:
-    """What the strategy of that name draws in one epoch; it reads the rates it has (see ``RATES``).
-
-    Raises:
-        ValueError: as ``units``.
-    """
-    rates = {"rate": rate, "elm_rate": elm_rate, "blm_rate": blm_rate}
-    n_tokens, parts = len(batch.input_ids), []
-    for name, found in units(strategy, batch, seed, epoch, max_rate=rate, vocabulary=vocabulary).items():
-        masked = np.flatnonzero(is_below(found.draws, rates[name]))
-        starts = found.starts[masked]
-        lengths = found.ends[masked] - starts
-        parts.append(DrawnKind(flat_ranges(starts, lengths), np.repeat(found.anchors[masked], lengths), found.kind))
-    if strategy == "span":
-        # spans come in the order in which they were placed
-        unit_of = Drawn(n_tokens, tuple(parts)).units
-        tokens = np.flatnonzero(unit_of >= 0)
-        parts = [DrawnKind(tokens, unit_of[tokens], GENERIC)]
-    return Drawn(n_tokens, tuple(parts))
-
-
-def _independent(
-    batch: RaggedBatch, starts: Int64, ends: Int64, purpose: Purpose, kind: int, seed: int, epoch: int
-) -> Units:
-    """Units that are drawn each by itself."""
-    keys = sequence_keys(seed, epoch, purpose, batch.index)
-    draws = ragged_children(keys, batch.offsets[:-1], batch.sizes(starts), starts)
-    return Units(starts, ends, starts, draws, kind)
+STRATEGIES: Table[Strategy] = Table("mslm.strategies", Strategy, [(s.name, s) for s in BUILT_IN])
+"""By name."""

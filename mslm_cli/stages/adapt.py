@@ -17,6 +17,7 @@ from mslm_cli.errors import ArtifactError, DataError, UsageError
 from mslm_cli.masking.batch import DS_TERM, GENERIC
 from mslm_cli.masking.recipe import ShardMasks, open_masks
 from mslm_cli.masking.shards import ShardReader
+from mslm_cli.masking.strategies import STRATEGIES
 from mslm_cli.masking.weights import kind_weights, needs_counts, weights_notice
 from mslm_cli.training import model_card, ranks
 from mslm_cli.training.adaptation import HEAD, Phase, start_phase, training_steps
@@ -31,7 +32,6 @@ from mslm_cli.training.tensorboard import tensorboard_writer
 from mslm_cli.workspace import RunOptions, discard
 
 METRICS = "metrics.jsonl"
-_HAVE_SPANS = ("span", "pmi", "entity", "mslm")
 _KEYS = {GENERIC: "generic", DS_TERM: "ds_term"}
 """What metrics.jsonl calls each kind of predicted token."""
 
@@ -96,10 +96,10 @@ def run(
 
 def _check_objectives(reader: ShardReader, strategy: str, config: AdaptConfig) -> None:
     """Refuse objectives that the shards have nothing for."""
-    if config.sbo and strategy not in _HAVE_SPANS:
+    if config.sbo and not STRATEGIES[strategy].masks_runs:
         raise UsageError(
             f"--sbo {config.sbo:g} predicts spans from what stands beside them, and strategy {strategy} has none",
-            hint=f"it goes with --strategy {', '.join(_HAVE_SPANS)}",
+            hint=f"it goes with --strategy {', '.join(s.name for s in STRATEGIES if s.masks_runs)}",
         )
     if config.detect and not any(len(batch.spans) for batch in reader.blocks()):
         raise UsageError(

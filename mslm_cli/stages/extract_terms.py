@@ -29,10 +29,10 @@ from mslm_cli.terms.linking import Linker
 from mslm_cli.terms.mentions import MentionCounts
 from mslm_cli.terms.pipeline import Mention
 from mslm_cli.terms.selection import choose
-from mslm_cli.terms.sentences import split_sentences
 from mslm_cli.terms.termhood import Termhood
 from mslm_cli.terms.termlists import TermList, read_term_list
 from mslm_cli.terms.words import WordReader, shown
+from mslm_cli.text.sentences import split_sentences
 from mslm_cli.workspace import RunOptions
 
 TERMS = "terms.jsonl"

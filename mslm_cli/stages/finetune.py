@@ -15,7 +15,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.tasks.registry import find_task
 from mslm_cli.tasks.task import Task
-from mslm_cli.terms.tokens import keeps_punctuation
+from mslm_cli.text.tokens import keeps_punctuation
 from mslm_cli.training import ranks
 from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import prepare_model, select_device

@@ -19,8 +19,8 @@ from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_
 from mslm_cli.errors import UsageError
 from mslm_cli.tasks.trained import TrainedModel, load_trained
 from mslm_cli.terms.display import Mark, html_page
-from mslm_cli.terms.sentences import split_sentences
-from mslm_cli.terms.tokens import joined_spans, token_spans
+from mslm_cli.text.sentences import split_sentences
+from mslm_cli.text.tokens import joined_spans, token_spans
 
 Form = Literal["json", "conll", "brat", "html", "text"]
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.config import PreprocessConfig
 from mslm_cli.corpus.documents import Document, document_batches
@@ -16,12 +14,10 @@ from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UsageError
-from mslm_cli.masking import pmi, spans
-from mslm_cli.masking.batch import Int64
 from mslm_cli.masking.counts import MaskCounts, share
-from mslm_cli.masking.recipe import Rates, Recipe, epoch_budgets, write_collocations
+from mslm_cli.masking.recipe import Rates, Recipe, epoch_budgets
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_masks, write_sequences
-from mslm_cli.masking.strategies import RATES
+from mslm_cli.masking.strategies import STRATEGIES, Statistics
 from mslm_cli.processes import map_in_order
 from mslm_cli.sequences import TextCounts, Vocabulary, encode, vocabulary_of
 from mslm_cli.terms.lexicon import Term, read_terms
@@ -39,15 +35,12 @@ TOKENIZER = "tokenizer"
 class MaskSummary:
     """What was masked.
 
-    rates, copies: of each epoch. n_collocations: by order, of the PMI vocabulary.
-    drawn_lengths, realised_lengths: how many spans have 0, 1, ... 10 words, as drawn and as masked.
+    rates, copies: of each epoch. statistics: what the strategy itself counted.
     """
 
     rates: list[Rates]
     copies: list[MaskCounts]
-    n_collocations: dict[int, int]
-    drawn_lengths: Int64
-    realised_lengths: Int64
+    statistics: Statistics | None
 
 
 def run(
@@ -56,15 +49,15 @@ def run(
     """The published shards artifact: sequences packed from the text of ``files``, with masks for every epoch.
 
     Raises:
-        UsageError: ``mslm`` or ``entity`` without a lexicon, sequences longer than the encoder takes, or a budget that
-            cannot be met.
+        UsageError: no lexicon where the strategy masks DS-terms, sequences longer than the encoder takes, or a budget
+            that cannot be met.
         DataError: the text cannot be read, or there is none.
         ArtifactError: the lexicon is damaged or none, or the encoder is damaged.
         UnavailableError: the model's tokenizer cannot be had, or is of no use for masking.
     """
     allocator.keep_freed_memory()
     epoch_budgets(config)
-    if config.strategy in ("mslm", "entity") and lexicon is None:
+    if STRATEGIES[config.strategy].needs_lexicon and lexicon is None:
         raise UsageError(
             f"--strategy {config.strategy} masks the terms of a lexicon, and no --lexicon was given",
             hint="make one with `mslm extract-terms`, or use --strategy token",
@@ -105,7 +98,7 @@ def run(
         stats = _statistics(text, masks, n_sequences, len(terms), config)
         (staged.path / STATS).write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
         staged.seeds["masks"] = config.seed
-    _report(stats, config, has_terms=bool(terms))
+    _report(stats, config, masks.statistics, has_terms=bool(terms))
     return output
 
 
@@ -178,24 +171,24 @@ def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
 def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast") -> MaskSummary:
     """Draw the masks of every copy of the sequences in ``folder``, and write them unless they are drawn later."""
     reader = ShardReader(folder)
-    collocations = pmi.build(reader.blocks, config.pmi_min_count, config.pmi_size) if config.strategy == "pmi" else None
-    if collocations is not None:
-        write_collocations(folder, collocations)
-    recipe = Recipe.of(config, tokenizer, collocations)
+    strategy = STRATEGIES[config.strategy]
+    state = None
+    if strategy.preparation is not None:
+        state = strategy.preparation.build(reader.blocks, config)
+        strategy.preparation.save(folder, state)
+    recipe = Recipe.of(config, tokenizer, state)
+    statistics = None if strategy.statistics is None else strategy.statistics(config)
     rates = recipe.rates(reader.blocks, range(config.copies))
     copies = [MaskCounts()] * config.copies
-    drawn_lengths = realised_lengths = np.zeros(spans.MAX_LENGTH + 1, dtype=np.int64)
     for number, batch in enumerate(reader.blocks(config.shard_sequences)):
         for copy, epoch_rates in enumerate(rates):
             drawn, masks = recipe.mask(batch, epoch_rates, copy)
             if not config.dynamic:
                 write_masks(folder, copy, number, masks)
             copies[copy] += MaskCounts.of(batch, drawn, masks, recipe.mask_id)
-            if config.strategy == "span":
-                asked, realised = spans.count_lengths(batch, drawn, config.seed, copy, epoch_rates["rate"])
-                drawn_lengths, realised_lengths = drawn_lengths + asked, realised_lengths + realised
-    n_collocations = {} if collocations is None else {n: len(keys) for n, keys in collocations.keys.items()}
-    return MaskSummary(rates, copies, n_collocations, drawn_lengths, realised_lengths)
+            if statistics is not None:
+                statistics.add(recipe.context(batch, epoch_rates, copy), drawn)
+    return MaskSummary(rates, copies, statistics)
 
 
 def _statistics(
@@ -204,7 +197,7 @@ def _statistics(
     """The content of stats.json: counts of the text, and of each copy's masks what was asked and what came out."""
     first = masks.copies[0]
     total = sum(masks.copies, MaskCounts())
-    stats: dict[str, Any] = {
+    return {
         "n_documents": text.n_documents,
         "n_sentences": text.n_sentences,
         "n_sequences": n_sequences,
@@ -227,31 +220,20 @@ def _statistics(
             {"rates": r, "n_generic": c.n_predicted_generic, "n_ds_term": c.n_predicted_ds_term, "realised": c.rates()}
             for r, c in zip(masks.rates, masks.copies, strict=True)
         ],
+        **({} if masks.statistics is None else masks.statistics.to_json()),
     }
-    if config.strategy == "pmi":
-        stats["n_collocations"] = masks.n_collocations
-    if config.strategy == "span":
-        lengths = {"drawn": masks.drawn_lengths, "realised": masks.realised_lengths}
-        stats["span_lengths"] = {
-            name: {
-                "mean": share(int(np.arange(len(counts)) @ counts), int(counts.sum())),
-                "counts": {n: int(counts[n]) for n in range(1, len(counts))},
-            }
-            for name, counts in lengths.items()
-        }
-    return stats
 
 
 def _asked(config: PreprocessConfig) -> dict[str, float | str]:
     """The options that decide how much is masked."""
-    names = RATES[config.strategy]
+    given: dict[str, float | str] = {**config.given_rates()}
     if config.budget is None and config.schedule == "constant":
-        return {name: getattr(config, name) for name in names}
-    asked: dict[str, float | str] = {name: getattr(config, name) for name in names[:-1]}
+        return given
+    asked = {name: given[name] for name in list(given)[:-1]}
     return asked | ({"schedule": config.schedule} if config.budget is None else {"budget": config.budget})
 
 
-def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool) -> None:
+def _report(stats: dict[str, Any], config: PreprocessConfig, statistics: Statistics | None, *, has_terms: bool) -> None:
     """Say what came out, and what the user should not miss."""
     n, n_ds, realised = stats["n_tokens"], stats["n_ds_tokens"], stats["realised"]
     rows = [
@@ -269,11 +251,8 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool)
     console.table(
         f"{title}; {config.strategy}{': ' * bool(asked)}{asked}{copies}", ["tokens", "number", "share", "masked"], rows
     )
-    if config.strategy == "span":
-        drawn, realised = (stats["span_lengths"][name]["mean"] for name in ("drawn", "realised"))
-        console.note(f"mean span length: {drawn:.2f} words drawn, {realised:.2f} masked")
-    if config.strategy == "pmi":
-        _report_collocations(stats["n_collocations"], config)
+    for remark in [] if statistics is None else statistics.remarks():
+        (console.warn if remark.is_warning else console.note)(remark.text)
     if has_terms and not stats["n_matched_terms"]:
         console.warn(
             f"none of the lexicon's {stats['n_terms']:,} terms is in the text ({stats['n_sentences']:,} sentences):"
@@ -287,13 +266,3 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, *, has_terms: bool)
     for count, what in lost:
         if count:
             console.note(f"{count:,} {what}")
-
-
-def _report_collocations(n_collocations: dict[int, int], config: PreprocessConfig) -> None:
-    if any(n_collocations.values()):
-        console.note("collocations: " + ", ".join(f"{count:,} of {n} words" for n, count in n_collocations.items()))
-    else:
-        console.warn(
-            f"no words stand together more than {config.pmi_min_count} times: single words are masked;"
-            " lower --pmi-min-count"
-        )

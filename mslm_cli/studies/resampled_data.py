@@ -16,7 +16,7 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.writers import write_conll
 from mslm_cli.errors import DataError
 from mslm_cli.terms.lexicon import Term, read_terms
-from mslm_cli.terms.tokens import folded_key, tokenise
+from mslm_cli.text.tokens import folded_key, tokenise
 
 TRAIN, DEV, SAMPLE = "train.tsv", "dev.tsv", "sample.tsv"
 

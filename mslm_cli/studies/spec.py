@@ -7,19 +7,19 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, PreprocessConfig, ProbeConfig
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
-from mslm_cli.options import Name, Rate
+from mslm_cli.masking.strategies import STRATEGIES, Strategy
+from mslm_cli.options import Name, OneOf, Rate
 
 VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-steps", "augment"
-MASKED = ("token", "word", "span", "pmi", "entity", "mslm")
-WITH_TERMS = ("entity", "mslm", AUGMENT)
-"""Arms that need a lexicon."""
+WITHOUT_MASKS = (VANILLA, MORE_UPDATES, AUGMENT)
+"""Kinds of arms that adapt no encoder; the others are masking strategies."""
 
 _T = TypeVar("_T")
 Many = Annotated[tuple[_T, ...], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v,))]
@@ -103,6 +103,10 @@ class SearchOptions(Table):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
 
 
+def _arm_kinds() -> tuple[str, ...]:
+    return (*WITHOUT_MASKS, *(strategy.name for strategy in STRATEGIES if strategy.rates))
+
+
 @dataclass(frozen=True)
 class Arm:
     """One treatment of the encoder before it is fine-tuned; masking and adapt are options of those commands."""
@@ -118,13 +122,13 @@ class Arm:
 
     @property
     def is_adapted(self) -> bool:
-        return self.kind in MASKED
+        return self.kind not in WITHOUT_MASKS
 
 
 class ArmOptions(Table):
     """One arm, or with several values for an option an arm for each combination."""
 
-    kind: Literal["vanilla", "more-steps", "augment", "token", "word", "span", "pmi", "entity", "mslm"]
+    kind: Annotated[str, AfterValidator(OneOf(_arm_kinds))]
     name: PlainName | None = None
     elm_rate: Many[Rate] = ()
     blm_rate: Many[Rate] = ()
@@ -135,17 +139,14 @@ class ArmOptions(Table):
     detect: Many[Annotated[float, Field(ge=0)]] = ()
     lexicon: Many[str] = ()
 
+    @property
+    def strategy(self) -> Strategy | None:
+        """The masking strategy, where the kind is one."""
+        return None if self.kind in WITHOUT_MASKS else STRATEGIES[self.kind]
+
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:
-        allowed = {
-            "mslm": {"elm_rate", "blm_rate", "budget", "weights", "lexicon", "sbo", "detect"},
-            "entity": {"elm_rate", "budget", "lexicon", "sbo", "detect"},
-            "span": {"rate", "budget", "sbo", "detect", "lexicon"},
-            "pmi": {"rate", "budget", "sbo", "detect", "lexicon"},
-            "word": {"rate", "budget", "detect", "lexicon"},
-            "token": {"rate", "budget", "detect", "lexicon"},
-            AUGMENT: {"lexicon"},
-        }.get(self.kind, set())
+        allowed = _allowed(self.strategy) if self.strategy else {"lexicon"} if self.kind == AUGMENT else set()
         if wrong := sorted(self.model_fields_set - allowed - {"kind", "name"}):
             raise ValueError(f"{wrong[0]} has no meaning for kind {self.kind!r}")
         if self.budget and (self.rate or self.blm_rate):
@@ -154,6 +155,7 @@ class ArmOptions(Table):
 
     def arms(self, lexicons: Sequence[str]) -> Iterator[Arm]:
         """Every combination of the options given."""
+        strategy = self.strategy
         options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon")
         given = {name: values for name in options if (values := getattr(self, name))}
         for chosen in itertools.product(*given.values()):
@@ -161,15 +163,21 @@ class ArmOptions(Table):
             lexicon = picked.pop("lexicon", lexicons[0])
             trained = [name for name in ("weights", "sbo", "detect") if name in picked]
             adapt: dict[str, Any] = {name: picked.pop(name) for name in trained}
-            has_terms = self.kind in WITH_TERMS or "detect" in adapt
+            has_terms = self.kind == AUGMENT or "detect" in adapt or bool(strategy and strategy.needs_lexicon)
             told = {**picked, **adapt, **({"lexicon": lexicon} if has_terms and "lexicon" in given else {})}
             parts = [_shown(n, v) for n, v in told.items() if len(given[n]) > 1 or not self.name]
             if {"rate", "blm_rate"} & picked.keys():
                 picked["budget"] = None  # of [shards], which would decide on the same
             # without mentions, or with nothing else, there is nothing to weigh
-            adapt |= {} if self.kind == "mslm" else {"weights": "uniform"}
+            adapt |= {} if strategy and strategy.is_weighted else {"weights": "uniform"}
             name = " ".join([self.name or self.kind, *parts])
             yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None)
+
+
+def _allowed(strategy: Strategy) -> set[str]:
+    """The options that an arm of this strategy can have."""
+    optional = {"sbo": strategy.masks_runs, "weights": strategy.is_weighted}
+    return {*strategy.rates, "budget", "detect", "lexicon", *(name for name, has in optional.items() if has)}
 
 
 def _shown(name: str, value: object) -> str:

@@ -9,8 +9,8 @@ from ahocorasick_rs import AhoCorasick
 from mslm_cli.terms.definitions import Abbreviation
 from mslm_cli.terms.lexicon import ABBREVIATION, Term, is_too_short
 from mslm_cli.terms.tables import Tables
-from mslm_cli.terms.tokens import exact_key, folded_key
 from mslm_cli.terms.words import Kind, Word, WordReader, shown
+from mslm_cli.text.tokens import exact_key, folded_key
 
 # Long forms may hold these, unlike candidates: "deficiency of adenosine deaminase".
 _INNER = frozenset(["of", "and", "for", "in", "the", "to", "with", "by", "on", "or"])

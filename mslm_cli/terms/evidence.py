@@ -13,9 +13,9 @@ from mslm_cli.terms.lexicon import Term
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.terms.mentions import MentionCounts
 from mslm_cli.terms.pipeline import Mention
-from mslm_cli.terms.sentences import chunks
 from mslm_cli.terms.tables import Tables
 from mslm_cli.terms.words import WordReader, shown
+from mslm_cli.text.sentences import chunks
 
 # A pipeline's memory grows with the text it is handed, many times over.
 _PART_CHARS = 3_000

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from mslm_cli.errors import DataError
-from mslm_cli.terms.tokens import exact_key, folded_key
+from mslm_cli.text.tokens import exact_key, folded_key
 
 USER = "user"
 LABELS = "labels"

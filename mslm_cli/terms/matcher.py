@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ahocorasick_rs import AhoCorasick, MatchKind
 
 from mslm_cli.terms.lexicon import Term, matches_case
-from mslm_cli.terms.tokens import exact_form, exact_key, folded_form, folded_key, token_spans
+from mslm_cli.text.tokens import exact_form, exact_key, folded_form, folded_key, token_spans
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,7 +31,7 @@ class _Hit(NamedTuple):
 class Matcher:
     """Finds terms on token boundaries, the longest first, without overlaps.
 
-    Terms and text are compared in the form of ``terms.tokens``: "IL-2" is found in
+    Terms and text are compared in the form of ``text.tokens``: "IL-2" is found in
     "IL - 2" and never inside "IL-2R". A term whose case counts (``lexicon.matches_case``)
     is found in that case alone, and comes before one that is spelled the same otherwise.
     """

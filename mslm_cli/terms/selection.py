@@ -8,8 +8,8 @@ from mslm_cli.terms.evidence import Evidence
 from mslm_cli.terms.lexicon import GIVEN, Term, matches_case, merge
 from mslm_cli.terms.options import TermOptions
 from mslm_cli.terms.termhood import Termhood
-from mslm_cli.terms.tokens import exact_key, folded_key
 from mslm_cli.terms.words import WordReader
+from mslm_cli.text.tokens import exact_key, folded_key
 
 Link = Callable[[Sequence[str]], Sequence[str | None]]
 """Gives each of some terms its type, or None."""

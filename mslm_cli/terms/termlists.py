@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from mslm_cli.errors import DataError
 from mslm_cli.terms.lexicon import USER, Term, is_too_short, matches_case
-from mslm_cli.terms.tokens import exact_key, folded_key
+from mslm_cli.text.tokens import exact_key, folded_key
 
 MAX_TERM_CHARS = 500
 """Longer terms are left out: no mention is, and each costs the matcher memory."""

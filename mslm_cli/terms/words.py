@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from mslm_cli import fsio
-from mslm_cli.terms.tokens import exact_form, folded_form, token_spans
+from mslm_cli.text.tokens import exact_form, folded_form, token_spans
 
 DETERMINERS = frozenset(
     ["the", "a", "an", "this", "these", "those", "its", "their", "his", "her", "our", "any", "each", "both"]

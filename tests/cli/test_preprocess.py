@@ -263,7 +263,7 @@ def test_collocations_come_from_the_text(mslm: Mslm) -> None:
     assert mslm(*arguments, "few", "--pmi-size", "4").exit_code == 0
     assert stats_of("few")["n_collocations"] == {"2": 2, "3": 1, "4": 0, "5": 0}
     result = mslm(*arguments, "none", "--pmi-min-count", "1000")
-    assert "warning: no words stand together more than 1000 times" in result.stderr
+    assert "warning: no collocation occurs more than 1000 times" in result.stderr
     assert not any(stats_of("none")["n_collocations"].values())
 
 

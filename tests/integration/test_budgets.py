@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from masks import RATES, draw, solve
 
 from mslm_cli import artifacts
 from mslm_cli.config import ExtractTermsConfig, PreprocessConfig
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.errors import UsageError
-from mslm_cli.masking import budget, pmi
+from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.shards import ShardReader
-from mslm_cli.masking.strategies import RATES, draw
 from mslm_cli.stages import preprocess
 from mslm_cli.terms.lexicon import Term, is_too_short, write_terms
 
@@ -53,7 +53,7 @@ def collocations(blocks: pmi.Blocks) -> pmi.PmiVocabulary:
 @pytest.mark.parametrize("strategy", sorted(RATES.keys() - {"none"}))
 def test_the_budget_is_met(blocks: pmi.Blocks, collocations: pmi.PmiVocabulary, strategy: str) -> None:
     share = 0.05 if strategy == "entity" else 0.15
-    (rates,) = budget.solve(strategy, blocks, [share], elm_rate=0.25, seed=0, vocabulary=collocations)
+    (rates,) = solve(strategy, blocks, [share], elm_rate=0.25, seed=0, vocabulary=collocations)
     n_tokens = n_masked = n_sequences = 0
     for batch in blocks():
         n_tokens += int(batch.n_ordinary.sum())
@@ -66,7 +66,7 @@ def test_the_budget_is_met(blocks: pmi.Blocks, collocations: pmi.PmiVocabulary, 
 
 def test_too_much_elm_is_refused(blocks: pmi.Blocks) -> None:
     with pytest.raises(UsageError, match="the largest feasible --elm-rate is 0"):
-        budget.solve("mslm", blocks, [0.02], elm_rate=1.0, seed=0)
+        solve("mslm", blocks, [0.02], elm_rate=1.0, seed=0)
 
 
 def test_real_text_has_collocations_of_every_order(collocations: pmi.PmiVocabulary) -> None:

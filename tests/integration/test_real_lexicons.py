@@ -12,7 +12,7 @@ from typer.testing import Result
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_documents, read_labelled
 from mslm_cli.terms.definitions import find_abbreviations
-from mslm_cli.terms.sentences import split_sentences
+from mslm_cli.text.sentences import split_sentences
 
 Mslm = Callable[..., Result]
 

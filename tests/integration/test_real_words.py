@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.terms.tokens import keeps_punctuation, token_spans
+from mslm_cli.text.tokens import keeps_punctuation, token_spans
 
 
 def test_the_words_of_raw_abstracts_are_those_of_the_labelled_ones(shared_data: Path) -> None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
+from masks import RATES, draw
 
 from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import DS_TERM, GENERIC, NOT_PREDICTED, RaggedBatch
 from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.random import Purpose, child
-from mslm_cli.masking.strategies import RATES, draw
 
 MASK_ID, VOCAB_SIZE = 4, 50
 SPECIAL_IDS = [0, 1, 2, 3, 4, 30, 49]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mslm_cli.terms.lexicon import Term, matches_case
 from mslm_cli.terms.matcher import Match, Matcher
-from mslm_cli.terms.tokens import exact_form, folded_form
+from mslm_cli.text.tokens import exact_form, folded_form
 
 CHARACTERS = "aAbBıİßſσςΣ2_-–'.( \n\u0301\u0308\u00ad\u200b\u200déﬁ½µ\x1c"
 TEXTS = st.text(CHARACTERS, max_size=30) | st.text("aAb2- ", max_size=30) | st.text(max_size=20)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
 from mslm_cli.terms.lexicon import Term
-from mslm_cli.terms.sentences import split_sentences
+from mslm_cli.text.sentences import split_sentences
 
 WORDS = st.sampled_from(
     [

@@ -27,6 +27,7 @@ LAYERS = [
     {"training", "evaluation", "sequences"},
     {"config"},
     {"masking", "terms", "corpus"},
+    {"text"},
     {"workspace"},
     {"artifacts"},
     {
@@ -52,7 +53,7 @@ ROOMS = {
     "safetensors": {"training"},
     "transformers": {"training", "tasks", "stages", "models"},
     "tokenizers": {"sequences", "models"},
-    "spacy": {"terms"},
+    "spacy": {"terms", "text"},
     "scispacy": {"terms"},
     "nmslib": {"terms"},
     "sklearn": {"terms"},

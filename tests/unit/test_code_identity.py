@@ -81,9 +81,9 @@ def test_a_change_counts_for_the_artifacts_that_it_decides(copy: Path, file: str
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("masking/strategies.py", '"""Masking strategies', '"""All masking strategies'),
+        ("masking/strategies.py", '"""The masking strategies', '"""All masking strategies'),
         ("masking/strategies.py", "\n\n\ndef ", "\n\n\n# a comment\ndef "),
-        ("masking/strategies.py", "raise ValueError(f", "raise ValueError('sorry: ' f"),
+        ("masking/budget.py", "raise UsageError(", "raise UsageError('sorry: ' "),
         ("stages/preprocess.py", 'console.note(f"', 'console.note(f"by the way, '),
         ("stages/preprocess.py", '"of DS-terms"', '"in DS-terms"'),
         ("stages/adapt.py", "console.note(", "console.warn("),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli.terms.sentences import chunks, split_sentences
+from mslm_cli.text.sentences import chunks, split_sentences
 
 
 def split(text: str) -> list[str]:

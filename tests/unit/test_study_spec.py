@@ -28,7 +28,7 @@ def arms_of(folder: Path, text: str) -> list[str]:
         ("model = minilm", "study.toml:1: not TOML: Invalid value"),
         (DATA, "study.toml: arm: is missing"),
         (DATA + '[[arm]]\nkind = "mslm"\nelm_rate = [0.5, 1.5]\n', "study.toml:8: arm[1].elm_rate[2]: expected less"),
-        (DATA + '[[arm]]\nkind = "spam"\n', "study.toml:7: arm[1].kind: expected 'vanilla'"),
+        (DATA + '[[arm]]\nkind = "spam"\n', "study.toml:7: arm[1].kind: expected vanilla"),
         (
             DATA + '[[arm]]\nkind = "mslm"\n\n[[arm]]\nkind = "span"\nweights = "uniform"\n',
             "study.toml:9: arm[2]: weights",

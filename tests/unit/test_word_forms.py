@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli.terms.tokens import joined_spans, keeps_punctuation, token_spans
+from mslm_cli.text.tokens import joined_spans, keeps_punctuation, token_spans
 
 
 def words(text: str) -> list[str]:

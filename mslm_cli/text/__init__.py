@@ -1,0 +1,1 @@
+"""Sentences and words of running text, by one rule for all that reads it."""
