@@ -5,13 +5,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check install clean
+.PHONY: demo test slow check install clean
 
 demo: $(INSTALLED)
 	$(BIN)/mslm demo
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+slow: $(INSTALLED)
+	$(BIN)/mslm models pull minilm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

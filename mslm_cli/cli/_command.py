@@ -173,8 +173,8 @@ def _common(has_config: bool) -> list[inspect.Parameter]:
         return _Parameter(name, _Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
 
     common = [
-        flag("quiet", "--quiet", "-q", help="Say only warnings and errors."),
-        flag("verbose", "--verbose", "-v", help="Say more."),
+        flag("quiet", "--quiet", "-q", help="Print only warnings and errors."),
+        flag("verbose", "--verbose", "-v", help="Print more detail."),
         flag("debug", "--debug", help="Show the traceback of an error."),
     ]
     if has_config:

@@ -76,7 +76,7 @@ def test_every_command_has_a_page_with_all_of_its_options(command: str) -> None:
     assert page.is_file(), f"docs/{command}.md is missing: write it"
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"# mslm {command}\n")
-    assert f"$ mslm {command}" in text, f"docs/{command}.md has no example"
+    assert f"mslm {command}" in text, f"docs/{command}.md has no example"
     if len(option_table(command).splitlines()) > 2:
         assert_has_table(page, option_table(command))
 
