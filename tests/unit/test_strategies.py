@@ -112,8 +112,8 @@ def test_mslm_masks_mentions_and_generic_words_at_their_rates(
     counts = MaskCounts.of(big, drawn, collect(big, drawn, corrupted(big, drawn)), MASK_ID)
     assert_share(counts.n_predicted_mentions, counts.n_mentions, elm_rate)
     assert_share(counts.n_predicted_generic_words, counts.n_generic_words, blm_rate)
-    assert counts.n_predicted_base + counts.n_predicted_entity == counts.n_predicted
-    assert counts.n_predicted_ds == counts.n_predicted_entity
+    assert counts.n_predicted_generic + counts.n_predicted_ds_term == counts.n_predicted
+    assert counts.n_predicted_ds == counts.n_predicted_ds_term
 
 
 def test_mslm_masks_every_word_position_alike(big: RaggedBatch) -> None:
