@@ -1,3 +1,3 @@
 """mslm: make pre-trained language models sensitive to the terms of a domain."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

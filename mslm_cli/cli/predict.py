@@ -51,4 +51,4 @@ def predict(
 
     is_shown = to == "auto" and file is None and not no_text and sys.stdout.isatty()
     form: stage.Form = "text" if is_shown else "json" if to == "auto" else to
-    stage.run(artifact_path(ner), texts, config, form=form, output=file, with_text=not no_text, overwrite=overwrite)
+    stage.run(artifact_path(ner), texts, config, stage.Result(form, file, not no_text, overwrite))

@@ -1,4 +1,4 @@
-"""``mslm eval``: what a NER model, or any system's predictions, are worth on gold data."""
+"""``mslm eval``: scores of a trained model, or of any system's predictions, on gold data."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,17 +105,24 @@ def run(
     }
     scored = Scored(results, list(with_errors(corpus.without_text() if config.no_text else corpus)))
     if build:
-        with build.publish() as staged:
-            (staged.path / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-            with (staged.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
-            if with_report:
-                curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
-                made_by = {"fingerprint": build.fingerprint, **_provenance(ner, inputs, config)}
-                page.write_report(staged.path, results, scored.lines, made_by, curves)
-            staged.seeds["bootstrap"] = config.seed
+        _publish(build, scored, ner, config, with_report=with_report)
     _say_what_stands_against(results)
     return scored
+
+
+def _publish(
+    build: ArtifactBuild, scored: Scored, ner: Artifact | None, config: EvalConfig, *, with_report: bool
+) -> None:
+    """Write the eval artifact."""
+    with build.publish() as staged:
+        (staged.path / RESULTS).write_text(json.dumps(scored.results, indent=2) + "\n", encoding="utf-8")
+        with (staged.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
+        if with_report:
+            curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
+            made_by = {"fingerprint": build.fingerprint, **_provenance(ner, build.inputs, config)}
+            page.write_report(staged.path, scored.results, scored.lines, made_by, curves)
+        staged.seeds["bootstrap"] = config.seed
 
 
 def _provenance(ner: Artifact | None, inputs: Sequence[Input], config: EvalConfig) -> dict[str, Any]:
@@ -274,7 +281,7 @@ def with_errors(corpus: ScoredCorpus) -> Iterator[dict[str, Any]]:
 
 
 def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, Sketch]:
-    """What was seen before the test set: by each artifact upstream, and in the training data given."""
+    """What was seen before the test set: by each upstream artifact, and in the given training data."""
     paths = sorted((ner.path / artifacts.SKETCHES).glob("*.u64")) if ner else []
     sketches = {path.stem: Sketch.load(path) for path in paths}
     if train is not None:
@@ -285,7 +292,7 @@ def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, S
 
 
 def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str, Any]:
-    """How many sentences were looked up, how many of them each sketch holds, and how many any of them does."""
+    """How many sentences were looked up, how many of them each sketch holds, and how many are in at least one."""
     hashes = np.array([int(s.digest, 16) for s in corpus.sentences], np.uint64)
     is_checked = np.array([s.words is None or is_long_enough(" ".join(s.words)) for s in corpus.sentences])
     held = {name: is_checked & sketch.contains(hashes) for name, sketch in sketches.items()}

@@ -1,4 +1,4 @@
-"""``mslm predict``: the mentions of a NER model in text."""
+"""``mslm predict``: what a trained model finds in text."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -25,7 +25,7 @@ from mslm_cli.text.tokens import joined_spans, token_spans
 Form = Literal["json", "conll", "brat", "html", "text"]
 
 WORDS_PER_ROUND = 4096
-"""Documents are read until they have so many words, and sorted by length among themselves; memory depends on it."""
+"""Documents are read until they have this many words, and their windows sorted by length; memory depends on it."""
 
 _BRAT_SUFFIXES = {".ann", ".txt", ".conf"}
 
@@ -54,51 +54,52 @@ class SegmentedDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentMentions:
-    """A document and what was found; ``first``: where its text begins in the document that the input names."""
+    """A document and the mentions found in it; ``first``: where its text begins in the document of the input."""
 
-    parted: SegmentedDocument
+    segmented: SegmentedDocument
     first: int
     tagged: list[PredictedSentence]
 
     @property
     def spans(self) -> Iterator[Span]:
-        for number, (words, found) in enumerate(zip(self.parted.sentences, self.tagged, strict=True)):
+        for number, (words, found) in enumerate(zip(self.segmented.sentences, self.tagged, strict=True)):
             for start, end, entity_type, score in found.mentions:
                 yield Span(words[start][0], words[end - 1][1], entity_type, score or 0.0, number)
 
 
 @dataclass
 class Totals:
-    """What went by."""
+    """Counts of what was read and found."""
 
     n_documents: int = 0
     n_sentences: int = 0
     n_mentions: int = 0
 
 
-def run(
-    ner: Path,
-    texts: Sequence[Path],
-    config: PredictConfig,
-    *,
-    form: Form,
-    output: Path | None = None,
-    with_text: bool = True,
-    overwrite: bool = False,
-) -> None:
-    """Write the mentions to standard output, or to ``output``, document by document in the order of the input.
+class Result(NamedTuple):
+    """Where the mentions go, and in which form; to standard output, if there is no path.
+
+    with_text: whether JSON lines hold the mention's text; without it they hold its sentence's hash.
+    """
+
+    form: Form
+    path: Path | None = None
+    with_text: bool = True
+    overwrite: bool = False
+
+
+def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result) -> None:
+    """Write the mentions, document by document in the order of the input.
 
     ``json``: a line for each mention; ``conll``: a line for each word; ``brat``: a folder with a .txt and a .ann file
     for each document; ``html``: a page; ``text``: each document with its mentions marked.
 
-    Args:
-        with_text: whether JSON lines hold the mention's text; without it they hold its sentence's hash.
-
     Raises:
-        UsageError: ``output`` exists, and ``overwrite`` is false or it holds what this command did not write.
+        UsageError: the path exists, and is not to be overwritten or holds what this command did not write.
         ArtifactError: ``ner`` is no sound ner artifact.
         DataError: the text cannot be read.
     """
+    form, output, with_text, overwrite = result
     if output is not None:
         _check_output(output, form, overwrite=overwrite)
     source = artifacts.load(ner, "ner")
@@ -139,7 +140,7 @@ def _check_output(output: Path, form: Form, *, overwrite: bool) -> None:
 
 
 def word_splitter(ner: Artifact, words: str) -> Callable[[str], list[tuple[int, int]]]:
-    """What parts text into words ([start, end) characters) as the training data of ``ner`` do, or as ``words`` says."""
+    """Splits text into words ([start, end) characters) as the training data of ``ner`` do, or as ``words`` says."""
     form = ner.manifest.run.get("words", "punctuation") if words == "auto" else words
     return joined_spans if form == "joined" else token_spans
 
@@ -156,8 +157,8 @@ def predict(
     A long document that the input names comes in parts under one id: offsets go on in the next part.
     """
     doc, first, length = "", 0, 0
-    parted = (part(document, split_words) for document in read_documents(files, config, on_read))
-    for documents in _rounds(parted):
+    segmented = (split(document, split_words) for document in read_documents(files, config, on_read))
+    for documents in _rounds(segmented):
         sentences = [p.words(i) for p in documents for i in range(len(p.sentences))]
         tagged = iter(model.predict([[word or EMPTY_WORD for word in words] for words in sentences]))
         found = []
@@ -168,7 +169,7 @@ def predict(
         yield found
 
 
-def part(document: Document, split_words: Callable[[str], list[tuple[int, int]]]) -> SegmentedDocument:
+def split(document: Document, split_words: Callable[[str], list[tuple[int, int]]]) -> SegmentedDocument:
     """``document`` in its own sentences and words, where the input marks them, else in those of its text."""
     text = document.text
     if document.sentences is None or document.words is None:
@@ -212,10 +213,10 @@ def _counted(rounds: Iterable[list[DocumentMentions]], totals: Totals) -> Iterat
 
 
 def render(rounds: Iterable[list[DocumentMentions]], types: Set[str], form: Form, *, with_text: bool) -> Iterator[str]:
-    """The result in parts: one or more for each round, so that each can be passed on as soon as it is there."""
+    """The result in parts: one or more for each round, so that each can be passed on as soon as it is ready."""
     if form == "html":
         documents = (
-            (f.parted.document.id, f.parted.document.text, [Mark(s.start, s.end, s.type) for s in f.spans])
+            (f.segmented.document.id, f.segmented.document.text, [Mark(s.start, s.end, s.type) for s in f.spans])
             for found in rounds
             for f in found
         )
@@ -227,29 +228,29 @@ def render(rounds: Iterable[list[DocumentMentions]], types: Set[str], form: Form
 
 
 def _records(found: DocumentMentions, *, with_text: bool) -> str:
-    document = found.parted.document
+    document = found.segmented.document
     lines = []
     for span in found.spans:
         record = {"doc": document.id, "start": found.first + span.start, "end": found.first + span.end}
         if with_text:
             record["text"] = document.text[span.start : span.end]
         else:
-            record["hash"] = f"{sentence_hash(' '.join(found.parted.words(span.sentence))):016x}"
+            record["hash"] = f"{sentence_hash(' '.join(found.segmented.words(span.sentence))):016x}"
         lines.append(json.dumps(record | {"type": span.type, "score": round(span.score, 6)}, ensure_ascii=False))
     return "".join(f"{line}\n" for line in lines)
 
 
 def _columns(found: DocumentMentions) -> str:
-    document = found.parted.document
+    document = found.segmented.document
     # a CoNLL file without document marks keeps its lines
     mark = document_mark(document.id) if document.has_id or document.sentences is None else ""
-    blocks = (conll_block(found.parted.words(i), tagged.tags) for i, tagged in enumerate(found.tagged))
+    blocks = (conll_block(found.segmented.words(i), tagged.tags) for i, tagged in enumerate(found.tagged))
     return mark + "".join(blocks)
 
 
 def _marked(found: DocumentMentions) -> str:
     marks = [Mark(span.start, span.end, span.type) for span in found.spans]
-    return console.marked(found.parted.document.text, marks) + "\n\n"
+    return console.marked(found.segmented.document.text, marks) + "\n\n"
 
 
 def _write_brat(rounds: Iterable[list[DocumentMentions]], types: Set[str], output: Path) -> None:
@@ -257,8 +258,8 @@ def _write_brat(rounds: Iterable[list[DocumentMentions]], types: Set[str], outpu
     with fsio.staged_folder(output) as folder:
         for documents in rounds:
             for found in documents:
-                text = found.parted.document.text
-                stem = file_stem(found.parted.document.id, taken)
+                text = found.segmented.document.text
+                stem = file_stem(found.segmented.document.id, taken)
                 mentions = [(span.start, span.end, span.type) for span in found.spans]
                 (folder / f"{stem}.txt").write_text(text, encoding="utf-8", newline="")
                 annotations = brat_annotations(text, mentions)

@@ -1,7 +1,7 @@
-"""Attention for training on a CPU, made known to transformers by name.
+"""Attention for training on a CPU, registered with transformers by name.
 
-Torch has no fused kernel with dropout there and falls back to one operation after the other, each with a copy of all
-attention weights. This is the same formula, with fewer of them.
+Torch has no fused CPU kernel with dropout and falls back to separate operations, each with a copy of all attention
+weights. This is the same formula with fewer copies.
 """
 
 from typing import Any
@@ -70,7 +70,7 @@ def cpu_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What each query takes from the values: float [n, n_queries, n_heads, size]; no attention weights.
+    """The mixed values of each query: float [n, n_queries, n_heads, size]; no attention weights are returned.
 
     Args:
         query: float [n, n_heads, n_queries, size]; key, value: [n, n_heads, n_keys, size].
@@ -86,7 +86,7 @@ def cpu_attention(
 
 
 def use_cpu_attention(model: PreTrainedModel) -> None:
-    """Have ``model`` use this attention where it would have used torch's, in place."""
+    """Make ``model`` use this attention where it would have used torch's, in place."""
     AttentionInterface.register(_NAME, cpu_attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     if model.config._attn_implementation == "sdpa":

@@ -1,8 +1,8 @@
-"""OUTPUT.work: where an unfinished run keeps its checkpoints and metrics, and goes on from.
+"""OUTPUT.work: where an unfinished run keeps its checkpoints and metrics, to be resumed from.
 
-A checkpoint holds every parameter, the optimizer, the schedule and the random rng,
-as safetensors and JSON, and what decides on the last bits: with the same processes, threads,
-CPU capability and library versions a resumed run ends in the same bits as an undisturbed one.
+A checkpoint holds every parameter, the optimizer, the schedule and the random generators, as safetensors and JSON, and
+what the last bits depend on: with the same processes, threads, CPU capability and library versions a resumed run ends
+in the same bits as an undisturbed one.
 """
 
 import json
@@ -110,7 +110,7 @@ class Workspace:
         return self.folder / METRICS
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl; a step that was skipped is said."""
+        """Append a line to metrics.jsonl; warn of a step that was skipped."""
         if "skipped" in record:
             console.warn(f"step {record['step']} is skipped: {record['skipped']}")
         if ranks.is_first():
@@ -119,14 +119,14 @@ class Workspace:
 
     @contextmanager
     def finishing_steps(self) -> Iterator[None]:
-        """Have SIGTERM and Ctrl-C wait in the block until the step is done and a checkpoint is written."""
+        """Delay SIGTERM and Ctrl-C in the block until the step is done and a checkpoint is written."""
         with signals.deferred() as self._request:
             yield
 
     def save_if_due(self, n_steps: int, state: TrainState, progress: dict[str, Any]) -> None:
-        """``save``, if the time or number of steps between checkpoints has gone by, or the process is to end.
+        """``save`` if the time or number of steps between checkpoints has passed, or the process is to end.
 
-        A checkpoint whose last steps were skipped is none that one wants to go back to.
+        No regular checkpoint is written right after a skipped step: nobody wants to go back to it.
         """
         if self.every.endswith("steps"):
             is_due = n_steps - self._saved_steps >= int(self.every.removesuffix("steps"))
@@ -137,7 +137,7 @@ class Workspace:
             self.save(n_steps, state, progress)
 
     def save(self, n_steps: int, state: TrainState, progress: dict[str, Any]) -> None:
-        """Write a checkpoint after ``n_steps`` steps in all, drop old ones, and end here if the process is to end.
+        """Write a checkpoint after ``n_steps`` steps in total, drop old ones, and stop here if the process is to end.
 
         Raises:
             KeyboardInterrupt, Terminated: the process is to end.
@@ -155,7 +155,7 @@ class Workspace:
             raise signals.Terminated  # another of the processes was asked to end
 
     def restore(self, state: TrainState) -> None:
-        """Put ``state`` where the checkpoint that the run goes on from was."""
+        """Restore ``state`` from the checkpoint that the run resumes from, if there is one."""
         if self.resumed is not None:
             restore_checkpoint(self.resumed, state)
 
@@ -199,7 +199,7 @@ def workspace(
 
 
 def _rewind(metrics: Path, resumed: Path | None, found: dict[str, str], *, anyway: bool) -> dict[str, Any]:
-    """Drop the metrics of what will be done again; the progress of the checkpoint."""
+    """Drop the metrics of steps that will be repeated; returns the progress of the checkpoint."""
     metrics.touch()
     progress: dict[str, Any] = {}
     if resumed is not None:

@@ -19,7 +19,7 @@ def select_device(name: str, *, threads: int = 0) -> torch.device:
     """The device to train on; ``auto`` takes CUDA where it is present. ``threads`` > 0 sets CPU threads.
 
     Raises:
-        UnavailableError: CUDA is asked for and not there.
+        UnavailableError: CUDA is requested but not available.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -30,9 +30,9 @@ def select_device(name: str, *, threads: int = 0) -> torch.device:
 
 
 def choose_gpu(number: int) -> None:
-    """Let this process see one GPU alone, the ``number``-th (round and round), where there are several.
+    """Let this process see one GPU alone, the ``number``-th (modulo their number), if there are several.
 
-    To be called before anything is computed on one.
+    Call it before anything is computed on one.
     """
     n_gpus = torch.cuda.device_count()
     if n_gpus > 1:
@@ -40,7 +40,7 @@ def choose_gpu(number: int) -> None:
 
 
 def prepare_model(model: PreTrainedModel, device: torch.device) -> None:
-    """Move ``model`` to ``device``, in place, and have it use what is fast there."""
+    """Move ``model`` to ``device``, in place, and make it use what is fast on it."""
     torch.nn.Module.to(model, device)
     if device.type == "cpu":
         use_cpu_attention(model)

@@ -1,7 +1,7 @@
 """Dropout that costs little on a CPU.
 
-Torch draws a float for each number there. Two random bytes do: they round the share that is dropped to the next
-1/65536. What is kept for the backward pass is one byte a number.
+Torch draws a float for each element there. Two random bytes are enough: they round the dropped share to the next
+1/65536. One byte per element is kept for the backward pass.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ _N = 2**16
 
 
 def drawn(shape: torch.Size, share: float) -> torch.Tensor:
-    """Which numbers stay, each but for a chance of ``share``: bool of ``shape``; from torch's own random generator."""
+    """Keep-mask: each element is dropped with probability ``share``; bool of ``shape``, from torch's own generator."""
     n = shape.numel()
     bits = torch.empty((n + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:n]
     return (bits >= round(share * _N) - _N // 2).view(shape)
 
 
 def scale(share: float) -> float:
-    """What the numbers that stay are multiplied by, so that the mean stays, too."""
+    """The factor for elements that are kept, so that the mean stays the same."""
     return _N / (_N - round(share * _N))
 
 

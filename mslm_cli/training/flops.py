@@ -1,4 +1,4 @@
-"""How much arithmetic a step needs, and how much of it the device could do in the time."""
+"""How much arithmetic a step needs, compared to what the device could do in the same time."""
 
 import time
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Cost:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Cost":
-        """That of ``model`` as it is to be trained: what is frozen has no gradient."""
+        """The cost of ``model`` as it is about to be trained: frozen parameters have no gradient."""
         encoder, last = model.base_model, last_layer(model.base_model)
         in_encoder = {id(module) for module in encoder.modules()}
         in_last = {id(m) for n, m in last.named_modules() if n.split(".")[-1] not in _KEYS_AND_VALUES} if last else ()
@@ -76,7 +76,7 @@ class Meter:
         self._since = time.perf_counter()
 
     def restart(self) -> None:
-        """Leave what has been done since the last step out of account."""
+        """Do not count the time since the last step."""
         self._since = time.perf_counter()
 
     def lap(self, batches: Sequence[ModelBatch], n_wanted: int) -> dict[str, float]:

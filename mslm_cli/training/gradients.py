@@ -1,7 +1,7 @@
-"""Word embeddings and decoders that add to the gradient of their weights where it stands.
+"""Word embeddings and decoders that add to the gradient of their weights in place.
 
-Autograd makes such a gradient, the largest of the model, anew in every backward pass, once for each of the two, and
-adds them up afterwards: much of the time, and of the memory, of a short pass.
+Autograd allocates this gradient, the largest of the model, in every backward pass, once for each of the two, and adds
+them up afterwards: that takes much of the time and memory of a short pass.
 """
 
 from typing import Any
@@ -69,7 +69,7 @@ class _WordEmbeddings(nn.Embedding):
 
 
 def add_gradients_in_place(model: PreTrainedModel) -> None:
-    """Have the word embeddings and the decoder of ``model`` work so, in place."""
+    """Make the word embeddings and the decoder of ``model`` do so."""
     decoder: object = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     embeddings = model.get_input_embeddings()
     if type(decoder) is nn.Linear:

@@ -1,6 +1,6 @@
 """The last layer of an encoder, computed only where its output is used.
 
-Every position still has a key and a value; a query, and all that comes after the attention, only the wanted ones.
+Every position still has a key and a value; only the wanted ones have a query and what follows the attention.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ _BERT_LIKE = (BertLayer, ElectraLayer, RobertaLayer, XLMRobertaLayer)
 
 @contextmanager
 def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
-    """Within the block, ``encoder`` gives the states at ``wanted`` alone, [1, n_wanted, hidden], if it can.
+    """Within the block, ``encoder`` returns the states at ``wanted`` alone, [1, n_wanted, hidden], if it can.
 
     Yields whether it can: the families whose last layer is neither followed by a norm (ModernBERT) nor knows relative
     positions (DeBERTa).
@@ -110,13 +110,13 @@ def _attention(
     row, place = wanted // longest, wanted % longest
     n_wanted = torch.bincount(row, minlength=n)
     slot = torch.arange(len(wanted), device=wanted.device) - (n_wanted.cumsum(0) - n_wanted)[row]
-    model_batch = query.new_zeros(n, int(n_wanted.max()), query.shape[-1]).index_put((row, slot), query)
+    spread = query.new_zeros(n, int(n_wanted.max()), query.shape[-1]).index_put((row, slot), query)
     if mask is not None:
-        places = place.new_zeros(model_batch.shape[:2]).index_put((row, slot), place)
+        places = place.new_zeros(spread.shape[:2]).index_put((row, slot), place)
         mask = mask[torch.arange(n, device=wanted.device)[:, None], :, places].transpose(1, 2)
     if (starts := more.get("sequence_starts")) is not None:
         more["query_starts"] = torch.searchsorted(wanted, starts.long()).int()
-    heads = (t.view(*t.shape[:2], -1, inner.attention_head_size).transpose(1, 2) for t in (model_batch, key, value))
+    heads = (t.view(*t.shape[:2], -1, inner.attention_head_size).transpose(1, 2) for t in (spread, key, value))
     interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[inner.config._attn_implementation]
     dropout = inner.dropout.p if inner.training else 0.0
     mixed, _ = interface(inner, *heads, mask, dropout=dropout, scaling=inner.scaling, **more)

@@ -27,9 +27,9 @@ class _CrossEntropy(torch.autograd.Function):
 def weighted_cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, total_weight: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """This batch's share of a step's loss, and the plain cross entropy of each position.
+    """This microbatch's share of a step's loss, and the plain cross entropy of each position.
 
-    The sum of the shares over all batches of a step is
+    The sum of the shares over all microbatches of a step is
     ``sum(w_t * CE_t) / sum(w_t)``, both sums over the whole step, so the gradient does not
     depend on how the step is split or padded.
 

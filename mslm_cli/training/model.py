@@ -52,7 +52,7 @@ def mlm_head(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
 
 
 def save_mlm_head(head: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write what ``mlm_head`` gave beside a checkpoint, for ``load_masked_lm`` to find."""
+    """Write what ``mlm_head`` returned beside a checkpoint, for ``load_masked_lm`` to find."""
     save_file(head, folder / MLM_HEAD)
 
 
@@ -112,7 +112,7 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
     if not allow_pickle:
         raise UsageError(
             f"{folder}: has only pytorch_model.bin, a pickle, which can run code when it is loaded",
-            hint="say --allow-pickle to load it, tensors alone, and have it written as safetensors",
+            hint="use --allow-pickle to load only its tensors and write them as safetensors",
         )
     try:
         state: dict[str, torch.Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
@@ -142,9 +142,9 @@ def logits_and_states_at(
 
     float [n_positions, n_classes] and float [n_others, hidden].
 
-    The encoder runs over the batch, but for its last layer where that can be helped (``last_layer_at``), and the head
-    over the chosen positions only, whatever the model family: heads work position by position, so the encoder's output
-    is thinned out before the head sees it.
+    The encoder runs over the whole batch, its last layer only over the positions where that is possible
+    (``last_layer_at``). The head runs over the chosen positions only, whatever the model family: heads work position by
+    position, so the encoder's output is thinned out before the head sees it.
 
     Args:
         positions, others: int64, indices into the flattened [n * longest] batch.

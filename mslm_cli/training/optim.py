@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 def make_optimizer(
     parameters: Iterable[tuple[str, torch.nn.Parameter]], learning_rate: float, weight_decay: float
 ) -> AdamW:
-    """AdamW over the parameters that want a gradient; vectors (biases, norms) do not decay."""
+    """AdamW over the parameters that require a gradient; vectors (biases, norms) do not decay."""
     wanted = [p for _, p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in wanted if p.ndim > 1], "weight_decay": weight_decay},

@@ -1,6 +1,6 @@
 """Sequences end to end in one row, without padding, that do not see each other.
 
-On CUDA, attention of variable length keeps them apart; everywhere else a mask does, which is as exact but slow.
+On CUDA, variable-length attention keeps them apart; everywhere else a mask does, which is as exact but slow.
 """
 
 from functools import partial
@@ -83,11 +83,11 @@ def packed_attention(
     query_starts: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """What each query takes from the values of its own sequence: half precision [n, n_queries, n_heads, size].
+    """The mixed values of each query, from its own sequence: half precision [n, n_queries, n_heads, size].
 
     Args:
         query: half precision [1, n_heads, n_queries, size]; key, value: [1, n_heads, n_keys, size].
-        attention_mask: bool, what may be seen; in padded batches alone.
+        attention_mask: bool, what may be seen; only in padded batches.
         sequence_starts: int32 [n_sequences + 1], in the row of keys; None in padded batches.
         query_starts: int32 [n_sequences + 1], in the row of queries, where not all positions have one.
     """
@@ -124,7 +124,7 @@ def _varlen(
 
 
 def _problem(device: torch.device) -> str:
-    """What keeps packed attention from working on ``device``; empty if it works, forwards and backwards."""
+    """Why packed attention does not work on ``device``; empty if forward and backward passes work."""
     generator = torch.Generator().manual_seed(0)
     states = [torch.randn(48, 2, 32, generator=generator).to(device, torch.bfloat16) for _ in range(3)]
     starts = torch.tensor([0, 17, 20, 48], dtype=torch.int32, device=device)
@@ -138,9 +138,9 @@ def _problem(device: torch.device) -> str:
             found = _varlen(query, key, value, starts, starts, 28, dropout, None)
             found.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             if query.grad is None or not all(torch.isfinite(t).all() for t in (found, query.grad)):
-                return "torch's attention of variable length has no gradient here"
+                return "torch's variable-length attention has no gradient here"
             if not dropout and not torch.allclose(found.float(), expected, atol=2e-2):
-                return "torch's attention of variable length is wrong here"
+                return "torch's variable-length attention is wrong here"
     except (ImportError, RuntimeError, AttributeError, TypeError) as error:
-        return f"torch's attention of variable length does not work here: {str(error).splitlines()[0]}"
+        return f"torch's variable-length attention does not work here: {str(error).splitlines()[0]}"
     return ""

@@ -1,7 +1,7 @@
-"""Several processes that share every optimizer step: what each takes, and what they sum up.
+"""Several processes that share every optimizer step: what each computes, and what they sum.
 
-Without ``torch.distributed`` a process is the only one, takes everything, and sums up alone. What is taken and what
-is divided by are those of the whole step, so its gradient does not depend on the number of processes.
+Without ``torch.distributed`` a process is the only one and computes everything. Losses are divided by the total weight
+of the whole step, so the gradient does not depend on the number of processes.
 """
 
 import json
@@ -20,7 +20,7 @@ _Json = TypeVar("_Json")
 
 @contextmanager
 def process_group(device: str) -> Iterator[None]:
-    """Have the processes that torchrun started work together in the block; without torchrun, nothing.
+    """Join the processes that torchrun started for the block; without torchrun, do nothing.
 
     Args:
         device: as in the options; on CUDA each process has the device of its number on its machine.
@@ -44,7 +44,7 @@ def is_first() -> bool:
 
 
 def from_first(make: Callable[[], _Json]) -> _Json:
-    """What ``make`` gives in the first process, the only one that calls it, in all of them; a JSON value."""
+    """The result of ``make``, a JSON value, in all processes; only the first one calls it."""
     if n_ranks() == 1:
         return make()
     text = json.dumps(make()).encode() if is_first() else b""
@@ -67,7 +67,7 @@ def rank() -> int:
 
 
 def local_share(sequences: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of a step's ``sequences`` that this process computes; neighbours, which are of like length, go apart."""
+    """The part of a step's ``sequences`` for this process; adjacent (similar-length) ones go to different processes."""
     return sequences if n_ranks() == 1 else sequences[rank() :: n_ranks()]
 
 

@@ -15,7 +15,7 @@ def seed(number: int) -> None:
 
 
 def state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Where they are: tensors by name, and JSON values."""
+    """Their states: tensors by name, and JSON values."""
     tensors = {"rng.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -25,10 +25,10 @@ def state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def restore(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-    """Put them where ``state`` found them.
+    """Restore the states that ``state`` returned.
 
     Raises:
-        KeyError, TypeError, ValueError, RuntimeError: that is no such state.
+        KeyError, TypeError, ValueError, RuntimeError: they are no such states.
     """
     version, words, gauss = values["python"]
     random.setstate((version, tuple(words), gauss))

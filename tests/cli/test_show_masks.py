@@ -58,7 +58,7 @@ def test_words_and_their_masks_are_plain_in_a_pipe(workplace: Path, mslm: Mslm) 
     lines = result.stdout.splitlines()
     assert len(lines) == len(ShardReader(Path("shards")))
     assert all(line.startswith("[CLS] ") and line.endswith(" [SEP]") for line in lines)
-    assert "{entity: chronic kidney disease -> [MASK] [MASK] [MASK]}" in result.stdout
+    assert "{DS-term: chronic kidney disease -> [MASK] [MASK] [MASK]}" in result.stdout
     assert "{chronic kidney disease}" in result.stdout
     assert "{generic: with -> [MASK]}" in result.stdout
     assert " kept: " in result.stdout

@@ -17,10 +17,11 @@ from mslm_cli import models
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import pad
+from mslm_cli.training.batching import Collator, pad
 from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.masked import MaskedData, Objectives, add_heads
 from mslm_cli.training.model import load_masked_lm
+from mslm_cli.training.packing import pack
 
 SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
 WEIGHTS = kind_weights("ratio:4", 1, 1)
@@ -37,14 +38,19 @@ def folder(chain: Path, tiny_vocab: list[str], tmp_path_factory: pytest.TempPath
 
 
 def gradient(
-    folder: Path, batch_tokens: int, sequences: Sequence[int] = tuple(SEQUENCES), objectives: Objectives = PLAIN
+    folder: Path,
+    batch_tokens: int,
+    sequences: Sequence[int] = tuple(SEQUENCES),
+    objectives: Objectives = PLAIN,
+    layout: Collator | None = None,
 ) -> torch.Tensor:
     """All gradients of one step of ``mslm adapt``, with its own loop, loss and batches: float32 [n_parameters]."""
     reader = ShardReader(folder / "shards")
     tokenizer = models.load_tokenizer(folder / "encoder")
     model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
     add_heads(model, objectives, 0)
-    data = MaskedData(reader, WEIGHTS, objectives, partial(pad, pad_id=tokenizer.pad_token_id), torch.device("cpu"))
+    collate_fn = layout or partial(pad, pad_id=tokenizer.pad_token_id)
+    data = MaskedData(reader, WEIGHTS, objectives, collate_fn, torch.device("cpu"))
     update = data.update(reader.epoch(0), np.array(sequences))
     found: list[torch.Tensor] = []
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
@@ -105,6 +111,15 @@ def test_with_other_objectives(folder: Path, batch_tokens: int, objectives: Obje
     expected = gradient(folder, 10_000, objectives=objectives)
     assert len(expected) > len(gradient(folder, 10_000))
     assert_same(gradient(folder, batch_tokens, SEQUENCES[::-1].tolist(), objectives), expected)
+
+
+@pytest.mark.parametrize("batch_tokens", [100, 10_000])
+def test_packed_into_one_row(folder: Path, expected: torch.Tensor, batch_tokens: int) -> None:
+    packed = partial(pack, with_mask=True)
+    assert_same(gradient(folder, batch_tokens, layout=packed), expected)
+    every = Objectives(0.3, 0.7)
+    found = gradient(folder, batch_tokens, objectives=every, layout=packed)
+    assert_same(found, gradient(folder, 10_000, objectives=every))
 
 
 def test_the_sequences_differ_in_length_and_weight(folder: Path) -> None:
