@@ -25,21 +25,36 @@ BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\
 """Most tokens in one forward pass, or ``auto``."""
 
 
+class DeviceOptions(Config):
+    """Where a model runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto uses CUDA if available.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch.")
+
+
+class ForwardOptions(DeviceOptions):
+    """How a trained model is run over data."""
+
+    batch_tokens: int = Field(
+        2048, ge=16, description="Maximum tokens per forward pass: affects memory and speed, not results."
+    )
+
+
 class ModelOptions(Config):
     """Which encoder, and how it may be loaded."""
 
     model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
-    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
-    lowercase: bool | None = Field(None, description="Lowercase text, where the checkpoint does not say.")
+    offline: bool = Field(False, description="Download nothing; use what is on this machine.")
+    lowercase: bool | None = Field(None, description="Lowercase the text, if the checkpoint does not say so itself.")
 
 
 class ExtractTermsConfig(DataOptions, TermOptions):
     """Options of ``mslm extract-terms``."""
 
     link_similarity: float = Field(
-        0.8, gt=0, le=1, description="--link: least similarity of a term to a name of the knowledge base."
+        0.8, gt=0, le=1, description="--link: minimum similarity between a term and a name in the knowledge base."
     )
-    workers: int = Field(1, ge=1, description="Processes that read text; the result does not depend on it.")
+    workers: int = Field(1, ge=1, description="Worker processes; the result is the same for any number.")
 
 
 class MatchConfig(DataOptions):
@@ -49,37 +64,38 @@ class MatchConfig(DataOptions):
 class PreprocessConfig(DataOptions, ModelOptions, MaskingOptions):
     """Options of ``mslm preprocess``."""
 
-    max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
-    shard_sequences: int = Field(65_536, ge=1, description="Sequences in one shard file.")
-    workers: int = Field(1, ge=1, description="Processes that encode text; the result does not depend on it.")
+    max_length: int = Field(128, ge=8, description="Maximum sequence length in tokens, special tokens included.")
+    shard_sequences: int = Field(65_536, ge=1, description="Sequences per shard file.")
+    workers: int = Field(1, ge=1, description="Worker processes; the result is the same for any number.")
 
 
-class TrainingOptions(ModelOptions):
+class TrainingOptions(ModelOptions, DeviceOptions):
     """What ``adapt`` and ``finetune`` have in common."""
 
-    allow_pickle: bool = Field(False, description="Load a checkpoint that has only pytorch_model.bin.")
-    epochs: int = Field(1, ge=0, description="Passes over the data; 0 trains a fresh MLM head alone.")
-    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate; linear warm-up and decay.")
-    warmup_share: Rate = Field(0.06, description="Share of the steps in which the learning rate rises.")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (not on biases and norms).")
+    allow_pickle: bool = Field(
+        False, description="Load a checkpoint that exists only as pytorch_model.bin (tensors only)."
+    )
+    epochs: int = Field(1, ge=0, description="Passes over the data; 0 trains only a fresh MLM head.")
+    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
+    warmup_share: Rate = Field(0.06, description="Fraction of steps over which the learning rate warms up.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (none on biases and normalisation).")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
-    tokens_per_step: int = Field(4096, ge=16, description="Real tokens that make one optimizer step.")
+    tokens_per_step: int = Field(4096, ge=16, description="Non-padding tokens per optimizer step.")
     batch_tokens: BatchTokens = Field(
-        "auto", description="Most tokens in one forward pass: memory and speed, not the result; auto takes what fits."
+        "auto",
+        description="Maximum tokens per forward pass: affects memory and speed, not results; auto uses what fits.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="What matrices are multiplied in; auto takes bf16 where the device has instructions for it."
+        "auto", description="Precision of matrix products; auto uses bf16 where the device supports it natively."
     )
-    tensorboard: Name = Field("", description="A folder for the metrics as TensorBoard events, too.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of initial heads, order and dropout.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+    tensorboard: Name = Field("", description="Also write the metrics as TensorBoard events to this folder.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed for new heads, data order and dropout.")
     checkpoint_every: str = Field(
         "5m",
         pattern=r"^[1-9]\d*(s|m|h|steps)$",
-        description="From checkpoint to checkpoint: time (30s, 5m, 1h) or steps (200steps).",
+        description="Interval between checkpoints: a time (30s, 5m, 1h) or a number of steps (200steps).",
     )
-    keep_checkpoints: int = Field(2, ge=1, description="So many checkpoints, the newest, are kept until the run ends.")
+    keep_checkpoints: int = Field(2, ge=1, description="Number of most recent checkpoints to keep until the run ends.")
 
 
 class AdaptConfig(TrainingOptions):
@@ -88,19 +104,24 @@ class AdaptConfig(TrainingOptions):
     weights: str = Field(
         "ratio:2",
         pattern=r"^(uniform|frequency|reference|ratio:\d+(\.\d+)?)$",
-        description="Loss weights of generic words and DS-terms: uniform, frequency, reference, or ratio:R.",
+        description="Loss weights of generic words and DS-terms: uniform (1:1), ratio:R (1:R), frequency or reference.",
     )
     sbo: float = Field(
-        0.0, ge=0, description="Weight of the span-boundary objective: runs predicted from what stands beside them."
+        0.0,
+        ge=0,
+        description="Weight of the span-boundary objective: predict masked spans"
+        " from the words next to them; 0 is off.",
     )
     detect: float = Field(
-        0.0, ge=0, description="Weight of the detection objective: which of the tokens left unmasked are DS-terms."
+        0.0,
+        ge=0,
+        description="Weight of the detection objective: tell which unmasked tokens belong to DS-terms; 0 is off.",
     )
     steps: int | None = Field(
-        None, ge=1, description="Steps in all, over as many epochs as they take, instead of --epochs."
+        None, ge=1, description="Total number of steps, over as many epochs as needed; overrides --epochs."
     )
     head_warmup_steps: int = Field(
-        100, ge=0, description="Steps of a fresh MLM head alone, before the encoder is trained."
+        100, ge=0, description="Steps that train only a fresh MLM head before the encoder is trained."
     )
 
 
@@ -109,103 +130,99 @@ class FinetuneConfig(DataOptions, TrainingOptions):
 
     task: str = Field("ner", description="What to learn: `ner`, or a task that an installed package adds.")
     epochs: int = Field(5, ge=1, description="Passes over the training sentences.")
-    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate; linear warm-up and decay.")
-    tokens_per_step: int = Field(1024, ge=16, description="Real tokens that make one optimizer step.")
-    max_length: int = Field(512, ge=8, description="Longest window, in tokens; capped at the encoder's limit.")
-    overlap: int = Field(64, ge=0, description="Tokens that neighbouring windows of a long sentence share.")
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
+    tokens_per_step: int = Field(1024, ge=16, description="Non-padding tokens per optimizer step.")
+    max_length: int = Field(512, ge=8, description="Maximum window length in tokens, capped at the encoder's limit.")
+    overlap: int = Field(64, ge=0, description="Tokens shared by adjacent windows of a long sentence.")
     label_pieces: Literal["first", "all"] = Field(
-        "first", description="Pieces of a word that are labelled in training; all suits other tools that read pieces."
+        "first",
+        description="Word pieces labelled in training; `all` suits tools that label every piece, such as transformers.",
     )
 
 
-class EvalConfig(DataOptions):
+class EvalConfig(DataOptions, ForwardOptions):
     """Options of ``mslm eval``."""
 
     no_text: bool = Field(
-        False, description="Keep source text out of what is written and printed: positions and hashes alone."
+        False, description="Keep source text out of everything that is written or printed: only positions and hashes."
     )
 
     replicates: int = Field(1000, ge=1, description="Bootstrap replicates of the 95 % intervals.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the bootstrap.")
-    examples: int = Field(3, ge=0, description="Examples to keep and show of each kind of error.")
-    batch_tokens: int = Field(2048, ge=16, description="Most tokens in one forward pass.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed for the bootstrap.")
+    examples: int = Field(3, ge=0, description="Examples of each kind of error to keep and show.")
 
 
-class PredictConfig(DataOptions):
+class PredictConfig(DataOptions, ForwardOptions):
     """Options of ``mslm predict``."""
 
     words: Literal["auto", "punctuation", "joined"] = Field(
         "auto",
-        description="How raw text is parted into words: at all punctuation, or not at what stands inside (IL-2R);"
-        " auto does as the model's training data do.",
+        description="How raw text is split into words: at all punctuation, or not inside words (IL-2R);"
+        " auto follows the model's training data.",
     )
-    batch_tokens: int = Field(2048, ge=16, description="Most tokens in one forward pass.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
 
 
 class CompareConfig(DataOptions):
     """Options of ``mslm compare``."""
 
-    replicates: int = Field(5000, ge=1, description="Replicates of the bootstrap and of the randomisation.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of both.")
+    replicates: int = Field(5000, ge=1, description="Replicates of the bootstrap and of the randomisation test.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed for both.")
 
 
-class ProbeConfig(DataOptions):
+class ProbeConfig(DataOptions, ForwardOptions):
     """Options of ``mslm probe``."""
 
-    items: int = Field(1000, ge=1, description="Most mentions to probe, and as many of each other kind.")
-    max_length: int = Field(128, ge=8, description="Longest sequence, in tokens, special ones included.")
+    items: int = Field(1000, ge=1, description="Maximum number of mentions to probe, and of each other kind of item.")
+    max_length: int = Field(128, ge=8, description="Maximum sequence length in tokens, special tokens included.")
     warm_up_head: bool = Field(
-        False, description="Train a fresh MLM head alone on half of the documents, and probe the other half."
+        False, description="Train a fresh MLM head on half of the documents and probe the other half."
     )
-    head_steps: int = Field(100, ge=1, description="Steps of --warm-up-head, of 4096 tokens each.")
+    head_steps: int = Field(100, ge=1, description="Steps for --warm-up-head, of 4096 tokens each.")
     replicates: int = Field(1000, ge=1, description="Bootstrap replicates of the 95 % intervals.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the choice of items, fresh heads and the bootstrap.")
-    batch_tokens: int = Field(2048, ge=16, description="Most tokens in one forward pass.")
-    lowercase: bool | None = Field(None, description="Lowercase text, where the checkpoint does not say.")
-    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed for the choice of items, new heads and the bootstrap.")
+    lowercase: bool | None = Field(None, description="Lowercase the text, if the checkpoint does not say so itself.")
+    offline: bool = Field(False, description="Download nothing; use what is on this machine.")
 
 
 class DemoConfig(Config):
     """Options of ``mslm demo``."""
 
-    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of masks and training.")
+    offline: bool = Field(False, description="Download nothing; use what is on this machine.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed for masks and training.")
 
 
 class StudyOptions(Config):
     """What ``mslm sweep`` and ``mslm study`` have in common: how a study is run."""
 
-    jobs: int = Field(1, ge=1, description="Processes that work through the trials side by side, one a GPU.")
-    search: bool = Field(False, description="First search masking rates and weight on dev; the winner becomes an arm.")
-    dry_run: bool = Field(False, description="Print the plan, with an estimate measured on this machine, and stop.")
-    accept_other_code: bool = Field(
-        False, description="Go on with a study that other code began; what is done is kept as it is."
+    jobs: int = Field(
+        1, ge=1, description="Number of trials to run in parallel, each on a GPU of its own if there are several."
     )
-    storage: str | None = Field(None, description="URL of a database for the trials; else a journal file in OUTPUT.")
-    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto takes CUDA if present.")
-    threads: int = Field(0, ge=0, description="CPU threads of each process; 0 shares the cores out among --jobs.")
+    search: bool = Field(
+        False, description="First search masking rates and loss weights on dev; the winner becomes an arm."
+    )
+    dry_run: bool = Field(False, description="Print the plan and an estimate measured on this machine, then stop.")
+    accept_other_code: bool = Field(
+        False, description="Continue a study that was started with other code; finished work is kept."
+    )
+    storage: str | None = Field(None, description="Database URL for the trials; default: a journal file in OUTPUT.")
+    offline: bool = Field(False, description="Download nothing; use what is on this machine.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto uses CUDA if available.")
+    threads: int = Field(0, ge=0, description="CPU threads per process; 0 divides the cores among --jobs.")
 
 
 class SweepConfig(StudyOptions):
     """Options of ``mslm sweep``."""
 
-    data_root: str | None = Field(None, description="Folder that data paths start from [or $MSLM_DATA_ROOT].")
+    data_root: str | None = Field(None, description="Folder that data paths are relative to [or $MSLM_DATA_ROOT].")
 
 
 class StudyConfig(DataOptions, StudyOptions):
     """Options of ``mslm study``."""
 
     model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
-    seeds: int = Field(3, ge=1, description="Seeds of every arm; nothing is shown with fewer than 3.")
-    tokens: int = Field(1_000_000, ge=1, description="Tokens that every adapted arm is adapted on.")
+    seeds: int = Field(3, ge=1, description="Seeds per arm; fewer than 3 cannot show anything.")
+    tokens: int = Field(1_000_000, ge=1, description="Tokens of adaptation per arm.")
     epochs: int = Field(5, ge=1, description="Passes of fine-tuning over the training sentences.")
 
 
@@ -228,11 +245,11 @@ def read_config_file(path: Path, command: str, commands: Collection[str]) -> dic
         kind = "a manifest.json" if path.suffix == ".json" else "TOML"
         raise UsageError(f"{path}{line}: not {kind}: {reason}") from error
     if not isinstance(found, dict):
-        raise UsageError(f"{path}: not a manifest.json of mslm: its config is no table of options")
+        raise UsageError(f"{path}: not a manifest.json of mslm: its config is not a table of options")
     tables = {name for name, value in found.items() if isinstance(value, dict)}
     if unknown := sorted(tables - set(commands)):
-        raise UsageError(f"{path}: [{unknown[0]}] is no command", hint=f"the tables are {', '.join(commands)}")
+        raise UsageError(f"{path}: [{unknown[0]}] is not a command", hint=f"the tables are {', '.join(commands)}")
     if tables and (outside := sorted(found.keys() - tables)):
-        raise UsageError(f"{path}: {outside[0]} stands outside of the tables", hint=f"move it into [{command}]")
+        raise UsageError(f"{path}: {outside[0]} is outside the tables", hint=f"move it into [{command}]")
     options = found.get(command, {}) if tables else found
     return {str(k).replace("-", "_"): v for k, v in options.items()}

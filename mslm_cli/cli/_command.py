@@ -23,7 +23,7 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import ArtifactError, MslmError, UsageError
 from mslm_cli.options import Config, OneOf
 
-Texts = Annotated[list[Path], typer.Argument(help="Text or CoNLL files, folders, or - for stdin.", metavar="TEXT")]
+Texts = Annotated[list[Path], typer.Argument(help="Files or folders of text, or - for stdin.", metavar="TEXT")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)]
 Resume = Annotated[
     str,
@@ -35,7 +35,7 @@ ResumeAnyway = Annotated[
         "--resume-anyway", help="Resume even if code, versions, threads or device changed: results may differ."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as a JSON document.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 
@@ -78,7 +78,7 @@ def artifact_path(path: Path) -> Path:
     if not line:
         raise ArtifactError(
             "-: expected the path of an artifact on standard input, found nothing",
-            hint="the command before it in the pipe failed, or prints no path",
+            hint="the previous command in the pipe failed or printed no path",
         )
     return Path(line)
 
@@ -178,7 +178,9 @@ def _common(has_config: bool) -> list[inspect.Parameter]:
         flag("debug", "--debug", help="Show the traceback of an error."),
     ]
     if has_config:
-        option = typer.Option("--config", help="TOML file, or a manifest.json, with options.", rich_help_panel=_PANEL)
+        option = typer.Option(
+            "--config", help="TOML file or manifest.json to read options from.", rich_help_panel=_PANEL
+        )
         common.insert(
             0,
             _Parameter("config_file", _Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option]),

@@ -28,11 +28,13 @@ def compare(
         ),
     ],
     config: CompareConfig,
-    data: Annotated[Path | None, typer.Option(help="Gold mentions, where files with predictions lack them.")] = None,
-    train: Annotated[Path | None, typer.Option(help="Training data: slices by what is in them.")] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="Lexicon: slices by what is in it.")] = None,
-    show: Annotated[int, typer.Option(min=0, help="Print so many sentences, those that differ most first.")] = 0,
-    latex: Annotated[bool, typer.Option("--latex", help="Print the tables as LaTeX.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Gold mentions, for files of predictions that lack them.")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Training data, for slices by whether mentions occur in it.")
+    ] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon, for slices by whether mentions are in it.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="Number of sentences to print, those that differ most first.")] = 0,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare systems on one test set.

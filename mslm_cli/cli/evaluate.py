@@ -24,18 +24,21 @@ def evaluate(
         Path | None,
         typer.Argument(metavar="NER", help="NER model from `mslm finetune`, or - to read its path from a pipe."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Labelled sentences to score on (CoNLL).")] = None,
+    data: Annotated[Path | None, typer.Option(help="Labelled sentences to score on.")] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Any system's output: gold and predicted tags in the last two columns, or JSON lines."),
     ] = None,
     train: Annotated[
-        Path | None, typer.Option(help="Training data: slices by what is in them; sentences seen are counted.")
+        Path | None,
+        typer.Option(
+            help="Training data, for slices by whether mentions occur in it; overlapping sentences are counted."
+        ),
     ] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="Lexicon: slices by what is in it.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon, for slices by whether mentions are in it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
-    conlleval: Annotated[bool, typer.Option("--conlleval", help="Print the table of conlleval alone.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="Print the tables as LaTeX.")] = False,
+    conlleval: Annotated[bool, typer.Option("--conlleval", help="Print only the conlleval table.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

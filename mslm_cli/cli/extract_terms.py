@@ -22,21 +22,24 @@ def extract_terms(
     config: ExtractTermsConfig,
     texts: Annotated[
         list[Path] | None,
-        typer.Argument(help="Text or CoNLL files, folders, or - for stdin; none if terms are given.", metavar="TEXT"),
+        typer.Argument(
+            help="Files or folders of text, or - for stdin; optional with --terms or --from-labels.", metavar="TEXT"
+        ),
     ] = None,
     terms: Annotated[
         list[Path] | None,
-        typer.Option(help="Your own terms: .txt, one a line; .csv, .tsv; .obo; .jsonl. May be repeated."),
+        typer.Option(help="Your own terms: .txt (one per line), .csv, .tsv, .obo or .jsonl. May be repeated."),
     ] = None,
     from_labels: Annotated[
         list[Path] | None,
-        typer.Option(help="Labelled training sentences (CoNLL), whose mentions are terms. May be repeated."),
+        typer.Option(help="Labelled training sentences whose mentions become terms. May be repeated."),
     ] = None,
     background: Annotated[
-        list[Path] | None, typer.Option(help="Text in general English, to compare n-grams with. May be repeated.")
+        list[Path] | None,
+        typer.Option(help="General-English text to compare n-gram frequencies with. May be repeated."),
     ] = None,
     link: Annotated[
-        Path | None, typer.Option(help="Knowledge base (.jsonl in scispaCy's form) that types the terms.")
+        Path | None, typer.Option(help="Knowledge base (.jsonl in scispaCy's form) that gives terms their types.")
     ] = None,
     resume: Resume = "auto",
     resume_anyway: ResumeAnyway = False,

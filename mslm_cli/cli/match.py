@@ -25,11 +25,11 @@ def match(
     ],
     config: MatchConfig,
     as_json: Annotated[
-        bool, typer.Option("--json", help="A JSON line for each match: doc, start, end, text, term, type, score.")
+        bool, typer.Option("--json", help="Write one JSON line per match: doc, start, end, text, term, type, score.")
     ] = False,
-    as_html: Annotated[bool, typer.Option("--html", help="A page to look at, by displaCy.")] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="Write an HTML page (displaCy).")] = False,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write; its path is printed instead. - is standard output.")
+        Path, typer.Option("--output", "-o", help="File to write; its path is printed. - means standard output.")
     ] = Path("-"),
     overwrite: Overwrite = False,
 ) -> None:
@@ -40,7 +40,7 @@ def match(
     """
     refuse_shared_stdin({"the text": "-" if Path("-") in texts else None, "--lexicon": lexicon})
     if as_json and as_html:
-        raise UsageError("--json and --html cannot both be had")
+        raise UsageError("--json and --html cannot be combined")
     from mslm_cli.stages import match as stage
 
     file = None if output == Path("-") else output

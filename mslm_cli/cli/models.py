@@ -11,7 +11,7 @@ from mslm_cli.cli._command import subcommand
 
 @subcommand("models", examples="mslm models pull minilm")
 def models(
-    action: Annotated[Literal["pull"], typer.Argument(metavar="ACTION", help="What to do: fetch a model.")],
+    action: Annotated[Literal["pull"], typer.Argument(metavar="ACTION", help="What to do: download a model.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="`minilm`, or a hub id.")],
 ) -> None:
     """Fetch an encoder, for use offline later."""

@@ -26,13 +26,13 @@ def predict(
     config: PredictConfig,
     to: Annotated[
         Literal["auto", "json", "conll", "brat", "html"],
-        typer.Option(help="Form of the result: JSON lines, word and tag, BRAT standoff (-o names a folder), displaCy."),
+        typer.Option(help="Output format: JSON lines, CoNLL columns, BRAT standoff (-o names a folder) or HTML."),
     ] = "auto",
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write; its path is printed instead. - is standard output.")
+        Path, typer.Option("--output", "-o", help="File to write; its path is printed. - means standard output.")
     ] = Path("-"),
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="JSON lines without text: offsets, and a hash of the sentence.")
+        bool, typer.Option("--no-text", help="JSON lines without text: only offsets and a hash of the sentence.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -46,7 +46,7 @@ def predict(
     if to == "brat" and file is None:
         raise UsageError("--to brat writes a folder: name it with -o")
     if no_text and to in ("conll", "brat", "html"):
-        raise UsageError(f"--to {to} holds the text, which --no-text keeps out", hint="use --to json")
+        raise UsageError(f"--to {to} contains the text, which --no-text excludes", hint="use --to json")
     from mslm_cli.stages import predict as stage
 
     is_shown = to == "auto" and file is None and not no_text and sys.stdout.isatty()

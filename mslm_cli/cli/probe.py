@@ -19,16 +19,14 @@ mslm probe ner held_out.txt --lexicon lexicon --general wikitext.txt --json"""
 @subcommand("probe", ProbeConfig, examples=EXAMPLES)
 def probe(
     encoder: Annotated[
-        str, typer.Argument(metavar="ENCODER", help="What `mslm adapt` or `mslm finetune` made, or another encoder.")
+        str, typer.Argument(metavar="ENCODER", help="Output of `mslm adapt` or `mslm finetune`, or another encoder.")
     ],
     texts: Texts,
     config: ProbeConfig,
     lexicon: Annotated[Path, typer.Option(help="Lexicon from `mslm extract-terms`.", show_default=False)],
-    against: Annotated[
-        str | None, typer.Option(help="A second encoder: how much better it is on the very same items.")
-    ] = None,
+    against: Annotated[str | None, typer.Option(help="A second encoder to compare on the same items.")] = None,
     general: Annotated[
-        Path | None, typer.Option(help="General text: what was forgotten of it. Terms in it are left out.")
+        Path | None, typer.Option(help="General text, to measure what was forgotten; terms in it are skipped.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -21,10 +21,10 @@ def show_masks(
         Path,
         typer.Argument(metavar="SHARDS", help="Shards from `mslm preprocess`, or - to read their path from a pipe."),
     ],
-    n: Annotated[int, typer.Option("--n", min=1, help="Sequences to show, from the first on.")] = 5,
-    epoch: Annotated[int, typer.Option(min=0, help="Which copy of the masks, counted from 0.")] = 0,
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of sequences to show.")] = 5,
+    epoch: Annotated[int, typer.Option(min=0, help="Which copy of the masks to show, counted from 0.")] = 0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="A line for each sequence: ids, input_ids, word_ids, kind, spans.")
+        bool, typer.Option("--json", help="Print one JSON line per sequence: ids, input_ids, word_ids, kind, spans.")
     ] = False,
 ) -> None:
     """Show what is masked in shards.

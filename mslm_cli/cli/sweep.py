@@ -18,7 +18,7 @@ mslm sweep STUDY.toml -o study --dry-run"""
 
 @subcommand("sweep", SweepConfig, examples=EXAMPLES)
 def sweep(
-    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="What is compared, on which data.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="File that describes the study.")],
     output: Output,
     config: SweepConfig,
     as_json: Json = False,

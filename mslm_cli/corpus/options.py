@@ -22,13 +22,15 @@ class DataOptions(Config):
     """How data are read."""
 
     format: Annotated[str, AfterValidator(OneOf(format_names))] = Field(
-        AUTO, description="What the input is; auto looks at each file."
+        AUTO, description="Input format; auto detects it for each file."
     )
     one_per_line: bool = Field(
-        False, description="Plain text: every line is a document (else blank lines separate them)."
+        False, description="Plain text: one document per line (default: documents are separated by blank lines)."
     )
     encoding: str = Field("utf-8", description="Character encoding of the input.")
-    errors: Literal["strict", "replace", "ignore"] = Field("strict", description="What to do with undecodable bytes.")
+    errors: Literal["strict", "replace", "ignore"] = Field(
+        "strict", description="How to handle bytes that cannot be decoded."
+    )
 
     def identity(self) -> dict[str, Any]:
         """Also the packages that may have told or read the format."""

@@ -33,33 +33,34 @@ class MaskingOptions(Config):
     strategy: Annotated[str, AfterValidator(OneOf(STRATEGIES.names))] = Field(
         "mslm", description=f"What is masked: {', '.join(strategy.help for strategy in BUILT_IN if strategy.rates)}."
     )
-    elm_rate: Rate = Field(0.5, description="mslm, entity: share of DS-term mentions that are masked, whole.")
-    blm_rate: Rate = Field(0.15, description="mslm: share of the generic words that are masked.")
+    elm_rate: Rate = Field(0.5, description="mslm, entity: fraction of DS-term mentions to mask, each as a whole.")
+    blm_rate: Rate = Field(0.15, description="mslm: fraction of generic words to mask.")
     rate: Rate = Field(
         0.15,
-        description="token, word, pmi: share of the tokens, words or collocations that are masked;"
-        " span: share of the tokens of each sequence.",
+        description="token, word, pmi: fraction of tokens, words or collocations to mask;"
+        " span: fraction of the tokens of each sequence.",
     )
     budget: float | None = Field(
-        None, ge=0.0, le=1.0, description="Share of all tokens to mask; the rate is solved for (mslm: the blm rate)."
+        None, ge=0.0, le=1.0, description="Fraction of all tokens to mask; the rate is solved for (mslm: the blm rate)."
     )
     schedule: str = Field(
         "constant",
         pattern=r"^(constant|linear:(0?\.\d+|[01](\.0*)?):(0?\.\d+|[01](\.0*)?))$",
-        description="constant, or linear:FROM:TO, the budget of the first and of the last copy.",
+        description="constant, or linear:FROM:TO: the budgets of the first and the last copy.",
     )
-    pmi_min_count: int = Field(10, ge=0, description="pmi: a collocation occurs more often than this.")
+    pmi_min_count: int = Field(10, ge=0, description="pmi: a collocation must occur more often than this.")
     pmi_size: int | None = Field(
-        None, ge=1, description="pmi: number of collocations; else half of those that are frequent enough."
+        None, ge=1, description="pmi: number of collocations; default: half of those that are frequent enough."
     )
     mask_replace: Shares = Field(
-        (0.8, 0.1, 0.1), description="Shares of masked units that become [MASK], become random, stay as they are."
+        (0.8, 0.1, 0.1),
+        description="Fractions of masked units replaced by [MASK], replaced at random, and left unchanged.",
     )
-    copies: int = Field(1, ge=1, le=1000, description="Masks for so many epochs, each drawn anew.")
+    copies: int = Field(1, ge=1, le=1000, description="Number of epochs to draw masks for, each anew.")
     dynamic: bool = Field(
-        False, description="Write no masks: `mslm adapt` draws the same ones as it goes, anew for every epoch."
+        False, description="Store no masks: `mslm adapt` draws the same ones while it trains, anew for each epoch."
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the masks.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed for the masks.")
 
     def identity(self) -> dict[str, Any]:
         """Also the package that the strategy is from, where it is not this one."""

@@ -16,13 +16,17 @@ class TermOptions(Config):
         "biomedical",
         description="Mention detector: `biomedical` (packaged), a spaCy pipeline by name or path, or `none`.",
     )
-    min_count: int = Field(2, ge=1, description="Fewest occurrences of a term (your own are always kept).")
-    min_score: float = Field(1.0, ge=0, description="Lowest score of n-grams and abbreviations.")
+    min_count: int = Field(
+        2, ge=1, description="Minimum number of occurrences of a term (your own terms are always kept)."
+    )
+    min_score: float = Field(1.0, ge=0, description="Minimum score of n-grams and abbreviations.")
     types: Annotated[tuple[str, ...], BeforeValidator(parse_list)] = Field(
-        (), description="Keep only terms of these types, separated by commas (and your own without one)."
+        (), description="Keep only terms of these types, separated by commas (and your own untyped terms)."
     )
-    max_terms: int = Field(50_000, ge=1, description="Keep at most so many terms, the best (your own are always kept).")
+    max_terms: int = Field(
+        50_000, ge=1, description="Maximum number of terms, best first (your own terms are always kept)."
+    )
     sources: Annotated[tuple[Source, ...], BeforeValidator(parse_list)] = Field(
-        ("pipeline", "abbreviation", "termhood"), description="Where terms may come from, besides your own lists."
+        ("pipeline", "abbreviation", "termhood"), description="Sources of terms, in addition to your own lists."
     )
-    max_words: int = Field(6, ge=1, le=12, description="Longest n-gram candidate, in words.")
+    max_words: int = Field(6, ge=1, le=12, description="Maximum length of n-gram candidates, in words.")
