@@ -115,7 +115,7 @@ def file_input(role: str, path: Path) -> Input:
     if str(path) == "-":
         return Input(role=role, path="<stdin>", fingerprint=fsio.spool_stdin())
     if path.is_fifo():
-        raise DataError("a pipe, which can be read once only", path=path, hint="give it on standard input, as -")
+        raise DataError("a pipe, which can be read only once", path=path, hint="give it on standard input, as -")
     try:
         if path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.is_file())
@@ -277,7 +277,7 @@ def load(path: Path, kind: Kind) -> Artifact:
             )
         manifest = Manifest.model_validate(raw)
         if manifest.digest not in (None, manifest.own_digest()):
-            raise ValueError("it is not as it was written")
+            raise ValueError("its content was changed after it was written")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{error.error_count()} invalid fields" if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(f"{manifest_path}: damaged manifest: {reason}", hint=remedy) from error

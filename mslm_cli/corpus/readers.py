@@ -49,7 +49,9 @@ def read_gold(file: Path, options: DataOptions) -> LabelledCorpus:
     """As ``read_labelled``; says what is odd about the labels."""
     corpus = read_labelled(file, options)
     if corpus.n_orphans:
-        console.warn(f"{file}: {corpus.n_orphans} mentions start with I- and no B- before; each was taken as a mention")
+        console.warn(
+            f"{file}: {corpus.n_orphans} mentions start with I- without a B- before; each is taken as a mention"
+        )
     return corpus
 
 

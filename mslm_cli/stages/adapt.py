@@ -70,7 +70,7 @@ def run(
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
     if reader.lengths.max(initial=0) > max_tokens(model):
         raise ArtifactError(
-            f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes {max_tokens(model)}"
+            f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes at most {max_tokens(model)}"
         )
     add_heads(model, Objectives(config.sbo, config.detect), config.seed)
     prepare_model(model, device)
@@ -98,12 +98,12 @@ def _check_objectives(reader: ShardReader, strategy: str, config: AdaptConfig) -
     """Refuse objectives that the shards have nothing for."""
     if config.sbo and not STRATEGIES[strategy].masks_runs:
         raise UsageError(
-            f"--sbo {config.sbo:g} predicts spans from what stands beside them, and strategy {strategy} has none",
+            f"--sbo {config.sbo:g} needs masked spans, and strategy {strategy} has none",
             hint=f"it goes with --strategy {', '.join(s.name for s in STRATEGIES if s.masks_runs)}",
         )
     if config.detect and not any(len(batch.spans) for batch in reader.blocks()):
         raise UsageError(
-            f"--detect {config.detect:g} learns to find DS-terms, and {reader.folder} hold none",
+            f"--detect {config.detect:g} needs DS-terms, and {reader.folder} hold none",
             hint="make the shards with --lexicon",
         )
 

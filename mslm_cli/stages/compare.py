@@ -129,7 +129,7 @@ def arms_of(arguments: Iterable[str]) -> dict[str, list[Path]]:
     what the last part of its path is.
 
     Raises:
-        UsageError: there are not two arms, a run comes twice in one, or a pattern matches nothing.
+        UsageError: there are not two arms, a run is given twice in one, or a pattern matches nothing.
     """
     arms: dict[str, list[Path]] = {}
     for argument in arguments:
@@ -147,7 +147,7 @@ def arms_of(arguments: Iterable[str]) -> dict[str, list[Path]]:
         raise UsageError("expected two arms or more to compare", hint=hint)
     for name, paths in arms.items():
         if twice := next((p for i, p in enumerate(paths) if p.resolve() in {q.resolve() for q in paths[:i]}), None):
-            raise UsageError(f"{twice} comes twice in {name}: runs of an arm differ in their seeds")
+            raise UsageError(f"{twice} is given twice in {name}: runs of an arm differ in their seeds")
     return arms
 
 
@@ -157,7 +157,7 @@ def _matching(pattern: str) -> list[Path]:
     anchor = Path(Path(pattern).anchor)
     found = sorted(anchor.glob(str(Path(pattern).relative_to(anchor))))
     if not found:
-        raise UsageError(f"{pattern}: nothing has such a name")
+        raise UsageError(f"{pattern}: no such file or folder")
     return found
 
 

@@ -171,13 +171,15 @@ def _read_predictions(sources: Sources, gold: LabelledCorpus | None, config: Eva
         sources.predictions, gold, gold_name=str(sources.data), encoding=config.encoding, errors=config.errors
     )
     if gold is None and corpus.n_orphans:
-        console.warn(f"{name}: {corpus.n_orphans} gold mentions start with I- and no B- before; each was taken as one")
+        console.warn(
+            f"{name}: {corpus.n_orphans} gold mentions start with I- without a B- before; each is taken as a mention"
+        )
     if corpus.n_predicted_orphans:
         said = f"{name}: {corpus.n_predicted_orphans} predicted tags are I- that continue nothing: no mentions"
         if corpus.predicted_types:
             console.note(said)
         else:
-            console.warn(f"{said}, and there are no others; strict IOB2 wants a B- at the start of each")
+            console.warn(f"{said}, and there are no others; strict IOB2 requires a B- at the start of each")
     if unknown := sorted(corpus.predicted_types - corpus.gold_types):
         console.warn(f"{name}: types that no gold mention has, all wrong: {', '.join(unknown)}")
     return corpus
@@ -245,7 +247,7 @@ def _slicings(
     if len(words) == len(corpus.sentences):
         return by_knowledge(gold, predicted, words, train, terms)
     if train is not None or terms is not None:
-        console.warn("the predictions come without text: mentions cannot be looked up in --train or --lexicon")
+        console.warn("the predictions have no text: mentions cannot be looked up in --train or --lexicon")
     return dict.fromkeys(KNOWLEDGE)
 
 
@@ -324,4 +326,4 @@ def _say_what_stands_against(results: dict[str, Any]) -> None:
         if asked:
             console.note(f"none of {results['n_sentences_checked']:,} sentences was seen upstream ({asked})")
         else:
-            console.note("what the system has seen is not known; --train FILE looks into its training data")
+            console.note("what the system was trained on is unknown; --train FILE checks its training data")

@@ -139,7 +139,9 @@ def _pipeline_input(name: str) -> Input:
     try:
         installed = version(name)
     except (PackageNotFoundError, ValueError) as error:
-        raise UnavailableError(f"pipeline {name!r} is not installed, and no folder", hint=pipeline.HINT) from error
+        raise UnavailableError(
+            f"pipeline {name!r} is neither an installed pipeline nor a folder", hint=pipeline.HINT
+        ) from error
     return Input(role="pipeline", path=name, fingerprint=f"{name}=={installed}")
 
 
@@ -201,7 +203,7 @@ def _read(
     """What all files hold, read batch by batch from ``checkpoint`` on; the last checkpoint is kept in ``folder``."""
     corpus, n_done = (CorpusEvidence(), 0) if checkpoint is None else _load(checkpoint)
     if checkpoint is not None:
-        console.note(f"going on from {checkpoint} ({corpus.evidence.n_documents:,} documents)")
+        console.note(f"resuming from {checkpoint} ({corpus.evidence.n_documents:,} documents)")
     prepare = functools.partial(_prospecting, config, own)
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("extract-terms", n_bytes or None) as bar:

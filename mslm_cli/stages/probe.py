@@ -118,7 +118,7 @@ def measure(
     rng = np.random.default_rng(config.seed)
     found = matched_items(text.batch, config.items, rng)
     if not len(found["mention"].starts):
-        raise DataError(f"{files[0]}: holds no term of {lexicon} with generic words to match", hint="give more text")
+        raise DataError(f"{files[0]}: contains no term of {lexicon} with generic words to match", hint="give more text")
     kinds, unit = _probed(text, found, config)
     about: dict[str, Any] = {
         "encoders": shown,
@@ -148,8 +148,8 @@ def _load(name: str, config: ProbeConfig) -> Encoder:
     model, fresh = load_masked_lm(folder, allow_pickle=False, seed=config.seed)
     if fresh and not config.warm_up_head:
         raise UsageError(
-            f"{name}: has no MLM head ({len(fresh)} parameters would be random), so it can restore nothing",
-            hint="say --warm-up-head, or give what `mslm adapt` made of it",
+            f"{name}: has no MLM head ({len(fresh)} parameters would be random), so it cannot restore anything",
+            hint="use --warm-up-head, or give the output of `mslm adapt`",
         )
     return Encoder(name, folder, model, fresh)
 
@@ -181,7 +181,7 @@ def _read(
     documents = list(read_documents(source_files(files), config))
     encoded = encode(documents, vocabulary, matcher, max_length)
     if not len(encoded.sequences):
-        raise DataError("no text in it", path=files[0])
+        raise DataError("it contains no text", path=files[0])
     return encoded.sequences, encoded.sentences
 
 
@@ -190,7 +190,7 @@ def _half(text: Sequences, remainder: int) -> Sequences:
     number = text.doc if len(set(text.doc.tolist())) > 1 else np.arange(len(text))
     chosen = [text.rows(i, i + 1) for i in np.flatnonzero(number % 2 == remainder)]
     if not chosen:
-        raise DataError("the text has one sequence alone: it cannot be halved to warm up a head")
+        raise DataError("the text has only one sequence: it cannot be split to warm up a head")
     return concatenate(chosen)
 
 

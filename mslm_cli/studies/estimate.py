@@ -107,7 +107,7 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
     if speed.cpu_share < _BUSY:
         alone = seconds * speed.cpu_share
         console.note(
-            f"other work takes part of the cores now; alone it is about {_duration(alone)} for one process,"
+            f"other processes are using some of the cores; without them about {_duration(alone)} for one process,"
             f" {_duration(alone / config.jobs)} with --jobs {config.jobs}"
         )
     return {

@@ -148,7 +148,7 @@ class ArmOptions(Table):
     def _options_fit_the_kind(self) -> Self:
         allowed = _allowed(self.strategy) if self.strategy else {"lexicon"} if self.kind == AUGMENT else set()
         if wrong := sorted(self.model_fields_set - allowed - {"kind", "name"}):
-            raise ValueError(f"{wrong[0]} has no meaning for kind {self.kind!r}")
+            raise ValueError(f"{wrong[0]} does not apply to kind {self.kind!r}")
         if self.budget and (self.rate or self.blm_rate):
             raise ValueError(f"budget and {'rate' if self.rate else 'blm_rate'} both say how much is masked; give one")
         return self
@@ -226,9 +226,9 @@ class Study(Table):
     def _hangs_together(self) -> Self:
         for what, names in (("data set", [d.name for d in self.data]), ("arm", [a.name for a in self.arms()])):
             if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
-                raise ValueError(f"two {what}s are called {twice!r}; give them a name each")
+                raise ValueError(f"two {what}s are named {twice!r}; give each its own name")
         if twice_seed := next((s for i, s in enumerate(self.seeds) if s in self.seeds[:i]), None):
-            raise ValueError(f"seed {twice_seed} is there twice")
+            raise ValueError(f"seed {twice_seed} is listed twice")
         for option in self.arm:
             if unknown := sorted(set(option.lexicon) - set(self.lexicon)):
                 raise ValueError(f"no [lexicon.{unknown[0]}] for arm {option.name or option.kind!r}")

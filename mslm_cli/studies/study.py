@@ -74,7 +74,9 @@ def run(
     file = output / sweep.STUDY
     written = _as_toml(text, train, dev, test, output, config, general)
     if file.is_file() and file.read_text(encoding="utf-8") != written:
-        raise UsageError(f"{file} exists and says something else", hint=f"go on with `mslm sweep {file} -o {output}`")
+        raise UsageError(
+            f"{file} already exists with different contents", hint=f"continue with `mslm sweep {file} -o {output}`"
+        )
     sweep.claim(output, written)
     return (sweep.plan if config.dry_run else sweep.run)(file, output, config, output)
 

@@ -87,7 +87,7 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     if failed:
         raise UnavailableError(
             f"{len(failed)} of {len(trials)} trials failed; the verdict is about the others",
-            hint="the same command tries them again",
+            hint="run the same command again to retry them",
         )
     return found
 
@@ -136,7 +136,7 @@ def claim(output: Path, text: str) -> None:
         UnavailableError: it cannot be made.
     """
     if output.exists() and (not output.is_dir() or _is_foreign({path.name for path in output.iterdir()})):
-        raise UsageError(f"{output} exists and is no study", hint="choose another -o")
+        raise UsageError(f"{output} exists and is not a study", hint="choose another -o")
     file = output / STUDY
     fsio.check_writable(file)
     with fsio.held(StudyStore(output).lock(STUDY)):
@@ -166,7 +166,7 @@ def claim_code(output: Path, study: Study, *, accept: bool) -> int:
         if changed and not accept:
             raise UsageError(
                 f"{output}: other code began this study ({', '.join(changed[:4])}{', ...' * (len(changed) > 4)})",
-                hint="--accept-other-code goes on with it; another -o begins a new one",
+                hint="--accept-other-code continues it; another -o starts a new one",
             )
         if changed or not versions:
             versions.append(here)

@@ -58,7 +58,9 @@ def load_pipeline(name: str) -> "Language":
         try:
             return spacy.load(name)
         except OSError as error:
-            raise UnavailableError(f"pipeline {name!r} is not installed, and no folder", hint=HINT) from error
+            raise UnavailableError(
+                f"pipeline {name!r} is neither an installed pipeline nor a folder", hint=HINT
+            ) from error
         except (ImportError, AttributeError, TypeError, ValueError, KeyError) as error:
             raise UnavailableError(f"pipeline {name!r} cannot be loaded: {_reason(error)}", hint=HINT) from error
 

@@ -208,7 +208,7 @@ def _rewind(metrics: Path, resumed: Path | None, found: dict[str, str], *, anywa
         progress = record["progress"]
         if metrics.stat().st_size < progress["metrics_bytes"]:
             raise damaged(resumed, f"{metrics} has lost lines")
-        console.note(f"going on from {resumed} (step {progress['total_steps']})")
+        console.note(f"resuming from {resumed} (step {progress['total_steps']})")
     os.truncate(metrics, progress.get("metrics_bytes", 0))
     return progress
 
@@ -217,8 +217,8 @@ def _compare(checkpoint: Path, then: dict[str, str], now: dict[str, str], *, any
     changes = ", ".join(f"{k} was {then.get(k)}, is {now[k]}" for k in now if then.get(k) != now[k])
     if changes and not anyway:
         raise UsageError(
-            f"{checkpoint} was written in another environment ({changes}): the last bits would differ",
-            hint="say --resume-anyway if that does not matter, or --resume never to start again",
+            f"{checkpoint} was written in another environment ({changes}): results would differ in the last bits",
+            hint="use --resume-anyway if that does not matter, or --resume never to start over",
         )
     if changes:
-        console.warn(f"going on in another environment ({changes}): the last bits will differ")
+        console.warn(f"resuming in another environment ({changes}): results may differ in the last bits")

@@ -153,7 +153,7 @@ def _step(state: TrainState, loss: float, grad_norm: float) -> bool:
         raise DivergedError(
             f"{state.n_skipped} steps in a row, the last with loss {loss:.4g} and gradient norm {grad_norm:.4g}, could"
             " not be used",
-            hint="start again with --resume never and a lower --learning-rate",
+            hint="start over with --resume never and a lower --learning-rate",
         )
     if is_skipped:
         state.optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing

@@ -117,7 +117,7 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
     try:
         state: dict[str, torch.Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
-        raise UnavailableError(f"{pickled}: not a checkpoint of tensors alone") from error
+        raise UnavailableError(f"{pickled}: not a checkpoint of tensors only") from error
     with tempfile.TemporaryDirectory() as temporary:
         tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}
         save_file(tensors, Path(temporary, "model.safetensors"), metadata={"format": "pt"})
@@ -126,7 +126,7 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
 
 
 def max_tokens(model: PreTrainedModel) -> int:
-    """The longest sequence the encoder takes, special tokens included."""
+    """The longest sequence the encoder takes at most, special tokens included."""
     return position_limit(model.config.to_dict())
 
 

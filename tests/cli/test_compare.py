@@ -143,8 +143,8 @@ def test_another_test_set_is_refused_with_the_first_difference(
     [
         (["good-0.jsonl"], 2, "two arms or more"),
         (["a=good-0.jsonl", "a=bad-0.jsonl"], 2, "two arms or more"),
-        (["a=none-*.jsonl", "good-0.jsonl"], 2, "none-*.jsonl: nothing has such a name"),
-        (["a=good-0.jsonl,good-0.jsonl", "bad-0.jsonl"], 2, "good-0.jsonl comes twice in a"),
+        (["a=none-*.jsonl", "good-0.jsonl"], 2, "none-*.jsonl: no such file or folder"),
+        (["a=good-0.jsonl,good-0.jsonl", "bad-0.jsonl"], 2, "good-0.jsonl is given twice in a"),
         (["good-0.jsonl", "none.jsonl"], 3, "none.jsonl: no such file"),
         (["good-0.jsonl", "."], 4, "expected an eval artifact"),
     ],

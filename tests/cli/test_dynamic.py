@@ -102,7 +102,7 @@ def test_a_killed_run_on_drawn_masks_ends_in_the_same_bits(workplace: Path, mslm
     assert child_process.run(*command, "cut", folder=workplace, dies_after="checkpoint-0000009") == child_process.DIED
     again = mslm(*command, "cut")
     assert again.exit_code == 0, again.stderr
-    assert "going on from cut.work/checkpoint-0000009" in again.stderr
+    assert "resuming from cut.work/checkpoint-0000009" in again.stderr
     assert sha256_of(Path("cut/model.safetensors")) == sha256_of(Path("whole/model.safetensors"))
 
 

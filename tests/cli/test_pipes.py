@@ -96,7 +96,7 @@ def test_an_input_that_can_be_read_once_only(workplace: Path, mslm: Mslm) -> Non
     os.mkfifo("pipe")
     refused = mslm("extract-terms", "pipe", "-o", "out")
     assert refused.exit_code == 3
-    assert refused.stderr.startswith("error: pipe: a pipe, which can be read once only (")
+    assert refused.stderr.startswith("error: pipe: a pipe, which can be read only once (")
 
 
 @pytest.mark.parametrize("result", ["--json -o out", "--latex", ""])

@@ -209,7 +209,7 @@ def test_a_folder_that_is_no_study_is_not_touched(workplace: Path, mslm: Mslm) -
     tiny_study.write(workplace)
     done = mslm("sweep", "study.toml", "-o", "ner")
     assert done.exit_code == 2
-    assert "ner exists and is no study" in done.stderr
+    assert "ner exists and is not a study" in done.stderr
 
 
 def test_data_may_be_anywhere(workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,4 +243,4 @@ def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm) -> 
     assert again["trials"] == plan["trials"]
     other = mslm("study", *options.split(), "--dry-run", "--epochs", "2")
     assert other.exit_code == 2
-    assert "go on with `mslm sweep out/study.toml -o out`" in other.stderr
+    assert "continue with `mslm sweep out/study.toml -o out`" in other.stderr

@@ -119,5 +119,5 @@ def test_a_run_that_ran_out_of_space_goes_on(small_disk: Path, mslm: Mslm, kind:
     leave_free(small_disk, DISK_BYTES)
     again = mslm(*command)
     assert again.exit_code == 0, again.stderr
-    assert "going on from disk/out.work/checkpoint-" in again.stderr
+    assert "resuming from disk/out.work/checkpoint-" in again.stderr
     assert sha256_of(Path("disk/out/model.safetensors")) == expected

@@ -59,7 +59,7 @@ def test_bad_steps_are_skipped_said_and_the_same_over_a_resume(workplace: Path, 
     shutil.rmtree("out")
     assert child_process.run(*command, folder=workplace, prepare=fault, dies_after=8) == child_process.DIED
     assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
-    assert "going on from out.work/checkpoint-" in Path("stderr").read_text()
+    assert "resuming from out.work/checkpoint-" in Path("stderr").read_text()
     assert (sha256_of(Path("out/model.safetensors")), logged(Path("out"))) == (weights, log)
 
 
@@ -68,9 +68,7 @@ def test_many_in_a_row_end_the_run(workplace: Path, command: list[str]) -> None:
     fault = functools.partial(poison, command[0], math.nan, 4, 1)
     assert child_process.run(*command, folder=workplace, prepare=fault) == 6
     lines = Path("stderr").read_text().splitlines()
-    in_a_row = (
-        f"error: {MAX_SKIPPED + 1} steps in a row, the last with loss nan and gradient norm nan, could not be used"
-    )
+    in_a_row = f"error: {MAX_SKIPPED + 1} steps in a row, the last with loss nan and gradient norm nan, were not usable"
     assert lines[-1].startswith(in_a_row)
     assert "lower --learning-rate" in lines[-1]
     assert len([line for line in lines if " is skipped: loss nan" in line]) == MAX_SKIPPED

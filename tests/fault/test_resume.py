@@ -81,7 +81,7 @@ def test_killed_from_outside_and_run_again(
         kill_at_checkpoint(command, workplace, number)
     again = mslm(*command)
     assert again.exit_code == 0, again.stderr
-    assert "going on from out.work/checkpoint-" in again.stderr
+    assert "resuming from out.work/checkpoint-" in again.stderr
     assert_same(workplace / "out", expected)
 
 
@@ -221,7 +221,7 @@ def test_an_interrupt_keeps_the_checkpoint_and_says_so(workplace: Path, command:
     assert process.exitcode == 130
     said = Path("stderr").read_text().splitlines()
     assert said[-1] == "error: interrupted"
-    assert "is kept: the same command goes on from there" in said[-2]
+    assert "is kept: run the same command again to resume from it" in said[-2]
     assert not Path("out").exists()
     assert not Path(".out.partial").exists()
 

@@ -99,7 +99,7 @@ def test_killed_from_outside_and_run_again(place: Path, undisturbed: Path, mslm:
     # however many workers began it
     again = mslm(*EXTRACT)
     assert again.exit_code == 0, again.stderr
-    assert "going on from out.work/checkpoint-" in again.stderr
+    assert "resuming from out.work/checkpoint-" in again.stderr
     assert_same(place, undisturbed)
 
 

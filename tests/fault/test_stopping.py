@@ -83,10 +83,10 @@ def test_training_finishes_the_step_and_writes_a_checkpoint(
     fault = functools.partial(at_step, 5, [number])
     assert child_process.run(*command, folder=workplace, prepare=fault) == exit_code, Path("stderr").read_text()
     lines = Path("stderr").read_text().splitlines()
-    assert lines[-2:] == ["out.work/checkpoint-0000005 is kept: the same command goes on from there", said]
+    assert lines[-2:] == ["out.work/checkpoint-0000005 is kept: run the same command again to resume from it", said]
     assert not Path("out").exists()
     assert child_process.run(*command, folder=workplace) == 0, Path("stderr").read_text()
-    assert "going on from out.work/checkpoint-0000005 (step 5)" in Path("stderr").read_text()
+    assert "resuming from out.work/checkpoint-0000005 (step 5)" in Path("stderr").read_text()
     assert_same(undisturbed(command))
 
 
@@ -159,7 +159,7 @@ def test_other_commands_leave_nothing_half_written(
     kept = {"out.work"} if fault is in_extract_terms else set()
     assert {p.name for p in workplace.iterdir()} == before | kept
     assert child_process.run(*command.split(), folder=workplace) == 0, Path("stderr").read_text()
-    assert ("going on from out.work/checkpoint-0000001" in Path("stderr").read_text()) == bool(kept)
+    assert ("resuming from out.work/checkpoint-0000001" in Path("stderr").read_text()) == bool(kept)
     assert Path("out", made).is_file()
 
 
@@ -171,7 +171,7 @@ def test_going_on_in_another_environment_is_refused_and_the_difference_named(wor
     assert "out.work/checkpoint-0000005 was written in another environment (threads was 1, is 2)" in line
     assert "--resume-anyway" in line
     assert child_process.run(*other, "--resume-anyway", folder=workplace) == 0, Path("stderr").read_text()
-    assert "going on in another environment (threads was 1, is 2)" in Path("stderr").read_text()
+    assert "resuming in another environment (threads was 1, is 2)" in Path("stderr").read_text()
 
 
 def test_what_decides_on_the_last_bits_is_in_the_checkpoint(workplace: Path) -> None:

@@ -40,7 +40,9 @@ def test_few_items_are_asked_for_ahead(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_comes_with_its_message(workers: int) -> None:
-    with pytest.raises(UnavailableError, match=r"'en_core_none' is not installed, and no folder \(scispaCy's models"):
+    with pytest.raises(
+        UnavailableError, match=r"'en_core_none' is neither an installed pipeline nor a" r" folder \(scispaCy's models"
+    ):
         list(map_in_order(partial(load_pipeline, "en_core_none"), ["text"], workers=workers))
 
 

@@ -126,7 +126,7 @@ def test_it_is_an_arm_of_a_study_and_of_its_verdict(place: Path, mslm: Mslm) -> 
     file.write_text(file.read_text() + "elm_rate = 0.5\n")
     refused = mslm("sweep", file, "-o", "other")
     assert refused.exit_code == 2
-    assert "elm_rate has no meaning for kind 'rare'" in refused.stderr
+    assert "elm_rate does not apply to kind 'rare'" in refused.stderr
 
 
 def test_its_name_is_a_strategy(place: Path, mslm: Mslm) -> None:

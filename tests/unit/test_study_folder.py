@@ -37,6 +37,6 @@ def test_a_study_that_was_killed_as_it_began_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["notes.txt", ".git"])
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(UsageError, match="exists and is no study"):
+    with pytest.raises(UsageError, match="exists and is not a study"):
         claim(tmp_path, "seeds = [1]\n")
     assert [path.name for path in tmp_path.iterdir()] == [name]
