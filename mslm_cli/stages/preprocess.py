@@ -49,7 +49,7 @@ def run(
     """The published shards artifact: sequences packed from the text of ``files``, with masks for every epoch.
 
     Raises:
-        UsageError: no lexicon where the strategy masks DS-terms, sequences longer than the encoder takes at most, or a budget
+        UsageError: no lexicon where the strategy masks DS-terms, sequences longer than the encoder takes, or a budget
             that cannot be met.
         DataError: the text cannot be read, or there is none.
         ArtifactError: the lexicon is damaged or none, or the encoder is damaged.

@@ -126,7 +126,7 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
 
 
 def max_tokens(model: PreTrainedModel) -> int:
-    """The longest sequence the encoder takes at most, special tokens included."""
+    """The longest sequence that the encoder takes, special tokens included."""
     return position_limit(model.config.to_dict())
 
 

@@ -91,7 +91,7 @@ def test_predictions_score_the_same_again(in_tmp: Path, mslm: Mslm) -> None:
     Path("out.tsv").write_text(text)
     made = mslm("eval", "--predictions", "out.tsv", "-o", "scores")
     assert made.exit_code == 0
-    assert "1 gold mentions start with I- and no B- before" in made.stderr
+    assert "1 gold mentions start with I- without a B- before" in made.stderr
     assert "1 predicted tags are I- that continue nothing" in made.stderr
     first = json.loads(Path("scores/results.json").read_text())
     again = results(mslm, "--predictions", "scores/predictions.jsonl")
@@ -119,7 +119,7 @@ def test_predictions_without_text(in_tmp: Path, mslm: Mslm) -> None:
         k: v for k, v in full.items() if k not in ("system", "n_sentences_checked")
     }
     shown = mslm("eval", "--predictions", "no-text.jsonl", "--train", EXAMPLE.parents[3] / "resources/sample/train.tsv")
-    assert "the predictions come without text" in shown.stderr
+    assert "the predictions have no text" in shown.stderr
     assert "missed, sentence" in mslm("eval", "--predictions", EXAMPLE).stdout
     assert "missed, sentence" not in shown.stdout
 
@@ -307,7 +307,7 @@ def test_test_sentences_seen_at_any_stage_are_counted(workplace: Path, mslm: Msl
 
 def test_predictions_say_nothing_of_what_was_seen(in_tmp: Path, mslm: Mslm) -> None:
     shown = mslm("eval", "--predictions", EXAMPLE)
-    assert "what the system has seen is not known" in shown.stderr
+    assert "what the system was trained on is unknown" in shown.stderr
     rows = [json.loads(line) for line in EXAMPLE.read_text().splitlines()]
     Path("train.tsv").write_text("\n\n".join("\n".join(f"{w}\tO" for w in row["words"]) for row in rows[:4]) + "\n")
     with_train = mslm("eval", "--predictions", EXAMPLE, "--train", "train.tsv")

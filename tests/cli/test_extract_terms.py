@@ -210,7 +210,7 @@ def test_a_text_that_cannot_be_read(in_tmp: Path) -> None:
 
 def test_a_pipeline_that_is_not_there(text: Path) -> None:
     result = run(text, "--pipeline", "en_core_none", "-o", "lexicon")
-    assert_fails(result, 5, "'en_core_none' is not installed", "--pipeline none")
+    assert_fails(result, 5, "'en_core_none' is neither an installed pipeline nor a folder", "--pipeline none")
     Path("folder").mkdir()
     assert_fails(run(text, "--pipeline", "folder", "-o", "lexicon"), 5, "'folder'")
     assert_fails(run(text, "--pipeline", "", "-o", "lexicon"), 5, "--pipeline none")

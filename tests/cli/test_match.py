@@ -138,7 +138,7 @@ def test_a_file_appears_whole_and_is_not_overwritten_unasked(place: Path, mslm: 
 def test_mistakes_are_named(place: Path, mslm: Mslm) -> None:
     both = mslm("match", "text.txt", "--lexicon", "lexicon", "--json", "--html")
     assert (both.exit_code, both.stdout) == (2, "")
-    assert "--json and --html cannot both be had" in both.stderr
+    assert "--json and --html cannot be combined" in both.stderr
     missing = mslm("match", "text.txt", "--lexicon", "nowhere")
     assert missing.exit_code == 4
     assert "mslm extract-terms" in missing.stderr

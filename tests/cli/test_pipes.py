@@ -60,7 +60,7 @@ def test_a_failure_travels_down_the_pipe(workplace: Path) -> None:
     lines = done.stderr.splitlines()
     assert len(lines) == 3
     assert "error: nowhere.txt: no such file or folder" in lines
-    assert sum("found nothing (the command before it in the pipe failed" in line for line in lines) == 2
+    assert sum("found nothing (the previous command in the pipe failed" in line for line in lines) == 2
     assert not Path("out").exists()
 
 

@@ -146,7 +146,7 @@ def test_a_table_on_stdout(held_out: Path, mslm: Mslm) -> None:
     ("arguments", "exit_code", "said"),
     [
         (("adapted", "no.txt"), 3, "no.txt"),
-        (("adapted", "general.txt"), 3, "holds no term"),
+        (("adapted", "general.txt"), 3, "contains no term"),
         (("lexicon", "held_out.txt"), 4, "config.json"),
         (("adapted", "held_out.txt", "--against", "adapted"), 2, "the same encoder twice"),
     ],

@@ -44,7 +44,9 @@ def test_white_space_in_a_mention_is_one_space(ruler: Path) -> None:
 
 
 def test_a_pipeline_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match=r"'en_core_none' is not installed.*--pipeline none"):
+    with pytest.raises(
+        UnavailableError, match=r"'en_core_none' is neither an installed pipeline nor a folder.*--pipeline none"
+    ):
         load_pipeline("en_core_none")
     with pytest.raises(UnavailableError, match=r"not installed, and no folder|cannot be loaded"):
         load_pipeline(str(tmp_path))

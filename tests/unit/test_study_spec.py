@@ -37,14 +37,14 @@ def arms_of(folder: Path, text: str) -> list[str]:
         (DATA + '[[arm]]\nkind = "mslm"\nweights = "ratio"\n', "study.toml:8: arm[1].weights[1]: String should match"),
         (DATA + '[[arm]]\nkind = "mslm"\nbudget = 0.2\nblm_rate = 0.1\n', "give one"),
         (DATA + '[[arm]]\nkind = "mslm"\nlexicon = "mine"\n', "no [lexicon.mine] for arm 'mslm'"),
-        (DATA + '[[arm]]\nkind = "mslm"\n[[arm]]\nkind = "mslm"\n', "two arms are called 'mslm'"),
+        (DATA + '[[arm]]\nkind = "mslm"\n[[arm]]\nkind = "mslm"\n', "two arms are named 'mslm'"),
         (DATA + '[[arm]]\nkind = "mslm"\n[adapt]\nseed = 3\n', "adapt.seed is decided by the study"),
         (DATA + '[[arm]]\nkind = "mslm"\n[adapt]\ntokens = 0\n', "study.toml:9: adapt.tokens: expected greater"),
         (
             DATA + '[[arm]]\nkind = "mslm"\n[finetune]\nspeed = 0\n',
             "study.toml:9: finetune.speed: there is no such key",
         ),
-        ("seeds = [1, 2, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "seed 1 is there twice"),
+        ("seeds = [1, 2, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "seed 1 is listed twice"),
         (
             '[[data]]\nname = "a/b"\ntrain = "t"\ntest = "t"\n[[arm]]\nkind = "mslm"\n',
             "study.toml:2: data[1].name: expected",
