@@ -44,11 +44,9 @@ def test_white_space_in_a_mention_is_one_space(ruler: Path) -> None:
 
 
 def test_a_pipeline_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(
-        UnavailableError, match=r"'en_core_none' is neither an installed pipeline nor a folder.*--pipeline none"
-    ):
+    with pytest.raises(UnavailableError, match=r"'en_core_none' is neither an installed pipeline nor.*--pipeline none"):
         load_pipeline("en_core_none")
-    with pytest.raises(UnavailableError, match=r"not installed, and no folder|cannot be loaded"):
+    with pytest.raises(UnavailableError, match=r"neither an installed|cannot be loaded"):
         load_pipeline(str(tmp_path))
 
 
