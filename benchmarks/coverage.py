@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mslm_cli.evaluation.comparison import Arm, arm_replicates, bootstrap_p, randomisation_p
+from mslm_cli.evaluation.comparison import ComparedArm, arm_replicates, bootstrap_p, randomisation_p
 from mslm_cli.evaluation.uncertainty import Float64, interval, sums_by_cluster
 
 N_SETS, N_REPLICATES, SIZES = 4000, 1000, (100, 300, 1000)
@@ -97,7 +97,7 @@ def simulate(population: Population, n: int, unit: str, n_sets: int, rng: np.ran
         sides = [
             sums_by_cluster(clusters, n // LENGTH if unit == "documents" else n, s) for s in draw(population, n, rng)
         ]
-        arms = [Arm(name, side[None, :, None]) for name, side in zip("AB", sides, strict=True)]
+        arms = [ComparedArm(name, side[None, :, None]) for name, side in zip("AB", sides, strict=True)]
         first, second = (replicates[:, 0] for replicates in arm_replicates(arms, N_REPLICATES, rng))
         for k in range(3):
             low, high = interval(first[:, k])
@@ -130,7 +130,7 @@ def simulate_seeds(sd: float, n: int, n_runs: int, n_sets: int, rng: np.random.G
                 found = np.bincount(sentence, rng.random(len(sentence)) < chance, minlength=n)
                 predicted = found + rng.binomial((gold - found).astype(np.int64), 0.5) + rng.poisson(SPURIOUS, n)
                 runs.append(np.stack([gold, predicted, found], axis=1).astype(float))
-            arms.append(Arm(name, np.stack(runs)[:, :, None]))
+            arms.append(ComparedArm(name, np.stack(runs)[:, :, None]))
         first, second = (replicates[:, 0, 2] for replicates in arm_replicates(arms, N_REPLICATES, rng))
         low, high = interval(first)
         covered[i] = low <= true <= high

@@ -32,7 +32,7 @@ from mslm_cli.evaluation.exact_match import match_spans
 from mslm_cli.evaluation.slices import Slicing, count_by_cluster
 from mslm_cli.evaluation.spans import Spans, TagMode, spans_from_tags
 from mslm_cli.evaluation.summary import summarise
-from mslm_cli.evaluation.uncertainty import averages, intervals, resampled_totals, shares
+from mslm_cli.evaluation.uncertainty import averages, intervals, precision_recall_f1, resampled_totals
 
 N_SENTENCES, N_REPLICATES, NOISE = 20_000, 1000, 0.05
 AIM = 20.0
@@ -105,11 +105,15 @@ def refuse_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 
 def bootstrap_exact_match(gold: Spans, predicted: Spans) -> None:
-    by_type = Slicing(gold.types, gold.kind, predicted.kind)
+    by_type = Slicing(gold.types, gold.type_ids, predicted.type_ids)
     counts = count_by_cluster(gold, predicted, np.arange(gold.n_sentences), by_type)
     totals = resampled_totals(counts.reshape(len(counts), -1), N_REPLICATES, np.random.default_rng(0))
     of_types = totals.reshape(N_REPLICATES, -1, 3)
-    for replicates in (shares(of_types.sum(axis=1)), *averages(of_types), *np.moveaxis(shares(of_types), 1, 0)):
+    for replicates in (
+        precision_recall_f1(of_types.sum(axis=1)),
+        *averages(of_types),
+        *np.moveaxis(precision_recall_f1(of_types), 1, 0),
+    ):
         intervals(replicates)
 
 

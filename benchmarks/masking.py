@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from padding import padded_batches
 from transformers import DataCollatorForLanguageModeling
 
 from mslm_cli import allocator, console, models
@@ -30,7 +31,6 @@ from mslm_cli.config import ExtractTermsConfig, PreprocessConfig
 from mslm_cli.masking import budget, pmi
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.corruption import corrupt
-from mslm_cli.masking.delivery import padded_batches
 from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.strategies import STRATEGIES

@@ -24,7 +24,7 @@ from mslm_cli.options import Config
 
 _Options = TypeVar("_Options", bound=Config)
 
-Kind = Literal["lexicon", "shards", "encoder", "ner", "eval"]
+ArtifactKind = Literal["lexicon", "shards", "encoder", "ner", "eval"]
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _MADE_BY = {
@@ -59,7 +59,7 @@ class FileEntry(_Record):
 class Manifest(_Record):
     """The content of manifest.json; ``digest`` is the SHA-256 of all the rest of it."""
 
-    kind: Kind
+    kind: ArtifactKind
     schema_version: int
     fingerprint: str
     config: dict[str, Any]
@@ -143,7 +143,7 @@ class StagedArtifact:
 class ArtifactBuild:
     """The making of one artifact: what it is made from, and where it goes."""
 
-    kind: Kind
+    kind: ArtifactKind
     output: Path
     config: Config
     inputs: Sequence[Input]
@@ -221,13 +221,13 @@ class ArtifactBuild:
             fsio.write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
-def _kind_at(folder: Path) -> Kind | None:
+def _kind_at(folder: Path) -> ArtifactKind | None:
     """The kind that the manifest in ``folder`` names, if there is one that is legible."""
     try:
         kind = json.loads((folder / MANIFEST).read_bytes())["kind"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    known: tuple[Kind, ...] = get_args(Kind)
+    known: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
     return next((k for k in known if k == kind), None)
 
 
@@ -253,7 +253,7 @@ def _difference(found: Manifest, wanted: ArtifactBuild) -> str:
     return f"made by mslm {found.code.get('mslm', 'unknown')}"
 
 
-def load(path: Path, kind: Kind) -> Artifact:
+def load(path: Path, kind: ArtifactKind) -> Artifact:
     """The artifact at ``path``, its kind, schema and every byte checked.
 
     Raises:
@@ -298,7 +298,7 @@ def load(path: Path, kind: Kind) -> Artifact:
     return Artifact(path, manifest)
 
 
-def load_if_artifact(path: Path, *kinds: Kind) -> Artifact | None:
+def load_if_artifact(path: Path, *kinds: ArtifactKind) -> Artifact | None:
     """The artifact at ``path``, of one of ``kinds``, or None if the folder is no artifact of mslm at all.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Scores of predicted mentions against gold ones."""
+"""Scores of predicted mentions against gold mentions."""

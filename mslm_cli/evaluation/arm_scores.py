@@ -1,11 +1,11 @@
-"""Arms with several seeds each on one or more test sets: how high they score, and what separates them."""
+"""F1 and differences in F1 of arms with several seeds, over one or more test sets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mslm_cli.evaluation.comparison import Arm, arm_replicates, bootstrap_p, randomisation_p
+from mslm_cli.evaluation.comparison import ComparedArm, arm_replicates, bootstrap_p, randomisation_p
 from mslm_cli.evaluation.uncertainty import Float64, interval
 
 N_REPLICATES = 5000
@@ -14,7 +14,7 @@ _F1 = 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value in shares, the bounds of its 95 % interval, and the two-sided p of the hypothesis that it is 0."""
+    """A value (as a fraction), the bounds of its 95 % interval, and the two-sided p-value of it being 0."""
 
     value: float
     low: float
@@ -22,20 +22,22 @@ class Estimate:
     p: float
 
     def to_json(self) -> dict[str, float]:
-        """All of it."""
+        """All fields, by name."""
         return {"value": self.value, "low": self.low, "high": self.high, "p": self.p}
 
 
 class ArmScores:
-    """F1 of arms, by their names, averaged over test sets; other sentences and other seeds are in every interval.
+    """F1 of arms, averaged over test sets; every interval accounts for sampling of sentences and of seeds.
 
     Args:
-        arms: by test set; every test set has the same arms. Within one, all have the same clusters and groups.
+        arms: by test set; each has the same arms, and within a test set all have the same clusters and groups.
 
-    Source: ``evaluation.comparison``, whose replicates are averaged over the test sets, drawn each for itself.
+    Source: ``evaluation.comparison``; replicates are drawn independently for each test set and averaged.
     """
 
-    def __init__(self, arms: Mapping[str, Sequence[Arm]], n_replicates: int = N_REPLICATES, seed: int = 0) -> None:
+    def __init__(
+        self, arms: Mapping[str, Sequence[ComparedArm]], n_replicates: int = N_REPLICATES, seed: int = 0
+    ) -> None:
         self._n_replicates, self._seed = n_replicates, seed
         self._arms = {data: {arm.name: arm for arm in of_data} for data, of_data in arms.items()}
         self._replicates = {
@@ -47,20 +49,20 @@ class ArmScores:
         }
 
     def score(self, name: str, data: Sequence[str] = ()) -> Estimate:
-        """The arm's F1 over these test sets (all, if none is named)."""
+        """The arm's mean F1 over these test sets (default: all)."""
         value, replicates = self._mean(name, data, 0)
         low, high = (min(max(bound, 0.0), 1.0) for bound in interval(replicates))
         return Estimate(value, low, high, bootstrap_p(replicates))
 
     def difference(self, name: str, other: str, data: Sequence[str] = (), group: int = 0) -> Estimate:
-        """How much higher the F1 of the arm is than that of the other, in all or in one group of the mentions.
+        """F1 of ``name`` minus F1 of ``other``, on one group of mentions (0: all mentions).
 
-        The p is the larger one of bootstrap and randomisation; the latter exchanges the clusters of all test sets, and
-        is of all mentions. In a group it is the bootstrap's.
+        For all mentions, p is the larger of the p-values of the bootstrap and of a randomisation test over the clusters
+        of all test sets; for other groups it is the bootstrap's.
         """
         (value, replicates), (of_other, others) = (self._mean(n, data, group) for n in (name, other))
-        apart = replicates - others
-        p, (low, high) = bootstrap_p(apart), interval(apart)
+        differences = replicates - others
+        p, (low, high) = bootstrap_p(differences), interval(differences)
         if group == 0:
             rng = np.random.default_rng(self._seed)
             one, two = (
@@ -71,7 +73,7 @@ class ArmScores:
         return Estimate(value - of_other, low, high, p)
 
     def of_seeds(self, name: str, data: str) -> Float64:
-        """Precision, recall and F1 on a test set with each seed: float64 [n_seeds, 3]."""
+        """Precision, recall and F1 of each seed on a test set: float64 [n_seeds, 3]."""
         return self._arms[data][name].of_runs[:, 0]
 
     def _mean(self, name: str, data: Sequence[str], group: int) -> tuple[float, Float64]:

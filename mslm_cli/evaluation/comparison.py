@@ -1,4 +1,4 @@
-"""Whether one system is better than another on the same test set: paired tests, and the cases behind them."""
+"""Paired comparisons of systems on the same test set: intervals, tests, and differences in each slice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from mslm_cli.evaluation.uncertainty import Float64, distinct_rows, interval, parts, resampled_totals, shares
+from mslm_cli.evaluation.uncertainty import (
+    SCORE_NAMES,
+    Float64,
+    distinct_rows,
+    interval,
+    parts,
+    precision_recall_f1,
+    resampled_totals,
+)
 
 ALPHA = 0.05
-SHARES = ("precision", "recall", "f1")
 _SAME = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """A system with one or more runs that differ in their seeds alone.
+class ComparedArm:
+    """A system with one or more runs that differ only in their seeds.
 
-    ``counts``: gold, predicted and correct mentions, float64 [n_runs, n_clusters, n_groups, 3]; the first group is that
-    of all mentions.
+    ``counts``: gold, predicted and correct mentions, float64 [n_runs, n_clusters, n_groups, 3]; the first group holds
+    all mentions.
     """
 
     name: str
@@ -32,25 +39,25 @@ class Arm:
     @property
     def of_runs(self) -> Float64:
         """Precision, recall and F1 of each run, 0 where undefined: float64 [n_runs, n_groups, 3]."""
-        return np.nan_to_num(shares(self.counts.sum(axis=1)))
+        return np.nan_to_num(precision_recall_f1(self.counts.sum(axis=1)))
 
 
-def arm_replicates(arms: Sequence[Arm], n_replicates: int, rng: np.random.Generator) -> list[Float64]:
-    """For each arm, the mean of its runs' shares on other sentences and other seeds, [n_replicates, n_groups, 3].
+def arm_replicates(arms: Sequence[ComparedArm], n_replicates: int, rng: np.random.Generator) -> list[Float64]:
+    """For each arm, replicates of its mean precision, recall and F1 over runs: float64 [n_replicates, n_groups, 3].
 
-    The clusters are drawn with replacement, the same ones for all arms and runs. What other seeds would change is
-    added: Student's t with n_runs - 1 degrees of freedom times the standard error over the runs at hand. Their variance
-    is less what it would be if they differed by the choice of sentences alone, which is in the drawn clusters already.
-    Of an arm of one run nothing is known of seeds, and nothing is added.
+    Clusters are drawn with replacement, the same ones for all arms and runs. Variation between seeds is added as
+    Student's t with n_runs - 1 degrees of freedom times the standard error over the runs. Its variance is the variance
+    of the runs minus the part due to sampling of sentences, which the drawn clusters already cover. For an arm with a
+    single run, the variation between seeds is unknown and nothing is added.
 
-    Source: Efron and Tibshirani 1993, chapter 6, for the sentences; the variance of runs as in an analysis of variance
-    with random effects, the lowest 0; Bouthillier et al. 2021 for why both belong in the interval.
+    Source: Efron and Tibshirani 1993, chapter 6, for the sentences; the variance of runs as in a random-effects
+    analysis of variance, truncated at 0; Bouthillier et al. 2021 for why both belong in the interval.
     """
     rows = [np.moveaxis(arm.counts, 0, 1).reshape(arm.counts.shape[1], -1) for arm in arms]
     totals = resampled_totals(np.concatenate(rows, axis=1), n_replicates, rng)
     found = []
     for arm, part in zip(arms, np.split(totals, np.cumsum([row.shape[1] for row in rows])[:-1], axis=1), strict=True):
-        drawn = shares(part.reshape(n_replicates, arm.n_runs, *arm.counts.shape[2:]))
+        drawn = precision_recall_f1(part.reshape(n_replicates, arm.n_runs, *arm.counts.shape[2:]))
         means = drawn.mean(axis=1)
         if arm.n_runs > 1:
             by_sentences = np.nan_to_num(drawn - arm.of_runs).var(axis=1, ddof=1).mean(axis=0)
@@ -62,9 +69,9 @@ def arm_replicates(arms: Sequence[Arm], n_replicates: int, rng: np.random.Genera
 
 
 def bootstrap_p(differences: Float64) -> float:
-    """The two-sided p-value of no difference, from replicates of the difference [n_replicates]; 1 if none is defined.
+    """Two-sided bootstrap p-value of no difference, from differences [n_replicates]; 1 if none is defined.
 
-    It is below a level if the percentile interval of that level leaves out 0.
+    It is below a level exactly if the percentile interval of that level excludes 0.
     """
     defined = differences[~np.isnan(differences)]
     n = len(defined) + 1
@@ -73,13 +80,13 @@ def bootstrap_p(differences: Float64) -> float:
 
 
 def randomisation_p(one: Float64, other: Float64, n_replicates: int, rng: np.random.Generator) -> float:
-    """The two-sided p-value of a difference in F1 as large, if a coin told for each cluster which system is which.
+    """Two-sided p-value of the difference in F1 under random exchange of the two systems in each cluster.
 
-    Clusters in which the counts of both are the same need no coin, and of those with the same pair of counts it is
-    enough to draw how many are exchanged.
+    Clusters where both have the same counts can be skipped; for clusters with the same pair of counts it is enough to
+    draw how many are exchanged.
 
     Args:
-        one, other: gold, predicted and correct mentions, float64 [n_clusters, 3] each; means over an arm's runs.
+        one, other: gold, predicted and correct mentions, float64 [n_clusters, 3] each, averaged over an arm's runs.
 
     Source: Noreen 1989, chapter 2; Yeh 2000.
     """
@@ -98,16 +105,16 @@ def randomisation_p(one: Float64, other: Float64, n_replicates: int, rng: np.ran
 
 
 def least_p(n_clusters: int) -> float:
-    """The lowest p-value that exchanging clusters can have: to exchange none or all of them differs as much."""
+    """The lowest p-value of a randomisation test: exchanging none or all clusters gives the same difference."""
     return min(1.0, 2.0 ** (1 - n_clusters))
 
 
 def _f1(counts: Float64) -> Float64:
-    return np.nan_to_num(shares(counts)[..., 2])
+    return np.nan_to_num(precision_recall_f1(counts)[..., 2])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number, in their order.
+    """The p-values, corrected for multiple comparisons, in the given order.
 
     Source: Holm 1979.
     """
@@ -127,21 +134,21 @@ def with_interval(value: float, replicates: Float64) -> dict[str, float]:
 
 
 def compared(
-    arms: Sequence[Arm], groups: Sequence[str], n_replicates: int, rng: np.random.Generator
+    arms: Sequence[ComparedArm], groups: Sequence[str], n_replicates: int, rng: np.random.Generator
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The arms' scores, and all pairs of arms with their differences (the later less the earlier), as JSON values.
+    """The arms' scores, and the differences of all pairs of arms (the later minus the earlier), as JSON values.
 
-    A difference of F1 holds up if both tests, each corrected for the number of pairs, say so. In the groups of a pair,
-    those that hold up are told by the bootstrap, corrected for the number of groups.
+    A difference in F1 holds up if both tests are significant, each corrected for the number of pairs. Within the groups
+    of a pair the bootstrap alone decides, corrected for the number of groups.
     """
     replicates = arm_replicates(arms, n_replicates, rng)
     shown: list[dict[str, Any]] = []
     for arm, drawn in zip(arms, replicates, strict=True):
         runs = arm.of_runs[:, 0]
         scores: dict[str, Any] = {}
-        for i, share in enumerate(SHARES):
+        for i, metric in enumerate(SCORE_NAMES):
             sd = float(runs[:, i].std(ddof=1)) if arm.n_runs > 1 else None
-            scores[share] = {
+            scores[metric] = {
                 **with_interval(runs[:, i].mean(), drawn[:, 0, i]),
                 "sd": sd,
                 "runs": runs[:, i].tolist(),
@@ -164,7 +171,7 @@ def compared(
         pairs.append(
             {
                 "arms": [one.name, other.name],
-                "difference": {s: with_interval(values[0, k], difference[:, 0, k]) for k, s in enumerate(SHARES)},
+                "difference": {s: with_interval(values[0, k], difference[:, 0, k]) for k, s in enumerate(SCORE_NAMES)},
                 "p_bootstrap": of_groups[0]["p_bootstrap"],
                 "p_randomisation": randomisation_p(first, second, n_replicates, rng),
                 "slices": of_groups[1:],

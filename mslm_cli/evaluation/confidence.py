@@ -1,4 +1,4 @@
-"""What the probabilities of predicted mentions are worth: as an order, and as numbers."""
+"""Quality of the probabilities of predicted mentions: ranking and calibration."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ N_BINS = 10
 
 
 def curve(scores: Float64, is_correct: Bool, n_gold: int, n_points: int = 200) -> list[dict[str, float]]:
-    """Threshold, precision and recall where predictions below the threshold are left out, from high to low.
+    """Precision and recall of the predictions at or above each threshold, from high to low.
 
-    Mentions of one score come together. Of more than ``n_points`` thresholds, as many that are spread evenly.
+    Mentions with equal scores share a threshold. At most ``n_points`` thresholds are kept, evenly spread.
     """
     order, last = _ranked(scores)
     n_correct = np.cumsum(is_correct[order])[last]
@@ -24,9 +24,9 @@ def curve(scores: Float64, is_correct: Bool, n_gold: int, n_points: int = 200) -
 
 
 def average_precision(scores: Float64, is_correct: Bool, n_gold: int) -> float:
-    """The sum over thresholds of precision times the recall gained; missed gold mentions are never gained.
+    """The sum over thresholds of precision times gain in recall; missed gold mentions keep recall below 1.
 
-    Source: ``sklearn.metrics.average_precision_score``, whose positives are those among the predictions alone.
+    Source: ``sklearn.metrics.average_precision_score``, which counts positives among the predictions only.
     """
     order, last = _ranked(scores)
     return float(_average(is_correct[order].astype(np.float64), np.ones(len(order)), last, float(n_gold)))
@@ -40,11 +40,11 @@ def average_precision_replicates(
     n_replicates: int,
     rng: np.random.Generator,
 ) -> Float64:
-    """Average precision over clusters drawn with replacement: float64 [n_replicates].
+    """Bootstrap replicates of average precision over clusters: float64 [n_replicates].
 
     Args:
-        clusters: of each predicted mention, int64 [n_predicted].
-        n_gold: gold mentions of each cluster, int64 [n_clusters].
+        clusters: the cluster of each predicted mention, int64 [n_predicted].
+        n_gold: the number of gold mentions in each cluster, int64 [n_clusters].
     """
     order, last = _ranked(scores)
     correct, n_clusters = is_correct[order].astype(np.float64), len(n_gold)
@@ -57,7 +57,7 @@ def average_precision_replicates(
 
 
 def _ranked(scores: Float64) -> tuple[Int64, Int64]:
-    """The order of falling scores, and where in it the last of each score stands."""
+    """The order of descending scores, and the position in it of the last mention with each score."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     return order, np.flatnonzero(np.append(ordered[1:] != ordered[:-1], np.ones(min(len(order), 1), np.bool_)))
@@ -70,25 +70,25 @@ def _average(correct: Float64, weights: Float64, last: Int64, n_gold: float) -> 
 
 
 def bin_sums(scores: Float64, is_correct: Bool) -> tuple[Int64, Float64]:
-    """The bin of each mention, int64 [n], and what it adds to its bin: one, its score, whether it is correct, [n, 3].
+    """The bin of each mention, int64 [n], and its contribution to the bin: 1, score, is_correct, float64 [n, 3].
 
-    Ten bins of equal width; 1 belongs to the last.
+    Ten bins of equal width; a score of 1 falls into the last.
     """
     bins = np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
     return bins, np.stack([np.ones(len(scores)), scores, is_correct.astype(np.float64)], axis=1)
 
 
 def calibration_error(sums: Float64) -> Float64:
-    """The expected calibration error of sums by bin, [..., N_BINS, 3]: how far confidence is from correctness.
+    """The expected calibration error, from sums by bin, [..., N_BINS, 3].
 
-    Source: Naeini et al. 2015, equation 3, with bins of equal width; on mentions, not on tags.
+    Source: Naeini et al. 2015, equation 3, with bins of equal width, over mentions instead of tags.
     """
     gaps = np.abs(sums[..., 1] - sums[..., 2]).sum(axis=-1)
     return quotient(gaps, sums[..., 0].sum(axis=-1))
 
 
 def bins_as_json(sums: Float64) -> list[dict[str, float | int]]:
-    """The bins of sums [N_BINS, 3]: bounds, number of mentions, their mean confidence, the share that is correct."""
+    """Bounds, number of mentions, mean confidence and fraction correct of each bin, from sums [N_BINS, 3]."""
     means = np.nan_to_num(quotient(sums[:, 1:], sums[:, :1]))
     return [
         {

@@ -1,4 +1,4 @@
-"""Partial match: gold and predicted mentions paired by overlap, and what the pairs are worth."""
+"""Partial match: pair gold and predicted mentions by overlap, and score the pairs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,40 +9,39 @@ from mslm_cli.evaluation.spans import Bool, Int64, Spans
 from mslm_cli.evaluation.uncertainty import Float64
 
 SCHEMES = ("exact", "partial", "type", "boundary")
-"""Of SemEval-2013 task 9.1: boundaries and type; boundaries that overlap; the type of what overlaps; boundaries."""
+"""SemEval-2013 task 9.1: boundaries and type; overlapping boundaries; type of overlapping mentions; boundaries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Mentions paired one to one: indices into gold and predicted spans, int64 [n_pairs] each, both ascending."""
+    """A one-to-one pairing: indices into gold and predicted spans, int64 [n_pairs] each, both ascending."""
 
     gold: Int64
     predicted: Int64
 
     def same_boundaries(self, gold: Spans, predicted: Spans) -> Bool:
-        """Whether the two of a pair begin and end together: bool [n_pairs]."""
+        """Whether both mentions of a pair have the same boundaries: bool [n_pairs]."""
         g, p = self.gold, self.predicted
-        together: Bool = (gold.start[g] == predicted.start[p]) & (gold.end[g] == predicted.end[p])
-        return together
+        same: Bool = (gold.start[g] == predicted.start[p]) & (gold.end[g] == predicted.end[p])
+        return same
 
     def same_type(self, gold: Spans, predicted: Spans) -> Bool:
-        """Whether the two of a pair have one type: bool [n_pairs]."""
-        same: Bool = gold.kind[self.gold] == predicted.kind[self.predicted]
+        """Whether both mentions of a pair have the same type: bool [n_pairs]."""
+        same: Bool = gold.type_ids[self.gold] == predicted.type_ids[self.predicted]
         return same
 
 
 def pair(gold: Spans, predicted: Spans) -> Pairs:
-    """The one-to-one assignment of overlapping mentions that shares the most words.
+    """The one-to-one assignment of overlapping mentions with the largest overlap, in words.
 
-    Among assignments that share as many, the one with the most pairs of the same type, then the one with the most
-    pairs; of those that are alike in this too, the one that pairs the earliest gold mentions with the earliest
-    predicted ones. So it does not depend on an order of mentions. Mentions that agree in boundaries overlap nothing
-    else, and are always paired: exact matches come first.
+    Ties are broken by the number of pairs of the same type, then by the number of pairs, then by pairing the earliest
+    gold mentions with the earliest predicted ones; so the result does not depend on the order of mentions. Mentions
+    with equal boundaries overlap no others and are always paired: exact matches come first.
 
     Args:
-        gold, predicted: mentions of one side do not overlap each other.
+        gold, predicted: mentions on the same side must not overlap.
     """
-    # as characters of one long text; the gap keeps sentences apart
+    # positions in one long text; the gap separates sentences
     size = 1 + max(int(spans.end.max(initial=0)) for spans in (gold, predicted))
     begins, ends = [s.sentence * size + edge for s, edge in ((gold, gold.start), (gold, gold.end))]
     other_begins, other_ends = predicted.sentence * size + predicted.start, predicted.sentence * size + predicted.end
@@ -55,7 +54,7 @@ def pair(gold: Spans, predicted: Spans) -> Pairs:
         begins[of_gold], other_begins[of_predicted]
     )
     is_chosen = np.ones(len(of_gold), np.bool_)
-    same_type = gold.kind[of_gold] == predicted.kind[of_predicted]
+    same_type = gold.type_ids[of_gold] == predicted.type_ids[of_predicted]
     for chain in _chains(of_gold, of_predicted):
         is_chosen[chain] = _best(
             of_gold[chain].tolist(), of_predicted[chain].tolist(), shared[chain].tolist(), same_type[chain].tolist()
@@ -64,7 +63,7 @@ def pair(gold: Spans, predicted: Spans) -> Pairs:
 
 
 def _chains(of_gold: Int64, of_predicted: Int64) -> Iterator[slice]:
-    """Stretches of overlaps in which each has a mention in common with the next, of two and more."""
+    """Maximal runs of two or more overlaps in which consecutive ones share a mention."""
     if len(of_gold):
         linked = (of_gold[1:] == of_gold[:-1]) | (of_predicted[1:] == of_predicted[:-1])
         edges = np.flatnonzero(np.diff(np.concatenate([[0], linked, [0]])))
@@ -72,10 +71,10 @@ def _chains(of_gold: Int64, of_predicted: Int64) -> Iterator[slice]:
 
 
 def _best(golds: list[int], predicteds: list[int], shared: list[int], same_type: list[bool]) -> list[bool]:
-    """Which overlaps of a chain to choose: those of one gold, or of one predicted mention, stand together.
+    """Which overlaps of a chain to choose, at most one for each mention, by dynamic programming.
 
-    Disjoint mentions never cross, so that an overlap rules out a stretch of those right before it; with the best choice
-    among the overlaps before this stretch, it makes the best choice that ends in it.
+    Overlaps of the same mention are adjacent, and disjoint mentions never cross. So an overlap conflicts only with a
+    run of overlaps right before it, and the best choice that ends with it adds it to the best choice before that run.
     """
     best: list[tuple[int, int, int]] = [(0, 0, 0)]
     takes: list[bool] = []
@@ -101,41 +100,41 @@ def _best(golds: list[int], predicteds: list[int], shared: list[int], same_type:
 
 
 def outcomes(gold: Spans, predicted: Spans, pairs: Pairs) -> dict[str, tuple[Bool, Bool]]:
-    """For each scheme, which pairs are correct and which are partly so (half a credit): bool [n_pairs] each.
+    """For each scheme, which pairs are correct and which are partly correct (half credit): bool [n_pairs] each.
 
-    Source: Segura-Bedmar et al. 2013, SemEval-2013 task 9, section 4. Departure: pairs by assignment, where the
-    task's script took the first overlap.
+    Source: Segura-Bedmar et al. 2013, SemEval-2013 task 9, section 4. Difference: pairs by assignment; the
+    task's script takes the first overlap.
     """
-    bounds, kind = pairs.same_boundaries(gold, predicted), pairs.same_type(gold, predicted)
-    never = np.zeros(len(bounds), np.bool_)
+    boundaries, types = pairs.same_boundaries(gold, predicted), pairs.same_type(gold, predicted)
+    never = np.zeros(len(boundaries), np.bool_)
     return {
-        "exact": (bounds & kind, never),
-        "partial": (bounds, ~bounds),
-        "type": (kind, never),
-        "boundary": (bounds, never),
+        "exact": (boundaries & types, never),
+        "partial": (boundaries, ~boundaries),
+        "type": (types, never),
+        "boundary": (boundaries, never),
     }
 
 
 def credit(outcome: tuple[Bool, Bool]) -> Float64:
-    """What each pair adds to the numerator of precision and recall: float64 [n_pairs]."""
+    """The credit of each pair in the numerator of precision and recall: float64 [n_pairs]."""
     correct, partly = outcome
     points: Float64 = correct + 0.5 * partly
     return points
 
 
 def errors(gold: Spans, predicted: Spans, pairs: Pairs) -> dict[str, tuple[Int64, Int64]]:
-    """The mistakes by kind: indices of gold and of predicted mentions, int64 each, -1 where there is none.
+    """The errors by kind: indices of the gold and predicted mentions, int64 each; -1 for no mention.
 
-    A pair is wrong in its boundaries, in its type or in both; a gold mention in no pair is missed, a predicted one
-    spurious.
+    A pair can have a wrong boundary, a wrong type or both. An unpaired gold mention is missed; an unpaired predicted
+    mention is spurious.
     """
-    bounds, kind = pairs.same_boundaries(gold, predicted), pairs.same_type(gold, predicted)
+    boundaries, types = pairs.same_boundaries(gold, predicted), pairs.same_type(gold, predicted)
     missed = np.setdiff1d(np.arange(len(gold)), pairs.gold)
     spurious = np.setdiff1d(np.arange(len(predicted)), pairs.predicted)
     wrong = {
-        "wrong_boundary": ~bounds & kind,
-        "wrong_type": bounds & ~kind,
-        "wrong_boundary_and_type": ~bounds & ~kind,
+        "wrong_boundary": ~boundaries & types,
+        "wrong_type": boundaries & ~types,
+        "wrong_boundary_and_type": ~boundaries & ~types,
     }
     found = {name: (pairs.gold[which], pairs.predicted[which]) for name, which in wrong.items()}
     found["missed"] = (missed, np.full(len(missed), -1))

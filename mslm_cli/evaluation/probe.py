@@ -1,9 +1,9 @@
-"""What a sensitivity probe masks: DS-mentions and generic text of the same length and frequency; and intervals.
+"""The masked items of a sensitivity probe: DS-mentions and matched generic text; and bootstrap intervals.
 
-Every item is masked alone in its sequence. For each mention there is one run of generic words with as many words and
-tokens and, in the text that is probed, the same frequency (the mean over words of the binary logarithm of their
-counts, rounded down). For one word of each mention there is such a generic word. So no masking strategy wins by the
-format of the probe, and what is compared differs in being a DS-term alone.
+Each item is masked on its own in its sequence. Each mention is matched with a run of generic words that has the same
+number of words and tokens and, in the probed text, the same frequency (the mean of log2 word counts, rounded down). One
+word of each mention is matched with a generic word in the same way. So the format of the probe favours no masking
+strategy, and matched items differ only in being a DS-term or not.
 """
 
 from typing import NamedTuple
@@ -19,22 +19,23 @@ _MAX_WORDS = 6
 
 
 class Items(NamedTuple):
-    """Stretches [start, end) of the flat arrays of a batch, whole words: two int64 [n]."""
+    """Spans [start, end) of whole words in the flat arrays of a batch: int64 [n] each."""
 
     starts: Int64
     ends: Int64
 
 
 class Runs(NamedTuple):
-    """Runs of words that may be masked: first word and number of words, int64 [n] each."""
+    """Maskable runs of words: first word and number of words, int64 [n] each."""
 
     first: Int64
     n_words: Int64
 
 
-def matched_items(batch: RaggedBatch, n_most: int, rng: np.random.Generator) -> dict[str, Items]:
-    """Mentions and as many generic runs, words of mentions and as many generic words; the i-th of one matches the i-th
-    of the other. No more than ``n_most`` of each kind; mentions without a match are left out.
+def matched_items(batch: RaggedBatch, n_max: int, rng: np.random.Generator) -> dict[str, Items]:
+    """Mentions with matched generic runs, and words of mentions with matched generic words, in matching order.
+
+    At most ``n_max`` of each; mentions without a match are left out.
     """
     starts, ends = batch.words
     _, mention_starts, mention_ends = batch.mentions
@@ -49,18 +50,15 @@ def matched_items(batch: RaggedBatch, n_most: int, rng: np.random.Generator) -> 
     ):
         generic = _runs(batch, is_generic, n_words)
         one, other = _pairs(_features(batch, runs), _features(batch, generic), rng)
-        chosen = rng.permutation(len(one))[:n_most]
+        chosen = rng.permutation(len(one))[:n_max]
         for name, of, pairs in ((names[0], runs, one), (names[1], generic, other)):
             begin = of.first[pairs[chosen]]
             found[name] = Items(starts[begin], ends[begin + of.n_words[pairs[chosen]] - 1])
     return found
 
 
-def general_items(batch: RaggedBatch, n_words: Int64, n_most: int, rng: np.random.Generator) -> dict[str, Items]:
-    """Random runs of words outside of mentions, with as many words as ``n_words`` says, and random words.
-
-    No more than ``n_most`` of each kind.
-    """
+def general_items(batch: RaggedBatch, n_words: Int64, n_max: int, rng: np.random.Generator) -> dict[str, Items]:
+    """Random runs of words outside mentions, with lengths ``n_words``, and random words; at most ``n_max`` of each."""
     starts, ends = batch.words
     is_generic = ~batch.in_mention[starts]
     found = {}
@@ -71,7 +69,7 @@ def general_items(batch: RaggedBatch, n_words: Int64, n_most: int, rng: np.rando
             parts.append((rng.permutation(runs.first)[:count], length))
         first = np.concatenate([np.empty(0, np.int64), *(part for part, _ in parts)])
         size = np.concatenate([np.empty(0, np.int64), *(np.full(len(part), length) for part, length in parts)])
-        chosen = rng.permutation(len(first))[:n_most]
+        chosen = rng.permutation(len(first))[:n_max]
         found[name] = Items(starts[first[chosen]], ends[first[chosen] + size[chosen] - 1])
     return found
 
@@ -83,8 +81,8 @@ def words_in(batch: RaggedBatch, items: Items) -> Int64:
 
 
 def _runs(batch: RaggedBatch, allowed: NDArray[np.bool_], n_words: range) -> Runs:
-    """All runs of so many allowed words that follow on each other in one sentence."""
-    begins = np.flatnonzero(batch.begins_stretch | ~allowed)
+    """All runs of ``n_words`` consecutive allowed words in a sentence."""
+    begins = np.flatnonzero(batch.begins_run | ~allowed)
     until = np.append(begins, len(allowed))[np.searchsorted(begins, np.arange(len(allowed)), side="right")]
     room = np.where(allowed, until - np.arange(len(allowed)), 0)
     parts = [np.flatnonzero(room >= n) for n in n_words]
@@ -94,7 +92,7 @@ def _runs(batch: RaggedBatch, allowed: NDArray[np.bool_], n_words: range) -> Run
 
 
 def _features(batch: RaggedBatch, runs: Runs) -> Int64:
-    """A number for the words, tokens and frequency of each run: int64 [n]."""
+    """One number that encodes words, tokens and frequency of each run: int64 [n]."""
     starts, ends = batch.words
     _, inverse, counts = np.unique(word_keys(batch), return_inverse=True, return_counts=True)
     summed = np.concatenate([[0.0], np.cumsum(np.log2(counts)[inverse.reshape(-1)])])
@@ -105,7 +103,7 @@ def _features(batch: RaggedBatch, runs: Runs) -> Int64:
 
 
 def _pairs(one: Int64, other: Int64, rng: np.random.Generator) -> tuple[Int64, Int64]:
-    """Pairs of equal numbers, each element in one pair at most, drawn at random: their indices, two int64."""
+    """Random pairs of equal numbers, each element in at most one pair: their indices, int64 [n_pairs] each."""
     orders, codes = [], []
     for numbers in (one, other):
         shuffled = rng.permutation(len(numbers))
@@ -127,10 +125,10 @@ class Interval(NamedTuple):
 
 
 class Bootstrap:
-    """Bootstrap over clusters of items: the same replicates for all that is compared.
+    """Bootstrap over clusters of items, with the same replicates for every comparison.
 
     Args:
-        n_clusters: documents, or sequences.
+        n_clusters: the number of documents or sequences.
     """
 
     def __init__(self, n_clusters: int, n_replicates: int, seed: int) -> None:
@@ -140,11 +138,11 @@ class Bootstrap:
         )
 
     def mean(self, values: Float64, clusters: Int64) -> Interval:
-        """The mean of ``values``, float64 [n], whose clusters are ``clusters``, int64 [n], from 0."""
+        """The mean of ``values``, float64 [n], with clusters int64 [n], from 0."""
         return self.difference((values, clusters), (np.empty(0), np.empty(0, dtype=np.int64)))
 
     def difference(self, one: tuple[Float64, Int64], other: tuple[Float64, Int64]) -> Interval:
-        """The mean of ``one`` less the mean of ``other``, each values and clusters; a mean of nothing is 0."""
+        """The mean of ``one`` minus the mean of ``other``, each (values, clusters); an empty mean is 0."""
         totals = np.zeros(len(self._weights) + 1)
         for sign, (values, clusters) in ((1, one), (-1, other)):
             if len(values):

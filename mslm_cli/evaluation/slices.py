@@ -1,4 +1,4 @@
-"""Slices of a test set: mentions told apart by their length and by what was known of them before."""
+"""Slices of a test set: mentions by length, by training data and by lexicon."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,9 +15,9 @@ from mslm_cli.text.tokens import exact_key, folded_key
 
 @dataclass(frozen=True, slots=True)
 class Slicing:
-    """Which slice each mention falls into: indices into ``names``, int64 [n_gold] and [n_predicted].
+    """The slice of each mention: indices into ``names``, int64 [n_gold] and [n_predicted].
 
-    A slice depends on a mention's text alone, so that a correct prediction and its gold mention are in the same one.
+    The slice depends only on a mention's text, so a correct prediction is in the same slice as its gold mention.
     """
 
     names: tuple[str, ...]
@@ -27,19 +27,19 @@ class Slicing:
 
 KNOWLEDGE = ("seen_in_train", "train_frequency", "in_lexicon")
 _FREQUENCIES = (("0", 1), ("1", 2), ("2-4", 5), ("5-19", 20))
-"""Names of all slices of frequency but the last, and the frequency that each stays below."""
+"""Names and exclusive upper limits of the frequency slices, without the last."""
 
 
 def by_length(gold: Spans, predicted: Spans) -> Slicing:
-    """Mentions of 1, of 2, and of 3 and more words."""
+    """Mentions of 1, 2, and 3 or more words."""
     return Slicing(("1", "2", "3+"), *(np.minimum(side.n_words, 3) - 1 for side in (gold, predicted)))
 
 
 def count_by_cluster(gold: Spans, predicted: Spans, clusters: Int64, by: Slicing) -> Float64:
-    """Gold, predicted and correct mentions of each cluster and slice: float64 [n_clusters, n_slices, 3].
+    """Gold, predicted and correct mentions by cluster and slice: float64 [n_clusters, n_slices, 3].
 
     Args:
-        clusters: of each sentence, int64 [n_sentences] from 0.
+        clusters: the cluster of each sentence, int64 [n_sentences] from 0.
     """
     n_clusters, size = int(clusters.max(initial=-1)) + 1, len(by.names)
     of_gold = clusters[gold.sentence] * size + by.gold
@@ -50,21 +50,21 @@ def count_by_cluster(gold: Spans, predicted: Spans, clusters: Int64, by: Slicing
 
 
 def texts(spans: Spans, sentences: Sequence[Sequence[str]]) -> list[str]:
-    """The text of each mention, its words with a space between them."""
+    """The text of each mention: its words, joined by spaces."""
     places = zip(spans.sentence.tolist(), spans.start.tolist(), spans.end.tolist(), strict=True)
     return [" ".join(sentences[i][start:end]) for i, start, end in places]
 
 
 def train_counts(mentions: Iterable[str]) -> Counter[str]:
-    """How often each text is a mention of the training data, by ``text.tokens.folded_key``: case does not count."""
+    """The number of training mentions with each text, case-insensitive (``text.tokens.folded_key``)."""
     return Counter(map(folded_key, mentions))
 
 
 def by_train(gold: Sequence[str], predicted: Sequence[str], counts: Counter[str]) -> dict[str, Slicing]:
-    """``seen_in_train`` and ``train_frequency`` of the texts of mentions.
+    """The slicings ``seen_in_train`` and ``train_frequency``, from the texts of mentions.
 
     Args:
-        counts: what ``train_counts`` says of the training data.
+        counts: of the training mentions, from ``train_counts``.
     """
     sides = [np.array([counts[folded_key(text)] for text in side], np.int64) for side in (gold, predicted)]
     limits = [limit for _, limit in _FREQUENCIES]
@@ -76,7 +76,7 @@ def by_train(gold: Sequence[str], predicted: Sequence[str], counts: Counter[str]
 
 
 def by_lexicon(gold: Sequence[str], predicted: Sequence[str], terms: Iterable[Term]) -> Slicing:
-    """Whether the texts of mentions are terms, each compared by its own case rule (``lexicon.matches_case``)."""
+    """Whether the texts of mentions are lexicon terms, by each term's case rule (``lexicon.matches_case``)."""
     exact: set[str] = set()
     any_case: set[str] = set()
     for term in terms:
@@ -98,7 +98,7 @@ def by_knowledge(
     train: LabelledCorpus | None,
     terms: Iterable[Term] | None,
 ) -> dict[str, Slicing | None]:
-    """The slices ``KNOWLEDGE``, of mentions in sentences of ``words``; None where there is nothing to tell them by."""
+    """The slicings ``KNOWLEDGE`` of mentions in sentences ``words``; None if their source is not given."""
     found: dict[str, Slicing | None] = dict.fromkeys(KNOWLEDGE)
     sides = texts(gold, words), texts(predicted, words)
     if train is not None:

@@ -1,4 +1,4 @@
-"""Mentions of a whole test set as arrays: what all scores are counted on."""
+"""The mentions of a test set as arrays, from which all scores are computed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ _OUTSIDE = -1
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Mentions ordered by sentence, start, end and type, each once.
+    """Distinct mentions, ordered by sentence, start, end and type.
 
-    ``sentence``, ``start``, ``end`` (words [start, end)), ``kind`` (an index into ``types``): int64 [n].
+    ``sentence``, ``start``, ``end`` (words [start, end)), ``type_ids`` (indices into ``types``): int64 [n].
     """
 
     sentence: Int64
     start: Int64
     end: Int64
-    kind: Int64
+    type_ids: Int64
     types: tuple[str, ...]
     n_sentences: int
 
@@ -41,62 +41,62 @@ class Spans:
         return self.end - self.start
 
     def are_in(self, other: "Spans") -> Bool:
-        """Whether each mention is one of ``other``'s, boundaries and type: bool [n]."""
+        """Whether each mention is in ``other``, with the same boundaries and type: bool [n]."""
         size = 1 + max(int(spans.end.max(initial=0)) for spans in (self, other))
         return np.isin(self._keys(size), other._keys(size), assume_unique=True)
 
     def _keys(self, size: int) -> Int64:
-        return ((self.sentence * size + self.start) * size + self.end) * len(self.types) + self.kind
+        return ((self.sentence * size + self.start) * size + self.end) * len(self.types) + self.type_ids
 
 
 def paired_spans(gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable[Mention]]) -> tuple[Spans, Spans]:
-    """Gold and predicted mentions, sentence by sentence, as arrays with the same types (sorted).
+    """Gold and predicted mentions as arrays with the same (sorted) types, from lists by sentence.
 
     Raises:
-        ValueError: the two do not have the same number of sentences.
+        ValueError: the numbers of sentences differ.
     """
     if len(gold) != len(predicted):
-        raise ValueError(f"{len(gold)} sentences of gold against {len(predicted)} of predictions")
+        raise ValueError(f"{len(gold)} gold sentences, but {len(predicted)} predicted ones")
     rows = [[(i, *m) for i, mentions in enumerate(side) for m in set(mentions)] for side in (gold, predicted)]
-    types = tuple(sorted({kind for side in rows for _, _, _, kind in side}))
-    codes = {kind: code for code, kind in enumerate(types)}
+    types = tuple(sorted({entity_type for side in rows for _, _, _, entity_type in side}))
+    type_ids = {entity_type: i for i, entity_type in enumerate(types)}
     sides = []
     for side in rows:
-        table = np.array([(i, start, end, codes[kind]) for i, start, end, kind in side], np.int64).reshape(-1, 4)
+        table = np.array([(i, start, end, type_ids[t]) for i, start, end, t in side], np.int64).reshape(-1, 4)
         table = table[np.lexsort(table.T[::-1])]
-        sentence, start, end, kind_code = table.T
-        sides.append(Spans(sentence, start, end, kind_code, types, len(gold)))
+        sentence, start, end, ids = table.T
+        sides.append(Spans(sentence, start, end, ids, types, len(gold)))
     return sides[0], sides[1]
 
 
 def spans_from_tags(gold: Tags, predicted: Tags, reading: TagMode = "strict") -> tuple[Spans, Spans]:
-    """The mentions of gold and of predicted IOB2 tags as arrays; ``types`` are those of all tags.
+    """The mentions in gold and predicted IOB2 tags as arrays; ``types`` are those of all tags.
 
-    ``strict``: a B- and the I- of its type right after it, as ``corpus.labels.strict_mentions`` reads them.
-    ``default``: an I- that continues nothing starts a mention, as ``corpus.labels.mentions_from_tags`` reads it.
+    ``strict``: a B- and the I- of its type that follow it, as in ``corpus.labels.strict_mentions``.
+    ``default``: an I- that continues no mention starts one, as in ``corpus.labels.mentions_from_tags``.
 
     Raises:
-        ValueError: the two differ in their sentences or the words of one, or a tag is not IOB2.
+        ValueError: the two differ in the number of sentences or words, or a tag is not IOB2.
 
     Source: seqeval 1.2.2, ``mode="strict", scheme=IOB2``, and its default mode.
     """
     lengths = [list(map(len, side)) for side in (gold, predicted)]
     if lengths[0] != lengths[1]:
-        raise ValueError("gold and predicted tags differ in their sentences, or in the words of one")
+        raise ValueError("gold and predicted tags differ in the number of sentences, or of words in one")
     codes = {tag: code for code, tag in enumerate(dict.fromkeys(chain(*gold, *predicted)))}
     split = [split_tag(tag) for tag in codes]
     if wrong := [tag for tag, (prefix, _) in zip(codes, split, strict=True) if prefix not in "OBI"]:
         raise ValueError(f"tag {wrong[0]!r} is not IOB2")
-    types = tuple(sorted({kind for _, kind in split if kind}))
+    types = tuple(sorted({entity_type for _, entity_type in split if entity_type}))
     begins = np.array([prefix == "B" for prefix, _ in split], np.bool_)
-    kinds = np.array([types.index(kind) if kind else _OUTSIDE for _, kind in split], np.int64)
+    type_ids = np.array([types.index(t) if t else _OUTSIDE for _, t in split], np.int64)
     firsts = np.cumsum([0, *lengths[0]])
     n_words = int(firsts[-1])
     sides = []
     for side in (gold, predicted):
         tags = np.fromiter(map(codes.__getitem__, chain.from_iterable(side)), np.int64, n_words)
-        of_word, is_begin = kinds[tags], begins[tags]
-        # a word goes on with what stands before it, be it a mention, an orphan or nothing
+        of_word, is_begin = type_ids[tags], begins[tags]
+        # a word with the type (or no type) of its predecessor continues it, unless it is a B-
         breaks = is_begin.copy()
         breaks[1:] |= of_word[1:] != of_word[:-1]
         breaks[firsts[:-1][np.diff(firsts) > 0]] = True

@@ -1,4 +1,4 @@
-"""All scores of one test set with their intervals, as the JSON values of results.json."""
+"""All scores of a test set with their intervals, as the JSON values of results.json."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,9 @@ from mslm_cli.evaluation.uncertainty import (
     averages,
     interval,
     intervals,
+    precision_recall_f1,
     quotient,
     resampled_totals,
-    shares,
     sums_by_cluster,
 )
 
@@ -34,11 +34,11 @@ def summarise(
 ) -> dict[str, Any]:
     """``exact_match``, ``partial_match``, ``slices``, ``length_bias`` and ``confidence`` of results.json.
 
-    All sums are drawn together: every interval is of the same replicates.
+    All sums are resampled together, so every interval is from the same replicates.
 
     Args:
-        clusters: of each sentence, int64 [n_sentences], as ``uncertainty.clusters_of`` numbers them.
-        slicings: besides that by length; None where there is nothing to tell the slices by.
+        clusters: the cluster of each sentence, int64 [n_sentences], from ``uncertainty.clusters_of``.
+        slicings: in addition to that by length; None for those whose source is not given.
         scores: the probability of each predicted mention, float64 [n_predicted].
     """
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def summarise(
     known = {"length": by_length(gold, predicted), **{name: s for name, s in slicings.items() if s is not None}}
     sides = clusters[gold.sentence], clusters[predicted.sentence]
 
-    slices = {**known, "types": Slicing(gold.types, gold.kind, predicted.kind)}
+    slices = {**known, "types": Slicing(gold.types, gold.type_ids, predicted.type_ids)}
     blocks = {name: count_by_cluster(gold, predicted, clusters, by) for name, by in slices.items()}
     results = outcomes(gold, predicted, pairs)
     totals = [np.bincount(side, minlength=n_clusters) for side in sides]
@@ -79,7 +79,7 @@ def summarise(
 
 
 def _draw(blocks: Mapping[str, Float64], n_replicates: int, rng: np.random.Generator) -> dict[str, Float64]:
-    """For sums by cluster, [n_clusters, ...] each, the totals of the same replicates, [n_replicates, ...]."""
+    """Totals of the same bootstrap replicates, [n_replicates, ...], of sums by cluster, [n_clusters, ...]."""
     flat = [block.reshape(len(block), -1) for block in blocks.values()]
     totals = resampled_totals(np.concatenate(flat, axis=1), n_replicates, rng)
     parts = np.split(totals, np.cumsum([block.shape[1] for block in flat])[:-1], axis=1)
@@ -92,20 +92,20 @@ def _draw(blocks: Mapping[str, Float64], n_replicates: int, rng: np.random.Gener
 def _exact_match(gold: Spans, predicted: Spans, drawn: Mapping[str, Float64]) -> dict[str, Any]:
     found = match_spans(gold, predicted).to_json()
     macro, weighted = averages(drawn["types"])
-    found["intervals"] = intervals(shares(drawn["types"].sum(axis=1)))
+    found["intervals"] = intervals(precision_recall_f1(drawn["types"].sum(axis=1)))
     found["macro"] = {**found["macro"], "intervals": intervals(macro)}
     found["weighted"] = {**found["weighted"], "intervals": intervals(weighted)}
-    of_types = shares(drawn["types"])
+    of_types = precision_recall_f1(drawn["types"])
     found["per_type"] = {
-        kind: {**score, "intervals": intervals(of_types[:, i])}
-        for i, (kind, score) in enumerate(found["per_type"].items())
+        entity_type: {**score, "intervals": intervals(of_types[:, i])}
+        for i, (entity_type, score) in enumerate(found["per_type"].items())
     }
     return {"mode": "strict", **found}
 
 
 def _sliced(by: Slicing, counts: Float64, drawn: Float64) -> dict[str, Any]:
     return {
-        name: {**Score(*map(int, counts[i])).to_json(), "intervals": intervals(shares(drawn[:, i]))}
+        name: {**Score(*map(int, counts[i])).to_json(), "intervals": intervals(precision_recall_f1(drawn[:, i]))}
         for i, name in enumerate(by.names)
     }
 
@@ -122,7 +122,7 @@ def _partial_match(
     n_pairs = len(pairs.gold)
     for name in SCHEMES:
         n_correct, n_partial = (int(part.sum()) for part in results[name])
-        precision, recall, f1 = np.nan_to_num(shares(blocks[name].sum(axis=0))).tolist()
+        precision, recall, f1 = np.nan_to_num(precision_recall_f1(blocks[name].sum(axis=0))).tolist()
         found[name] = {
             "precision": precision,
             "recall": recall,
@@ -132,7 +132,7 @@ def _partial_match(
             "partial": n_partial,
             "missed": len(gold) - n_pairs,
             "spurious": len(predicted) - n_pairs,
-            "intervals": intervals(shares(drawn[name])),
+            "intervals": intervals(precision_recall_f1(drawn[name])),
         }
     return found
 

@@ -1,12 +1,11 @@
-"""The tables that people read, from the JSON values of results: at most 80 columns."""
+"""Tables for the terminal and for papers, from the JSON values of results; at most 80 columns wide."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mslm_cli.evaluation.uncertainty import FEW
+from mslm_cli.evaluation.uncertainty import FEW, SCORE_NAMES
 
-SHARES = ("precision", "recall", "f1")
 ERROR_KINDS = {
     "wrong_boundary": "wrong boundary",
     "wrong_type": "wrong type",
@@ -28,13 +27,13 @@ _LATEX = str.maketrans(
         "\\": r"\textbackslash{}",
     }
 )
-_TOO_FEW = f"fewer than {FEW} to draw from: the intervals are too narrow"
+_TOO_FEW = f"fewer than {FEW} units to resample: the intervals are too narrow"
 _CONTEXT = 5
 _WIDTH = 80
 
 
 class Table(NamedTuple):
-    """The first column holds text, the others numbers."""
+    """A table of text; the first column is left-aligned, the others hold numbers."""
 
     title: str
     columns: list[str]
@@ -42,25 +41,25 @@ class Table(NamedTuple):
 
 
 def latex(table: Table) -> str:
-    """The table as a LaTeX ``tabular``, its title as a comment; needs no package."""
+    """The table as a LaTeX ``tabular`` with the title as a comment; needs no package."""
     rows = [table.columns, *table.rows]
     lines = [" & ".join(cell.translate(_LATEX).replace("..", " to ") for cell in row) + r" \\" for row in rows]
     head = [f"% {table.title}", rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\hline"]
     return "\n".join([*head, lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}"])
 
 
-def percent(share: float) -> str:
-    """A share from 0 to 1 in per cent."""
-    return f"{100 * share:.2f}"
+def percent(fraction: float) -> str:
+    """A fraction from 0 to 1 as a percentage."""
+    return f"{100 * fraction:.2f}"
 
 
 def bounds(interval: Sequence[float], sign: str = "") -> str:
-    """An interval of shares in per cent."""
+    """An interval of fractions as percentages."""
     return f"{100 * interval[0]:{sign}.1f}..{100 * interval[1]:{sign}.1f}"
 
 
 def _row(name: str, score: Mapping[str, Any]) -> list[str]:
-    values = [percent(score[share]) for share in SHARES]
+    values = [percent(score[metric]) for metric in SCORE_NAMES]
     return [
         name,
         *values,
@@ -73,36 +72,36 @@ _SCORE_COLUMNS = ["P", "R (EM)", "F1", "95 % of F1", "gold", "pred"]
 
 
 def headline(results: Mapping[str, Any]) -> Table:
-    """Strict exact match: all mentions, the averages over types, and each type."""
+    """Strict exact match: all mentions, averages over types, and each type."""
     match = results["exact_match"]
     rows = [_row("all (micro)", match)]
     if len(match["per_type"]) > 1:
         rows += [_row(f"{name} average", match[name]) for name in ("macro", "weighted")]
-    rows += [_row(kind, score) for kind, score in match["per_type"].items()]
+    rows += [_row(entity_type, score) for entity_type, score in match["per_type"].items()]
     return Table("strict exact match (boundaries and type)", ["type", *_SCORE_COLUMNS], rows)
 
 
 def conlleval(results: Mapping[str, Any]) -> str:
-    """The scores in the form of conlleval."""
+    """The scores in the format of conlleval."""
     found = results["conlleval"]
     lines = [
         f"processed {found['n_words']} tokens with {found['gold']} phrases; "
         f"found: {found['predicted']} phrases; correct: {found['correct']}.",
-        f"accuracy: {percent(found['accuracy']):>6}%; {_conll_shares(found)}",
+        f"accuracy: {percent(found['accuracy']):>6}%; {_conll_scores(found)}",
     ]
-    lines += [f"{kind:>17}: {_conll_shares(of)}  {of['predicted']}" for kind, of in found["per_type"].items()]
+    lines += [f"{name:>17}: {_conll_scores(of)}  {of['predicted']}" for name, of in found["per_type"].items()]
     return "\n".join(lines)
 
 
-def _conll_shares(found: Mapping[str, Any]) -> str:
+def _conll_scores(found: Mapping[str, Any]) -> str:
     names = ("precision", "recall", "FB1")
     return "; ".join(
-        f"{n}: {percent(found[s]):>6}{'' if n == 'FB1' else '%'}" for n, s in zip(names, SHARES, strict=True)
+        f"{n}: {percent(found[s]):>6}{'' if n == 'FB1' else '%'}" for n, s in zip(names, SCORE_NAMES, strict=True)
     )
 
 
 def details(results: Mapping[str, Any]) -> Iterator[Table]:
-    """What stands below the headline."""
+    """The tables below the headline."""
     modes = results["seqeval"]
     rows = [_row(f"seqeval {name}", modes[name]) for name in ("strict", "default")]
     yield Table("the same tags scored by seqeval (IOB2), micro", ["mode", *_SCORE_COLUMNS], rows)
@@ -130,13 +129,13 @@ def details(results: Mapping[str, Any]) -> Iterator[Table]:
         yield Table("confidence of predicted mentions", ["probability", "n", "mean", "correct"], rows)
     total = sum(of["n"] for of in results["errors"].values())
     rows = [
-        [ERROR_KINDS[kind], f"{of['n']:,}", percent(of["n"] / (total or 1))] for kind, of in results["errors"].items()
+        [ERROR_KINDS[error], f"{of['n']:,}", percent(of["n"] / (total or 1))] for error, of in results["errors"].items()
     ]
     yield Table("errors", ["kind", "n", "% of all"], rows)
 
 
 def remarks(results: Mapping[str, Any]) -> Iterator[str]:
-    """What else there is to say of the numbers."""
+    """Remarks below the tables: resampling, length bias, confidence."""
     drawn = results["resampled"]
     yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
     if drawn["n"] < FEW:
@@ -147,7 +146,7 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
         f"length: predicted {bias['predicted_mean_words']:.2f} words, gold {bias['gold_mean_words']:.2f}: "
         f"{bias['difference']:+.2f} ({low:+.2f}..{high:+.2f});"
     )
-    yield f"  of mentions that overlap {bias['shorter']:,} too short, {bias['longer']:,} too long"
+    yield f"  among overlapping mentions, {bias['shorter']:,} too short and {bias['longer']:,} too long"
     found = results["confidence"]
     if found:
         yield (
@@ -158,13 +157,13 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def examples(results: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The kept examples of errors, gold and predicted mention in brackets; nothing without the text."""
+    """The stored examples of errors, with gold and predicted mention in brackets; empty without the text."""
     by_id = {line["id"]: line for line in lines}
-    for kind, of in results["errors"].items():
+    for error, of in results["errors"].items():
         for example in of["examples"]:
             words = by_id[example["sentence"]].get("words")
             if words:
-                yield f"{ERROR_KINDS[kind]}, sentence {example['sentence']}"
+                yield f"{ERROR_KINDS[error]}, sentence {example['sentence']}"
                 mentions = [example["gold"], example["predicted"]]
                 first = min(m[0] for m in mentions if m) - _CONTEXT
                 last = max(m[1] for m in mentions if m) + _CONTEXT
@@ -175,7 +174,7 @@ def examples(results: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> 
 def marked(
     name: str, words: Sequence[str], mentions: Sequence[Sequence[Any]], first: int = 0, last: int | None = None
 ) -> str:
-    """Words [first, last) in one line of 80 columns, after a name, with mentions as ``[text|type]``."""
+    """A line of at most 80 columns: the name, then words [first, last) with mentions as ``[text|type]``."""
     text = f"  {name:<5}{'... ' if first else ''}{_bracketed(words, mentions, first, last)}"
     return text if len(text) <= _WIDTH else text[: _WIDTH - 4] + " ..."
 
@@ -186,14 +185,14 @@ def _bracketed(words: Sequence[str], mentions: Sequence[Sequence[Any]], first: i
     shown = [
         f"{'[' if i in opens else ''}{word}{f'|{closes[i]}]' if i in closes else ''}" for i, word in enumerate(words)
     ]
-    # what stands in a text gives no orders to the terminal
+    # text must not control the terminal
     return " ".join(shown[first:last]).replace("\x1b", "\u241b")
 
 
 def wrapped(name: str, words: Sequence[str] | None, mentions: Sequence[Sequence[Any]]) -> list[str]:
-    """A sentence with its mentions as ``[text|type]``, in lines of 80 columns; of one without text the mentions."""
+    """A sentence with mentions as ``[text|type]``, wrapped at 80 columns; only the mentions if it has no text."""
     if words is None:
-        text = " ".join(f"[{start}, {end}) {kind}" for start, end, kind in mentions)
+        text = " ".join(f"[{start}, {end}) {entity_type}" for start, end, entity_type in mentions)
     else:
         text = _bracketed(words, mentions)
     return textwrap.wrap(
@@ -202,12 +201,12 @@ def wrapped(name: str, words: Sequence[str] | None, mentions: Sequence[Sequence[
 
 
 def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
-    """The arms, their differences, and the slices of each pair."""
+    """Tables of the arms, their differences, and the slices of each pair."""
     rows = [
         [
             arm["name"],
             str(arm["n_runs"]),
-            *(percent(arm[share]["value"]) for share in SHARES),
+            *(percent(arm[metric]["value"]) for metric in SCORE_NAMES),
             bounds([arm["f1"]["low"], arm["f1"]["high"]]),
             "" if arm["f1"]["sd"] is None else percent(arm["f1"]["sd"]),
         ]
@@ -250,18 +249,18 @@ def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def comparison_remarks(result: Mapping[str, Any]) -> Iterator[str]:
-    """What the numbers of a comparison are over."""
+    """Remarks on a comparison: what its intervals and tests cover."""
     drawn = result["resampled"]
     yield f"intervals and tests over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
     if drawn["n"] < FEW:
         yield _TOO_FEW
     single = [arm["name"] for arm in result["arms"] if arm["n_runs"] == 1]
     if len(single) == len(result["arms"]):
-        yield "one run an arm: what another seed would change is not in the intervals"
+        yield "one run per arm: the intervals do not cover variation between seeds"
     elif single:
-        yield f"one run of {', '.join(single)}: what its seed changes is not in the intervals"
+        yield f"one run of {', '.join(single)}: its intervals do not cover variation between seeds"
     else:
-        yield "intervals and p boot are over sentences and seeds; p rand is of these runs"
+        yield "intervals and p boot cover sentences and seeds; p rand covers these runs only"
 
 
 def _versus(pair: Mapping[str, Any]) -> str:

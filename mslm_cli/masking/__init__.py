@@ -1,1 +1,1 @@
-"""Masks: which tokens of a sequence are predicted, and what stands in their place."""
+"""Masks: which tokens of a sequence are predicted, and what replaces them."""

@@ -1,4 +1,4 @@
-"""Sequences, and what is masked in them, as flat arrays."""
+"""Sequences and their masks as flat (ragged) arrays."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,16 +16,16 @@ NOT_PREDICTED, GENERIC, DS_TERM = 0, 1, 2
 
 @dataclass(frozen=True)
 class RaggedBatch:
-    """Sequences laid end to end; sequence i is ``[offsets[i], offsets[i + 1])`` of the flat arrays.
+    """Concatenated sequences; sequence i is ``[offsets[i], offsets[i + 1])`` of the flat arrays.
 
     offsets: int64 [n + 1], from 0.
     input_ids: int32 [T].
-    word_ids: int32 [T]; a word is a run of equal ids inside a sequence, -1 is a special token.
+    word_ids: int32 [T]; a word is a run of equal ids in a sequence; -1 marks a special token.
     spans: int32 [S, 2]; DS-mentions [start, end) in tokens of their sequence, whole words,
-        ascending and not overlapping.
+        ascending and disjoint.
     span_offsets: int64 [n + 1]; the mentions of sequence i are ``spans[span_offsets[i]:span_offsets[i + 1]]``.
-    sentences: int32 [K]; the token of its sequence at which each sentence begins, ascending.
-    sentence_offsets: int64 [n + 1]; the sentences of sequence i, in the same way.
+    sentences: int32 [K]; the first token of each sentence, as a position in its sequence, ascending.
+    sentence_offsets: int64 [n + 1]; as ``span_offsets``, for ``sentences``.
     index: int64 [n]; the global sequence numbers that key the draws.
     """
 
@@ -63,23 +63,23 @@ class RaggedBatch:
 
     @cached_property
     def position(self) -> Int32:
-        """The place of each token in its sequence: int32 [T]."""
+        """The position of each token in its sequence: int32 [T]."""
         return (np.arange(len(self.input_ids)) - np.repeat(self.offsets[:-1], np.diff(self.offsets))).astype(np.int32)
 
     @cached_property
     def n_ordinary(self) -> Int64:
-        """The number of tokens of each sequence that are not special: int64 [n]."""
+        """The number of non-special tokens in each sequence: int64 [n]."""
         until = np.concatenate([[0], np.cumsum(self.word_ids >= 0)])
         return np.diff(until[self.offsets])
 
     @cached_property
     def ordinary(self) -> Int64:
-        """The tokens that are not special, as places in the flat arrays: int64, ascending."""
+        """Indices of the non-special tokens in the flat arrays: int64, ascending."""
         return np.flatnonzero(self.word_ids >= 0)
 
     @cached_property
     def word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Whether a word begins, and whether one ends with a token: two bool [T]."""
+        """Whether each token is the first, and whether it is the last of a word: bool [T] each."""
         n_tokens = len(self.word_ids)
         changes = np.ones(n_tokens + 1, dtype=np.bool_)
         np.not_equal(self.word_ids[1:], self.word_ids[:-1], out=changes[1:-1])
@@ -89,24 +89,24 @@ class RaggedBatch:
 
     @cached_property
     def words(self) -> tuple[Int64, Int64]:
-        """The words as [start, end) in the flat arrays: two int64 [W]."""
+        """The words as [start, end) in the flat arrays: int64 [W] each."""
         begins, ends = self.word_edges
         return np.flatnonzero(begins), np.flatnonzero(ends) + 1
 
     @cached_property
     def generic_words(self) -> tuple[Int64, Int64]:
-        """The words outside of all DS-mentions, in the same way."""
+        """The words outside DS-mentions, as ``words``."""
         begins, ends = self.word_edges
         outside = ~self.in_mention
         return np.flatnonzero(begins & outside), np.flatnonzero(ends & outside) + 1
 
     def sizes(self, tokens: Int64) -> Int64:
-        """How many of ``tokens``, ascending places in the flat arrays, belong to each sequence: int64 [n]."""
+        """The number of ``tokens`` (ascending indices into the flat arrays) in each sequence: int64 [n]."""
         return np.diff(np.searchsorted(tokens, self.offsets))
 
     @cached_property
-    def begins_stretch(self) -> NDArray[np.bool_]:
-        """Whether a word does not follow on the word before it: a sentence begins, or a special token is between.
+    def begins_run(self) -> NDArray[np.bool_]:
+        """Whether each word begins a run: at the start of a sentence, or after a special token.
 
         bool [W].
         """
@@ -121,50 +121,50 @@ class RaggedBatch:
 
     @cached_property
     def mentions(self) -> tuple[Int64, Int64, Int64]:
-        """The DS-mentions' sequence, and [start, end) in the flat arrays: three int64 [S]."""
+        """The sequence of each DS-mention, and its [start, end) in the flat arrays: int64 [S] each."""
         row = np.repeat(np.arange(len(self)), np.diff(self.span_offsets))
         base = self.offsets[row]
         return row, base + self.spans[:, 0], base + self.spans[:, 1]
 
     @cached_property
     def in_mention(self) -> NDArray[np.bool_]:
-        """Whether a token belongs to a DS-mention: bool [T]."""
+        """Whether each token is in a DS-mention: bool [T]."""
         _, starts, ends = self.mentions
         inside = np.zeros(len(self.input_ids), dtype=np.bool_)
         inside[flat_ranges(starts, ends - starts)] = True
         return inside
 
 
-class DrawnKind(NamedTuple):
-    """The tokens of one kind that are predicted.
+class DrawnTokens(NamedTuple):
+    """The predicted tokens of one mask kind.
 
-    tokens: int64 [P]; places in the flat arrays, ascending. units: int64 [P]; the place where the unit of each begins.
-    kind: GENERIC or DS_TERM.
+    tokens: int64 [P]; indices into the flat arrays, ascending. units: int64 [P]; the first index of each token's unit.
+    mask_kind: GENERIC or DS_TERM.
     """
 
     tokens: Int64
     units: Int64
-    kind: int
+    mask_kind: int
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a strategy drew among ``n_tokens`` tokens: disjoint sets of tokens, one for each kind."""
+    """The result of a strategy's draw among ``n_tokens`` tokens: a disjoint set of tokens for each mask kind."""
 
     n_tokens: int
-    parts: tuple[DrawnKind, ...]
+    parts: tuple[DrawnTokens, ...]
 
     @cached_property
     def kinds(self) -> UInt8:
-        """The kind of every token, NOT_PREDICTED, GENERIC or DS_TERM: uint8 [T]."""
+        """The mask kind of every token, NOT_PREDICTED, GENERIC or DS_TERM: uint8 [T]."""
         kinds = np.zeros(self.n_tokens, dtype=np.uint8)
         for part in self.parts:
-            kinds[part.tokens] = part.kind
+            kinds[part.tokens] = part.mask_kind
         return kinds
 
     @cached_property
     def units(self) -> Int64:
-        """The place in the flat arrays where the unit of each token begins, -1 if it has none: int64 [T]."""
+        """The first index, in the flat arrays, of each token's unit; -1 if not predicted: int64 [T]."""
         units = np.full(self.n_tokens, -1, dtype=np.int64)
         for part in self.parts:
             units[part.tokens] = part.units
@@ -173,12 +173,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Masks:
-    """The predicted tokens of some sequences; those of sequence i are ``[offsets[i], offsets[i + 1])``.
+    """The predicted tokens of sequences; those of sequence i are ``[offsets[i], offsets[i + 1])``.
 
     offsets: int64 [n + 1], from 0.
-    positions: int32 [P]; places in their sequence, ascending.
+    positions: int32 [P]; positions in their sequence, ascending.
     kinds: uint8 [P]; GENERIC or DS_TERM.
-    replacements: int32 [P]; the ids that the model is given there.
+    replacements: int32 [P]; the ids that the model gets instead.
     """
 
     offsets: Int64
@@ -188,7 +188,7 @@ class Masks:
 
 
 def flat_ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[Any]]) -> Int64:
-    """The numbers of all ranges ``[start, start + length)``, one range after the other: int64."""
+    """The concatenation of the ranges ``[start, start + length)``: int64."""
     ends = np.cumsum(lengths, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     if total == len(lengths) and total == np.count_nonzero(lengths):
@@ -198,10 +198,10 @@ def flat_ranges(starts: NDArray[np.integer[Any]], lengths: NDArray[np.integer[An
 
 
 def take_rows(offsets: Int64, rows: NDArray[np.integer[Any]]) -> tuple[Int64, Int64]:
-    """Where the values of these rows of a ragged array are.
+    """Locate the values of selected rows in a ragged array.
 
     Returns:
-        Their own offsets, int64 [k + 1], from 0; and the places of all their values, row after row: int64.
+        The offsets of the selected rows, int64 [k + 1], from 0; and the indices of their values, int64.
     """
     lengths = np.diff(offsets)[rows]
     return np.concatenate([[0], np.cumsum(lengths)]), flat_ranges(offsets[rows], lengths)

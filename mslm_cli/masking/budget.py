@@ -1,10 +1,9 @@
-"""Rates that mask a given share of all tokens.
+"""Rates that mask a given fraction of all tokens.
 
-A unit is masked when its draw is below the rate, so the share that a rate masks of given
-sequences is known from their draws, and the rate for a share is a quantile of them. It is
-solved over all sequences, before any mask is made. A mask then is a function of the key and
-this one number: no remainder is carried from sequence to sequence, the share is met by all
-of them together, and a sequence has the same mask in any batch, shard or process.
+A unit is masked if its draw is below the rate. So the fraction masked at a rate follows from the draws, and the rate
+for a fraction is a quantile of them. It is solved over all sequences before any mask is made. A mask then depends only
+on the key and this one number: no remainder is carried between sequences, the fraction holds for all sequences
+together, and a sequence has the same mask in any batch, shard or process.
 """
 
 import math
@@ -23,12 +22,12 @@ from mslm_cli.masking.units import DrawContext
 _BIN_BITS = 20
 _N_BINS = 1 << _BIN_BITS
 _TOLERANCE = 0.002
-_HEADROOM = 0.05  # the rate of spans is the share of tokens that they mask, but for chance
+_HEADROOM = 0.05  # for spans the rate is the expected fraction of masked tokens
 
 
 def linear(first: float, last: float, n: int) -> list[float]:
-    """``n`` numbers from ``first`` to ``last`` in equal steps."""
-    return [float(share) for share in np.linspace(first, last, n)]
+    """``n`` evenly spaced numbers from ``first`` to ``last``."""
+    return [float(value) for value in np.linspace(first, last, n)]
 
 
 def solve(
@@ -40,17 +39,17 @@ def solve(
     first_epoch: int = 0,
     state: Any = None,
 ) -> list[dict[str, float]]:
-    """For each epoch, from ``first_epoch`` on, the rates with which the strategy masks the epoch's budget.
+    """For each epoch from ``first_epoch``, the rates at which the strategy masks the epoch's budget.
 
-    The last of the strategy's rates is solved for; the others are those of ``options``.
+    The strategy's last rate is solved for; the others are taken from ``options``.
 
     Args:
-        blocks: gives all sequences, every time anew.
-        budgets: the share of all tokens that are not special.
-        state: what the strategy's preparation built.
+        blocks: a function that iterates over all sequences; called repeatedly.
+        budgets: fractions of the non-special tokens.
+        state: the result of the strategy's preparation.
 
     Raises:
-        UsageError: there is no such rate; where a given rate is too high the message names the largest that is not.
+        UsageError: no rate meets the budget; if a given rate is too high, the message names the largest feasible one.
     """
     rates: list[dict[str, float]] = []
     given: dict[str, float] = {name: getattr(options, name) for name in strategy.rates[:-1]}
@@ -67,14 +66,14 @@ def solve(
         if most < wanted - _TOLERANCE * n_tokens:
             most_of_all = budget - (wanted - most) / n_tokens
             raise UsageError(
-                f"a budget of {budget:g}: {strategy.name} can mask {most_of_all:.4f} of the tokens at most"
+                f"a budget of {budget:g}: {strategy.name} can mask at most {most_of_all:.4f} of the tokens"
             )
         rates.append(given | {name: _nearest(below[name], wanted) for name in strategy.rates[-1:]})
     for name, rate in given.items():
         if feasible[name] < rate:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"a budget of {min(budgets):g}: {option} {rate:g} alone masks more than that",
+                f"a budget of {min(budgets):g}: {option} {rate:g} alone masks more",
                 hint=f"the largest feasible {option} is {math.floor(feasible[name] * 1000) / 1000:g}",
             )
     return rates
@@ -83,10 +82,10 @@ def solve(
 def _tokens_below(
     strategy: Strategy, batches: Iterable[RaggedBatch], context: tuple[int, int, float, Any]
 ) -> tuple[int, dict[str, Int64]]:
-    """The number of tokens, and by rate how many are masked at 0, 1/N, ... N/N: int64 [N + 1] each.
+    """The number of tokens and, for each rate, the number masked at 0, 1/N, ... N/N: int64 [N + 1].
 
     Args:
-        context: a ``DrawContext`` but for the batch.
+        context: the fields of a ``DrawContext`` after the batch.
     """
     n_tokens = 0
     masked = {name: np.zeros(_N_BINS + 1, dtype=np.int64) for name in strategy.rates}
@@ -99,7 +98,7 @@ def _tokens_below(
 
 
 def _nearest(below: Int64, wanted: float) -> float:
-    """The rate at which the number of masked tokens is nearest to ``wanted``."""
+    """The rate at which the number of masked tokens is closest to ``wanted``."""
     k = int(np.searchsorted(below, wanted))
     k = min(k, _N_BINS)
     if k and wanted - below[k - 1] < below[k] - wanted:

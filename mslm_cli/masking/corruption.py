@@ -1,4 +1,4 @@
-"""What the model is given in place of the predicted tokens."""
+"""Replacement of the predicted tokens in the model's input."""
 
 import numpy as np
 
@@ -17,25 +17,25 @@ def corrupt(
     seed: int,
     epoch: int,
 ) -> Int32:
-    """The input with its predicted tokens replaced: int32 [T]; all others are as they were.
+    """The input with its predicted tokens replaced and all others unchanged: int32 [T].
 
-    One draw a unit decides between [MASK], random tokens and no change, with the shares ``mask_replace``;
-    random tokens are drawn one by one, uniformly from the ids below ``vocab_size`` that are not special.
+    One draw per unit chooses between [MASK], random tokens and no change, with probabilities ``mask_replace``. Random
+    tokens are drawn independently and uniformly from the non-special ids below ``vocab_size``.
 
     Args:
-        special_ids: sorted, no id twice, all below ``vocab_size``.
+        special_ids: sorted, unique, all below ``vocab_size``.
     """
-    masked_share, _, kept_share = mask_replace
+    masked_fraction, _, kept_fraction = mask_replace
     tokens = np.concatenate([part.tokens for part in drawn.parts] or [np.empty(0, dtype=np.int64)])
     units = np.concatenate([part.units for part in drawn.parts] or [np.empty(0, dtype=np.int64)])
     row = batch.row[tokens]
     fate = children(sequence_keys(seed, epoch, Purpose.CORRUPTION, batch.index)[row], units - batch.offsets[row])
-    is_masked = is_below(fate, masked_share)
+    is_masked = is_below(fate, masked_fraction)
     corrupted = batch.input_ids.copy()
     corrupted[tokens[is_masked]] = mask_id
 
-    # 1 - kept rather than masked + random: rounding must leave no unit unchanged when the kept share is 0.
-    randomised = np.flatnonzero(is_below(fate, 1.0 - kept_share) & ~is_masked)
+    # 1 - kept instead of masked + random: rounding must not leave a unit unchanged if ``kept`` is 0.
+    randomised = np.flatnonzero(is_below(fate, 1.0 - kept_fraction) & ~is_masked)
     tokens, row = tokens[randomised], row[randomised]
     keys = sequence_keys(seed, epoch, Purpose.RANDOM_ID, batch.index)[row]
     rank = (uniforms(keys, tokens - batch.offsets[row]) * (vocab_size - len(special_ids))).astype(np.int64)
@@ -46,7 +46,7 @@ def corrupt(
 
 
 def collect(batch: RaggedBatch, drawn: Drawn, corrupted: Int32) -> Masks:
-    """The predicted tokens alone, out of arrays over all tokens."""
+    """Extract the predicted tokens from arrays over all tokens."""
     predicted = np.flatnonzero(drawn.kinds != NOT_PREDICTED)
     offsets = np.searchsorted(predicted, batch.offsets)
     return Masks(offsets, batch.position[predicted], drawn.kinds[predicted], corrupted[predicted])

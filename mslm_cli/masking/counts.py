@@ -1,4 +1,4 @@
-"""What was masked, counted."""
+"""Counts of masked tokens, mentions and words."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -8,7 +8,7 @@ from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, Masks, RaggedBatch
 
 @dataclass(frozen=True)
 class MaskCounts:
-    """Numbers of tokens (special ones never count), of mentions and of words outside them; they add up."""
+    """Numbers of tokens (without special tokens), of mentions, and of words outside them; can be added."""
 
     n_tokens: int = 0
     n_ds_tokens: int = 0
@@ -49,9 +49,9 @@ class MaskCounts:
         return type(self)(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
     def rates(self) -> dict[str, float]:
-        """The share that is predicted of all tokens, of those in mentions and outside, of mentions, of generic words.
+        """Predicted fractions of all tokens, of tokens in and outside mentions, of mentions, and of generic words.
 
-        A mention counts when it was masked as one (kind DS_TERM); 0 where there is nothing to mask.
+        A mention counts if it was masked as a whole (DS_TERM); 0 if there is nothing to mask.
         """
         n_generic = self.n_tokens - self.n_ds_tokens
         return {
@@ -63,7 +63,7 @@ class MaskCounts:
         }
 
     def corruption(self) -> dict[str, float]:
-        """The shares of predicted tokens that became [MASK], became another token, stayed as they are."""
+        """The fractions of predicted tokens that were masked, replaced by another token, and left unchanged."""
         n_random = self.n_predicted - self.n_to_mask - self.n_unchanged
         return {
             "mask": share(self.n_to_mask, self.n_predicted),
@@ -73,5 +73,5 @@ class MaskCounts:
 
 
 def share(part: int, whole: int) -> float:
-    """``part / whole``, and 0 of nothing."""
+    """``part / whole``, or 0 if ``whole`` is 0."""
     return part / whole if whole else 0.0

@@ -1,4 +1,4 @@
-"""What is masked, and how much: the options that decide the masks of given sequences."""
+"""The options that determine the masks of given sequences."""
 
 from typing import Annotated, Any
 
@@ -8,30 +8,30 @@ from mslm_cli import plugins
 from mslm_cli.masking.strategies import BUILT_IN, STRATEGIES
 from mslm_cli.options import Config, OneOf, Rate
 
-_THREE_SHARES = "expected three shares that sum to 1, such as 0.8,0.1,0.1"
+_THREE_FRACTIONS = "expected three fractions that sum to 1, such as 0.8,0.1,0.1"
 
 
-def _parse_shares(value: object) -> object:
-    shares = tuple(value.split(",")) if isinstance(value, str) else value
-    if not isinstance(shares, tuple | list) or len(shares) != 3:
-        raise ValueError(_THREE_SHARES)
-    return shares
+def _parse_fractions(value: object) -> object:
+    fractions = tuple(value.split(",")) if isinstance(value, str) else value
+    if not isinstance(fractions, tuple | list) or len(fractions) != 3:
+        raise ValueError(_THREE_FRACTIONS)
+    return fractions
 
 
 def _sum_to_one(value: tuple[float, float, float]) -> tuple[float, float, float]:
     if min(value) < 0 or abs(sum(value) - 1.0) > 1e-9:
-        raise ValueError(_THREE_SHARES)
+        raise ValueError(_THREE_FRACTIONS)
     return value
 
 
-Shares = Annotated[tuple[float, float, float], BeforeValidator(_parse_shares), AfterValidator(_sum_to_one)]
+Fractions = Annotated[tuple[float, float, float], BeforeValidator(_parse_fractions), AfterValidator(_sum_to_one)]
 
 
 class MaskingOptions(Config):
-    """What decides the masks."""
+    """The options that determine masks."""
 
     strategy: Annotated[str, AfterValidator(OneOf(STRATEGIES.names))] = Field(
-        "mslm", description=f"What is masked: {', '.join(strategy.help for strategy in BUILT_IN if strategy.rates)}."
+        "mslm", description=f"What to mask: {', '.join(strategy.help for strategy in BUILT_IN if strategy.rates)}."
     )
     elm_rate: Rate = Field(0.5, description="mslm, entity: fraction of DS-term mentions to mask, each as a whole.")
     blm_rate: Rate = Field(0.15, description="mslm: fraction of generic words to mask.")
@@ -52,7 +52,7 @@ class MaskingOptions(Config):
     pmi_size: int | None = Field(
         None, ge=1, description="pmi: number of collocations; default: half of those that are frequent enough."
     )
-    mask_replace: Shares = Field(
+    mask_replace: Fractions = Field(
         (0.8, 0.1, 0.1),
         description="Fractions of masked units replaced by [MASK], replaced at random, and left unchanged.",
     )
@@ -63,10 +63,10 @@ class MaskingOptions(Config):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed for the masks.")
 
     def identity(self) -> dict[str, Any]:
-        """Also the package that the strategy is from, where it is not this one."""
+        """Includes the package of a strategy from a plugin."""
         found = plugins.versions(STRATEGIES.group).get(self.strategy)
         return super().identity() | ({"strategy_plugin": found} if found else {})
 
     def given_rates(self) -> dict[str, float]:
-        """The rates of the strategy, where no budget is to be solved for."""
+        """The strategy's rates if no budget is given."""
         return {name: getattr(self, name) for name in STRATEGIES[self.strategy].rates}

@@ -1,4 +1,4 @@
-"""From tokenised sentences to sequences of the model's length."""
+"""Packing tokenised sentences into sequences for the model."""
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class TokenisedText:
-    """Sentences laid end to end, without special tokens and without empty sentences.
+    """Concatenated sentences, without special tokens and empty sentences.
 
     offsets: int64 [S + 1]; sentence s is ``[offsets[s], offsets[s + 1])``, from 0.
     doc: int32 [S]; the document of each sentence, ascending.
     input_ids: int32 [T].
-    words: int64 [T]; the word of each token, numbered through the text, ascending.
-    is_special: bool [T]; words that may not be predicted (unknown to the vocabulary), always whole ones.
+    words: int64 [T]; the word of each token, numbered over the whole text, ascending.
+    is_special: bool [T]; tokens of words that must not be predicted (unknown to the vocabulary), whole words only.
     mentions: int64 [M, 2]; DS-mentions [start, end) in tokens of the text, whole words, ascending, disjoint.
     """
 
@@ -34,10 +34,10 @@ class TokenisedText:
 
 
 class Packed(NamedTuple):
-    """Sequences, and what did not survive the cutting.
+    """Sequences, and the numbers of words and mentions lost in packing.
 
-    n_cut_words: words longer than a sequence. n_cut_mentions: mentions that a cut goes through.
-    n_special_mentions: mentions with a word that may not be predicted.
+    n_cut_words: words longer than a sequence. n_cut_mentions: mentions split by a cut.
+    n_special_mentions: mentions with a word that must not be predicted.
     """
 
     sequences: Sequences
@@ -47,14 +47,14 @@ class Packed(NamedTuple):
 
 
 def whole_words(begins: Int64, ends: Int64, words: Int64, spans: Int64) -> Int64:
-    """The tokens of all words that a character span touches: int64 [M, 2], [start, end); spans that touch none vanish.
+    """The tokens [start, end) of all words that each character span touches: int64 [M, 2]; empty ones are dropped.
 
     Args:
-        begins, ends: int64 [T]; the characters [begin, end) of each token, ascending.
+        begins, ends: int64 [T]; character offsets [begin, end) of each token, ascending.
         words: int64 [T]; the word of each token, ascending.
-        spans: int64 [M, 2]; in characters.
+        spans: int64 [M, 2]; character offsets.
     """
-    # A normaliser may leave a piece without characters of its own, placed anywhere; it must not break the order.
+    # A normaliser may produce a token without characters at an arbitrary offset; it must not break the order.
     begins, ends = np.maximum.accumulate(begins), np.maximum.accumulate(ends)
     first = np.searchsorted(ends, spans[:, 0], side="right")
     last = np.searchsorted(begins, spans[:, 1], side="left")
@@ -66,7 +66,7 @@ def whole_words(begins: Int64, ends: Int64, words: Int64, spans: Int64) -> Int64
 
 
 def longest_disjoint(spans: Int64) -> Int64:
-    """The spans that stay when the longest is chosen first, the leftmost of equally long ones: int64 [K, 2]."""
+    """Disjoint spans, chosen greedily by length, on ties the leftmost first: int64 [K, 2]."""
     spans = spans[np.argsort(spans[:, 0], kind="stable")]
     if not np.any(spans[1:, 0] < spans[:-1, 1]):
         return spans
@@ -75,7 +75,7 @@ def longest_disjoint(spans: Int64) -> Int64:
     keep = np.zeros(len(spans), dtype=np.bool_)
     for i in np.lexsort((spans[:, 0], spans[:, 0] - spans[:, 1])):
         start, end = spans[i] - base
-        # A shorter span cannot contain a chosen one, so its two ends tell whether they overlap.
+        # A shorter span cannot contain a chosen one, so checking its two ends is enough.
         if not (taken[start] or taken[end - 1]):
             taken[start:end] = True
             keep[i] = True
@@ -83,13 +83,13 @@ def longest_disjoint(spans: Int64) -> Int64:
 
 
 def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]) -> Packed:
-    """Whole sentences of one document packed greedily into sequences of at most ``max_length`` tokens.
+    """Pack whole sentences of a document greedily into sequences of at most ``max_length`` tokens.
 
-    A longer sentence is cut between words, a word that alone is longer is cut inside; each part then counts as a
-    sentence. A mention that a cut goes through is none any more, its words are generic ones.
+    A longer sentence is cut between words, and a word that is itself too long is cut inside; each part then counts as a
+    sentence. A mention split by a cut is dropped, and its words become generic.
 
     Args:
-        before, after: the special tokens around each sequence; they count.
+        before, after: the special tokens around each sequence; they count towards ``max_length``.
     """
     capacity = max_length - len(before) - len(after)
     parts, n_cut_words = _cut(text, capacity)
@@ -100,15 +100,15 @@ def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]
     content = np.append(parts[first_part], n_tokens)
     offsets = content + np.arange(n + 1) * n_frame
     row = np.repeat(np.arange(n), np.diff(content))
-    place = np.arange(n_tokens) + row * n_frame + len(before)
+    target = np.arange(n_tokens) + row * n_frame + len(before)
     input_ids = np.empty(offsets[-1], dtype=np.int32)
     for i, token in enumerate(before):
         input_ids[offsets[:-1] + i] = token
     for i, token in enumerate(after):
         input_ids[offsets[1:] - len(after) + i] = token
-    input_ids[place] = text.input_ids
+    input_ids[target] = text.input_ids
     word_ids = np.full(offsets[-1], -1, dtype=np.int32)
-    word_ids[place] = np.where(text.is_special, -1, text.words - text.words[content[:-1]][row])
+    word_ids[target] = np.where(text.is_special, -1, text.words - text.words[content[:-1]][row])
 
     starts, ends = text.mentions[:, 0], text.mentions[:, 1]
     is_cut = np.searchsorted(parts, starts, side="right") != np.searchsorted(parts, ends - 1, side="right")
@@ -133,7 +133,7 @@ def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]
 
 
 def _cut(text: TokenisedText, capacity: int) -> tuple[Int64, int]:
-    """Where parts of at most ``capacity`` tokens begin, and the end: int64 [P + 1]; and the number of cut words."""
+    """Offsets of parts of at most ``capacity`` tokens: int64 [P + 1]; and the number of cut words."""
     cuts: list[int] = []
     n_cut_words = 0
     for sentence in np.flatnonzero(np.diff(text.offsets) > capacity):
@@ -156,7 +156,7 @@ def _cut(text: TokenisedText, capacity: int) -> tuple[Int64, int]:
 
 
 def _first_parts(sizes: Int64, doc: Int32, capacity: int) -> Int64:
-    """The first part of each sequence: int64 [n]."""
+    """The index of the first part of each sequence: int64 [n]."""
     first: list[int] = []
     filled, current = capacity, -1
     for i, (size, document) in enumerate(zip(sizes.tolist(), doc.tolist(), strict=True)):

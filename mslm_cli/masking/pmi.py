@@ -1,8 +1,7 @@
-"""Collocations by pointwise mutual information: their vocabulary, and where they are in text.
+"""Collocations by pointwise mutual information: their vocabulary, and segmentation of text into them.
 
-A word is the tuple of its token ids, so the words are those that the model sees. Words and
-n-grams are known by 64-bit hashes: among 100 million n-grams the chance of any collision is
-1 in 4,000, and a collision masks words together that do not belong together.
+A word is the tuple of its token ids, as the model sees it. Words and n-grams are identified by 64-bit hashes: among
+100 million n-grams the probability of any collision is 1 in 4,000, and a collision only masks unrelated words together.
 
 Source: Levine et al. 2021 (PMI-Masking, ICLR), sections 3 and 4.
 """
@@ -32,7 +31,7 @@ Blocks = Callable[[], Iterable[RaggedBatch]]
 
 @dataclass(frozen=True)
 class PmiVocabulary:
-    """The n-grams that are masked as one: for n = 2 to 5 their keys (``gram_keys``), uint64, ascending."""
+    """The n-grams masked as units: their keys (``gram_keys``) for n = 2 to 5, uint64, ascending."""
 
     keys: dict[int, UInt64]
 
@@ -44,7 +43,7 @@ class Grams(NamedTuple):
     """The frequent n-grams of one order.
 
     keys: uint64 [G], ascending. counts: int64 [G]. words: uint64 [G, n]; the keys of their words.
-    n_all: how many n-grams of this order the text has, the rare ones too.
+    n_all: the number of n-grams of this order in the text, including rare ones.
     """
 
     keys: UInt64
@@ -63,7 +62,7 @@ def word_keys(batch: RaggedBatch) -> UInt64:
 
 
 def gram_keys(words: UInt64) -> UInt64:
-    """The key of each n-gram, given by the keys of its words: uint64 [G, n] to uint64 [G]."""
+    """The key of each n-gram, from the keys of its words: uint64 [G, n] to uint64 [G]."""
     keys = words[:, 0]
     for k in range(1, words.shape[1]):
         keys = children(keys, words[:, k])
@@ -71,10 +70,10 @@ def gram_keys(words: UInt64) -> UInt64:
 
 
 def count_grams(blocks: Blocks, min_count: int) -> dict[int, Grams]:
-    """The n-grams of words, n = 1 to 5, that occur more than ``min_count`` times; none crosses a sentence.
+    """The word n-grams, n = 1 to 5, that occur more than ``min_count`` times; none crosses a sentence boundary.
 
     Args:
-        blocks: gives all sequences, every time anew; they are read once for each order.
+        blocks: a function that iterates over all sequences; called once for each order.
     """
     frequent: dict[int, Grams] = {}
     for n in range(1, MAX_N + 1):
@@ -85,7 +84,7 @@ def count_grams(blocks: Blocks, min_count: int) -> dict[int, Grams]:
             n_all += len(starts)
             grams = words[starts[:, None] + np.arange(n)]
             if n > 1:
-                # what a frequent n-gram begins and ends with is frequent
+                # both (n - 1)-grams of a frequent n-gram are frequent
                 known = frequent[n - 1].keys
                 grams = grams[_contains(known, gram_keys(grams[:, :-1])) & _contains(known, gram_keys(grams[:, 1:]))]
             parts.append(_unique(grams))
@@ -98,13 +97,13 @@ def count_grams(blocks: Blocks, min_count: int) -> dict[int, Grams]:
 def mutual_information(grams: dict[int, Grams], n: int) -> NDArray[np.float64]:
     """PMI of each n-gram of order ``n``: float64 [G], in nats.
 
-    It is the least over all ways to cut the n-gram into two or more pieces of log p(n-gram) / prod p(piece), where p
-    is the count over the number of n-grams of that order.
+    The minimum, over all segmentations of the n-gram into two or more pieces, of log p(n-gram) / prod p(piece), where p
+    is the count divided by the number of n-grams of that order.
 
-    Source: Levine et al. 2021, equation 2, over all segmentations but the n-gram itself.
+    Source: Levine et al. 2021, equation 2, over all segmentations except the n-gram itself.
     """
     words = grams[n].words
-    # The likeliest cutting of the words [i, j), the uncut piece among them but for the n-gram itself.
+    # The likeliest segmentation of words [i, j), including the unsegmented piece, except for the n-gram itself.
     best: dict[tuple[int, int], NDArray[np.float64]] = {}
     for length in range(1, n + 1):
         order = grams[length]
@@ -120,11 +119,11 @@ def mutual_information(grams: dict[int, Grams], n: int) -> NDArray[np.float64]:
 
 
 def build(blocks: Blocks, min_count: int, size: int | None = None) -> PmiVocabulary:
-    """The n-grams of highest PMI: half of ``size`` are pairs, a quarter triples, an eighth each of n = 4 and 5.
+    """The n-grams with the highest PMI: half of ``size`` for n = 2, a quarter for 3, an eighth each for 4 and 5.
 
     Args:
-        min_count: an n-gram must occur more often.
-        size: by default half of the number of n-grams that do.
+        min_count: an n-gram must occur more often than this.
+        size: default: half the number of such n-grams.
     """
     grams = count_grams(blocks, min_count)
     if size is None:
@@ -137,18 +136,18 @@ def build(blocks: Blocks, min_count: int, size: int | None = None) -> PmiVocabul
 
 
 def prepare(blocks: Blocks, options: MaskingOptions) -> PmiVocabulary:
-    """The vocabulary that the options ask for."""
+    """Build the vocabulary by the options."""
     return build(blocks, options.pmi_min_count, options.pmi_size)
 
 
 def save(folder: Path, vocabulary: PmiVocabulary) -> None:
-    """Write the vocabulary, a file for each order."""
+    """Write the vocabulary, one file for each order."""
     for n, keys in vocabulary.keys.items():
         np.save(folder / f"collocations-{n}.npy", keys)
 
 
 def load(folder: Path) -> PmiVocabulary:
-    """The vocabulary that ``save`` wrote.
+    """Read the vocabulary written by ``save``.
 
     Raises:
         ArtifactError: it is missing or damaged.
@@ -156,18 +155,18 @@ def load(folder: Path) -> PmiVocabulary:
     try:
         return PmiVocabulary({n: np.load(folder / f"collocations-{n}.npy") for n in QUOTAS})
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder}: no collocations can be read: {error}", hint="make the shards again") from error
+        raise ArtifactError(f"{folder}: cannot read the collocations: {error}", hint="make the shards again") from error
 
 
 class Collocations:
-    """How many collocations the vocabulary has, by their number of words."""
+    """Statistics: the number of collocations in the vocabulary, by number of words."""
 
     def __init__(self, options: MaskingOptions) -> None:
         self._min_count = options.pmi_min_count
         self._n: dict[int, int] = {}
 
     def add(self, context: "DrawContext", drawn: Drawn) -> None:
-        """Take them from the vocabulary."""
+        """Read the numbers from the vocabulary."""
         self._n = {n: len(keys) for n, keys in context.state.keys.items()}
 
     def to_json(self) -> dict[str, Any]:
@@ -175,7 +174,7 @@ class Collocations:
         return {"n_collocations": self._n}
 
     def remarks(self) -> Iterator[Remark]:
-        """How many there are, or that there are none."""
+        """The numbers, or a warning if there are none."""
         if any(self._n.values()):
             yield Remark("collocations: " + ", ".join(f"{count:,} of {n} words" for n, count in self._n.items()))
         else:
@@ -184,9 +183,9 @@ class Collocations:
 
 
 def segment(batch: RaggedBatch, vocabulary: PmiVocabulary, seed: int, epoch: int) -> tuple[Int64, Int64]:
-    """The text cut into n-grams of the vocabulary and single words: first word and number of words, two int64 [U].
+    """Segment the text into vocabulary n-grams and single words: first word and number of words, int64 [U] each.
 
-    An n-gram within a longer one is none. Of those that overlap otherwise, the first in a random order stays.
+    N-grams inside a longer one are ignored. Of n-grams that overlap partially, the first in a random order wins.
     """
     starts, ends = _longest(batch, vocabulary)
     word_starts, _ = batch.words
@@ -203,7 +202,7 @@ def segment(batch: RaggedBatch, vocabulary: PmiVocabulary, seed: int, epoch: int
 
 
 def _longest(batch: RaggedBatch, vocabulary: PmiVocabulary) -> tuple[Int64, Int64]:
-    """The n-grams of the vocabulary that are in no longer one, as words [start, end): both ascending."""
+    """The vocabulary n-grams that are not inside a longer one, as words [start, end): both ascending."""
     words, room = word_keys(batch), _room(batch)
     reach = np.zeros(len(words), dtype=np.int64)
     for n in sorted(vocabulary.keys):
@@ -217,9 +216,9 @@ def _longest(batch: RaggedBatch, vocabulary: PmiVocabulary) -> tuple[Int64, Int6
 
 
 def _disjoint(starts: Int64, ends: Int64, priority: UInt64) -> Int64:
-    """The stretches that stay when they are taken by falling priority, unless one taken before overlaps: int64 [K].
+    """Indices of disjoint spans, chosen greedily by descending priority: int64 [K].
 
-    Starts and ends ascend and no stretch is longer than 5, so only 4 neighbours on each side can overlap.
+    Starts and ends ascend and no span is longer than 5, so only 4 neighbours on each side can overlap.
     """
     left = np.arange(len(starts))
     taken: list[Int64] = []
@@ -239,16 +238,16 @@ def _disjoint(starts: Int64, ends: Int64, priority: UInt64) -> Int64:
 
 
 def _room(batch: RaggedBatch) -> Int64:
-    """How many words there are from each word to the end of its stretch, itself included: int64 [W]."""
-    begins = np.flatnonzero(batch.begins_stretch)
-    n_words = len(batch.begins_stretch)
+    """The number of words from each word to the end of its run, including itself: int64 [W]."""
+    begins = np.flatnonzero(batch.begins_run)
+    n_words = len(batch.begins_run)
     ends = np.append(begins[1:], n_words)[: len(begins)]
     room: Int64 = np.repeat(ends, ends - begins) - np.arange(n_words)
     return room
 
 
 def _contains(keys: UInt64, wanted: UInt64) -> NDArray[np.bool_]:
-    """Which of ``wanted`` are in the ascending ``keys``: bool."""
+    """Whether each of ``wanted`` is in the ascending ``keys``: bool."""
     if not len(keys):
         return np.zeros(len(wanted), dtype=np.bool_)
     found: NDArray[np.bool_] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
@@ -256,13 +255,13 @@ def _contains(keys: UInt64, wanted: UInt64) -> NDArray[np.bool_]:
 
 
 def _unique(grams: UInt64) -> tuple[UInt64, Int64, UInt64]:
-    """Keys, ascending, counts and words of the distinct n-grams among ``grams``, uint64 [any, n]."""
+    """Ascending keys, counts and words of the distinct n-grams in ``grams``, uint64 [any, n]."""
     keys, index, counts = np.unique(gram_keys(grams), return_index=True, return_counts=True)
     return keys, counts, grams[index]
 
 
 def _merged(parts: list[tuple[UInt64, Int64, UInt64]]) -> tuple[UInt64, Int64, UInt64]:
-    """As ``_unique``, of all parts together."""
+    """As ``_unique``, for all parts together."""
     all_keys, all_counts, all_words = (np.concatenate(column) for column in zip(*parts, strict=True))
     keys, index, inverse = np.unique(all_keys, return_index=True, return_inverse=True)
     counts = np.zeros(len(keys), dtype=np.int64)

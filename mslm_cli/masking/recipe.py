@@ -1,7 +1,7 @@
-"""From the options of ``mslm preprocess`` to the masks of any epoch, stored or drawn when they are needed.
+"""The masks of any epoch from the options of ``mslm preprocess``, stored or drawn on demand.
 
-The masks of an epoch are a function of the recipe, the sequences and the number of the epoch; so those that
-``--dynamic`` draws for a batch are those that would have been on disk.
+The masks of an epoch are a function of the recipe, the sequences and the epoch number, so ``--dynamic`` draws exactly
+the masks that would have been stored.
 """
 
 from collections.abc import Sequence
@@ -28,20 +28,20 @@ Rates = dict[str, float]
 
 
 class MaskSource(Protocol):
-    """The masks of one epoch, by the numbers of the sequences."""
+    """The masks of one epoch, by sequence number."""
 
     def batch(self, indices: NDArray[np.integer[Any]]) -> Masks:
-        """The masks of the sequences of these numbers, in this order."""
+        """The masks of the sequences with these numbers, in this order."""
 
     def count_kinds(self) -> tuple[int, int]:
-        """The number of predicted tokens of generic words and of DS-terms."""
+        """The numbers of predicted tokens of generic words and of DS-terms."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the masks of given sequences in any epoch.
+    """Everything that determines the masks of given sequences in any epoch.
 
-    mask_id, vocab_size, special_ids (int64, ascending): of the tokenizer. state: what the strategy has prepared.
+    mask_id, vocab_size, special_ids (int64, ascending): of the tokenizer. state: from the strategy's preparation.
     """
 
     config: MaskingOptions
@@ -52,7 +52,7 @@ class Recipe:
 
     @classmethod
     def of(cls, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast", state: Any = None) -> "Recipe":
-        """The recipe for sequences of this tokenizer's ids."""
+        """The recipe for sequences of this tokenizer."""
         special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
         return cls(config, tokenizer.mask_token_id, len(tokenizer), special_ids, state)
 
@@ -62,14 +62,14 @@ class Recipe:
         return STRATEGIES[self.config.strategy]
 
     def context(self, batch: RaggedBatch, rates: Rates, epoch: int) -> DrawContext:
-        """What the masks of ``batch`` in this epoch are drawn for."""
+        """The context for drawing the masks of ``batch`` in this epoch."""
         return DrawContext(batch, self.config.seed, epoch, max(rates.values(), default=0.0), self.state)
 
     def rates(self, blocks: Blocks, epochs: Sequence[int]) -> list[Rates]:
-        """The rates of each of ``epochs``, which are consecutive.
+        """The rates for each of the consecutive ``epochs``.
 
         Args:
-            blocks: gives all sequences, every time anew.
+            blocks: a function that iterates over all sequences; called repeatedly.
 
         Raises:
             UsageError: the budget of an epoch cannot be met.
@@ -87,7 +87,7 @@ class Recipe:
         )
 
     def mask(self, batch: RaggedBatch, rates: Rates, epoch: int) -> tuple[Drawn, Masks]:
-        """What is masked in ``batch`` in this epoch."""
+        """Draw the masks of ``batch`` in this epoch."""
         drawn = draw(self.strategy, self.context(batch, rates, epoch), rates)
         corrupted = corrupt(
             batch,
@@ -103,18 +103,19 @@ class Recipe:
 
 
 def epoch_budgets(config: MaskingOptions) -> list[float] | None:
-    """The share of tokens to mask in each epoch (the last one's in all that follow), or None where rates are given.
+    """The fraction of tokens to mask in each epoch (the last also for later epochs), or None if rates are given.
 
     Raises:
-        UsageError: a schedule beside a budget, or without epochs to run over.
+        UsageError: a schedule is combined with a budget, or has only one epoch.
     """
     if config.schedule == "constant":
         return None if config.budget is None else [config.budget] * config.copies
     if config.budget is not None:
-        raise UsageError(f"--schedule {config.schedule} says the budget of every copy, so --budget has no place")
+        raise UsageError(f"--schedule {config.schedule} already sets the budget of every copy; drop --budget")
     if config.copies == 1:
         raise UsageError(
-            f"--schedule {config.schedule} goes from copy to copy, and there is one", hint="give --copies EPOCHS"
+            f"--schedule {config.schedule} needs more than one copy",
+            hint="give --copies EPOCHS",
         )
     _, first, last = config.schedule.split(":")
     return budget.linear(float(first), float(last), config.copies)
@@ -122,7 +123,7 @@ def epoch_budgets(config: MaskingOptions) -> list[float] | None:
 
 @dataclass(frozen=True)
 class DrawnEpoch:
-    """The masks of one epoch, drawn when they are asked for."""
+    """The masks of one epoch, drawn on demand."""
 
     reader: ShardReader
     recipe: Recipe
@@ -130,11 +131,11 @@ class DrawnEpoch:
     rates: Rates
 
     def batch(self, indices: NDArray[np.integer[Any]]) -> Masks:
-        """The masks of the sequences of these numbers, in this order."""
+        """The masks of the sequences with these numbers, in this order."""
         return self.recipe.mask(self.reader.batch(indices), self.rates, self.number)[1]
 
     def count_kinds(self) -> tuple[int, int]:
-        """The number of predicted tokens of generic words and of DS-terms."""
+        """The numbers of predicted tokens of generic words and of DS-terms."""
         counts = np.zeros(3, dtype=np.int64)
         for batch in self.reader.blocks():
             counts += np.bincount(self.recipe.mask(batch, self.rates, self.number)[1].kinds, minlength=3)
@@ -143,17 +144,17 @@ class DrawnEpoch:
 
 @dataclass(frozen=True)
 class ShardMasks:
-    """The masks of all epochs of a shards folder."""
+    """The masks of all epochs for a shards folder."""
 
     reader: ShardReader
     recipe: Recipe
     _known: dict[int, DrawnEpoch] = field(default_factory=dict)
 
     def epoch(self, number: int) -> MaskSource:
-        """The masks of an epoch, counted from 0.
+        """The masks of epoch ``number``, from 0.
 
         Raises:
-            ArtifactError: the folder holds masks, and none for this epoch.
+            ArtifactError: the folder holds stored masks, but none for this epoch.
         """
         if not self.recipe.config.dynamic:
             return self.reader.epoch(number)
@@ -163,7 +164,7 @@ class ShardMasks:
         return self._known[number]
 
     def prepare(self, n_epochs: int) -> None:
-        """Work out the rates of epochs whose masks are drawn later.
+        """Solve the rates of epochs whose masks are drawn on demand.
 
         Raises:
             UsageError: the budget of one of them cannot be met.
@@ -173,15 +174,15 @@ class ShardMasks:
                 self._known[number] = DrawnEpoch(self.reader, self.recipe, number, rates)
 
     def training_epoch(self, number: int) -> MaskSource:
-        """As ``epoch``, but stored copies are used again when all were."""
+        """As ``epoch``, but stored copies are reused cyclically."""
         return self.epoch(number if self.recipe.config.dynamic else number % self.reader.n_copies)
 
 
 def open_masks(reader: ShardReader, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast") -> ShardMasks:
-    """The masks of a shards folder that was made with ``config``.
+    """The masks of a shards folder made with ``config``.
 
     Raises:
-        ArtifactError: what the strategy had prepared is missing or damaged.
+        ArtifactError: the saved result of the strategy's preparation is missing or damaged.
     """
     preparation = STRATEGIES[config.strategy].preparation
     state = preparation.load(reader.folder) if config.dynamic and preparation else None

@@ -1,8 +1,7 @@
-"""Shards: sequences and their masks in uncompressed Arrow IPC files that are memory-mapped.
+"""Shards: sequences and their masks in uncompressed, memory-mapped Arrow IPC files.
 
-``data-00000.arrow`` holds a row per sequence; ``masks-003-00000.arrow`` holds the masks of
-the same rows in the fourth epoch. Sequences are numbered through all data files, so the
-number of files says nothing about the content.
+``data-00000.arrow`` holds one row per sequence; ``masks-003-00000.arrow`` holds the masks of the same rows in the
+fourth epoch. Sequences are numbered over all data files, so the division into files does not matter.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,8 +31,8 @@ Ragged = tuple[Int64, NDArray[Any]]  # offsets [n + 1] from 0, flat values
 class Sequences:
     """The content of one data file.
 
-    batch: the sequences; its ``index`` is where they stand among all sequences.
-    doc: int32 [n]; the number of the document that a sequence is from.
+    batch: the sequences; its ``index`` holds their global numbers.
+    doc: int32 [n]; the number of each sequence's document.
     """
 
     batch: RaggedBatch
@@ -43,18 +42,18 @@ class Sequences:
         return len(self.doc)
 
     def renumbered(self, first_sequence: int, first_document: int) -> "Sequences":
-        """The same sequences, numbered on from ``first_sequence``, and their documents from ``first_document``."""
+        """The same sequences, numbered from ``first_sequence``, with documents numbered from ``first_document``."""
         index = np.arange(first_sequence, first_sequence + len(self))
         return Sequences(replace(self.batch, index=index), self.doc + np.int32(first_document))
 
     def rows(self, first: int, last: int) -> "Sequences":
-        """The sequences [first, last) of these."""
+        """The sequences [first, last)."""
         return Sequences(self.batch.rows(first, last), self.doc[first:last])
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """One sequence as read-only views of a data file, not copies; the fields are those of ``Sequences``."""
+    """One sequence as read-only views of a data file; fields as in ``RaggedBatch`` and ``Sequences``."""
 
     input_ids: Int32
     word_ids: Int32
@@ -65,7 +64,7 @@ class Sequence:
 
 @dataclass(frozen=True)
 class SequenceMask:
-    """The predicted tokens of one sequence as read-only views; the fields are those of ``Masks``."""
+    """The predicted tokens of one sequence as read-only views; fields as in ``Masks``."""
 
     positions: Int32
     kinds: UInt8
@@ -73,7 +72,7 @@ class SequenceMask:
 
 
 def concatenate(parts: Seq[Sequences]) -> Sequences:
-    """The sequences of all parts, one part after the other."""
+    """The sequences of all parts, concatenated."""
     batches = [part.batch for part in parts]
     batch = RaggedBatch(
         offsets=_joined_offsets([b.offsets for b in batches]),
@@ -93,7 +92,7 @@ def _joined_offsets(parts: Seq[Int64]) -> Int64:
 
 
 def write_sequences(folder: Path, number: int, sequences: Sequences, *, max_batch_tokens: int = 2**29) -> None:
-    """Write data file ``number``; list offsets are 32 bits, hence a limit on the tokens of a record batch."""
+    """Write data file ``number``; record batches are limited because list offsets have 32 bits."""
     batch = sequences.batch
     columns: dict[str, Ragged] = {
         "input_ids": (batch.offsets, batch.input_ids),
@@ -117,7 +116,7 @@ def write_masks(folder: Path, copy: int, number: int, masks: Masks, *, max_batch
 
 
 class ShardReader:
-    """Random access to the sequences of a shards folder, by their number among all.
+    """Random access to the sequences of a shards folder, by global number.
 
     Raises:
         ArtifactError: a file is missing, not Arrow, or has other columns.
@@ -127,7 +126,7 @@ class ShardReader:
         self.folder = folder
         paths = sorted(folder.glob("data-*.arrow"))
         if not paths:
-            raise ArtifactError(f"{folder}: holds no data-*.arrow", hint=_REMEDY)
+            raise ArtifactError(f"{folder}: no data-*.arrow files", hint=_REMEDY)
         batches = [b for path in paths for b in _record_batches(path, SEQUENCE_SCHEMA)]
         self._input_ids = _ListColumn(batches, "input_ids")
         self._word_ids = _ListColumn(batches, "word_ids")
@@ -150,12 +149,12 @@ class ShardReader:
         )
 
     def input_ids(self, indices: NDArray[np.integer[Any]]) -> tuple[Int64, Int32]:
-        """The ids of the sequences of these numbers, in this order: offsets int64 [k + 1], and int32 end to end."""
+        """The ids of the sequences with these numbers, in this order: offsets int64 [k + 1], flat ids int32."""
         offsets, (input_ids,) = _take(indices, self._input_ids)
         return offsets, input_ids
 
     def batch(self, indices: NDArray[np.integer[Any]]) -> RaggedBatch:
-        """The sequences of these numbers, in this order, copied into one ragged batch."""
+        """The sequences with these numbers, in this order, copied into a ragged batch."""
         offsets, (input_ids, word_ids) = _take(indices, self._input_ids, self._word_ids)
         span_offsets, (spans,) = _take(indices, self._spans)
         sentence_offsets, (sentences,) = _take(indices, self._sentences)
@@ -176,10 +175,10 @@ class ShardReader:
             yield self.batch(np.arange(first, min(first + size, len(self))))
 
     def epoch(self, copy: int) -> "StoredEpoch":
-        """The masks of epoch ``copy``, counted from 0.
+        """The stored masks of epoch ``copy``, from 0.
 
         Raises:
-            ArtifactError: there is no such copy, or it does not fit the sequences.
+            ArtifactError: the copy is missing or does not match the sequences.
         """
         paths = sorted(self.folder.glob(f"masks-{copy:03}-*.arrow"))
         if not paths:
@@ -196,7 +195,7 @@ class ShardReader:
 
 
 class StoredEpoch:
-    """Random access to one epoch's masks by the number of the sequence."""
+    """Random access to one epoch's masks by sequence number."""
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
         self._positions = _ListColumn(batches, "positions")
@@ -211,21 +210,21 @@ class StoredEpoch:
         return SequenceMask(self._positions[index], self._kinds[index], self._replacements[index])
 
     def batch(self, indices: NDArray[np.integer[Any]]) -> Masks:
-        """The masks of the sequences of these numbers, in this order."""
+        """The masks of the sequences with these numbers, in this order."""
         offsets, columns = _take(indices, self._positions, self._kinds, self._replacements)
         return Masks(offsets, *columns)
 
     def count_kinds(self) -> tuple[int, int]:
-        """The number of predicted tokens of generic words and of DS-terms."""
+        """The numbers of predicted tokens of generic words and of DS-terms."""
         counts = sum((np.bincount(v, minlength=3) for v in self._kinds.chunks), np.zeros(3, dtype=np.int64))
         return int(counts[GENERIC]), int(counts[DS_TERM])
 
 
 class _ListColumn:
-    """A list column that spans record batches, as numpy views of the mapped files."""
+    """A list column over several record batches, as numpy views of the mapped files."""
 
     def __init__(self, batches: list[pa.RecordBatch], name: str) -> None:
-        # `.values` is the child of the whole array and knows nothing of slices; the offsets index into it.
+        # `.values` is the child of the whole array and ignores slices; the offsets index into it.
         arrays = [b.column(name) for b in batches]
         self.chunks: list[NDArray[Any]] = [a.values.to_numpy(zero_copy_only=True) for a in arrays]
         self.offsets: list[Int32] = [a.offsets.to_numpy(zero_copy_only=True) for a in arrays]
@@ -244,10 +243,10 @@ class _ListColumn:
 
 
 def _take(indices: NDArray[np.integer[Any]], *columns: _ListColumn) -> tuple[Int64, list[NDArray[Any]]]:
-    """The lists of these rows, in this order, end to end: offsets int64 [k + 1], and the values of each column.
+    """The lists of these rows, in this order: offsets int64 [k + 1], and the flat values of each column.
 
     Args:
-        columns: of the same files, with lists of the same lengths.
+        columns: from the same files, with lists of the same lengths.
     """
     first = columns[0]
     lengths = first.lengths[indices].astype(np.int64)
@@ -267,7 +266,7 @@ def _take(indices: NDArray[np.integer[Any]], *columns: _ListColumn) -> tuple[Int
 
 
 def _slices(offsets: Int64, max_tokens: int) -> Iterator[slice]:
-    """Runs of rows of at most ``max_tokens`` tokens, or of one row."""
+    """Runs of rows with at most ``max_tokens`` tokens, or a single row."""
     first, n_rows = 0, len(offsets) - 1
     while first < n_rows:
         last = int(np.searchsorted(offsets, offsets[first] + max_tokens, side="right")) - 1

@@ -1,4 +1,4 @@
-"""Random spans of whole words: how long, and where."""
+"""Random spans of whole words: their lengths and positions."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 10
 _P = 0.2
-LENGTH_SHARES = (1 - _P) ** np.arange(MAX_LENGTH) / ((1 - (1 - _P) ** MAX_LENGTH) / _P)
+LENGTH_PROBABILITIES = (1 - _P) ** np.arange(MAX_LENGTH) / ((1 - (1 - _P) ** MAX_LENGTH) / _P)
 """P(length = l) for l = 1 to 10: a geometric distribution, truncated and renormalised; its mean is 3.80."""
 
 
 class Placed(NamedTuple):
-    """Spans of whole words: by sequence, in it in the order in which they were placed.
+    """Spans of whole words, ordered by sequence, then in the order of placement.
 
-    row: int64 [K]; the sequence. first: int64 [K]; the first word, as an index into ``RaggedBatch.words``.
-    lengths: int64 [K]; in words. drawn: int64 [K]; the length that was drawn, before the span had to fit.
+    row: int64 [K]; the sequence. first: int64 [K]; index of the first word in ``RaggedBatch.words``.
+    lengths: int64 [K]; in words. drawn: int64 [K]; the drawn length, before shortening to fit.
     """
 
     row: Int64
@@ -33,20 +33,20 @@ class Placed(NamedTuple):
     drawn: Int64
 
 
-def sample_spans(batch: RaggedBatch, seed: int, epoch: int, max_share: float) -> Placed:
-    """Spans that do not overlap and are inside of sentences, until they cover ``max_share`` of each sequence's tokens.
+def sample_spans(batch: RaggedBatch, seed: int, epoch: int, max_fraction: float) -> Placed:
+    """Sample disjoint spans within sentences until they cover ``max_fraction`` of each sequence's tokens.
 
-    The length comes first, then the start, uniform over all places of the sequence where a span of that length
-    fits; where there is none, the span gets the longest length that fits somewhere.
+    The length is drawn first, then the start, uniformly over all positions in the sequence where a span of that length
+    fits; if there is none, the span gets the longest length that fits somewhere.
     """
-    # Room are the stretches of words that no span covers: a column for each sequence that is not done yet.
+    # ``room``: the runs of uncovered words, one column for each unfinished sequence
     row = np.flatnonzero(batch.n_ordinary)
-    room_start, room = _stretches(batch, row)
+    room_start, room = _runs(batch, row)
     word_starts, word_ends = batch.words
     length_keys = sequence_keys(seed, epoch, Purpose.SPAN_LENGTH, batch.index)
     start_keys = sequence_keys(seed, epoch, Purpose.SPAN_START, batch.index)
-    bounds = np.cumsum(LENGTH_SHARES)[:-1]
-    wanted = max_share * batch.n_ordinary
+    bounds = np.cumsum(LENGTH_PROBABILITIES)[:-1]
+    wanted = max_fraction * batch.n_ordinary
     covered = np.zeros(len(batch), dtype=np.int64)
     parts: list[Placed] = []
     while True:
@@ -78,7 +78,7 @@ def sample_spans(batch: RaggedBatch, seed: int, epoch: int, max_share: float) ->
 
 
 def count_lengths(batch: RaggedBatch, drawn: Drawn, seed: int, epoch: int, rate: float) -> tuple[Int64, Int64]:
-    """How many spans were drawn, and how many masked, with 0, 1, ... 10 words: two int64 [11]."""
+    """The numbers of spans drawn and masked with 0, 1, ... 10 words: int64 [11] each."""
     asked = np.bincount(sample_spans(batch, seed, epoch, rate).drawn, minlength=MAX_LENGTH + 1)
     starts, _ = batch.words
     starts = starts[drawn.kinds[starts] > 0]
@@ -87,7 +87,7 @@ def count_lengths(batch: RaggedBatch, drawn: Drawn, seed: int, epoch: int, rate:
 
 
 class SpanLengths:
-    """How many spans have 0, 1, ... 10 words, as drawn and as masked."""
+    """Statistics: the numbers of spans with 0, 1, ... 10 words, as drawn and as masked."""
 
     def __init__(self, options: MaskingOptions) -> None:
         self._counts = {name: np.zeros(MAX_LENGTH + 1, dtype=np.int64) for name in ("drawn", "realised")}
@@ -116,13 +116,13 @@ def _mean(counts: Int64) -> float:
     return share(int(np.arange(len(counts)) @ counts), int(counts.sum()))
 
 
-def _stretches(batch: RaggedBatch, rows: Int64) -> tuple[Int64, Int64]:
-    """The stretches of words of these sequences, all of which have words.
+def _runs(batch: RaggedBatch, rows: Int64) -> tuple[Int64, Int64]:
+    """The runs of words of these sequences, none of which is empty.
 
-    The first word and the number of words of each: two int64 [most stretches, n], padded with 0 words.
+    First word and number of words of each run: int64 [max runs, n] each, padded with 0 words.
     """
     starts, _ = batch.words
-    first = np.flatnonzero(batch.begins_stretch)
+    first = np.flatnonzero(batch.begins_run)
     n_words = np.diff(np.append(first, len(starts)))
     per_row = np.bincount(batch.row[starts[first]], minlength=len(batch))[rows]
     used = np.arange(per_row.max(initial=0)) < per_row[:, None]

@@ -1,7 +1,7 @@
-"""The masking strategies: what each has and needs, and where its functions are.
+"""The masking strategies: their properties and functions.
 
-This table can be read without numpy, which help texts must not load; so built-in functions are imported late.
-Installed packages add to it through entry points of the group ``mslm.strategies``, each a ``Strategy``.
+Help texts read this table and must not load numpy, so built-in functions are imported on first use. Installed packages
+add strategies through entry points of the group ``mslm.strategies``, each a ``Strategy``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 
 class Remark(NamedTuple):
-    """Something to tell the user."""
+    """A note or warning for the user."""
 
     text: str
     is_warning: bool = False
 
 
 class Statistics(Protocol):
-    """What a strategy counts of its own masks."""
+    """Statistics of a strategy's own masks."""
 
     def add(self, context: "DrawContext", drawn: "Drawn") -> None:
         """Count one batch in one epoch."""
 
     def to_json(self) -> dict[str, Any]:
-        """What goes into stats.json beside what every strategy has there."""
+        """Entries for stats.json, in addition to the common ones."""
 
     def remarks(self) -> Iterator[Remark]:
-        """What the user should know."""
+        """Notes and warnings for the user."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a strategy works out from all sequences before it can mask any, such as a vocabulary.
+    """What a strategy computes from all sequences before masking, such as a vocabulary.
 
-    build: the state, given a function that gives all sequences, every time anew, and the options.
-    save: writes a state into the folder of the shards. load: reads it; ArtifactError where it is missing or damaged.
+    build: computes the state from a function that iterates over all sequences, and the options.
+    save: writes the state to the shards folder. load: reads it; raises ArtifactError if it is missing or damaged.
     """
 
     build: Callable[["Blocks", "MaskingOptions"], Any]
@@ -54,16 +54,16 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Strategy:
-    """One way to choose what is masked.
+    """A way to choose what to mask.
 
-    name: what ``--strategy`` calls it. help: what it masks, in a few words.
-    rates: the rate options that it has, of rate, elm_rate and blm_rate; a budget solves for the last one.
-    units: what may be masked at each of the rates (``masking.units``).
+    name: the value of ``--strategy``. help: what it masks, in a few words.
+    rates: its rate options, out of rate, elm_rate and blm_rate; a budget solves for the last one.
+    units: the maskable units for each rate (``masking.units``).
     needs_lexicon: whether it masks DS-terms.
-    masks_runs: whether what is masked as one can be several words, which the span-boundary objective predicts.
-    is_weighted: whether it masks DS-terms and generic words, which the loss can weigh against each other.
-    preparation: where it works something out from all sequences first.
-    statistics: where it counts something of its own; made anew for each run, from the options.
+    masks_runs: whether a unit can have several words, as the span-boundary objective needs.
+    is_weighted: whether it masks both DS-terms and generic words, so that loss weights matter.
+    preparation: a computation over all sequences before masking, if needed.
+    statistics: its own statistics, if any; created for each run from the options.
     """
 
     name: str
@@ -117,4 +117,4 @@ BUILT_IN = (
 )
 
 STRATEGIES: Table[Strategy] = Table("mslm.strategies", Strategy, [(s.name, s) for s in BUILT_IN])
-"""By name."""
+"""The strategies, by name."""

@@ -1,10 +1,9 @@
-"""What the strategies may mask, and the number that was drawn for it.
+"""The maskable units of each strategy, and their random draws.
 
-A strategy's function takes a ``DrawContext``. It returns, by rate, units, each with a draw, a number of 64 bits:
-a unit is masked when its draw is below its rate times 2^64. So a higher rate masks what a lower
-one masks and more, and a budget is met by solving for the rate (``masking.budget``). Every
-draw is keyed by the global sequence index and a place in the sequence, so a mask does not
-depend on the batch it is drawn in.
+A strategy's function takes a ``DrawContext`` and returns units by rate, each with a 64-bit draw: a unit is masked if
+its draw is below the rate times 2^64. So a higher rate masks a superset, and a budget is met by solving for the rate
+(``masking.budget``). Draws are keyed by global sequence index and position in the sequence, so a mask does not depend
+on its batch.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mslm_cli.masking import pmi, spans
-from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, DrawnKind, Int64, RaggedBatch, flat_ranges
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, DrawnTokens, Int64, RaggedBatch, flat_ranges
 from mslm_cli.masking.random import (
     Purpose,
     UInt64,
@@ -27,9 +26,9 @@ from mslm_cli.masking.strategies import Strategy
 
 
 class DrawContext(NamedTuple):
-    """What masks are drawn for.
+    """The input for drawing masks.
 
-    max_rate: no rate will be above this one; saves time for spans. state: what the strategy's preparation built.
+    max_rate: an upper bound of the rate; saves time for spans. state: the result of the strategy's preparation.
     """
 
     batch: RaggedBatch
@@ -40,25 +39,25 @@ class DrawContext(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What may be masked at one rate: disjoint stretches [start, end) of the flat arrays.
+    """The maskable units for one rate: disjoint ranges [start, end) of the flat arrays.
 
     starts, ends: int64 [U].
-    anchors: int64 [U]; where what is corrupted as one begins: the start, or that of the span it belongs to.
-    draws: uint64 [U]; a unit is masked when its draw is below the rate times 2^64.
-    kind: GENERIC or DS_TERM.
+    anchors: int64 [U]; the start of the unit, or of its span; units with the same anchor are corrupted together.
+    draws: uint64 [U]; a unit is masked if its draw is below the rate times 2^64.
+    mask_kind: GENERIC or DS_TERM.
     """
 
     starts: Int64
     ends: Int64
     anchors: Int64
     draws: UInt64
-    kind: int
+    mask_kind: int
 
 
 def token(context: DrawContext) -> dict[str, Units]:
     """Single tokens.
 
-    Source: Devlin et al. 2019 (BERT), section 3.1; there a fixed number of tokens is drawn, here they are i.i.d.
+    Source: Devlin et al. 2019 (BERT), section 3.1; they draw a fixed number of tokens, we draw independently.
     """
     starts = context.batch.ordinary
     return {"rate": independent(context, starts, starts + 1, stream=Purpose.TOKEN)}
@@ -67,18 +66,18 @@ def token(context: DrawContext) -> dict[str, Units]:
 def word(context: DrawContext) -> dict[str, Units]:
     """Whole words.
 
-    Source: whole-word masking of the BERT repository (2019); there a fixed number is drawn, here they are i.i.d.
+    Source: whole-word masking of the BERT repository (2019); they draw a fixed number, we draw independently.
     """
     starts, ends = context.batch.words
     return {"rate": independent(context, starts, ends, stream=Purpose.WORD)}
 
 
 def span(context: DrawContext) -> dict[str, Units]:
-    """The words of random spans, each corrupted as one; in every sequence the rate is the share of its tokens.
+    """The words of random spans, each corrupted together; the rate is the fraction of tokens in each sequence.
 
-    Spans are sampled one after the other (``spans.sample_spans``), and their words are masked in that order, from left
-    to right, until the sequence's share is reached; so the last span loses words at its end. The word at which the
-    share is reached is masked with the probability that makes the expected share the rate.
+    Spans are sampled in sequence (``spans.sample_spans``), and their words are masked in that order, from left to
+    right, until the rate is reached; so the last span may lose words at its end. The word that reaches the rate is
+    masked with the probability that makes the expected fraction equal to the rate.
 
     Source: Joshi et al. 2020 (SpanBERT), section 3.1; lengths as in its code (truncated at 10 and renormalised).
     """
@@ -92,15 +91,15 @@ def span(context: DrawContext) -> dict[str, Units]:
     filled = np.cumsum(sizes) - sizes
     before = filled - filled[np.searchsorted(row, np.arange(len(batch)))[row]]
     crossing = uniforms(sequence_keys(seed, epoch, Purpose.SPAN_END, batch.index), np.zeros(len(batch), np.int64))
-    share = (before + crossing[row] * sizes) / np.maximum(batch.n_ordinary, 1)[row]
-    draws = (share * 2.0**53).astype(np.uint64) << np.uint64(11)
+    fraction = (before + crossing[row] * sizes) / np.maximum(batch.n_ordinary, 1)[row]
+    draws = (fraction * 2.0**53).astype(np.uint64) << np.uint64(11)
     return {"rate": Units(starts, ends, np.repeat(word_starts[placed.first], placed.lengths), draws, GENERIC)}
 
 
 def pmi_grams(context: DrawContext) -> dict[str, Units]:
-    """The n-grams of the vocabulary (``context.state``) in the text, and single words where there is none.
+    """The n-grams of the vocabulary (``context.state``) in the text, and single words elsewhere.
 
-    Source: Levine et al. 2021 (PMI-Masking), section 4; there a fixed number is drawn, here they are i.i.d.
+    Source: Levine et al. 2021 (PMI-Masking), section 4; they draw a fixed number, we draw independently.
     """
     first, lengths = pmi.segment(context.batch, context.state, context.seed, context.epoch)
     starts, ends = context.batch.words
@@ -110,51 +109,53 @@ def pmi_grams(context: DrawContext) -> dict[str, Units]:
 def entity(context: DrawContext) -> dict[str, Units]:
     """Whole DS-mentions.
 
-    Source: MSLM (arXiv 2403.18025), section 3, entity-level masking. There the number of masked mentions of a
-    sequence is the rate times their number, rounded down; here each mention is drawn by itself.
+    Source: MSLM (arXiv 2403.18025), section 3, entity-level masking. They mask a fixed number of mentions in a
+    sequence, the rate times their number, rounded down; we draw each mention independently.
     """
     _, starts, ends = context.batch.mentions
-    return {"elm_rate": independent(context, starts, ends, stream=Purpose.MENTION, kind=DS_TERM)}
+    return {"elm_rate": independent(context, starts, ends, stream=Purpose.MENTION, mask_kind=DS_TERM)}
 
 
 def mslm(context: DrawContext) -> dict[str, Units]:
-    """Whole DS-mentions as ``entity``, and whole words outside all of them.
+    """Whole DS-mentions as ``entity``, and whole words outside them.
 
-    Source: MSLM (arXiv 2403.18025), section 3, base-level masking; there over all that is left unmasked.
+    Source: MSLM (arXiv 2403.18025), section 3, base-level masking; they draw from everything left unmasked.
     """
     starts, ends = context.batch.generic_words
     return entity(context) | {"blm_rate": independent(context, starts, ends, stream=Purpose.WORD)}
 
 
 def nothing(context: DrawContext) -> dict[str, Units]:
-    """Nothing at all."""
+    """No units."""
     return {}
 
 
-def independent(context: DrawContext, starts: Int64, ends: Int64, *, stream: int | str, kind: int = GENERIC) -> Units:
-    """Units [start, end) of the flat arrays, ascending, each masked by itself with the probability that is the rate.
+def independent(
+    context: DrawContext, starts: Int64, ends: Int64, *, stream: int | str, mask_kind: int = GENERIC
+) -> Units:
+    """Units [start, end) of the flat arrays, ascending, masked independently with the rate as probability.
 
     Args:
-        stream: which random numbers decide; a strategy outside of this package gives its own name.
-        kind: GENERIC, or DS_TERM for DS-terms.
+        stream: the stream of random numbers; a strategy in another package gives its own name.
+        mask_kind: GENERIC, or DS_TERM for DS-terms.
     """
     batch = context.batch
     number = named_stream(stream) if isinstance(stream, str) else stream
     keys = sequence_keys(context.seed, context.epoch, number, batch.index)
     draws = ragged_children(keys, batch.offsets[:-1], batch.sizes(starts), starts)
-    return Units(starts, ends, starts, draws, kind)
+    return Units(starts, ends, starts, draws, mask_kind)
 
 
 def draw(strategy: Strategy, context: DrawContext, rates: Mapping[str, float]) -> Drawn:
-    """What the strategy masks at these rates."""
+    """The tokens that the strategy masks at these rates."""
     n_tokens, parts = len(context.batch.input_ids), []
     for name, found in strategy.units(context).items():
         masked = np.flatnonzero(is_below(found.draws, rates[name]))
         starts = found.starts[masked]
         lengths = found.ends[masked] - starts
         tokens, units = flat_ranges(starts, lengths), np.repeat(found.anchors[masked], lengths)
-        if np.any(tokens[1:] < tokens[:-1]):  # spans come in the order in which they were placed
+        if np.any(tokens[1:] < tokens[:-1]):  # spans are in the order of placement
             order = np.argsort(tokens)
             tokens, units = tokens[order], units[order]
-        parts.append(DrawnKind(tokens, units, found.kind))
+        parts.append(DrawnTokens(tokens, units, found.mask_kind))
     return Drawn(n_tokens, tuple(parts))

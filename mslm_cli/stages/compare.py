@@ -16,7 +16,7 @@ from mslm_cli.corpus.predictions import ScoredCorpus, ScoredSentence, read_predi
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.errors import ArtifactError, DataError, UsageError
-from mslm_cli.evaluation.comparison import ALPHA, Arm, compared
+from mslm_cli.evaluation.comparison import ALPHA, ComparedArm, compared
 from mslm_cli.evaluation.exact_match import STRICT_F1
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Bool, Spans, paired_spans
@@ -87,7 +87,7 @@ def run(
             n_wrong = [np.bincount(side, minlength=len(sentences)) for side in _mistakes(golds, predicted)]
             wrong[name].append((n_wrong[0] + n_wrong[1]).astype(np.float64))
     shown, pairs = compared(
-        [Arm(name, np.stack(of_runs)) for name, of_runs in counts.items()],
+        [ComparedArm(name, np.stack(of_runs)) for name, of_runs in counts.items()],
         list(groups),
         config.replicates,
         np.random.default_rng(config.seed),
@@ -232,11 +232,11 @@ def _slicings(
 ) -> dict[str, Slicing]:
     """All mentions, each type of the gold mentions, lengths, and what --train and --lexicon tell apart."""
     everything = Slicing(("all",), *(np.zeros(len(side), np.int64) for side in (gold, predicted)))
-    present = sorted(set(gold.kind.tolist()))
+    present = sorted(set(gold.type_ids.tolist()))
     place = np.full(len(gold.types) + 1, len(present))
     place[present] = np.arange(len(present))
     # types that no gold mention has share the last slice, which every run has so
-    of_types = Slicing((*(gold.types[k] for k in present), "others"), place[gold.kind], place[predicted.kind])
+    of_types = Slicing((*(gold.types[k] for k in present), "others"), place[gold.type_ids], place[predicted.type_ids])
     found = {"": everything, "type": of_types, SLICINGS["length"]: by_length(gold, predicted)}
     with_text = [w for w in words if w is not None]
     if len(with_text) == len(words):

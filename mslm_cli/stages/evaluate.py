@@ -264,7 +264,7 @@ def _as_others_say(corpus: ScoredCorpus) -> dict[str, Any]:
 
 
 def _mention(spans: Spans, i: int) -> list[Any] | None:
-    return None if i < 0 else [int(spans.start[i]), int(spans.end[i]), spans.types[spans.kind[i]]]
+    return None if i < 0 else [int(spans.start[i]), int(spans.end[i]), spans.types[spans.type_ids[i]]]
 
 
 def with_errors(corpus: ScoredCorpus) -> Iterator[dict[str, Any]]:

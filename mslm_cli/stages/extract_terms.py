@@ -27,7 +27,7 @@ from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
 from mslm_cli.terms.lexicon import LABELS, USER, Term, merge, write_terms
 from mslm_cli.terms.linking import Linker
 from mslm_cli.terms.mentions import MentionCounts
-from mslm_cli.terms.pipeline import Mention
+from mslm_cli.terms.pipeline import DetectedMention
 from mslm_cli.terms.selection import choose
 from mslm_cli.terms.termhood import Termhood
 from mslm_cli.terms.termlists import TermList, read_term_list
@@ -170,7 +170,7 @@ def _labelled_terms(files: Sequence[Path], config: ExtractTermsConfig, seen: Ske
         for sentence in corpus.sentences:
             seen.add(" ".join(sentence.words))
             counts.add_document(
-                Mention(
+                DetectedMention(
                     shown(reader.read(" ".join(sentence.words[start:end]), is_tokenised=True)),
                     None if kind == _UNTYPED else kind,
                 )

@@ -1,4 +1,4 @@
-"""What training costs, in tokens that a fine-tuning step takes as its unit."""
+"""The cost of training, in units of one token of fine-tuning."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +11,18 @@ from mslm_cli.training.model import load_masked_lm
 from mslm_cli.training.tagging import make_windows
 
 USUAL_SHARE = 0.25
-"""The share of tokens that is predicted where no budget is named: elm rate 0.5 and blm rate 0.15 on medical text."""
+"""Fraction of tokens predicted if no budget is set: elm rate 0.5 and blm rate 0.15 on medical text."""
 
 
 def cost_ratio(config: Mapping[str, Any], share: float) -> float:
-    """How much more a token costs in adaptation than in fine-tuning, in floating-point operations.
+    """Floating-point operations for a token in adaptation, relative to a token in fine-tuning.
 
-    A step of either costs six operations a parameter and token in the encoder's layers; adaptation costs six more for
-    each parameter of the MLM head at the ``share`` of tokens that is predicted.
+    Both cost six operations per token and parameter of the encoder's layers. Adaptation also costs six per parameter
+    of the MLM head for the predicted tokens.
 
     Args:
-        config: of the encoder, its config.json.
+        config: the encoder's config.json.
+        share: the fraction of tokens that is predicted.
 
     Source: Kaplan et al. (2020), "Scaling Laws for Neural Language Models", section 2.1; embeddings are left out.
     """
@@ -37,10 +38,10 @@ def cost_ratio(config: Mapping[str, Any], share: float) -> float:
 
 
 def count_train_tokens(train: Path, model: Path, config: FinetuneConfig) -> int:
-    """The tokens of one pass of fine-tuning over ``train``, special ones included.
+    """The number of tokens in one fine-tuning epoch over ``train``, including special tokens.
 
     Raises:
-        DataError: the data are not sound.
+        DataError: the data are invalid.
     """
     corpus = read_labelled(train, config)
     tokenizer = models.load_tokenizer(model, lowercase=config.lowercase)

@@ -1,4 +1,4 @@
-"""``mslm demo``: the whole chain on the sample corpus, with plain and with DS-term masking."""
+"""``mslm demo``: the whole pipeline on the sample corpus, with and without DS-term masking."""
 
 import time
 from pathlib import Path
@@ -18,14 +18,14 @@ from mslm_cli.workspace import RunOptions
 
 ADAPT_EPOCHS = 3
 FINETUNE_EPOCHS = 6
-SAMPLE_SAYS = "This sample shows the flow; a test set of some 80 sentences proves nothing about quality."
+DISCLAIMER = "This sample shows the workflow; a test set of about 80 sentences proves nothing about quality."
 
 
 def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
-    """The folder with all artifacts of the demo; ends with a table of its arms on stderr.
+    """Run all stages into the folder ``output``, which is returned; ends with a table of the arms on stderr.
 
     Raises:
-        UnavailableError: the encoder cannot be had.
+        UnavailableError: the encoder is unavailable.
     """
     started = time.perf_counter()
     sample = fsio.resource("sample")
@@ -40,13 +40,13 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
 
     shards = {}
     for strategy in ("token", "mslm"):
-        _say(f"preprocess: text to shards masked by `{strategy}`")
+        _say(f"preprocess: shards of the text, masked by `{strategy}`")
         masking = PreprocessConfig.build(strategy=strategy, copies=ADAPT_EPOCHS, seed=config.seed, **model)
         shards[strategy] = preprocess.run(
             text, output / f"shards-{strategy}", masking, lexicon=lexicon, overwrite=overwrite
         )
 
-    _say("adapt: a warmed-up MLM head that both arms start from")
+    _say("adapt: warm up the MLM head that both arms start from")
     only_head = AdaptConfig.build(epochs=0, weights="uniform", head_warmup_steps=60, **training)
     warm = adapt.run(shards["token"], output / "warm", only_head, rerun)
 
@@ -71,7 +71,7 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
     console.note("")
     title = f"strict exact match on the sample's test sentences ({minutes} min {seconds} s in all)"
     console.table(title, ["adaptation", "P", "R (EM)", "F1", "gold", "pred"], rows)
-    console.note(SAMPLE_SAYS)
+    console.note(DISCLAIMER)
     return output
 
 
@@ -82,5 +82,5 @@ def _say(text: str) -> None:
 
 def _row(arm: str, match: dict[str, Any]) -> list[str]:
     name = {"vanilla": "none (vanilla)", "token": "token masking", "mslm": "mslm, ratio:2"}[arm]
-    shares = [f"{100 * match[k]:.1f}" for k in ("precision", "recall", "f1")]
-    return [name, *shares, str(match["gold"]), str(match["predicted"])]
+    percentages = [f"{100 * match[k]:.1f}" for k in ("precision", "recall", "f1")]
+    return [name, *percentages, str(match["gold"]), str(match["predicted"])]

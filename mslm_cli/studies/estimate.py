@@ -1,4 +1,4 @@
-"""What a study will take: its nodes of work, and their time and disk by a few steps measured on this machine."""
+"""Estimate the time and disk a study needs, from a few steps measured on this machine."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ _FORWARD = 3
 """A forward pass costs a third of a training step (Kaplan et al. 2020, section 2.1)."""
 _AUGMENTED = 1.7
 _START_S = 3.0
-"""Loading an encoder, and writing one."""
+"""Seconds to load an encoder and to write one."""
 _BYTES_PER_TOKEN = 16
 _PROBED_KINDS = 6
 _BUSY = 0.8
@@ -40,9 +40,9 @@ _BUSY = 0.8
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured: seconds by character of text or by token, and tokens by character.
+    """Measured speeds: seconds per character (lexicon, shards) or per token (the rest), and tokens per character.
 
-    cpu_share: of the time of its threads that the process had a core for; less than 1 where other work shares them.
+    cpu_share: the fraction of its threads' time in which the process had a core; below 1 if other work competes.
     """
 
     lexicon: float
@@ -55,7 +55,7 @@ class Speed:
 
 
 def plan(planner: Planner, arms: Sequence[Arm], *, with_search: bool) -> list[Trial]:
-    """The trials; those of a search's later rounds, and its winner, are stood in for by the first of its grid."""
+    """The trials; the first combinations of the grid stand for later rounds of the search and for its winner."""
     trials: list[Trial] = []
     arms = list(arms)
     if with_search:
@@ -69,7 +69,7 @@ def plan(planner: Planner, arms: Sequence[Arm], *, with_search: bool) -> list[Tr
 
 
 def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[str, Any]:
-    """The plan and its estimate as JSON values; also a table on stderr."""
+    """The plan and its estimate as JSON values; also prints a table on stderr."""
     study = planner.study
     arms = study.arms()
     trials = plan(planner, arms, with_search=config.search)
@@ -90,24 +90,24 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
     n_full = sum(t.share == 1 for t in trials)
     console.note(f"arms: {', '.join(dict.fromkeys(t.arm.name for t in trials if t.share == 1))}")
     title = f"{n_full} trials on {', '.join(d.name for d in study.data)}, seeds {', '.join(map(str, study.seeds))}"
-    title += f"; {len(trials) - n_full} short ones of the search" * (len(trials) > n_full)
+    title += f"; {len(trials) - n_full} short trials of the search" * (len(trials) > n_full)
     table = [
         [stage, f"{row['n']:.0f}", f"{row['n_done']:.0f}", _duration(row["seconds"]), f"{row['bytes'] / 1e6:,.0f} MB"]
         for stage, row in rows.items()
     ]
-    console.table(title, ["stage, each artifact once", "artifacts", "done", "time", "disk"], table)
+    console.table(title, ["stage (shared work once)", "artifacts", "done", "time", "disk"], table)
     console.note(
         f"measured here: adaptation {1 / speed.adapt:,.0f} tokens/s, fine-tuning {1 / speed.finetune:,.0f} tokens/s,"
-        f" one process of {planner.context.runtime.threads} threads"
+        f" one process with {planner.context.runtime.threads} threads"
     )
     console.note(
-        f"in all {_duration(seconds)} for one process, {_duration(seconds / config.jobs)} with --jobs {config.jobs};"
+        f"total: {_duration(seconds)} for one process, {_duration(seconds / config.jobs)} with --jobs {config.jobs};"
         f" {n_bytes / 1e9:.1f} GB of disk"
     )
     if speed.cpu_share < _BUSY:
         alone = seconds * speed.cpu_share
         console.note(
-            f"other processes are using some of the cores; without them about {_duration(alone)} for one process,"
+            f"other processes use some of the cores; without them about {_duration(alone)} for one process,"
             f" {_duration(alone / config.jobs)} with --jobs {config.jobs}"
         )
     return {
@@ -122,15 +122,15 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
 
 
 def measure(planner: Planner) -> Speed:
-    """How fast the stages are on this machine, by some of the study's text and training sentences."""
+    """Measure the stages on this machine, on some of the study's text and training sentences."""
     context, study = planner.context, planner.study
     with tempfile.TemporaryDirectory() as temporary, console.warnings_only():
         folder = Path(temporary)
         text, n_chars = _sample_text(planner, folder)
         options = next(iter(study.lexicon.values()))
-        written = dict(DataOptions())  # how the samples here are to be read
+        written = dict(DataOptions())  # the samples are plain files in the default format
         lexicon_config = planner.config(options, ExtractTermsConfig, min_count=1, min_score=0.0, **written)
-        extract_terms.run([text], folder / "first", lexicon_config)  # the detector is loaded once a process
+        extract_terms.run([text], folder / "first", lexicon_config)  # loads the detector, once per process
         lexicon_s = _timed(lambda: extract_terms.run([text], folder / "lexicon", lexicon_config))
         masking = planner.config(
             study.shards, PreprocessConfig, strategy="word", budget=None, model=str(context.model), **written
@@ -168,7 +168,7 @@ def measure(planner: Planner) -> Speed:
 
 
 class Costs:
-    """Seconds and bytes of nodes of work that are not made yet."""
+    """Estimated seconds and bytes of nodes."""
 
     def __init__(self, planner: Planner, speed: Speed) -> None:
         self._planner = planner
@@ -177,7 +177,7 @@ class Costs:
         self._reading = planner.config(planner.study.finetune, FinetuneConfig)
 
     def seconds(self, node: StageNode) -> float:
-        """How long one process takes."""
+        """Seconds that one process takes for the node."""
         speed, inputs = self._speed, dict(node.inputs)
         config: dict[str, float] = {n: v for n, v in node.config.model_dump().items() if isinstance(v, int | float)}
         if node.stage in ("lexicon", "shards"):
@@ -198,7 +198,7 @@ class Costs:
         return 1.0
 
     def n_bytes(self, node: StageNode) -> float:
-        """How much disk it takes."""
+        """Bytes of disk that the node takes."""
         if node.stage in ("encoder", "ner"):
             return self.model_bytes
         if node.stage == "shards":
@@ -220,7 +220,7 @@ class Costs:
 
 
 def _base(dependency: Dependency) -> tuple[Path, float]:
-    """The file of the user's that a dependency is made from, and how much of it it is."""
+    """The user's file behind a dependency, and the fraction of it that the dependency holds."""
     if isinstance(dependency, Path):
         return dependency, 1.0
     node = dependency.node
@@ -243,7 +243,7 @@ def _n_tokens(path: Path, model: Path, config: FinetuneConfig) -> int:
 
 
 def _sample_text(planner: Planner, folder: Path) -> tuple[Path, int]:
-    """A file with the beginning of the study's text, and its length."""
+    """Write the beginning of the study's text to a file; its path and its length in characters."""
     options = next(iter(planner.study.lexicon.values()))
     paths = [_base(dependency)[0] for data in planner.study.data for dependency in planner.text(data)]
     text = ""
@@ -257,7 +257,7 @@ def _sample_text(planner: Planner, folder: Path) -> tuple[Path, int]:
 
 
 def _sample_labelled(planner: Planner, folder: Path) -> tuple[Path, Path]:
-    """Files with the first training sentences that hold mentions, for training and, a few of them, for dev."""
+    """Write the first training sentences with mentions as a train file, and a few of them as a dev file."""
     study, root = planner.study, planner.context.root
     corpus = read_labelled(root / study.data[0].train, study.finetune)
     chosen = list(islice((s for s in corpus.sentences if s.mentions), _SAMPLE_SENTENCES))
@@ -273,7 +273,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _seconds_per_token(metrics: Path) -> dict[str, float]:
-    """By phase of training, the median over steps, the first of which is left out where there are more."""
+    """Median over steps, by training phase, without the first step if there are more."""
     speeds: dict[str, list[float]] = {}
     with metrics.open(encoding="utf-8") as lines:
         for record in map(json.loads, lines):

@@ -1,8 +1,7 @@
-"""What a study has to do: nodes of work that know what they are made from, and the trials that need them.
+"""The plan of a study: a graph of stage runs, and the trials that need them.
 
-A node has a key, the hash of its options and of the content of all that goes into it, and its folder is named after
-the key. So trials share what they have in common, a study that was killed finds what is done, and one that has grown
-makes only what is new.
+The key of a node is the hash of its options and of the content of its inputs, and names its folder. So trials share
+common work, a killed study finds what is done, and an extended study makes only what is new.
 """
 
 import hashlib
@@ -24,13 +23,13 @@ from mslm_cli.studies.spec import AUGMENT, MORE_UPDATES, Arm, DataSet, LexiconOp
 
 Stage = Literal["split", "sample", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"]
 
-_LEAST_UPDATES = 64
-"""Of the fine-tuning of a short trial; after 22 MiniLM found no mention on the dev data of NCBI-disease."""
+_MIN_FINETUNE_STEPS = 64
+"""In the fine-tuning of a short trial; after 22, MiniLM found no mention in the dev data of NCBI-disease."""
 
 
 @dataclass(frozen=True)
 class OutputOf:
-    """What a node of work makes, or with a name one file of it."""
+    """The output folder of a node, or one file in it."""
 
     node: "StageNode"
     name: str = ""
@@ -41,7 +40,7 @@ Dependency = Path | OutputOf
 
 @dataclass(frozen=True)
 class StageNode:
-    """One run of a stage: its options, and by role the files and nodes that it is made from."""
+    """One run of a stage: its options and its inputs, each with a role."""
 
     stage: Stage
     config: Config
@@ -49,29 +48,29 @@ class StageNode:
 
     @cached_property
     def key(self) -> str:
-        """The SHA-256 that identifies the work, by content: options and inputs; the code is the whole study's."""
+        """SHA-256 of the options and the content of the inputs; the code's identity is kept once for the study."""
         inputs = [[role, [m.node.key, m.name] if isinstance(m, OutputOf) else content_of(m)] for role, m in self.inputs]
         identity = [self.stage, self.config.identity(), inputs]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """The name of the node's folder."""
         return f"{self.stage}-{self.key[:16]}"
 
     def needs(self) -> list["StageNode"]:
-        """The nodes that it is made from."""
+        """The nodes whose output this node takes as input."""
         return [dependency.node for _, dependency in self.inputs if isinstance(dependency, OutputOf)]
 
     def chain(self) -> Iterator["StageNode"]:
-        """All nodes that have to be there, in an order in which they can be made; itself last."""
+        """The node and all its dependencies in topological order, itself last."""
         for need in self.needs():
             yield from need.chain()
         yield self
 
 
 def content_of(path: Path) -> str:
-    """The hash of the content of a file or folder.
+    """The content hash of a file or folder.
 
     Raises:
         DataError: it cannot be read.
@@ -90,7 +89,7 @@ def _content_of(path: Path, _mtime_ns: int, _n_bytes: int) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm with one seed on one data set; ``share`` < 1 is a short one of the search, scored on dev alone."""
+    """One arm with one seed on one data set; ``share`` < 1 is a short trial of the search, scored only on dev."""
 
     data: str
     arm: Arm
@@ -102,35 +101,35 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """What identifies the trial's work."""
+        """The key of ``result``, which identifies the trial."""
         return self.result.key
 
     @property
     def result(self) -> StageNode:
-        """The node that is done last, and means that the trial is done."""
+        """The trial's last node; the trial is done once it is."""
         return self.score or self.ner
 
     @property
     def trained(self) -> list[StageNode]:
-        """Its adaptation, if it has one, and its fine-tuning; not the head that all adaptations start from."""
+        """The adaptation, if any, and the fine-tuning; not the warm-up of the MLM head, which adaptations share."""
         adaptations = [node for node in self.ner.needs() if node.stage == "encoder"]
         return [*adaptations, self.ner]
 
     def nodes(self) -> Iterator[StageNode]:
-        """All its nodes, in an order in which they can be made."""
+        """All nodes of the trial in topological order."""
         yield from self.result.chain()
         if self.probe is not None:
             yield from self.probe.chain()
 
     @property
     def title(self) -> str:
-        """How it is called at the terminal."""
+        """The trial's name in messages."""
         return f"{self.data} · {self.arm.name} · seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """How stages run, whatever they make: ``threads``, ``device``, ``offline``."""
+    """Options that affect how stages run, not what they compute."""
 
     threads: int = 0
     device: str = "auto"
@@ -139,11 +138,11 @@ class Runtime:
 
 @dataclass(frozen=True)
 class PlanContext:
-    """What trials are planned from.
+    """The inputs of planning.
 
-    model: the encoder's folder. has_head: whether it has an MLM head. max_tokens: the longest sequence it takes.
-    train_tokens: of a pass over each data set's training sentences. cost_ratio: of a token in adaptation to one in
-    fine-tuning (see ``studies.cost``).
+    model: the encoder's folder. has_head: whether it has an MLM head. max_tokens: its longest sequence.
+    train_tokens: tokens in one epoch of fine-tuning, by data set. cost_ratio: the cost of a token in adaptation over
+    that of one in fine-tuning (see ``studies.cost``).
     """
 
     study: Study
@@ -157,7 +156,7 @@ class PlanContext:
 
 
 class Planner:
-    """Makes trials of arms, data sets and seeds."""
+    """Plans the trials for arms, data sets and seeds."""
 
     def __init__(self, context: PlanContext) -> None:
         self.context = context
@@ -166,16 +165,16 @@ class Planner:
         self._splits = {d.name: self._split(d) for d in self.study.data}
 
     def trials(self, arms: Iterable[Arm]) -> list[Trial]:
-        """All trials of these arms, in the order in which they are best begun.
+        """All trials of these arms, in the best order to start them.
 
-        An adapted arm comes first, so that what the others share is being made while vanilla is trained.
+        One adapted arm comes first, so that shared inputs are made while another process trains vanilla.
         """
         arms = sorted(arms, key=lambda arm: not arm.is_adapted)
         ordered = [arms[0], *sorted(arms[1:], key=lambda arm: arm.is_adapted)]
         return [self.trial(d, arm, seed) for d in self.study.data for seed in self.study.seeds for arm in ordered]
 
     def trial(self, data: DataSet, arm: Arm, seed: int, share: float = 1.0) -> Trial:
-        """One trial, or with a ``share`` below 1 a short one: so much of the adaptation and the fine-tuning."""
+        """One trial; ``share`` < 1 shortens its adaptation and fine-tuning to that fraction."""
         train, dev = self._splits[data.name]
         if arm.kind == AUGMENT:
             made_from = (("train", train), ("lexicon", OutputOf(self.lexicon(arm, data))))
@@ -199,20 +198,20 @@ class Planner:
     def _shortened(
         self, data: DataSet, train: Dependency, dev: Dependency, epochs: int, share: float
     ) -> tuple[Dependency, Dependency, int]:
-        """Training sentences, dev sentences and passes of a short trial: fewer of each, of dev no more than of train.
+        """Training sentences, dev sentences (at most as many) and epochs of a short trial.
 
-        Below a number of steps no encoder has learnt to tag, and dev cannot tell one from another.
+        Below a minimum number of steps no encoder has learnt to tag, and dev scores do not separate them.
         """
         n_steps = epochs * self.context.train_tokens[data.name] / self.study.finetune.tokens_per_step
-        share = min(1.0, max(share, _LEAST_UPDATES / n_steps))
-        passes = max(1, round(epochs * math.sqrt(share)))
-        part = SampleConfig(share=min(1.0, share * epochs / passes), **self._reading)
+        share = min(1.0, max(share, _MIN_FINETUNE_STEPS / n_steps))
+        n_epochs = max(1, round(epochs * math.sqrt(share)))
+        part = SampleConfig(share=min(1.0, share * epochs / n_epochs), **self._reading)
         few = OutputOf(StageNode("sample", part, (("source", train),)), SAMPLE)
         rest = SampleConfig(share=1.0, **self._reading)
-        return few, OutputOf(StageNode("sample", rest, (("source", dev), ("beside", few))), SAMPLE), passes
+        return few, OutputOf(StageNode("sample", rest, (("source", dev), ("beside", few))), SAMPLE), n_epochs
 
     def epochs(self, data: DataSet, arm: Arm) -> int:
-        """Passes of fine-tuning: as many as the study says, unless the arm's point is their number."""
+        """Epochs of fine-tuning: those of the study, except for arms defined by a different number."""
         epochs = self.study.finetune.epochs
         if arm.kind == MORE_UPDATES:
             extra = self.study.adapt.tokens * self.context.cost_ratio / self.context.train_tokens[data.name]
@@ -222,7 +221,7 @@ class Planner:
         return epochs
 
     def encoder(self, data: DataSet, arm: Arm, seed: int, share: float = 1.0) -> StageNode:
-        """The adaptation of an arm; seeds share one where the study says so."""
+        """The adaptation of an arm; seeds share one if the study says so."""
         options = self.study.adapt
         tokens = max(1, round(options.tokens * share))
         config = self.config(
@@ -235,7 +234,7 @@ class Planner:
         return StageNode("encoder", config, (("shards", OutputOf(self.shards(data, arm))), ("model", self.start(data))))
 
     def start(self, data: DataSet) -> Dependency:
-        """The encoder that every adaptation on this text starts from: one whose fresh MLM head was trained."""
+        """The encoder from which every adaptation on this text starts; a fresh MLM head is trained first."""
         if self.context.has_head:
             return self.context.model
         config = self.config(self.study.adapt, AdaptConfig, seed=0, epochs=0, weights="uniform")
@@ -243,7 +242,7 @@ class Planner:
         return OutputOf(StageNode("encoder", config, (("shards", OutputOf(shards)), ("model", self.context.model))))
 
     def shards(self, data: DataSet, arm: Arm) -> StageNode:
-        """The text with an arm's masks."""
+        """The shards of an arm: the text with its masks."""
         masking = {"strategy": arm.kind, **arm.masking}
         config = self.config(self.study.shards, PreprocessConfig, **masking)
         text = [("text", t) for t in self.text(data)]
@@ -251,7 +250,7 @@ class Planner:
         return StageNode("shards", config, (*text, *lexicon, ("model", self.context.model)))
 
     def lexicon(self, arm: Arm, data: DataSet) -> StageNode:
-        """The lexicon of an arm that has one."""
+        """The lexicon of an arm that needs one."""
         assert arm.lexicon is not None
         return self._lexicon(self.study.lexicon[arm.lexicon], data)
 
@@ -266,7 +265,7 @@ class Planner:
         return StageNode("lexicon", config, tuple(inputs))
 
     def probe(self, data: DataSet, encoder: StageNode) -> StageNode:
-        """What an encoder restores of the dev text: the same items, of the study's first lexicon, for every arm."""
+        """The probe of an encoder on the dev text; every arm gets the same items, from the study's first lexicon."""
         options = self.study.probe
         lexicon = self._lexicon(next(iter(self.study.lexicon.values())), data)
         inputs: list[tuple[str, Dependency]] = [("encoder", OutputOf(encoder)), ("text", self._splits[data.name][1])]
@@ -276,7 +275,7 @@ class Planner:
         return StageNode("probe", self.config(options, ProbeConfig), tuple(inputs))
 
     def text(self, data: DataSet) -> list[Dependency]:
-        """The text of lexicons and adaptation: never dev or test."""
+        """The text for lexicons and adaptation: never dev or test."""
         root = self.context.root
         if data.text is not None:
             own = [self._splits[data.name][0]] if self.study.train_text else []
@@ -293,9 +292,9 @@ class Planner:
         )
         return OutputOf(node, TRAIN), OutputOf(node, DEV)
 
-    def config(self, options: Any, kind: type[Any] | None = None, **changes: object) -> Any:
-        """``options`` as the config of a stage, validated, with the study's model and how it is run."""
-        kind = kind or type(options)
+    def config(self, options: Any, config_type: type[Any] | None = None, **changes: object) -> Any:
+        """``options`` as a validated stage config, with the study's model options and the runtime options."""
+        config_type = config_type or type(options)
         study, runtime = self.study, self.context.runtime
         common = {
             "lowercase": study.lowercase,
@@ -304,13 +303,13 @@ class Planner:
             "threads": runtime.threads,
             "device": runtime.device,
         }
-        if "max_length" in kind.model_fields:
+        if "max_length" in config_type.model_fields:
             changes["max_length"] = min(options.max_length, self.context.max_tokens)
-        names = kind.model_fields
+        names = config_type.model_fields
         values = {n: v for n, v in options.model_dump().items() if n in names}
-        return kind.build(**values | {n: v for n, v in common.items() if n in names} | changes)
+        return config_type.build(**values | {n: v for n, v in common.items() if n in names} | changes)
 
 
 def shared(trials: Sequence[Trial]) -> list[StageNode]:
-    """The nodes of all trials, each once, in an order in which they can be made."""
+    """The nodes of all trials in topological order, each once."""
     return list({node.key: node for trial in trials for node in trial.nodes()}.values())

@@ -1,8 +1,8 @@
-"""The trials of a study in Optuna's storage, which several processes, on one machine or several, work through.
+"""A queue of trials in Optuna's storage, shared by processes on one or more machines.
 
-A trial is RUNNING for Optuna and its lock file is held while a process works on it. The system lets go of the lock
-when the process ends, however it ends: a trial that is RUNNING and whose lock is free was left by a process that died,
-and is taken up by the next one.
+While a process works on a trial, Optuna has it as RUNNING and the process holds its lock file. The operating system
+releases the lock when the process ends, for whatever reason. So a trial that is RUNNING with a free lock belonged to a
+process that died, and the next process resumes it.
 """
 
 import os
@@ -24,7 +24,7 @@ _NAME = "mslm"
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that this process works on: its key, its number in the storage, and its lock."""
+    """A trial this process works on: its key, its number in the storage, and the lock's file descriptor."""
 
     key: str
     number: int
@@ -32,17 +32,17 @@ class Claim:
 
 
 class Queue:
-    """The trials of the study in ``store``, by key.
+    """The trials of the study in ``store``, identified by key.
 
     Args:
-        storage: the URL of a database, as Optuna takes it; else a journal file in the study's folder.
+        storage: a database URL for Optuna; None for a journal file in the study's folder.
 
     Raises:
         UnavailableError: the storage cannot be opened.
     """
 
     def __init__(self, store: StudyStore, storage: str | None = None) -> None:
-        self._workshop = store
+        self._store = store
         import optuna
 
         self._optuna = optuna
@@ -55,25 +55,25 @@ class Queue:
         self._id = self._storage.get_study_id_from_name(_NAME)
 
     def enqueue(self, wanted: Mapping[str, Mapping[str, Any]], done: set[str]) -> None:
-        """Have a waiting or running trial, in this order, for every key but those that are ``done``.
+        """Add a waiting trial for each key, in this order, unless it is ``done``, waiting or running.
 
         Args:
-            wanted: what is written beside each trial, by key.
+            wanted: attributes stored with each trial, by key.
         """
         state = self._optuna.trial.TrialState
-        with fsio.held(self._workshop.lock("queue")):
+        with fsio.held(self._store.lock("queue")):
             pending = {t.user_attrs.get("key") for t in self._trials(state.WAITING, state.RUNNING)}
             for key, about in wanted.items():
                 if key not in done and key not in pending:
                     self._study.enqueue_trial({}, user_attrs={"key": key, **about})
 
     def claim(self, keys: Sequence[str]) -> Claim | None:
-        """A trial of these keys for this process alone, the first that waits or was left; None if there is none."""
+        """Claim the first trial with one of these keys that is waiting or abandoned; None if there is none."""
         state = self._optuna.trial.TrialState
         wanted = set(keys)
         for trial in self._trials(state.WAITING, state.RUNNING):
             key = trial.user_attrs.get("key")
-            lock = fsio.hold(self._workshop.lock(f"trial-{key}"), wait=False) if key in wanted else None
+            lock = fsio.hold(self._store.lock(f"trial-{key}"), wait=False) if key in wanted else None
             if key is None or lock is None:
                 continue
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
@@ -84,12 +84,12 @@ class Queue:
         return None
 
     def finish(self, claim: Claim, value: float) -> None:
-        """Say that a trial is done, and its score on dev."""
+        """Record a trial as done, with its dev score."""
         self._study.tell(claim.number, value)
         os.close(claim.lock)
 
     def fail(self, claim: Claim, reason: str) -> None:
-        """Say that a trial came to nothing, and why."""
+        """Record a trial as failed, with the reason."""
         state = self._optuna.trial.TrialState
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, claim.number)
         self._storage.set_trial_user_attr(trial_id, "error", reason)
@@ -97,16 +97,16 @@ class Queue:
         os.close(claim.lock)
 
     def wait(self, keys: Sequence[str]) -> bool:
-        """Whether another process was at work on one of these trials; returns when it no longer is."""
+        """Wait for another process to stop working on one of these trials; False if none is worked on."""
         wanted, state = set(keys), self._optuna.trial.TrialState
         for trial in self._trials(state.WAITING, state.RUNNING):
             if (key := trial.user_attrs.get("key")) in wanted:
-                with fsio.held(self._workshop.lock(f"trial-{key}")):
+                with fsio.held(self._store.lock(f"trial-{key}")):
                     return True
         return False
 
     def errors(self, keys: Sequence[str]) -> dict[str, str]:
-        """Why the last trial of each of these keys failed, for those that did."""
+        """The error message for each of these keys whose last trial failed."""
         wanted, state = set(keys), self._optuna.trial.TrialState
         last = {t.user_attrs["key"]: t for t in self._trials() if t.user_attrs.get("key") in wanted}
         return {k: t.user_attrs.get("error", "it failed") for k, t in last.items() if t.state == state.FAIL}
@@ -126,10 +126,10 @@ def _journal(store: StudyStore) -> "optuna.storages.BaseStorage":
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     path = store.folder / JOURNAL
-    _mend(path)
+    _drop_partial_line(path)
 
     class SystemLock(JournalFileOpenLock):
-        """A lock that ends with the process; Optuna's own make all others wait half a minute after a kill."""
+        """A lock released when its process ends; Optuna's own locks block all others for 30 s after a kill."""
 
         def acquire(self) -> bool:
             self._held = fsio.hold(store.lock("journal"), wait=True)
@@ -142,8 +142,8 @@ def _journal(store: StudyStore) -> "optuna.storages.BaseStorage":
     return JournalStorage(JournalFileBackend(str(path), lock_obj=SystemLock(str(path))))
 
 
-def _mend(path: Path) -> None:
-    """Drop a last line that a power failure cut off; the journal could not be read with it."""
+def _drop_partial_line(path: Path) -> None:
+    """Drop an incomplete last line, left by a power failure; it would make the journal unreadable."""
     if path.is_file() and (content := path.read_bytes()) and not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)
 

@@ -1,4 +1,4 @@
-"""Labelled data that a study makes of the user's: splits, samples, and sentences with other mentions in them."""
+"""Labelled data derived from the user's: splits, samples, and augmented training data."""
 
 import random
 from collections import Counter, defaultdict
@@ -22,32 +22,32 @@ TRAIN, DEV, SAMPLE = "train.tsv", "dev.tsv", "sample.tsv"
 
 
 class SplitConfig(DataOptions):
-    """How dev data are cut off the training data: the last share of their sentences."""
+    """The fraction of training sentences, taken from the end, that becomes dev data."""
 
     dev_share: float = Field(gt=0, lt=1)
 
 
 class SampleConfig(DataOptions):
-    """Which share of the sentences a short trial learns from, or is scored on."""
+    """The fraction of sentences for a short trial, in training or on dev."""
 
     share: float = Field(gt=0, le=1)
     seed: int = 0
 
 
 class AugmentConfig(DataOptions):
-    """How mentions are replaced: each with this probability, by a term of the lexicon."""
+    """Replacement of mentions: each with probability ``rate``, by a term of the lexicon."""
 
     rate: float = Field(0.5, gt=0, le=1)
     seed: int = 0
 
 
 def split(train: Path, output: Path, config: SplitConfig) -> None:
-    """Write ``output``, a folder with the training and the dev sentences of ``train``.
+    """Split ``train`` into training and dev sentences, written to the folder ``output``.
 
-    The last sentences are for dev, so that sentences of one document stand on one side, but for one document.
+    The last sentences become dev, so at most one document is divided between the two.
 
     Raises:
-        DataError: the data are not sound, or too few to be split.
+        DataError: the data are invalid, or too few to split.
     """
     sentences = read_labelled(train, config).sentences
     n_dev = max(1, round(len(sentences) * config.dev_share))
@@ -59,12 +59,12 @@ def split(train: Path, output: Path, config: SplitConfig) -> None:
 
 
 def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | None = None) -> None:
-    """Write ``output``, a folder with a random share of the sentences of ``source``, in their order.
+    """Write a random fraction of the sentences of ``source``, in their order, to the folder ``output``.
 
-    At least one of them has a mention, and there are no more of them than ``beside`` has.
+    At least one has a mention, if any does, and there are no more than in ``beside``.
 
     Raises:
-        DataError: the data are not sound.
+        DataError: the data are invalid.
     """
     sentences = read_labelled(source, config).sentences
     order = random.Random(config.seed).sample(range(len(sentences)), len(sentences))
@@ -79,16 +79,17 @@ def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | N
 
 
 def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> None:
-    """Write ``output``, a folder with the sentences of ``train``, and again with terms in the place of mentions.
+    """Write the sentences of ``train``, followed by copies with mentions replaced, to the folder ``output``.
 
-    A mention's place is taken by a term of the lexicon's type that the mentions of its type most often have there
-    (untyped lexicons have one type); where the lexicon knows none of them, by another mention of its type.
+    A mention of type T is replaced by a lexicon term. Its lexicon type is the one that mentions of type T most often
+    have in the lexicon (an untyped lexicon has a single type). If the lexicon has none of these mentions, another
+    mention of type T is used.
 
     Raises:
-        DataError: the data are not sound.
+        DataError: the data are invalid.
 
     Source: mention replacement of Dai and Adel (2020), "An Analysis of Simple Data Augmentation for Named Entity
-    Recognition"; there, mentions of the training data take the place, here terms of the lexicon.
+    Recognition"; they replace mentions by others of the training data, we by terms of the lexicon.
     """
     sentences = read_labelled(train, config).sentences
     choices = _choices(sentences, read_terms(lexicon / "terms.jsonl"))
@@ -99,16 +100,16 @@ def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> 
 
 
 def _choices(sentences: Sequence[LabelledSentence], terms: Sequence[Term]) -> dict[str, list[tuple[str, ...]]]:
-    """The words that may stand in the place of a mention, by its type."""
+    """Candidate replacements (as words), by type of the mention."""
     surfaces: dict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
     for sentence in sentences:
-        for start, end, kind in sentence.mentions:
-            surfaces[kind][sentence.words[start:end]] += 1
+        for start, end, entity_type in sentence.mentions:
+            surfaces[entity_type][sentence.words[start:end]] += 1
     types = {folded_key(term.term): term.type for term in terms}
-    # where a mention holds "IL-2" as one word, so do the words that take its place
+    # if mentions keep "IL-2" as one word, so must the replacements
     keeps_words = any(any(len(tokenise(w)) > 1 for w in words) for found in surfaces.values() for words in found)
     choices = {}
-    for kind, found in surfaces.items():
+    for entity_type, found in surfaces.items():
         known: Counter[str | None] = Counter()
         for words, n in found.items():
             key = folded_key(" ".join(words))
@@ -118,25 +119,25 @@ def _choices(sentences: Sequence[LabelledSentence], terms: Sequence[Term]) -> di
         if known:
             wanted = known.most_common(1)[0][0]
             lexical = [tuple(t.term.split() if keeps_words else tokenise(t.term)) for t in terms if t.type == wanted]
-        choices[kind] = lexical or list(found)
+        choices[entity_type] = lexical or list(found)
     return choices
 
 
 def _replaced(
     sentence: LabelledSentence, choices: Mapping[str, Sequence[tuple[str, ...]]], rate: float, rng: random.Random
 ) -> LabelledSentence:
-    """The sentence with some mentions replaced; the same object where none was."""
+    """The sentence with some mentions replaced; the same object if none was."""
     words: list[str] = []
     mentions: list[Mention] = []
     position = 0
     is_new = False
-    for start, end, kind in sentence.mentions:
+    for start, end, entity_type in sentence.mentions:
         words += sentence.words[position:start]
         chosen = sentence.words[start:end]
         if rng.random() < rate:
-            chosen = rng.choice(choices[kind])
+            chosen = rng.choice(choices[entity_type])
             is_new |= chosen != sentence.words[start:end]
-        mentions.append((len(words), len(words) + len(chosen), kind))
+        mentions.append((len(words), len(words) + len(chosen), entity_type))
         words += chosen
         position = end
     words += sentence.words[position:]

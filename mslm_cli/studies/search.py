@@ -18,14 +18,14 @@ _N_SHOWN = 4
 
 
 def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], store: StudyStore) -> Arm:
-    """The combination of masking rates and weight that is best on dev, as an arm; written down in search.json.
+    """The combination of masking rates and weight that is best on dev, as an arm; also written to search.json.
 
-    All combinations of the grid are tried with a short adaptation and a short fine-tuning, the best of them with
-    longer ones, and so on. A combination's score is the mean of the task's primary metric on dev, over data sets and
-    the search's seeds; the test data are not touched.
+    All combinations of the grid get a short adaptation and fine-tuning, the best of them a longer one, and so on. A
+    combination's score is the task's primary metric on dev, averaged over data sets and the search's seeds; the test
+    data are not used.
 
     Raises:
-        UnavailableError: no combination could be tried.
+        UnavailableError: every combination failed.
 
     Source: Jamieson and Talwalkar (2016), "Non-stochastic Best Arm Identification and Hyperparameter Optimization".
     """
@@ -41,14 +41,14 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], store: St
             if all(store.has(t.ner) for t in of_arm)
         }
         if not scores:
-            raise UnavailableError("the search: no combination of rates could be tried", hint="see the warnings above")
+            raise UnavailableError("the search failed for every combination of rates", hint="see the warnings above")
         spent = store.spent_on(trial for name in scores for trial in trials[name])
         cost = {"minutes": round(spent.minutes, 2), "tokens": spent.n_tokens}
         rungs.append({"share": share, "dev_score": scores, **cost})
         if len(scores) > 1 and len(set(scores.values())) == 1:
             console.warn(
-                f"the search with {100 * share:.0f} % of the training: all combinations score the same on dev, so which"
-                " goes on is chance; more epochs, or larger shares under [search], would tell them apart"
+                f"the search with {100 * share:.0f} % of the training: all combinations have the same dev score, so the"
+                " choice is arbitrary; use more epochs, or larger shares under [search], to separate them"
             )
         ranked = sorted((arm for arm in arms if arm.name in scores), key=lambda arm: -scores[arm.name])
         is_last = share == options.shares[-1]
@@ -60,7 +60,7 @@ def winner(planner: Planner, drain: Callable[[Sequence[Trial]], None], store: St
 
 
 def as_winner(arm: Arm) -> Arm:
-    """The combination as an arm of the study."""
+    """The winning combination as an arm of the study."""
     return Arm(f"mslm {arm.name} (searched)", "mslm", arm.masking, arm.adapt, arm.lexicon)
 
 
@@ -81,19 +81,19 @@ def candidates(planner: Planner) -> list[Arm]:
     ]
 
 
-def n_kept(n: int, share: float) -> int:
-    """How many of ``n`` combinations are tried further."""
-    return max(1, round(n * share))
+def n_kept(n: int, fraction: float) -> int:
+    """The number of ``n`` combinations that reach the next round."""
+    return max(1, round(n * fraction))
 
 
 def short_trials(planner: Planner, arm: Arm, share: float) -> list[Trial]:
-    """The trials of a combination with this share of the training: each data set, each of the search's seeds."""
+    """Trials of a combination with this share of the training, one for each data set and seed of the search."""
     study = planner.study
     return [planner.trial(data, arm, seed, share) for data in study.data for seed in study.search.seeds]
 
 
 def _write(found: dict[str, Any], store: StudyStore) -> None:
-    """Write search.json; the process that is first to do so says what was found."""
+    """Write search.json; only the first process to do so prints the result."""
     path, text = store.folder / SEARCH, json.dumps(found, indent=2) + "\n"
     with fsio.held(store.lock("search")):
         if path.is_file() and path.read_text(encoding="utf-8") == text:

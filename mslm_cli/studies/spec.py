@@ -1,4 +1,4 @@
-"""STUDY.toml: what a study compares, on which data, and how it trains."""
+"""STUDY.toml: the arms of a study, its data, and its training options."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from mslm_cli.options import Name, OneOf, Rate
 
 VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-steps", "augment"
 WITHOUT_MASKS = (VANILLA, MORE_UPDATES, AUGMENT)
-"""Kinds of arms that adapt no encoder; the others are masking strategies."""
+"""Kinds of arms without adaptation; all other kinds are masking strategies."""
 
 _T = TypeVar("_T")
 Many = Annotated[tuple[_T, ...], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v,))]
@@ -27,7 +27,7 @@ Many = Annotated[tuple[_T, ...], BeforeValidator(lambda v: v if isinstance(v, li
 
 
 def is_plain(name: str) -> bool:
-    """Whether something may be called so: a folder may have that name, and a line at the terminal room for it."""
+    """Whether a name is safe as a folder name and short enough for a table row."""
     return re.fullmatch(r"\w[\w.:+-]*( [\w.:+-]+)*", name) is not None and len(name) <= 40
 
 
@@ -41,14 +41,14 @@ PlainName = Annotated[str, AfterValidator(_plain)]
 Weights = Annotated[str, Field(pattern=AdaptConfig.model_fields["weights"].metadata[0].pattern)]
 
 
-class Table(BaseModel):
-    """A table of the file; unknown keys are refused."""
+class TomlTable(BaseModel):
+    """A table of STUDY.toml; unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataSet(Table):
-    """Labelled data, and text of its own where it has some."""
+class DataSet(TomlTable):
+    """A labelled data set, optionally with its own text."""
 
     name: PlainName
     train: Path
@@ -59,7 +59,7 @@ class DataSet(Table):
 
 
 class LexiconOptions(ExtractTermsConfig):
-    """A lexicon: what it is made from, and any option of ``mslm extract-terms``."""
+    """A lexicon: its sources, and any option of ``mslm extract-terms``."""
 
     from_text: bool = True
     from_labels: bool = False
@@ -73,27 +73,27 @@ class LexiconOptions(ExtractTermsConfig):
 
 
 class ShardsOptions(PreprocessConfig):
-    """Any option of ``mslm preprocess`` that is no arm's own; masks are drawn as they are needed."""
+    """Any option of ``mslm preprocess`` not set by arms; by default masks are drawn during training."""
 
     dynamic: bool = True
 
 
 class AdaptOptions(AdaptConfig):
-    """Any option of ``mslm adapt``, and how much every arm is adapted."""
+    """Any option of ``mslm adapt``, and the amount of adaptation, the same for every arm."""
 
     tokens: int = Field(1_000_000, ge=1)
     per_seed: bool = True
 
 
 class ProbeOptions(ProbeConfig):
-    """Any option of ``mslm probe``, and a general text, in which forgetting is measured."""
+    """Any option of ``mslm probe``, and a general text on which to measure forgetting."""
 
     items: int = Field(300, ge=1)
     general: Path | None = None
 
 
-class SearchOptions(Table):
-    """The grid that ``--search`` searches, and how: see ``studies.search``."""
+class SearchOptions(TomlTable):
+    """The grid for ``--search`` and the settings of the search; see ``studies.search``."""
 
     elm_rate: Many[Rate] = (0.25, 0.5, 0.75, 1.0)
     blm_rate: Many[Rate] = (0.075, 0.15, 0.225)
@@ -109,7 +109,7 @@ def _arm_kinds() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Arm:
-    """One treatment of the encoder before it is fine-tuned; masking and adapt are options of those commands."""
+    """One treatment of the encoder before fine-tuning; ``masking`` and ``adapt`` hold options of those commands."""
 
     name: str
     kind: str
@@ -125,8 +125,8 @@ class Arm:
         return self.kind not in WITHOUT_MASKS
 
 
-class ArmOptions(Table):
-    """One arm, or with several values for an option an arm for each combination."""
+class ArmOptions(TomlTable):
+    """One arm, or, if options have several values, one arm for each combination."""
 
     kind: Annotated[str, AfterValidator(OneOf(_arm_kinds))]
     name: PlainName | None = None
@@ -141,7 +141,7 @@ class ArmOptions(Table):
 
     @property
     def strategy(self) -> Strategy | None:
-        """The masking strategy, where the kind is one."""
+        """The masking strategy, or None if the arm is not adapted."""
         return None if self.kind in WITHOUT_MASKS else STRATEGIES[self.kind]
 
     @model_validator(mode="after")
@@ -150,11 +150,12 @@ class ArmOptions(Table):
         if wrong := sorted(self.model_fields_set - allowed - {"kind", "name"}):
             raise ValueError(f"{wrong[0]} does not apply to kind {self.kind!r}")
         if self.budget and (self.rate or self.blm_rate):
-            raise ValueError(f"budget and {'rate' if self.rate else 'blm_rate'} both say how much is masked; give one")
+            other = "rate" if self.rate else "blm_rate"
+            raise ValueError(f"budget and {other} both set how much is masked; give only one")
         return self
 
     def arms(self, lexicons: Sequence[str]) -> Iterator[Arm]:
-        """Every combination of the options given."""
+        """One arm for each combination of the given options."""
         strategy = self.strategy
         options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon")
         given = {name: values for name in options if (values := getattr(self, name))}
@@ -167,15 +168,15 @@ class ArmOptions(Table):
             told = {**picked, **adapt, **({"lexicon": lexicon} if has_terms and "lexicon" in given else {})}
             parts = [_shown(n, v) for n, v in told.items() if len(given[n]) > 1 or not self.name]
             if {"rate", "blm_rate"} & picked.keys():
-                picked["budget"] = None  # of [shards], which would decide on the same
-            # without mentions, or with nothing else, there is nothing to weigh
+                picked["budget"] = None  # overrides the budget of [shards]
+            # weights need both DS-term and generic targets
             adapt |= {} if strategy and strategy.is_weighted else {"weights": "uniform"}
             name = " ".join([self.name or self.kind, *parts])
             yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None)
 
 
 def _allowed(strategy: Strategy) -> set[str]:
-    """The options that an arm of this strategy can have."""
+    """The options that apply to an arm with this strategy."""
     optional = {"sbo": strategy.masks_runs, "weights": strategy.is_weighted}
     return {*strategy.rates, "budget", "detect", "lexicon", *(name for name, has in optional.items() if has)}
 
@@ -185,8 +186,8 @@ def _shown(name: str, value: object) -> str:
     return f"{words.get(name, name + ' ')}{value if isinstance(value, str) else format(value, 'g')}"
 
 
-class Study(Table):
-    """The whole file."""
+class Study(TomlTable):
+    """The contents of STUDY.toml."""
 
     model: Name = "minilm"
     lowercase: bool | None = None
@@ -210,8 +211,8 @@ class Study(Table):
 
     @model_validator(mode="before")
     @classmethod
-    def _all_tables_read_alike(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """What [reading] says holds for every table of a stage that reads data and does not say otherwise."""
+    def _share_reading_options(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Apply the options of [reading] to every stage that reads data, unless its own table overrides them."""
         reading = given.get("reading")
         if not isinstance(reading, dict):
             return given
@@ -223,7 +224,7 @@ class Study(Table):
         return given | {"lexicon": lexicons} | {name: reading | table for name, table in tables.items()}
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> Self:
+    def _is_consistent(self) -> Self:
         for what, names in (("data set", [d.name for d in self.data]), ("arm", [a.name for a in self.arms()])):
             if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
                 raise ValueError(f"two {what}s are named {twice!r}; give each its own name")
@@ -234,11 +235,11 @@ class Study(Table):
                 raise ValueError(f"no [lexicon.{unknown[0]}] for arm {option.name or option.kind!r}")
         for table, own in _DECIDED.items():
             if wrong := sorted(getattr(self, table).model_fields_set & own):
-                raise ValueError(f"{table}.{wrong[0]} is decided by the study or its arms, not by [{table}]")
+                raise ValueError(f"{table}.{wrong[0]} is set by the study or its arms, not in [{table}]")
         return self
 
     def arms(self) -> list[Arm]:
-        """All arms in the order of the file; vanilla, the measure of all others, is always among them, first."""
+        """All arms in file order, with the baseline, vanilla, always included and first."""
         found = [arm for option in self.arm for arm in option.arms(list(self.lexicon))]
         vanilla = [arm for arm in found if arm.kind == VANILLA] or [Arm(VANILLA, VANILLA)]
         return [vanilla[0], *(arm for arm in found if arm is not vanilla[0])]
@@ -264,10 +265,10 @@ _DECIDED = {
 
 
 def read_study(path: Path) -> Study:
-    """The study that a TOML file describes.
+    """Read a study from a TOML file.
 
     Raises:
-        UsageError: it cannot be read or makes no sense; the message has the line or the key.
+        UsageError: the file is unreadable or invalid; the message names the line or the key.
     """
     try:
         text = path.read_bytes().decode("utf-8")
@@ -281,18 +282,18 @@ def read_study(path: Path) -> Study:
     try:
         return Study.model_validate(found)
     except ValidationError as error:
-        raise UsageError(_said(error.errors()[0], text, path)) from error
+        raise UsageError(_message(error.errors()[0], text, path)) from error
 
 
-def _said(error: Any, text: str, path: Path) -> str:
-    """The first thing that is wrong, with its place in the file."""
+def _message(error: Any, text: str, path: Path) -> str:
+    """A validation error as a message, with its line in the file."""
     place = tuple(part for part in error["loc"] if not str(part).startswith("function-"))
     line = _line_of(text, place)
     where = f"{path}:{line}: " if line else f"{path}: "
     key = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if error["type"] == "extra_forbidden":
-        return f"{where}{key}: there is no such key"
+        return f"{where}{key}: unknown key"
     if error["type"] == "missing":
         return f"{where}{key}: is missing"
     found = (
@@ -309,7 +310,7 @@ def _short(value: object) -> str:
 
 
 def _line_of(text: str, place: Sequence[str | int]) -> int | None:
-    """The line, from 1, of the key at ``place``, or of the table it is missing from; None where it cannot be told."""
+    """The line (from 1) of the key at ``place``, or of the table that lacks it; None if not found."""
     table: list[str | int] = []
     count: dict[str, int] = {}
     best: tuple[int, int] | None = None

@@ -1,4 +1,4 @@
-"""Doing a node of work: the stage it names, into the folder its key names, by one process at a time."""
+"""The work folder of a study: run the stage of each node once, into the folder named after its key."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ PROBE = "probe.json"
 
 @dataclass(frozen=True)
 class Spent:
-    """What training and scoring dev took, by the log, so that what was resumed counts too; tokens trained on."""
+    """Time of training and of scoring dev, and tokens trained on; from the log, so that resumed runs count in full."""
 
     seconds: float = 0.0
     n_tokens: int = 0
@@ -32,27 +32,27 @@ class Spent:
 
 
 class StudyStore:
-    """The folder of a study, where nodes of work are made."""
+    """The folder of a study, in which its nodes are made."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, node: StageNode) -> Path:
-        """Where a node is, or will be."""
+        """The folder of a node, whether or not it exists."""
         return self.folder / WORK / node.name
 
     def has(self, node: StageNode) -> bool:
-        """Whether it is there; it appears whole or not at all."""
+        """Whether a node is made; its folder appears complete or not at all."""
         return self.path(node).exists()
 
     def lock(self, name: str) -> Path:
-        """The lock file of this name."""
+        """The path of a lock file."""
         return self.folder / LOCKS / f"{name}.lock"
 
     def make(self, node: StageNode) -> Path:
-        """The folder of a node, made now if it is not there, with all that it is made from.
+        """The folder of a node; the node and its dependencies are made first if they are missing.
 
-        Another process that makes the same node is waited for.
+        Waits for another process that is making the same node.
 
         Raises: as the stages do.
         """
@@ -69,15 +69,15 @@ class StudyStore:
         return output
 
     def read(self, node: StageNode, file: str) -> Any:
-        """The JSON content of a file that a node holds."""
+        """The JSON content of a file in a node's folder."""
         return json.loads((self.path(node) / file).read_bytes())
 
     def dev_score(self, node: StageNode) -> float:
-        """How a fine-tuned model scores on dev, by the primary metric of its task."""
+        """The dev score of a fine-tuned model, by the primary metric of its task."""
         return float(load(self.path(node), "ner").manifest.run["dev_score"])
 
     def spent(self, node: StageNode) -> Spent:
-        """What a node that trains took."""
+        """Time and tokens of a training node."""
         spent = Spent()
         with (self.path(node) / "metrics.jsonl").open(encoding="utf-8") as lines:
             for record in map(json.loads, lines):
@@ -89,16 +89,16 @@ class StudyStore:
         return spent
 
     def spent_on(self, trials: Iterable[Trial]) -> Spent:
-        """What adaptations and fine-tunings of the trials took in all; those that trials share count once."""
+        """Total time and tokens of adaptation and fine-tuning; work shared between trials counts once."""
         trained = {node.key: node for trial in trials for node in trial.trained}
         return sum(map(self.spent, trained.values()), Spent())
 
     def dependency(self, node: StageNode, role: str) -> Path:
-        """The first file or folder of this role that a node is made from."""
+        """The first input of a node with this role."""
         return self._inputs(node)[role][0]
 
     def _inputs(self, node: StageNode) -> dict[str, list[Path]]:
-        """The files and folders that a node is made from, by role."""
+        """The input files and folders of a node, by role."""
         found: dict[str, list[Path]] = {}
         for role, dependency in node.inputs:
             path = self.path(dependency.node) / dependency.name if isinstance(dependency, OutputOf) else dependency
@@ -108,8 +108,8 @@ class StudyStore:
 
 Inputs = dict[str, list[Path]]
 
-_ANYWAY = RunOptions(resume_anyway=True)
-"""What one machine began, another may go on with: a study would rather differ in the last bits than stop."""
+_RESUME_ANYWAY = RunOptions(resume_anyway=True)
+"""A study may continue on another machine: differences in the last bits are better than a stop."""
 
 
 def _lexicon(of: Inputs, output: Path, config: Any) -> None:
@@ -129,13 +129,13 @@ def _shards(of: Inputs, output: Path, config: Any) -> None:
 def _encoder(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import adapt
 
-    adapt.run(of["shards"][0], output, _on(config, of["model"][0]), _ANYWAY)
+    adapt.run(of["shards"][0], output, _on(config, of["model"][0]), _RESUME_ANYWAY)
 
 
 def _ner(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import finetune
 
-    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), _ANYWAY)
+    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), _RESUME_ANYWAY)
 
 
 def _eval(of: Inputs, output: Path, config: Any) -> None:
@@ -167,7 +167,7 @@ def _augment(of: Inputs, output: Path, config: Any) -> None:
 
 
 def _on(config: Any, model: Path) -> Any:
-    """The options, with the encoder they are for."""
+    """The options with ``model`` set to this encoder."""
     return config.model_copy(update={"model": str(model)})
 
 

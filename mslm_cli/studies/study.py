@@ -1,4 +1,4 @@
-"""``mslm study``: the usual comparison on one data set, written down as a file for ``mslm sweep``, and run."""
+"""``mslm study``: write the usual comparison on one data set as a file for ``mslm sweep``, and run it."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from mslm_cli.studies import sweep
 from mslm_cli.studies.spec import is_plain
 
 _TEMPLATE = """\
-# Written by `mslm study`; change it, and run `mslm sweep {file} -o {folder}`: what is done is kept.
-# Paths of data start from this folder. docs/sweep.md says what can stand here.
+# Written by `mslm study`. Edit it and run `mslm sweep {file} -o {folder}`: finished work is kept.
+# Data paths are relative to this folder. docs/sweep.md lists all keys.
 model = {model}
 text = {text}
 seeds = {seeds}
@@ -27,11 +27,11 @@ train = {train}
 # One lexicon for all arms; any option of `mslm extract-terms`.
 [lexicon.lexicon]
 
-# All arms mask the same share of the tokens.
+# All arms mask the same fraction of the tokens.
 [shards]
 budget = 0.25
 
-# Every adapted arm is adapted on as many tokens.
+# Every adapted arm is adapted on the same number of tokens.
 [adapt]
 tokens = {tokens}
 
@@ -67,9 +67,9 @@ def run(
     *,
     general: Path | None = None,
 ) -> dict[str, Any]:
-    """The verdict on the usual arms, or with ``dry_run`` the plan.
+    """The verdict on the usual arms, or, with ``dry_run``, the plan.
 
-    Raises: as ``sweep.run``; UsageError too where the folder holds a study that says something else.
+    Raises: as ``sweep.run``; also UsageError if the folder holds a different study.
     """
     file = output / sweep.STUDY
     written = _as_toml(text, train, dev, test, output, config, general)
@@ -90,39 +90,39 @@ def _as_toml(
     config: StudyConfig,
     general: Path | None,
 ) -> str:
-    def seen_from_here(path: Path) -> str:
+    def relative(path: Path) -> str:
         return _string(Path(os.path.relpath(path, output)).as_posix())
 
     return _TEMPLATE.format(
         file=output / sweep.STUDY,
         folder=output,
         model=_string(config.model),
-        text="[" + ", ".join(map(seen_from_here, text)) + "]",
+        text="[" + ", ".join(map(relative, text)) + "]",
         seeds=list(range(1, config.seeds + 1)),
         reading=_reading(config),
         name=_string(_name_of(train)),
-        train=seen_from_here(train),
-        dev="" if dev is None else f"dev = {seen_from_here(dev)}\n",
-        test=seen_from_here(test),
+        train=relative(train),
+        dev="" if dev is None else f"dev = {relative(dev)}\n",
+        test=relative(test),
         tokens=config.tokens,
         epochs=config.epochs,
-        probe="" if general is None else f"\n[probe]\ngeneral = {seen_from_here(general)}\n",
+        probe="" if general is None else f"\n[probe]\ngeneral = {relative(general)}\n",
     )
 
 
 def _reading(config: StudyConfig) -> str:
-    """The table of how data are read, where that is not the default."""
+    """The [reading] table: data options that differ from the defaults."""
     chosen = {name: value for name, value in DataOptions.of(config) if value != DataOptions.model_fields[name].default}
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in chosen.items()]
     return "".join(["\n[reading]\n", *lines]) if lines else ""
 
 
 def _name_of(train: Path) -> str:
-    """What to call the data set: the folder its training data are in."""
+    """A name for the data set: that of the folder with its training data."""
     name = train.absolute().parent.name
     return name if is_plain(name) else "data"
 
 
 def _string(value: str) -> str:
-    # a JSON string is a TOML one
+    # every JSON string is a TOML string
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""``mslm sweep``: all trials of a study, by as many processes as there are, and the verdict on them."""
+"""``mslm sweep``: run all trials of a study in one or more processes, and give the verdict."""
 
 import functools
 import itertools
@@ -31,32 +31,32 @@ DATA_ROOT = "MSLM_DATA_ROOT"
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every process that works on a study knows: the file, the study's folder, and how to run."""
+    """What every process of a study gets: its file, folder, options and data root, and the console settings."""
 
     file: Path
     output: Path
     config: StudyOptions
     root: Path
-    says: dict[str, bool]
+    console_settings: dict[str, bool]
 
 
 def data_root(file: Path, given: str | None) -> Path:
-    """The folder that data paths start from: as given, or by the environment, else ``data_root`` as seen from the file.
+    """The folder for relative data paths: ``given``, else the environment, else ``data_root`` relative to the file.
 
     Raises:
-        UsageError: the file makes no sense.
+        UsageError: the file is invalid.
     """
     chosen = given or os.environ.get(DATA_ROOT)
     return Path(chosen) if chosen else file.parent / read_study(file).data_root
 
 
 def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:
-    """The trials and nodes of work of the study that ``file`` describes, with an estimate; shown on stderr too.
+    """The trials and stage runs of the study in ``file``, with an estimate; also shown on stderr.
 
     Raises:
-        UsageError: the file makes no sense.
-        DataError: the data are not there, or not sound.
-        UnavailableError: the encoder cannot be had.
+        UsageError: the file is invalid.
+        DataError: the data are missing or invalid.
+        UnavailableError: the encoder is unavailable.
     """
     study = read_study(file)
     _check_data(study, root)
@@ -64,21 +64,21 @@ def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str
 
 
 def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:
-    """The verdict on the study that ``file`` describes, all its trials done; its folder holds the page too.
+    """Run all trials of the study in ``file`` and give the verdict; also writes the page to its folder.
 
     Raises:
-        UsageError: the file makes no sense, or the folder is something else.
-        DataError: the data are not there, or not sound.
-        UnavailableError: the encoder or the storage cannot be had, or trials failed.
+        UsageError: the file is invalid, or the folder is not a study.
+        DataError: the data are missing or invalid.
+        UnavailableError: the encoder or the storage is unavailable, or trials failed.
     """
     study = read_study(file)
     _check_data(study, root)
     claim(output, file.read_text(encoding="utf-8"))
     n_versions = claim_code(output, study, accept=config.accept_other_code)
-    conduct = RunContext(file, output, config, root, console.settings())
+    context = RunContext(file, output, config, root, console.settings())
     if config.jobs > 1:
-        run_beside(functools.partial(_work, conduct), config.jobs)
-    arms, trials, queue = _work_through(conduct)
+        run_beside(functools.partial(_work, context), config.jobs)
+    arms, trials, queue = _work_through(context)
     errors = queue.errors([t.key for t in trials])
     failed = {t.title: errors[t.key] for t in trials if t.key in errors}
     store = StudyStore(output)
@@ -86,29 +86,29 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     found = verdict.give(arms, done, failed, _caveats(study, n_versions), store)
     if failed:
         raise UnavailableError(
-            f"{len(failed)} of {len(trials)} trials failed; the verdict is about the others",
+            f"{len(failed)} of {len(trials)} trials failed; the verdict covers the others",
             hint="run the same command again to retry them",
         )
     return found
 
 
 def _caveats(study: Study, n_versions: int) -> list[str]:
-    """What the intervals do not account for."""
+    """Sources of variation that the intervals do not cover."""
     caveats = []
     if not study.adapt.per_seed and any(arm.is_adapted for arm in study.arms()):
         caveats.append(
-            "All seeds of an arm share one adaptation: the intervals do not account for how much another would differ."
+            "All seeds of an arm share one adaptation: the intervals do not cover variation between adaptations."
         )
     if n_versions > 1:
-        caveats.append(f"{n_versions} versions of the code made these results; differences may be theirs.")
+        caveats.append(f"These results come from {n_versions} versions of the code, which may explain differences.")
     return caveats
 
 
 def _check_data(study: Study, root: Path) -> None:
-    """Refuse what is missing, and dev or test data among what is learnt from.
+    """Check that all files exist, and that no dev or test data are also used for training.
 
     Raises:
-        DataError: a file is not there, or dev or test data are text or training data too.
+        DataError: a file is missing, or dev or test data are also text or training data.
     """
     learnt = {path: f"text {path}" for d in study.data for path in (*study.text, *(d.text or ()))}
     learnt |= {d.train: f"the training data of {d.name}" for d in study.data}
@@ -116,24 +116,24 @@ def _check_data(study: Study, root: Path) -> None:
     others += [study.probe.general] if study.probes and study.probe.general is not None else []
     for path in [*learnt, *others, *(p for d in study.data for p in (d.dev, d.test) if p is not None)]:
         if not (root / path).exists():
-            hint = f"paths start from data_root in the file, --data-root or ${DATA_ROOT}"
+            hint = f"paths are relative to data_root in the file, --data-root or ${DATA_ROOT}"
             raise DataError("no such file or folder", path=root / path, hint=hint)
     known = {content_of(file): what for path, what in learnt.items() for file in source_files([root / path])}
     for data in study.data:
         for what, held_out in (("dev", data.dev), ("test", data.test)):
             if held_out is not None and (same := known.get(content_of(root / held_out))):
                 raise DataError(
-                    f"the {what} data of {data.name} are {same}: nothing learnt from them can be measured on them",
+                    f"the {what} data of {data.name} are also {same}: use held-out data",
                     path=root / held_out,
                 )
 
 
 def claim(output: Path, text: str) -> None:
-    """Make ``output`` the folder of the study that ``text`` describes, one process after another.
+    """Make ``output`` the folder of the study in ``text``; a lock admits one process at a time.
 
     Raises:
-        UsageError: it is something else.
-        UnavailableError: it cannot be made.
+        UsageError: ``output`` exists and is not a study.
+        UnavailableError: ``output`` cannot be created.
     """
     if output.exists() and (not output.is_dir() or _is_foreign({path.name for path in output.iterdir()})):
         raise UsageError(f"{output} exists and is not a study", hint="choose another -o")
@@ -146,10 +146,10 @@ def claim(output: Path, text: str) -> None:
 
 
 def claim_code(output: Path, study: Study, *, accept: bool) -> int:
-    """Bind the study in ``output`` to the code that runs now; how many versions of the code have worked on it.
+    """Bind the study in ``output`` to the running code; the number of code versions that have worked on it.
 
     Args:
-        accept: go on with what other code began.
+        accept: continue a study that other code began.
 
     Raises:
         UsageError: other code began it, and ``accept`` is false.
@@ -161,28 +161,29 @@ def claim_code(output: Path, study: Study, *, accept: bool) -> int:
     file = output / CODE
     with fsio.held(StudyStore(output).lock(CODE)):
         versions: list[dict[str, str]] = json.loads(file.read_bytes()) if file.is_file() else []
-        there = versions[-1] if versions else {}
-        changed = code_identity.changed(there, here)
+        recorded = versions[-1] if versions else {}
+        changed = code_identity.changed(recorded, here)
         if changed and not accept:
+            names = ", ".join(changed[:4]) + ", ..." * (len(changed) > 4)
             raise UsageError(
-                f"{output}: other code began this study ({', '.join(changed[:4])}{', ...' * (len(changed) > 4)})",
+                f"{output}: this study was begun with other code ({names})",
                 hint="--accept-other-code continues it; another -o starts a new one",
             )
         if changed or not versions:
             versions.append(here)
         else:
-            versions[-1] = there | here
+            versions[-1] = recorded | here
         fsio.write_text(file, json.dumps(versions, indent=2) + "\n")
     return len(versions)
 
 
 def _is_foreign(names: Set[str]) -> bool:
-    """Whether a folder with these names in it is no study, not even one that another process is just beginning."""
+    """Whether a folder with these entries is not a study, not even one that another process is just creating."""
     return STUDY not in names and any(name != LOCKS and not name.startswith(f".{STUDY}") for name in names)
 
 
 def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
-    """What plans the study's trials on this machine."""
+    """The planner of the study's trials on this machine."""
     model = models.resolve(study.model, offline=config.offline, allow_pickle=study.allow_pickle)
     arms = study.arms()
     is_adapted = config.search or any(arm.is_adapted for arm in arms)
@@ -208,25 +209,25 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
     return Planner(context)
 
 
-def _work(conduct: RunContext, number: int) -> None:
-    """Work through the study beside other processes, as the ``number``-th of them."""
-    console.configure(**conduct.says)
+def _work(context: RunContext, number: int) -> None:
+    """Work on the study as process ``number`` of several."""
+    console.configure(**context.console_settings)
     choose_gpu(number)
     try:
-        _work_through(conduct)
+        _work_through(context)
     except MslmError as error:
         console.error(str(error))
         sys.exit(error.exit_code)
 
 
-def _work_through(conduct: RunContext) -> tuple[list[Arm], list[Trial], Queue]:
-    """Do what is left to do, together with whoever else works on the study; its arms and all its trials."""
-    store = StudyStore(conduct.output)
-    study = read_study(conduct.file)
-    planner = _planner(study, conduct.root, conduct.config)
-    queue = Queue(store, conduct.config.storage)
+def _work_through(context: RunContext) -> tuple[list[Arm], list[Trial], Queue]:
+    """Do the remaining work, sharing it with other processes; the study's arms and all its trials."""
+    store = StudyStore(context.output)
+    study = read_study(context.file)
+    planner = _planner(study, context.root, context.config)
+    queue = Queue(store, context.config.storage)
     arms = study.arms()
-    if conduct.config.search:
+    if context.config.search:
         arms.append(search.winner(planner, functools.partial(drain, store, queue), store))
     trials = planner.trials(arms)
     drain(store, queue, trials)
@@ -234,7 +235,7 @@ def _work_through(conduct: RunContext) -> tuple[list[Arm], list[Trial], Queue]:
 
 
 def drain(store: StudyStore, queue: Queue, trials: Sequence[Trial]) -> None:
-    """See to it that all ``trials`` are done or have failed, here or in other processes."""
+    """Return once every trial is done or has failed, here or in another process."""
     by_key = {trial.key: trial for trial in trials}
     done = {t.key for t in trials if store.has(t.result) and (t.probe is None or store.has(t.probe))}
     about = {t.key: {"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials}

@@ -1,6 +1,6 @@
 """The verdict of a study: verdict.json, a table at the terminal, the page, and the best model.
 
-The arm that the sentence is about is the one that dev likes best; test only says how much better it is.
+The arm is chosen on dev alone; test only measures how much better it is.
 """
 
 import json
@@ -36,21 +36,21 @@ def give(
     caveats: Sequence[str],
     store: StudyStore,
 ) -> dict[str, Any]:
-    """The content of verdict.json, which is written, as are the page and the best model; shown at the terminal too.
+    """Give the verdict: write verdict.json, the page and the best model, and print a summary.
 
     Args:
-        trials: those that are done. failed: why the others are not, by title. caveats: what the intervals do not know.
+        trials: finished trials. failed: reasons of failure, by trial title. caveats: what the intervals do not cover.
 
     Raises:
-        DataError: vanilla has no finished trial on some data set, so there is nothing to compare with.
+        DataError: vanilla has no finished trial on some data set, so there is no baseline.
     """
     results = Results(trials, store)
     vanilla = next(arm.name for arm in arms if arm.kind == VANILLA)
     if not results.data or not results.is_complete(vanilla):
-        raise DataError("no trial of vanilla was finished on every data set: there is nothing to compare with")
+        raise DataError("no trial of vanilla was finished on every data set: there is no baseline to compare with")
     found = judge(results, vanilla, [arm for arm in arms if results.is_complete(arm.name)])
     few = [
-        f"{data} has only {n} {found['resampled'][data]} to test on: its intervals are too narrow."
+        f"{data} has only {n} test {found['resampled'][data]}: its intervals are too narrow."
         for data, n in found["n_resampled"].items()
         if n < FEW
     ]
@@ -64,7 +64,7 @@ def give(
 
 
 def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]:
-    """What verdict.json holds, but for where the best models are."""
+    """The content of verdict.json, except the paths of the best models."""
     names = [arm.name for arm in arms]
     dev = {name: float(np.mean([results.dev_score(name, d) for d in results.data])) for name in names}
     candidates = [name for name in names if name != vanilla]
@@ -122,7 +122,7 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
 
 
 def _corrected(differences: Mapping[str, Estimate]) -> dict[str, Compared]:
-    """The differences, with p corrected for their number."""
+    """The differences, with p corrected for multiple comparisons."""
     corrected = holm([estimate.p for estimate in differences.values()])
     return {
         name: Compared(name, estimate, p) for (name, estimate), p in zip(differences.items(), corrected, strict=True)
@@ -134,7 +134,7 @@ def _as_json(compared: Compared | None) -> dict[str, float] | None:
 
 
 def _on(name: str, data: str, vanilla: str, arm_scores: ArmScores, results: Results) -> dict[str, Any]:
-    """The arm on one data set."""
+    """Results of an arm on one data set."""
     precision, recall, f1 = arm_scores.of_seeds(name, data).T
     counts = results.counts(name, data)
     slices = {
@@ -162,19 +162,19 @@ def _on(name: str, data: str, vanilla: str, arm_scores: ArmScores, results: Resu
 
 
 def _probed(probes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]] | None:
-    """Mean loss and top-1 accuracy over encoders, by what was masked."""
+    """Loss and top-1 accuracy, averaged over encoders, by what was masked."""
     if not probes:
         return None
     scores = [next(iter(p["scores"].values())) for p in probes]
     return {
-        kind: {s: float(np.mean([of[kind][s]["value"] for of in scores])) for s in ("loss", "top1")}
-        for kind in _PROBED
-        if all(kind in of for of in scores)
+        target: {s: float(np.mean([of[target][s]["value"] for of in scores])) for s in ("loss", "top1")}
+        for target in _PROBED
+        if all(target in of for of in scores)
     }
 
 
 def _keep_best(arm: str, results: Results, store: StudyStore) -> dict[str, Any]:
-    """Copy the model of this arm with the best dev score to ``best``, for several data sets to a folder of each."""
+    """Copy the arm's model with the best dev score to ``best``, or, for several data sets, to a folder for each."""
     models, sources = {}, {}
     for data in results.data:
         seed = max(results.seeds(arm, data), key=lambda s: results.dev_score_of(arm, data, s))
@@ -196,7 +196,7 @@ def _holds(folder: Path, fingerprint: str) -> bool:
 
 
 def _show(found: dict[str, Any]) -> None:
-    """The table at the terminal, at most 80 columns wide, and the sentence."""
+    """Print the table, at most 80 columns wide, and the sentence."""
     rows = []
     for arm in found["arms"]:
         f1, over = arm["f1"], arm["over_vanilla"]

@@ -1,1 +1,1 @@
-"""Domain-specific terms: finding them in text, ranking them, and matching them back."""
+"""Domain-specific terms: extraction from text, ranking, and matching."""

@@ -1,4 +1,4 @@
-"""The short and long forms that a text defines, counted and freed of what is no term."""
+"""Counts of the short and long forms that a text defines, filtered for terms."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -9,18 +9,18 @@ from ahocorasick_rs import AhoCorasick
 from mslm_cli.terms.definitions import Abbreviation
 from mslm_cli.terms.lexicon import ABBREVIATION, Term, is_too_short
 from mslm_cli.terms.tables import Tables
-from mslm_cli.terms.words import Kind, Word, WordReader, shown
+from mslm_cli.terms.words import Word, WordClass, WordReader, shown
 from mslm_cli.text.tokens import exact_key, folded_key
 
-# Long forms may hold these, unlike candidates: "deficiency of adenosine deaminase".
+# Unlike candidates, long forms may contain these: "deficiency of adenosine deaminase".
 _INNER = frozenset(["of", "and", "for", "in", "the", "to", "with", "by", "on", "or"])
 
 
 @dataclass
 class AbbreviationCounts(Tables):
-    """The abbreviations met so far, with their occurrences in the documents that define them.
+    """The abbreviations seen so far, with their occurrences in the documents that define them.
 
-    ``definitions``: of each short form, how many documents define it by each long form.
+    ``definitions``: for each short form and long form, the number of documents with that definition.
     """
 
     definitions: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -28,7 +28,7 @@ class AbbreviationCounts(Tables):
     doc_counts: Counter[str] = field(default_factory=Counter)
 
     def add_document(self, abbreviations: Iterable[Abbreviation], text: str, reader: WordReader) -> None:
-        """Count the forms that one document defines, wherever they stand in its ``text``."""
+        """Count all occurrences in ``text``, one document, of the forms that it defines."""
         found = {(shown(reader.read(short)), shown(reader.read(long))) for short, long in abbreviations}
         if not found:
             return
@@ -40,10 +40,10 @@ class AbbreviationCounts(Tables):
                 self.doc_counts[form] += 1
 
     def pairs(self, reader: WordReader, *, min_count: int) -> tuple[list[tuple[Term, Term]], set[str]]:
-        """The pairs (short form, long form) that are terms, and the short forms of general words ("CI").
+        """The pairs (short form, long form) that are terms, and the short forms of general phrases ("CI").
 
         The more frequent form of a pair must occur ``min_count`` times. Most frequent pairs come first.
-        A short form is matched in its own case only.
+        Short forms are case-sensitive.
         """
         frequent: list[tuple[int, str, str]] = []
         general = set()
@@ -72,15 +72,15 @@ class AbbreviationCounts(Tables):
 
 def _is_term(words: list[Word]) -> bool:
     return (
-        any(word.kind is Kind.CONTENT for word in words)
-        and words[0].kind is not Kind.BREAK
-        and words[-1].kind is not Kind.BREAK
-        and all(word.kind is not Kind.BREAK or word.form in _INNER for word in words)
+        any(word.word_class is WordClass.CONTENT for word in words)
+        and words[0].word_class is not WordClass.BREAK
+        and words[-1].word_class is not WordClass.BREAK
+        and all(word.word_class is not WordClass.BREAK or word.form in _INNER for word in words)
     )
 
 
 def _occurrences(forms: list[str], text: str, key: Callable[[str], str]) -> dict[str, int]:
-    """How often each form stands in ``text``, both compared by their ``key``."""
+    """The occurrences of each form in ``text``, compared by ``key``."""
     automaton = AhoCorasick([f" {key(form)} " for form in forms])
     found = Counter(i for i, _, _ in automaton.find_matches_as_indexes(f" {key(text)} ", overlapping=True))
     return {form: found[i] for i, form in enumerate(forms)}

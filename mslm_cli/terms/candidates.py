@@ -5,25 +5,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mslm_cli.terms.tables import Tables
-from mslm_cli.terms.words import CLASSIFIERS, DETERMINERS, END, Kind, Word, shown
+from mslm_cli.terms.words import CLASSIFIERS, DETERMINERS, END, Word, WordClass, shown
 
 _AT_SENTENCE_START = ""
 
 
 @dataclass
 class CandidateCounts(Tables):
-    """What one pass over a text counts; grows with the distinct candidates, not with the text.
+    """Counts from one pass over a text; memory grows with the distinct candidates, not with the text.
 
-    A candidate is an n-gram inside a run of words that are no stop words. It holds a content
-    word; begins with that or a partner word; and ends with one, or with a weak word behind a
-    content word. Keys are the words' forms joined by spaces. ``n_words`` is the number of words,
-    punctuation left out.
+    A candidate is an n-gram in a run of words without stop words. It contains a content word, begins with a content
+    or partner word, and ends with one or with a weak word after a content word. Keys are the words' forms, joined by
+    spaces. ``n_words`` is the number of words without punctuation.
 
-    ``words``: occurrences of the words of all runs; ``content``: those of content words alone.
-    ``ends``: occurrences of a content word before punctuation, a stop word or a weak word, which
-    nouns have and attributive adjectives have not. ``before_determiner``: occurrences before
-    "the", "a" and the like, which transitive verbs have and nouns have not. ``surfaces``: the
-    spellings of candidates, where they are not the key.
+    ``words``: occurrences of the words in all runs; ``content``: of content words only. ``ends``: occurrences of a
+    content word before punctuation, a stop word or a weak word, typical of nouns but not of attributive adjectives.
+    ``before_determiner``: occurrences before a determiner ("the", "a"), typical of transitive verbs but not of nouns.
+    ``surfaces``: the spellings of candidates that differ from the key.
     """
 
     n_words: int = 0
@@ -36,7 +34,7 @@ class CandidateCounts(Tables):
     surfaces: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add_document(self, sentences: Iterable[list[Word]], *, max_words: int) -> None:
-        """Count the candidates of up to ``max_words`` words in one document, given as the words of its sentences."""
+        """Count the candidates of up to ``max_words`` words in one document, given as words by sentence."""
         counts: Counter[str] = Counter()
         for words in sentences:
             self.n_words += sum(word.form[:1].isalnum() for word in words)
@@ -49,26 +47,26 @@ class CandidateCounts(Tables):
     def _count_words(self, run: list[Word], following: Word) -> None:
         for word, after in zip(run, [*run[1:], following], strict=True):
             self.words[word.form] += 1
-            if word.kind is Kind.CONTENT:
+            if word.word_class is WordClass.CONTENT:
                 self.content[word.form] += 1
-                if after.kind in (Kind.BREAK, Kind.WEAK):
+                if after.word_class in (WordClass.BREAK, WordClass.WEAK):
                     self.ends[word.form] += 1
                 if after.form in DETERMINERS:
                     self.before_determiner[word.form] += 1
 
     def _candidates(self, run: list[Word], max_words: int, *, is_at_start: bool) -> Iterator[str]:
         for i, first in enumerate(run):
-            if first.kind < Kind.PARTNER and not (
-                first.form in CLASSIFIERS and i + 1 < len(run) and run[i + 1].kind is Kind.WEAK
+            if first.word_class < WordClass.PARTNER and not (
+                first.form in CLASSIFIERS and i + 1 < len(run) and run[i + 1].word_class is WordClass.WEAK
             ):
                 continue
             has_content = False
             for j in range(i, min(len(run), i + max_words)):
-                kind = run[j].kind
-                has_content |= kind is Kind.CONTENT
-                if not has_content or kind is Kind.GENERAL:
+                word_class = run[j].word_class
+                has_content |= word_class is WordClass.CONTENT
+                if not has_content or word_class is WordClass.GENERAL:
                     continue
-                if kind is Kind.WEAK and run[j - 1].kind is not Kind.CONTENT:
+                if word_class is WordClass.WEAK and run[j - 1].word_class is not WordClass.CONTENT:
                     continue
                 form = first.form if i == j else " ".join([word.form for word in run[i : j + 1]])
                 surface = first.surface if i == j else shown(run[i : j + 1])
@@ -79,7 +77,7 @@ class CandidateCounts(Tables):
                 yield form
 
     def surface(self, form: str) -> tuple[str, int]:
-        """The most frequent spelling of a candidate, and its count (plain lower case where it is never shown)."""
+        """The most frequent spelling of a candidate and its count (lower case if no other spelling was seen)."""
         spellings = self.surfaces.get(form)
         if not spellings:
             return form, self.counts[form]
@@ -90,10 +88,10 @@ class CandidateCounts(Tables):
 
 
 def _runs(words: list[Word]) -> Iterator[tuple[int, list[Word], Word]]:
-    """The runs of words without a break: where each starts, its words, and the break behind it."""
+    """The runs of words without a break: start index, words, and the break that follows."""
     start = 0
     for i, word in enumerate([*words, END]):
-        if word.kind is Kind.BREAK:
+        if word.word_class is WordClass.BREAK:
             if start < i:
                 yield start, words[start:i], word
             start = i + 1

@@ -1,13 +1,12 @@
-"""The abbreviations that a sentence defines: "heart failure (HF)" and "HF (heart failure)".
+"""Abbreviations defined in a sentence: "heart failure (HF)" and "HF (heart failure)".
 
-Where a bracket holds something written like a short form, the words before it are searched for a long form:
-letters and digits of the short form must appear in them in order, the first one at the start of the first
-word. Of the long forms that do so, the one with the lowest cost is taken, the shortest of equally
-good ones; one that costs more than ``MAX_COST`` a letter is none.
+If a bracket contains a possible short form, the words before it are searched for a long form: the letters and digits
+of the short form must appear in them in order, the first at the start of the first word. The long form with the lowest
+cost is chosen, on ties the shortest; one that costs more than ``MAX_COST`` per letter is rejected.
 
-Source: Schwartz and Hearst 2003, for what is looked at and how far. Departure: they take the first alignment from
-the right, which ends "alanine aminotransferase (AA)" at "aminotransferase", as all of its letters are in the last
-word; here letters that begin a word are better than letters inside one.
+Source: Schwartz and Hearst 2003, for the search window and the conditions. Difference: they take the first alignment
+from the right, which finds only "aminotransferase" for "alanine aminotransferase (AA)", as its letters are all in the
+last word; here letters that begin a word are preferred to letters inside one.
 """
 
 import re
@@ -18,7 +17,7 @@ from typing import NamedTuple
 MAX_COST = 0.8
 _MAX_COST_LOWER = 0.3  # "(rat)" is rarely a short form, "(bw)" is
 
-# The cost of a letter that does not begin a word, and of a word that gives no letter.
+# The costs of a letter that does not begin a word, and of a word that contributes no letter.
 _NEXT_LETTER, _SAME_WORD, _INSIDE = 0.3, 0.5, 1.5
 _SKIPPED, _SKIPPED_SMALL, _SKIPPED_COMMA = 1.0, 0.3, 1.5
 _PLURAL = 0.2
@@ -37,14 +36,14 @@ _GREEK = str.maketrans(dict(zip("αβγδεζηθικλμνξοπρστυφχψ�
 
 
 class Abbreviation(NamedTuple):
-    """A short form and the long form it is defined by."""
+    """A short form and its long form."""
 
     short: str
     long: str
 
 
 def find_abbreviations(sentence: str) -> Iterator[Abbreviation]:
-    """The abbreviations that ``sentence`` defines, in its order, spelled as they stand there."""
+    """The abbreviations defined in ``sentence``, in order and as spelled there."""
     for bracket in _BRACKET.finditer(sentence):
         inside = _CUT.split(bracket[1].strip(), maxsplit=1)[0]
         before = sentence[: bracket.start()].rstrip()
@@ -58,7 +57,7 @@ def find_abbreviations(sentence: str) -> Iterator[Abbreviation]:
 
 
 def is_short_form(text: str) -> bool:
-    """Whether ``text`` is written like a short form: two to ten letters and digits, at most two words."""
+    """Whether ``text`` looks like a short form: two to ten letters and digits, at most two words."""
     n = sum(map(str.isalnum, text))
     if not 2 <= n <= 10 or len(text) > _MAX_SHORT_CHARS or text in _ORDINALS or not _SHORT.fullmatch(text):
         return False
@@ -68,7 +67,7 @@ def is_short_form(text: str) -> bool:
 class _Word(NamedTuple):
     text: str
     folded: str
-    skipped: float  # the cost of its giving no letter
+    skipped: float  # the cost if it contributes no letter
 
 
 def _words(text: str) -> list[_Word]:
@@ -81,7 +80,7 @@ def _words(text: str) -> list[_Word]:
 
 
 def _words_before(text: str, short: str) -> list[_Word]:
-    """The words that can belong to a long form: as many as Schwartz and Hearst look at, and none before a break."""
+    """The words that can belong to a long form: the window of Schwartz and Hearst, but none before a break."""
     n = min(len(short) + 5, 2 * len(short))
     words = text.rsplit(None, n)[-n:]
     for i in range(len(words) - 1, -1, -1):
@@ -94,7 +93,7 @@ def _words_before(text: str, short: str) -> list[_Word]:
 
 
 def _long_form(short: str, words: Sequence[_Word], *, is_whole: bool = False) -> str | None:
-    """The long form of ``short`` that ends with ``words``, or with ``is_whole`` is all of them, articles left out."""
+    """The long form of ``short`` at the end of ``words``, or, with ``is_whole``, all of them without articles."""
     while is_whole and words and words[0].folded in _DETERMINERS:
         words = words[1:]
     if not words or words[-1].folded in _SMALL:
@@ -111,7 +110,7 @@ def _long_form(short: str, words: Sequence[_Word], *, is_whole: bool = False) ->
 
 
 def _alignment(letters: str, words: Sequence[_Word], *, is_whole: bool) -> tuple[float, int]:
-    """The lowest cost of finding ``letters`` in words up to the last one, and the word that this begins with."""
+    """The lowest cost of aligning ``letters`` with words up to the last, and the index of the first word."""
     n = len(letters)
     best: tuple[float, int] = (inf, 0)
     rest = [inf] * n + [0.0]  # rest[k]: the lowest cost of finding letters k, k+1... in the words after this one
@@ -131,7 +130,7 @@ def _alignment(letters: str, words: Sequence[_Word], *, is_whole: bool) -> tuple
 
 
 def _inside(letters: str, word: str, *, is_first: bool = False) -> Iterator[float]:
-    """The costs of finding the first one, two... of ``letters`` in ``word``; ``is_first``: at its start."""
+    """The costs of finding the first 1, 2, ... of ``letters`` in ``word``; ``is_first``: from its start."""
     costs = {
         i: 0.0 if _begins(word, i) else _INSIDE
         for i, c in enumerate(word)
@@ -151,10 +150,10 @@ def _inside(letters: str, word: str, *, is_first: bool = False) -> Iterator[floa
 
 
 def _begins(word: str, i: int) -> bool:
-    """Whether the letter begins a word, or a part of one: "beta" in "17beta-estradiol"."""
+    """Whether the letter begins a word or a part of one: "beta" in "17beta-estradiol"."""
     return i == 0 or not word[i - 1].isalnum() or word[i - 1].isdigit() != word[i].isdigit()
 
 
 def _fold(characters: Iterable[str]) -> str:
-    # Lower case can be longer ("İ"): the first letter is as good as all, and positions stay.
+    # Lower case can be longer ("İ"): taking its first letter keeps positions unchanged.
     return "".join(c.lower()[0] for c in characters).translate(_GREEK)

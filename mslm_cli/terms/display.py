@@ -1,4 +1,4 @@
-"""Matches as a page to look at, by spaCy's displaCy."""
+"""Matches as an HTML page, rendered by spaCy's displaCy."""
 
 import html
 import warnings
@@ -16,7 +16,7 @@ _END = "</body>\n</html>\n"
 
 
 class Mark(NamedTuple):
-    """[start, end) characters of a text, and what they are."""
+    """A labelled span: [start, end) characters of a text."""
 
     start: int
     end: int
@@ -24,9 +24,9 @@ class Mark(NamedTuple):
 
 
 def html_page(title: str, documents: Iterable[tuple[str, str, Sequence[Mark]]], labels: Sequence[str]) -> Iterator[str]:
-    """The parts of an HTML page with the documents (id, text, marks in order) one by one.
+    """The parts of an HTML page that shows the documents (id, text, sorted marks).
 
-    ``labels`` are told apart by colour, as far as there are colours.
+    ``labels`` get different colours, as far as there are enough.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -35,7 +35,7 @@ def html_page(title: str, documents: Iterable[tuple[str, str, Sequence[Mark]]], 
     options = {"colors": dict(zip(map(html.escape, labels), _COLOURS, strict=False))}
     yield _START.format(title=html.escape(title))
     for doc, text, marks in documents:
-        # displaCy escapes the text, but neither labels nor titles.
+        # displaCy escapes the text, but not labels and titles.
         entities = [{"start": start, "end": end, "label": html.escape(label)} for start, end, label in marks]
         document = {"text": text, "ents": entities, "title": html.escape(doc)}
         shown = displacy.render(document, style="ent", manual=True, options=options, jupyter=False)

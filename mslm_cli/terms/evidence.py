@@ -1,4 +1,4 @@
-"""What the sources of terms find in a text, counted batch by batch."""
+"""Evidence for terms: counts from all sources, batch by batch."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,20 +12,20 @@ from mslm_cli.terms.definitions import find_abbreviations
 from mslm_cli.terms.lexicon import Term
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.terms.mentions import MentionCounts
-from mslm_cli.terms.pipeline import Mention
+from mslm_cli.terms.pipeline import DetectedMention
 from mslm_cli.terms.tables import Tables
 from mslm_cli.terms.words import WordReader, shown
 from mslm_cli.text.sentences import chunks
 
-# A pipeline's memory grows with the text it is handed, many times over.
+# A pipeline needs many times the memory of the text it gets at once.
 _PART_CHARS = 3_000
 
 
 @dataclass
 class Evidence(Tables):
-    """What one pass over a text counts, by source; grows with the distinct terms.
+    """Counts from one pass over a text, by source; memory grows with the distinct terms.
 
-    ``given``, ``given_docs``: occurrences of the terms that were given, and the documents with one, by the term.
+    ``given``, ``given_docs``: occurrences of each of the user's terms, and the number of documents with it.
     """
 
     candidates: CandidateCounts = field(default_factory=CandidateCounts)
@@ -38,7 +38,7 @@ class Evidence(Tables):
 
 
 class Passage(NamedTuple):
-    """A document's text and the [start, end) of its sentences; ``is_tokenised``: its words are parted by spaces."""
+    """A document's text and the [start, end) of its sentences; ``is_tokenised``: spaces separate its tokens."""
 
     text: str
     sentences: Sequence[tuple[int, int]]
@@ -46,10 +46,10 @@ class Passage(NamedTuple):
 
 
 class TermFinder:
-    """Looks for terms in documents, by each of ``sources`` (pipeline, abbreviation, termhood)."""
+    """Finds evidence for terms in documents, from each of ``sources`` (pipeline, abbreviation, termhood)."""
 
     def __init__(self, sources: Sequence[str], pipeline_name: str, given: Sequence[Term], *, max_words: int) -> None:
-        """Load what the sources need.
+        """Load the resources of the sources.
 
         Raises:
             UnavailableError: the pipeline is not installed.
@@ -64,12 +64,12 @@ class TermFinder:
         self._max_words = max_words
 
     def evidence(self, passages: Sequence[Passage]) -> Evidence:
-        """What ``passages`` hold, each a document of its own."""
+        """The evidence in ``passages``, each of which is a document."""
         found = Evidence(n_documents=len(passages))
         for passage in passages:
             self._count(passage, found)
         if self._nlp is not None:
-            gathered: list[Mention] = []
+            gathered: list[DetectedMention] = []
             for mentions, is_last in pipeline.find_mentions(self._nlp, _parts(passages)):
                 gathered += mentions
                 if is_last:
@@ -82,7 +82,7 @@ class TermFinder:
         sentences = [text[start:end] for start, end in spans]
         found.n_sentences += len(sentences)
         as_words = [self._reader.read(sentence, is_tokenised=is_tokenised) for sentence in sentences]
-        # The words are counted whether or not n-grams are a source: every term's score goes by them.
+        # Words are counted even if n-grams are not a source: the score of every term needs them.
         found.candidates.add_document(as_words, max_words=self._max_words)
         if "abbreviation" in self._sources:
             raw = map(shown, as_words) if is_tokenised else sentences
@@ -95,9 +95,9 @@ class TermFinder:
 
 
 def _parts(passages: Iterable[Passage]) -> Iterator[tuple[str, bool]]:
-    """The text of each document in parts of whole sentences, each with whether it is the last one."""
+    """The text of each document in parts of whole sentences; True marks the last part of a document."""
     for text, sentences, is_tokenised in passages:
-        # A pipeline wants hyphens as they are written.
+        # Pipelines expect hyphens without spaces.
         parts = [
             text[start:end].replace(" - ", "-") if is_tokenised else text[start:end]
             for first, last in _groups(sentences)
@@ -108,7 +108,7 @@ def _parts(passages: Iterable[Passage]) -> Iterator[tuple[str, bool]]:
 
 
 def _groups(sentences: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """[start, end) of runs of sentences, of ``_PART_CHARS`` at most if no sentence is longer."""
+    """[start, end) of runs of sentences with at most ``_PART_CHARS`` characters, unless one sentence is longer."""
     start, end = -1, 0
     for first, last in sentences:
         if start < 0:

@@ -1,4 +1,4 @@
-"""The lexicon: domain-specific terms and the files that hold them."""
+"""The lexicon: domain-specific terms and their files."""
 
 import json
 from collections.abc import Iterable
@@ -13,17 +13,16 @@ LABELS = "labels"
 ABBREVIATION = "abbreviation"
 TERMHOOD = "termhood"
 GIVEN = frozenset({USER, LABELS})
-"""Sources whose terms were chosen by a person: they are kept whatever their count and score."""
+"""Sources of terms chosen by a person: kept regardless of count and score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A surface form, where it comes from and how it is matched.
+    """A surface form with its sources, statistics and case rule.
 
-    ``count`` and ``doc_count`` are occurrences in the text the lexicon was made from,
-    and the documents that hold one; ``score`` is the termhood (see ``termhood.score``);
-    ``sources`` are sorted; ``case_sensitive`` None leaves the case rule to the spelling
-    (see ``matches_case``).
+    ``count``: occurrences in the text of the lexicon; ``doc_count``: documents with an occurrence; ``score``: termhood
+    (see ``termhood.score``); ``sources``: sorted; ``case_sensitive``: None derives the case rule from the spelling (see
+    ``matches_case``).
     """
 
     term: str
@@ -36,23 +35,23 @@ class Term:
 
 
 def is_short_capitals(term: str) -> bool:
-    """Whether ``term`` is a short form in capitals ("APC", "IL-2"): its letters are at most five, all upper case."""
+    """Whether ``term`` is an all-capital short form ("APC", "IL-2"): at most five letters, all upper case."""
     letters = [c for c in term if c.isalpha()]
     return 0 < len(letters) <= 5 and all(c.isupper() for c in letters)
 
 
 def matches_case(term: Term) -> bool:
-    """Whether ``term`` is found in its own case only: as it says itself, else short forms in capitals."""
+    """Whether ``term`` is case-sensitive: as set, else true for all-capital short forms."""
     return is_short_capitals(term.term) if term.case_sensitive is None else term.case_sensitive
 
 
 def identity(term: str) -> str:
-    """The key under which spellings of one term are merged: its tokens, case folded unless it is a short form."""
+    """The key that merges spellings of a term: its tokens, case-folded unless it is an all-capital short form."""
     return exact_key(term) if is_short_capitals(term) else folded_key(term)
 
 
 def is_too_short(term: str) -> bool:
-    """Whether ``term`` has fewer than two letters or digits: found everywhere, meaning nothing."""
+    """Whether ``term`` has fewer than two letters or digits, which would match everywhere."""
     return sum(c.isalnum() for c in term) < 2
 
 
@@ -77,10 +76,10 @@ _REQUIRED = {"term", "sources"}
 
 
 def read_terms(path: Path) -> list[Term]:
-    """The terms of a lexicon's terms.jsonl, in the file's order.
+    """The terms in a lexicon's terms.jsonl, in file order.
 
     Raises:
-        DataError: the file cannot be read, or a line is not a term (named by file:line).
+        DataError: the file is unreadable, or a line is not a term (with file:line).
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -108,23 +107,24 @@ def _term(line: str, path: Path, number: int) -> Term:
     if not all(isinstance(source, str) for source in record["sources"]):
         raise DataError(f"sources cannot be {record['sources']!r}", path=path, line=number)
     if is_too_short(record["term"]):
-        raise DataError(f"a term needs two letters or digits, found {record['term']!r}", path=path, line=number)
+        raise DataError(
+            f"a term needs at least two letters or digits, found {record['term']!r}", path=path, line=number
+        )
     return Term(**{**record, "sources": tuple(record["sources"])})
 
 
 def merge(terms: Iterable[Term]) -> list[Term]:
-    """``terms`` with those of one identity made into one.
+    """``terms`` with duplicates merged.
 
-    Sources are joined, counts and scores are the largest, the spelling and the type those of the
-    first that has them. Where a term that is found in any case and one that is found in its own
-    case alone are spelled the same, the first rule holds for both.
+    A merged term has all sources, the maximum of counts and scores, the spelling of the first term, and the first type.
+    A case-sensitive and a case-insensitive term with the same spelling become one case-insensitive term.
     """
     merged: dict[tuple[str, str], Term] = {}
     for term in sorted(terms, key=matches_case):
         folded, exact = folded_key(term.term), exact_key(term.term)
         any_case = merged.get((folded, ""))
-        is_apart = matches_case(term) and not (any_case and exact_key(any_case.term) == exact)
-        key = (folded, exact if is_apart else "")
+        is_distinct = matches_case(term) and not (any_case and exact_key(any_case.term) == exact)
+        key = (folded, exact if is_distinct else "")
         merged[key] = _joined(merged[key], term) if key in merged else term
     return list(merged.values())
 

@@ -1,4 +1,4 @@
-"""Typing terms by the user's knowledge base, with scispaCy's candidates or, without scispaCy, the same by our own."""
+"""Types of terms from the user's knowledge base, with scispaCy's candidates or, without scispaCy, an exact search."""
 
 import json
 import warnings
@@ -9,7 +9,7 @@ from mslm_cli.errors import DataError, UnavailableError
 
 _N_CANDIDATES = 10
 _TERMS_AT_ONCE = 256
-# scispaCy's own values (100, 2000) take 17 times as long to build, and find the same names.
+# scispaCy's defaults (100, 2000) take 17 times as long to build and find the same names.
 _INDEX = {"M": 30, "efConstruction": 200, "post": 0, "indexThreadQty": 1}
 _SEARCH = {"efSearch": 200}
 _FORMS: dict[str, tuple[type, ...]] = {
@@ -23,20 +23,19 @@ _REQUIRED = ("concept_id", "canonical_name", "types")
 
 
 class Linker:
-    """Finds the concept whose name is most similar to a term, and gives the concept's first type.
+    """Gives a term the first type of the concept with the most similar name.
 
-    Similarity is the cosine of the character trigrams, weighted by tf-idf; of equally similar concepts the one
-    with the smallest id is taken.
+    Similarity is the cosine of tf-idf-weighted character trigrams; ties go to the concept with the smallest id.
     """
 
     def __init__(self, lines: Iterable[str], name: str, *, min_similarity: float) -> None:
-        """Read a knowledge base in scispaCy's form and index its names.
+        """Read a knowledge base in scispaCy's format and index its names.
 
-        A line is an object with ``concept_id``, ``canonical_name``, ``types`` and, if wanted, ``aliases`` and
-        ``definition``; errors call the file ``name``.
+        A line is an object with ``concept_id``, ``canonical_name``, ``types`` and optionally ``aliases`` and
+        ``definition``; error messages call the file ``name``.
 
         Raises:
-            DataError: a line is none (named by file:line), or there is no concept with a type.
+            DataError: a line is not such an object (with file:line), or no concept has a type.
             UnavailableError: scikit-learn cannot be imported.
         """
         entities = [found for number, line in enumerate(lines, 1) if (found := _concept(line, name, number))]
@@ -47,7 +46,7 @@ class Linker:
         self._search = _search(entities, name)
 
     def types(self, terms: Sequence[str]) -> list[str | None]:
-        """The type of each of ``terms``, or None where no name is similar enough, or its concept has no type."""
+        """The type of each of ``terms``; None if no name is similar enough, or its concept has no type."""
         if not terms:
             return []
         found: list[str | None] = []
@@ -69,7 +68,7 @@ def _concept(line: str, name: str, number: int) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         raise DataError(f"expected a JSON object, found {type(record).__name__}", path=name, line=number)
     if missing := [key for key in _REQUIRED if key not in record]:
-        hint = "expected concept_id, canonical_name, types, and if wanted aliases and definition"
+        hint = "expected concept_id, canonical_name, types, and optionally aliases and definition"
         raise DataError(f"no {', '.join(missing)} in the concept", path=name, line=number, hint=hint)
     concept = {"aliases": [], "definition": None} | {key: record[key] for key in _FORMS if key in record}
     for key, value in concept.items():
@@ -81,11 +80,11 @@ def _concept(line: str, name: str, number: int) -> dict[str, Any] | None:
 
 
 Search = Callable[[Sequence[str]], list[list[tuple[float, str]]]]
-"""For each term the similarity and the id of the concepts nearest to it; a concept may come more than once."""
+"""For each term, (similarity, concept id) of the nearest names; a concept may occur more than once."""
 
 
 def _search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
-    """Index the names of ``concepts``: with scispaCy where it can be imported, else with scikit-learn alone.
+    """Index the names of ``concepts``: with scispaCy if it can be imported, else with scikit-learn alone.
 
     Raises:
         DataError: no concept has a name.
@@ -95,12 +94,12 @@ def _search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
         warnings.simplefilter("ignore")
         try:
             return _scispacy_search(concepts, name)
-        except ImportError:  # on Python 3.13, and on Linux on ARM, it cannot be installed
+        except ImportError:  # not installable on Python 3.13 and on Linux on ARM
             return _exact_search(concepts, name)
 
 
 def _exact_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
-    """The nearest names by comparing with all of them: scispaCy's candidates, but for its approximations."""
+    """Exact search: the same candidates as scispaCy's, without its approximations."""
     ids_of: dict[str, set[str]] = {}
     for concept in concepts:
         for alias in (concept["canonical_name"], *concept["aliases"]):
@@ -147,14 +146,14 @@ def _scispacy_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
 
 
 def _index(aliases: Iterable[str], name: str) -> tuple[list[str], Any, Any]:
-    """All names in order, the vectorizer, and the vectors of the names: sparse float32 [n_names, n_trigrams]."""
+    """The sorted names, the vectorizer, and the vectors of the names: sparse float32 [n_names, n_trigrams]."""
     try:
         import numpy as np
         from sklearn.feature_extraction.text import TfidfVectorizer
     except ImportError as error:
         hint = "pip install scikit-learn"
         raise UnavailableError(f"--link needs scikit-learn, which cannot be imported: {error}", hint=hint) from error
-    # scispaCy's own index drops trigrams of fewer than ten names, and with them every small knowledge base.
+    # scispaCy's own vectorizer drops trigrams in fewer than ten names, which leaves nothing of a small knowledge base.
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), dtype=np.float32)
     names = sorted(alias for alias in aliases if alias.strip())
     if not names:

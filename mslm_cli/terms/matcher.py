@@ -1,4 +1,4 @@
-"""Finding a lexicon's terms in text."""
+"""Matching a lexicon's terms in text."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -29,15 +29,14 @@ class _Hit(NamedTuple):
 
 
 class Matcher:
-    """Finds terms on token boundaries, the longest first, without overlaps.
+    """Finds terms on token boundaries, without overlaps, the longest first.
 
-    Terms and text are compared in the form of ``text.tokens``: "IL-2" is found in
-    "IL - 2" and never inside "IL-2R". A term whose case counts (``lexicon.matches_case``)
-    is found in that case alone, and comes before one that is spelled the same otherwise.
+    Terms and text are compared by the forms of ``text.tokens``: "IL-2" matches "IL - 2", but not inside "IL-2R". A
+    case-sensitive term (``lexicon.matches_case``) takes precedence over a case-insensitive one with the same letters.
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
-        self._exact: dict[str, dict[str, int]] = {}  # folded key -> exact key -> index of a term whose case counts
+        self._exact: dict[str, dict[str, int]] = {}  # folded key -> exact key -> index of a case-sensitive term
         self._any_case: dict[str, int] = {}
         for index, term in enumerate(terms):
             if not (key := folded_key(term.term)):
@@ -47,14 +46,14 @@ class Matcher:
             else:
                 self._any_case.setdefault(key, index)
         self._keys = list(self._exact.keys() | self._any_case.keys())
-        # With a space at both ends, what the automaton finds stands on token boundaries.
+        # A space at both ends keeps the automaton's matches on token boundaries.
         self._automaton = AhoCorasick([f" {key} " for key in self._keys], matchkind=MatchKind.Standard)
 
     def find(self, text: str) -> list[Match]:
-        """The occurrences in ``text``, in its order.
+        """The occurrences in ``text``, in text order.
 
-        Of overlapping ones the longest is chosen first, the leftmost of equally long ones;
-        length is in characters of the compared form, the same for raw and tokenised text.
+        Of overlapping ones the longest wins, on ties the leftmost; length is in characters of the compared form, which
+        is the same for raw and tokenised text.
         """
         spans = token_spans(text)
         folded = [folded_form(text[start:end]) for start, end in spans]
@@ -65,7 +64,7 @@ class Matcher:
         taken = bytearray(len(spans))
         chosen = []
         for hit in hits:
-            # A shorter hit cannot contain a chosen one, so its two ends tell whether they overlap.
+            # A shorter hit cannot contain a chosen one, so checking its two ends is enough.
             if not (taken[hit.first] or taken[hit.end - 1]):
                 taken[hit.first : hit.end] = b"\1" * (hit.end - hit.first)
                 chosen.append(Match(spans[hit.first][0], spans[hit.end - 1][1], hit.term))

@@ -1,23 +1,23 @@
-"""Counting mentions: those that a pipeline finds, or those of gold data."""
+"""Counts of mentions, detected by a pipeline or from gold data."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mslm_cli.terms.lexicon import Term, identity, is_too_short
-from mslm_cli.terms.pipeline import Mention
+from mslm_cli.terms.pipeline import DetectedMention
 from mslm_cli.terms.tables import Tables
 
 
 @dataclass
 class MentionCounts(Tables):
-    """The mentions met so far, by their identity: their spellings and types; grows with the distinct ones."""
+    """Spellings and types of the mentions seen so far, by identity; memory grows with the distinct ones."""
 
     spellings: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     types: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     doc_counts: Counter[str] = field(default_factory=Counter)
 
-    def add_document(self, mentions: Iterable[Mention]) -> None:
+    def add_document(self, mentions: Iterable[DetectedMention]) -> None:
         """Count the mentions of one document."""
         keys = set()
         for text, mention_type in mentions:
@@ -31,7 +31,7 @@ class MentionCounts(Tables):
         self.doc_counts.update(keys)
 
     def terms(self, source: str, *, min_count: int) -> list[Term]:
-        """A term for each mention that occurs often enough, by identity: its most frequent spelling and type."""
+        """A term for each identity with at least ``min_count`` mentions: its most frequent spelling and type."""
         return [
             Term(
                 _most_frequent(spellings),

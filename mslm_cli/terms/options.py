@@ -1,4 +1,4 @@
-"""Which terms a lexicon holds: the options that decide what is chosen from the evidence of a text."""
+"""Options for the selection of a lexicon's terms."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ Source = Literal["pipeline", "abbreviation", "termhood"]
 
 
 class TermOptions(Config):
-    """What decides which terms are chosen."""
+    """Options for the selection of terms."""
 
     pipeline: Name = Field(
         "biomedical",

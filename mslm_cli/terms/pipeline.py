@@ -1,7 +1,4 @@
-"""spaCy and scispaCy pipelines: loading them, and the mentions they find.
-
-spaCy is imported when it is used.
-"""
+"""Loading spaCy and scispaCy pipelines and detecting mentions with them; spaCy is imported on use."""
 
 import json
 import re
@@ -22,22 +19,22 @@ _Companion = TypeVar("_Companion")
 DEFAULT = "biomedical"
 """The mention detector that ships with the package."""
 NONE = "none"
-"""No pipeline: terms by statistics and abbreviations alone."""
+"""No pipeline: terms from statistics and abbreviations only."""
 DETECTOR = "detector"
 """The folder of the packaged detector, below ``resources/``."""
 
-# The time of spaCy's tokenizer grows with the square of such a run; no mention holds one.
+# spaCy's tokenizer takes quadratic time on such a run, and no mention contains one.
 _MARKS = re.compile(r"[^\w\s]{100,}")
 _UNTYPED = {"", "ENTITY", "MENTION"}
 HINT = (
-    "scispaCy's models come from its release page, spaCy's from `python -m spacy download`, your own by their path;"
+    "get scispaCy's models from its release page, spaCy's with `python -m spacy download`, or give a path to your own;"
     " `--pipeline biomedical` ships with mslm, and `--pipeline none` needs none"
 )
-_REPAIR = "install mslm again with the versions it asks for; `--pipeline none` does without it"
+_REPAIR = "reinstall mslm with the required versions of its dependencies, or use `--pipeline none`"
 
 
-class Mention(NamedTuple):
-    """A mention in running text: its words, and its type where the pipeline knows types."""
+class DetectedMention(NamedTuple):
+    """A mention detected in running text, with its type if the pipeline assigns types."""
 
     text: str
     type: str | None
@@ -47,7 +44,7 @@ def load_pipeline(name: str) -> "Language":
     """The packaged detector (``DEFAULT``), the installed pipeline ``name``, or the one in the folder ``name``.
 
     Raises:
-        UnavailableError: it is not there, needs a package or a version that is not there, or is no pipeline.
+        UnavailableError: it is missing, is not a pipeline, or needs a missing package or version.
     """
     if name == DEFAULT:
         return _load_detector(fsio.resource(DETECTOR))
@@ -66,7 +63,7 @@ def load_pipeline(name: str) -> "Language":
 
 
 def _load_detector(folder: Path) -> "Language":
-    """The packaged detector, if this spaCy is one that it was made for: another may load it and find other mentions."""
+    """The packaged detector, if spaCy's version is compatible: others may load it but find different mentions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -85,20 +82,20 @@ def _reason(error: Exception) -> str:
 
 
 def source_name(name: str) -> str:
-    """The name under which terms of a pipeline are listed: no path, only its last part."""
+    """The source name of a pipeline's terms: only the last part of its path."""
     return f"pipeline:{Path(name).name}"
 
 
 def find_mentions(
     nlp: "Language", texts: Iterable[tuple[str, _Companion]]
-) -> Iterator[tuple[list[Mention], _Companion]]:
-    """The mentions (``doc.ents``) of each text, and what came with it; white space inside one is a single space."""
+) -> Iterator[tuple[list[DetectedMention], _Companion]]:
+    """The mentions (``doc.ents``) of each text, with its companion; white space in a mention becomes one space."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         readable = ((_MARKS.sub(" ", text), companion) for text, companion in texts)
         for doc, companion in nlp.pipe(readable, as_tuples=True, batch_size=64):
             mentions = [
-                Mention(" ".join(entity.text.split()), None if entity.label_ in _UNTYPED else entity.label_)
+                DetectedMention(" ".join(entity.text.split()), None if entity.label_ in _UNTYPED else entity.label_)
                 for entity in doc.ents
             ]
             yield mentions, companion

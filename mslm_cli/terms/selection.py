@@ -1,4 +1,4 @@
-"""Choosing a lexicon's terms from the evidence that a text gives."""
+"""Selection of a lexicon's terms from the evidence in a text."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from mslm_cli.terms.words import WordReader
 from mslm_cli.text.tokens import exact_key, folded_key
 
 Link = Callable[[Sequence[str]], Sequence[str | None]]
-"""Gives each of some terms its type, or None."""
+"""Maps terms to their types, None if unknown."""
 
 
 def choose(
@@ -23,10 +23,10 @@ def choose(
     reader: WordReader,
     link: Link | None = None,
 ) -> list[Term]:
-    """The lexicon's terms, best first: what each source offers by its own rule, merged, typed and filtered.
+    """The lexicon's terms, best first: the terms of each source, merged, typed and filtered.
 
-    Terms that were given come before all others and are never cut off. A type is taken from where it was
-    given, else from ``link``, else from the pipeline; the two forms of an abbreviation share theirs.
+    The user's terms (``given``) come first and are never dropped. A type comes from the user, else from ``link``, else
+    from the pipeline; the two forms of an abbreviation share it.
     """
     pairs, general = evidence.abbreviations.pairs(reader, min_count=options.min_count)
     pairs = list(_specific(pairs, ranking, options.min_score))
@@ -40,7 +40,7 @@ def choose(
         *(form for pair in pairs for form in pair),
     ]
     terms = [_completed(term, ranking) for term in merge(offered)]
-    terms = _tied(_linked(terms, link), pairs)
+    terms = _with_shared_types(_linked(terms, link), pairs)
     if options.types:
         terms = [t for t in terms if t.type in options.types or (t.type is None and _is_given(t))]
     terms.sort(key=lambda t: (-t.score, t.term, matches_case(t)))
@@ -53,9 +53,9 @@ def _is_given(term: Term) -> bool:
 
 
 def _specific(pairs: Iterable[tuple[Term, Term]], ranking: Termhood, min_score: float) -> Iterator[tuple[Term, Term]]:
-    """The abbreviations whose long form reaches the score, were it as frequent as the short one.
+    """The abbreviations whose long form would reach the score if it were as frequent as the short form.
 
-    A short form can look like a general word ("AT"), so it is as specific as what it stands for.
+    A short form can look like a general word ("AT"), so it takes the specificity of its long form.
     """
     for short, long in pairs:
         if ranking.score(long.term, max(short.count, long.count)) >= min_score:
@@ -63,7 +63,7 @@ def _specific(pairs: Iterable[tuple[Term, Term]], ranking: Termhood, min_score: 
 
 
 def _completed(term: Term, ranking: Termhood) -> Term:
-    """``term`` with the largest of its counts, a score if no source gave one, and the case rule it comes under."""
+    """``term`` with the largest of its counts, a score if it has none, and an explicit case rule."""
     count, doc_count = ranking.count(term)
     count, doc_count = max(count, term.count), max(doc_count, term.doc_count)
     score = term.score or ranking.score(term.term, count)
@@ -71,7 +71,7 @@ def _completed(term: Term, ranking: Termhood) -> Term:
 
 
 def _linked(terms: list[Term], link: Link | None) -> list[Term]:
-    """``terms`` with the types that ``link`` knows, but for those that were given with a type."""
+    """``terms`` with types from ``link``, except where the user gave a type."""
     if link is None:
         return terms
     asked = [i for i, term in enumerate(terms) if term.type is None or not _is_given(term)]
@@ -81,8 +81,8 @@ def _linked(terms: list[Term], link: Link | None) -> list[Term]:
     return typed
 
 
-def _tied(terms: list[Term], pairs: Sequence[tuple[Term, Term]]) -> list[Term]:
-    """``terms`` with the type of an abbreviation's one form for the other, where that has none."""
+def _with_shared_types(terms: list[Term], pairs: Sequence[tuple[Term, Term]]) -> list[Term]:
+    """``terms`` where an untyped form of an abbreviation gets the type of the other form."""
     types = {_key(term): term.type for term in terms}
     for short, long in pairs:
         one, other = _key(short), _key(long)

@@ -1,4 +1,4 @@
-"""Counts that are made of a text part by part, and added up."""
+"""Counts that can be made part by part and added up."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, fields
@@ -7,10 +7,9 @@ from typing import Any, Self
 
 @dataclass
 class Tables:
-    """Base of what counts things by their spelling, in whole numbers: the order of additions does not matter.
+    """Base class of integer counts, which can be added in any order.
 
-    The fields of a subclass are numbers, counters, tables of counters (``defaultdict(Counter)``), or
-    tables of this kind in turn.
+    The fields of a subclass are integers, counters, ``defaultdict(Counter)``, or other ``Tables``.
     """
 
     def add(self, other: Self) -> None:
@@ -37,7 +36,7 @@ class Tables:
         """The counts that ``to_json`` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: they are of another form.
+            KeyError, TypeError, ValueError: the values have a different structure.
         """
         counts = cls()
         for field in fields(cls):

@@ -1,4 +1,4 @@
-"""How much of a domain-specific term a word sequence is, judged by the text it stands in.
+"""Termhood: how likely a word sequence is a domain-specific term of a text.
 
 Score of a term of n words (hyphenated compounds count as one) that occurs f times:
 
@@ -8,20 +8,19 @@ Score of a term of n words (hyphenated compounds count as one) that occurs f tim
     contrast = log10((a + s) / (g + s)),  rarity = 6 - log10(1000 g)
     cohesion = log10((f - 1) / f0) / (n - 1) / 3, between 0 and 1; 0 for single words
 
-with a and g a word's occurrences per million words in the text and in general English
-(package wordfreq; log10(1000 g) is its Zipf value, 0 for a word it does not know), s half
-an occurrence in the text, per million words, at least 0.01, where wordfreq's lists end, and
-f0 the occurrences there would be by chance, from those of the words. Cohesion is what makes a
-term of common words ("heart failure"); f - 1 keeps chance meetings of rare words down.
+where a and g are a word's occurrences per million words in the text and in general English (package wordfreq;
+log10(1000 g) is its Zipf value, 0 for unknown words), s is half an occurrence in the text, per million words, but at
+least 0.01, where wordfreq's lists end, and f0 is the number of occurrences expected by chance from the counts of the
+words. Cohesion makes terms out of common words ("heart failure"); f - 1 discounts chance pairs of rare words.
 
-Where a background of general English is given and holds the whole term, its own contrast with it, f for a and its
-occurrences there for g (s half an occurrence in the smaller text), is an upper bound of its specificity. What
-the background does not hold is left to the rarity of its words: absence from a small text says little.
+If a background text of general English is given and contains the whole term, the term's own contrast with it is an
+upper bound of its specificity, with f for a, its occurrences in the background for g, and half an occurrence in the
+smaller text for s. For a term that is not in the background, the rarity of its words decides: absence from a small text
+says little.
 
-Source: C-value from Frantzi, Ananiadou and Mima 2000 (section 2.3). Departures: 1 + n, so that single
-words have a value; a logarithm of the frequency, so that frequent words do not win by frequency
-alone; and specificity, squared: among lexicons of one size those match gold mentions more
-precisely, at the same recall (NCBI-disease devel).
+Source: C-value from Frantzi, Ananiadou and Mima 2000 (section 2.3). Differences: 1 + n, so that single words have a
+value; a logarithm of the frequency, so that frequency alone does not dominate; and squared specificity: at the same
+lexicon size and recall, it gives higher precision against gold mentions (NCBI-disease devel).
 """
 
 import math
@@ -30,15 +29,15 @@ from collections.abc import Iterator, Mapping
 
 from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.lexicon import TERMHOOD, Term, is_short_capitals, is_too_short, matches_case
-from mslm_cli.terms.words import Kind, WordReader
+from mslm_cli.terms.words import WordClass, WordReader
 
 FORMULA = "log2(1 + words) * log2(1 + count - mean count of containing candidates) * specificity^2"
 COUNT = (
-    "occurrences of a candidate n-gram, nested ones included; of other terms the largest of: mentions by the pipeline,"
-    " occurrences of an abbreviation's forms in documents that define it, matches of the user's list"
+    "occurrences of a candidate n-gram, including nested ones; for other terms the maximum of: mentions by the"
+    " pipeline, occurrences of an abbreviation's forms in documents that define it, matches of the user's list"
 )
 
-# Shares that words must reach to be taken for nouns: the last word of several, a word on its own.
+# Minimum fractions for words to count as nouns: the last word of several, a word on its own.
 _MIN_HEAD, _MIN_HEAD_ALONE = 0.2, 0.25
 _MAX_BEFORE_DETERMINER = 0.12
 _MAX_ZIPF = 6.0
@@ -50,7 +49,7 @@ _SUFFIX = 3
 
 
 def general_english() -> Mapping[str, float]:
-    """The relative frequency of words in general English, by folded word."""
+    """The relative frequencies of words in general English, by folded word."""
     import wordfreq
 
     frequencies: Mapping[str, float] = wordfreq.get_frequency_dict("en", wordlist="best")
@@ -58,7 +57,7 @@ def general_english() -> Mapping[str, float]:
 
 
 class Termhood:
-    """Scores for the terms of a counted text."""
+    """Scores the terms of a text from its counts."""
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class Termhood:
         self._specificities: dict[str, float] = {}
 
     def ranked(self, *, min_count: int, min_score: float) -> list[Term]:
-        """The candidates that look like noun phrases and reach both bounds, best first."""
+        """The candidates that look like noun phrases and reach both thresholds, best first."""
         counts = self._counts
         nouns = dict(self._noun_like(min_count))
         nested = _mean_count_of_containing(nouns)
@@ -92,8 +91,8 @@ class Termhood:
     def _noun_like(self, min_count: int) -> Iterator[tuple[str, int]]:
         """The frequent candidates that can be noun phrases, and their counts."""
         counts = self._counts
-        heads = _SmoothedShare(counts.ends, counts.content)
-        verbs = _SmoothedShare(counts.before_determiner, counts.content)
+        heads = _SmoothedFraction(counts.ends, counts.content)
+        verbs = _SmoothedFraction(counts.before_determiner, counts.content)
         for form, n in counts.counts.items():
             last = form.rsplit(" ", 1)[-1]
             if n < min_count:
@@ -110,17 +109,17 @@ class Termhood:
                 yield form, n
 
     def score(self, term: str, count: int, *, n_words: int | None = None) -> float:
-        """The score of any term that occurs ``count`` times, nesting left out of account.
+        """The score of any term that occurs ``count`` times, ignoring nesting.
 
-        ``n_words``: the length to go by, if it is not the term's own.
+        ``n_words``: the length to use instead of the term's own.
         """
-        words = [word for word in self._reader.read(term) if word.kind is not Kind.BREAK]
-        content = [word.form for word in words if word.kind is Kind.CONTENT]
+        words = [word for word in self._reader.read(term) if word.word_class is not WordClass.BREAK]
+        content = [word.form for word in words if word.word_class is WordClass.CONTENT]
         specificity = self._specificity([word.form for word in words], content, count)
         return _score(n_words or len(words), count, specificity)
 
     def count(self, term: Term) -> tuple[int, int]:
-        """Occurrences of ``term`` as a candidate, and the documents that hold one; zeros if it is none."""
+        """Occurrences of ``term`` as a candidate, and the documents with one; zeros if it is not a candidate."""
         form = " ".join(word.form for word in self._reader.read(term.term))
         if matches_case(term):
             surface, n = self._counts.surface(form)
@@ -134,13 +133,13 @@ class Termhood:
         return min(mean + _COHESION_WEIGHT * self._cohesion(words, count), self._contrast(words, count))
 
     def _contrast(self, words: list[str], count: int) -> float:
-        """How much more frequent the whole term is here than in the background; infinite where that has none."""
-        there = self._background
-        if there is None or not (n_there := there.counts[" ".join(words)]):
+        """log10 of how much more frequent the term is here than in the background; infinite if absent there."""
+        background = self._background
+        if background is None or not (n_background := background.counts[" ".join(words)]):
             return math.inf
-        n_here_words, n_there_words = max(1, self._counts.n_words), there.n_words
-        smoothing = 0.5 / min(n_here_words, n_there_words)
-        ratio = (count / n_here_words + smoothing) / (n_there / n_there_words + smoothing)
+        n_words, n_background_words = max(1, self._counts.n_words), background.n_words
+        smoothing = 0.5 / min(n_words, n_background_words)
+        ratio = (count / n_words + smoothing) / (n_background / n_background_words + smoothing)
         return max(0.0, math.log10(ratio))
 
     def _word_specificity(self, form: str) -> float:
@@ -168,12 +167,12 @@ def _score(n_words: int, frequency: float, specificity: float) -> float:
 
 
 def _is_symbol(word: str) -> bool:
-    """Whether ``word`` is written like "BRCA1" or "mRNA": such words stand before nouns and are terms nonetheless."""
+    """Whether ``word`` looks like "BRCA1" or "mRNA": such words occur before nouns and are terms nonetheless."""
     return any(c.isupper() for c in word[1:]) or any(c.isdigit() for c in word)
 
 
 def _mean_count_of_containing(counts: Mapping[str, int]) -> dict[str, float]:
-    """For each candidate inside longer ones, the mean of their counts."""
+    """For each candidate nested in longer ones, the mean count of the longer ones."""
     totals: dict[str, list[int]] = {}
     for form, count in counts.items():
         words = form.split()
@@ -187,20 +186,20 @@ def _mean_count_of_containing(counts: Mapping[str, int]) -> dict[str, float]:
     return {part: total / n for part, (total, n) in totals.items()}
 
 
-class _SmoothedShare:
-    """The share of a word's occurrences that are of some kind; rare words lean on words with the same ending."""
+class _SmoothedFraction:
+    """The fraction of a word's occurrences with some property, smoothed by words with the same ending."""
 
     def __init__(self, some: Counter[str], all_of_them: Counter[str]) -> None:
         self._some, self._all = some, all_of_them
         self._overall = some.total() / max(1, all_of_them.total())
         endings: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        for word, n in sorted(all_of_them.items()):  # sums of fractions depend on their order
+        for word, n in sorted(all_of_them.items()):  # floating-point sums depend on their order
             weight = min(n, 20)
             entry = endings[word[-_SUFFIX:]]
             entry[0] += weight * some[word] / n
             entry[1] += weight
         self._of_ending = {
-            ending: (share + 10 * self._overall) / (weight + 10) for ending, (share, weight) in endings.items()
+            ending: (total + 10 * self._overall) / (weight + 10) for ending, (total, weight) in endings.items()
         }
 
     def __getitem__(self, word: str) -> float:

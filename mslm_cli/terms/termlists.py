@@ -1,16 +1,16 @@
 """A user's own terms, from plain lists, tables, ontologies and JSON lines.
 
-| file name | form |
+| file name | format |
 |---|---|
-| .txt, any other | one term a line |
-| .csv, .tsv | a table: term and type, or a header that names columns: term, type, synonyms, case |
-| .obo | an ontology: name, EXACT and NARROW synonyms, namespace as type; obsolete terms left out |
-| .jsonl | an object a line: term, and if wanted type, synonyms, case_sensitive; a lexicon's terms.jsonl is one |
+| .txt, any other | one term per line |
+| .csv, .tsv | a table: term and type, or with a header of any of: term, type, synonyms, case |
+| .obo | an ontology: name, EXACT and NARROW synonyms, namespace as type; without obsolete terms |
+| .jsonl | one object per line: term, optionally type, synonyms, case_sensitive; for example a lexicon's terms.jsonl |
 
-In a table synonyms are parted by ``|``.
+In a table, ``|`` separates synonyms.
 
-Any of them may be gzip'd (``.obo.gz``). The case rule is ``yes`` (in this spelling only), ``no`` (in any), or
-nothing: short forms in capitals in theirs only, all else in any.
+All formats may be gzip-compressed (``.obo.gz``). The case rule is ``yes`` (case-sensitive), ``no``, or empty:
+all-capital short forms ("APC") are case-sensitive, everything else is not.
 """
 
 import csv
@@ -27,10 +27,10 @@ from mslm_cli.terms.lexicon import USER, Term, is_too_short, matches_case
 from mslm_cli.text.tokens import exact_key, folded_key
 
 MAX_TERM_CHARS = 500
-"""Longer terms are left out: no mention is, and each costs the matcher memory."""
+"""Longer terms are skipped: no mention is that long, and each costs the matcher memory."""
 
 MAX_LINE_CHARS = 100_000
-"""Longer lines are left out unread."""
+"""Longer lines are skipped."""
 
 _YES, _NO = {"yes", "true", "1"}, {"no", "false", "0"}
 _COLUMNS = {"term", "type", "synonyms", "case"}
@@ -43,7 +43,7 @@ _OBO_COMMENT = re.compile(r"(?<!\\)\s+!.*$|\s+\{[^{}]*\}\s*$")
 
 @dataclass(frozen=True, slots=True)
 class TermList:
-    """A user's term list: its terms, each once, and how many entries gave none."""
+    """A user's term list: its distinct terms, and the numbers of entries that were merged, skipped or cleaned."""
 
     terms: tuple[Term, ...]
     n_duplicates: int = 0
@@ -53,7 +53,7 @@ class TermList:
 
 
 class Entry(NamedTuple):
-    """What a line says: a term, its type, and whether its case counts (None: by its spelling)."""
+    """An entry of a list: a term, its type, and whether it is case-sensitive (None: derived from its spelling)."""
 
     term: str
     type: str | None = None
@@ -65,15 +65,15 @@ Parser = Callable[[Lines, str], Iterator[Entry]]
 
 
 def read_term_list(lines: Iterable[str], name: str) -> TermList:
-    """The terms of a user's list in the form that the ending of ``name`` tells; errors call it ``name``.
+    """The terms of a user's list; the suffix of ``name`` determines the format, and error messages use ``name``.
 
-    Control characters and runs of spaces become one space (``n_cleaned`` counts terms with control
-    characters). Terms of fewer than two letters or digits are left out (``n_too_short``), and terms of more than
-    ``MAX_TERM_CHARS`` and lines of more than ``MAX_LINE_CHARS`` characters (``n_too_long``). Of several
-    spellings of one term the first is kept, with the first type that is given (``n_duplicates``).
+    Control characters and runs of spaces become one space (``n_cleaned`` counts terms with control characters). Terms
+    with fewer than two letters or digits are skipped (``n_too_short``), as are terms longer than ``MAX_TERM_CHARS`` and
+    lines longer than ``MAX_LINE_CHARS`` (``n_too_long``). Of several spellings of a term the first is kept, with the
+    first type given (``n_duplicates``).
 
     Raises:
-        DataError: a line is not of this form (named by file:line), or the list holds no term.
+        DataError: a line is malformed (with file:line), or the list has no terms.
     """
     n_long_lines = 0
 
@@ -105,7 +105,7 @@ def read_term_list(lines: Iterable[str], name: str) -> TermList:
     n_too_long += n_long_lines
     if not kept:
         reason = f": {n_too_long:,} lines are too long" if n_too_long else ""
-        hint = "expected one term a line, of two characters or more" if _parser(name) is _plain else None
+        hint = "expected one term per line, of at least two characters" if _parser(name) is _plain else None
         raise DataError(f"no terms in the list{reason}", path=name, hint=hint)
     return TermList(tuple(kept.values()), n_duplicates, n_too_short, n_too_long, n_cleaned)
 
@@ -140,7 +140,7 @@ def _table(lines: Lines, name: str, delimiter: str) -> Iterator[Entry]:
         nonlocal line_number
         for number, line in lines:
             line_number = number
-            yield line + "\n"  # a quoted cell may go on in the next line
+            yield line + "\n"  # a quoted cell may continue on the next line
 
     columns = ["term", "type"]
     is_first = True
@@ -160,7 +160,9 @@ def _table(lines: Lines, name: str, delimiter: str) -> Iterator[Entry]:
             found = dict(zip(columns, cells, strict=False))
             case = found.get("case", "").lower()
             if case and case not in _YES | _NO:
-                raise DataError(f"case cannot be {case!r}", path=name, line=line_number, hint="yes, no, or nothing")
+                raise DataError(
+                    f"case cannot be {case!r}", path=name, line=line_number, hint="use yes, no or an empty cell"
+                )
             for term in [found.get("term", ""), *found.get("synonyms", "").split("|")]:
                 yield Entry(term, found.get("type") or None, case in _YES if case else None)
     except csv.Error as error:
@@ -211,7 +213,7 @@ def _obo(lines: Lines, name: str) -> Iterator[Entry]:
             continue
         found = _OBO_TAG.fullmatch(line)
         if found is None:
-            raise DataError("not a line of an OBO file: expected `tag: value`", path=name, line=number)
+            raise DataError("not an OBO line: expected `tag: value`", path=name, line=number)
         tag, value = found.groups()
         if tag == "synonym":
             quoted = _OBO_QUOTED.match(value)

@@ -1,4 +1,4 @@
-"""The words of a sentence as term extraction sees them: hyphenated compounds whole, each of a kind."""
+"""The words of a sentence for term extraction: hyphenated compounds are one word, and each word has a class."""
 
 import re
 from collections.abc import Iterable
@@ -14,43 +14,43 @@ DETERMINERS = frozenset(
 )
 
 CLASSIFIERS = frozenset(["type", "class", "grade", "stage", "group"])
-"""General words that begin a term if a weak word follows: "type 2 diabetes"."""
+"""General words that can begin a term before a weak word: "type 2 diabetes"."""
 
 _ROMAN = frozenset("IVX")
 _QUANTITY = re.compile(r"\d[\d.,]*(?:mg|ml|kg|mm|cm|[nuμ]m|[nμ]g|[hgsmldyx]|kb|bp|mb|min|st|nd|rd|th|yr|wk|fold)?")
-"""A number, with a unit or not: "12", "5mg", "0.87", "10th"."""
+"""A number with or without a unit: "12", "5mg", "0.87", "10th"."""
 _ADVERB_LIKE_NOUNS = ("family", "assembly", "anomaly", "fly", "jelly", "belly", "poly", "reply", "supply")
 
 
-class Kind(IntEnum):
-    """What a word can be in a term."""
+class WordClass(IntEnum):
+    """The role a word can have in a term."""
 
     BREAK = 0
-    """Punctuation and stop words: no term contains one."""
+    """Punctuation and stop words: never in a term."""
     GENERAL = 1
-    """General words of scientific prose: no term begins or ends with one."""
+    """General words of scientific prose: never first or last in a term."""
     WEAK = 2
-    """Numbers, Roman numerals and single letters: inside a term, or its end ("factor VIII")."""
+    """Numbers, Roman numerals and single letters: inside or at the end of a term ("factor VIII")."""
     PARTNER = 3
-    """Words that are part of many terms and none on their own: "heart failure", "cell line"."""
+    """Words that are part of many terms but not terms on their own: "failure" in "heart failure"."""
     CONTENT = 4
     """All other words."""
 
 
 class Word(NamedTuple):
-    """A word or punctuation mark: ``form`` is compared, ``surface`` is shown."""
+    """A word or punctuation mark: ``form`` for comparison, ``surface`` for display."""
 
     form: str
     surface: str
-    kind: Kind
+    word_class: WordClass
 
 
-END = Word("", "", Kind.BREAK)
+END = Word("", "", WordClass.BREAK)
 
 
 @dataclass(frozen=True)
 class WordLists:
-    """Stop words, general words, and words that are no term on their own; folded."""
+    """Stop words, general words, and words that are not terms on their own; folded."""
 
     stop: frozenset[str]
     general: frozenset[str]
@@ -58,7 +58,7 @@ class WordLists:
 
 
 def english() -> WordLists:
-    """The word lists for English that ship with the package."""
+    """The packaged word lists for English."""
     return WordLists(*map(_read_list, ["stopwords-en.txt", "general-words-en.txt", "never-alone-en.txt"]))
 
 
@@ -68,7 +68,7 @@ def _read_list(name: str) -> frozenset[str]:
 
 
 class WordReader:
-    """Splits sentences into words; remembers the kind of every spelling it has met."""
+    """Splits sentences into words; caches the word of every spelling."""
 
     def __init__(self, lists: WordLists) -> None:
         self._lists = lists
@@ -78,8 +78,8 @@ class WordReader:
     def read(self, sentence: str, *, is_tokenised: bool = False) -> list[Word]:
         """The words of ``sentence``, in order.
 
-        Tokens joined by hyphens are one word, and so is a possessive ("Wilson's"). In
-        tokenised text hyphens may have spaces around them ("IL - 2" is shown as "IL-2").
+        Tokens joined by hyphens are one word, as is a possessive ("Wilson's"). In tokenised text, hyphens may have
+        spaces around them ("IL - 2" becomes "IL-2").
         """
         spans = token_spans(sentence)
         tokens = [exact_form(sentence[start:end]) for start, end in spans]
@@ -95,8 +95,8 @@ class WordReader:
                     i += 2
             i += 1
             word = self._word("".join(tokens[first:i]))
-            if not words and word.kind is Kind.WEAK and word.surface.isalpha():
-                word = word._replace(kind=Kind.BREAK)  # "A" or "I" at the start of a sentence
+            if not words and word.word_class is WordClass.WEAK and word.surface.isalpha():
+                word = word._replace(word_class=WordClass.BREAK)  # "A" or "I" at the start of a sentence
             words.append(word)
         return words
 
@@ -104,32 +104,32 @@ class WordReader:
         known = self._known.get(surface)
         if known is None:
             form = folded_form(surface)
-            known = self._known[surface] = Word(form, surface, self._kind(surface, form))
+            known = self._known[surface] = Word(form, surface, self._classify(surface, form))
         return known
 
-    def _kind(self, surface: str, form: str) -> Kind:
+    def _classify(self, surface: str, form: str) -> WordClass:
         parts = [part for part in form.removesuffix("'s").split("-") if part]
         if not parts or not _is_word(parts[0]):
-            return Kind.BREAK
+            return WordClass.BREAK
         if len(surface) == 1 and surface.isalpha():
-            return Kind.BREAK if surface.isascii() and surface.islower() else Kind.WEAK
+            return WordClass.BREAK if surface.isascii() and surface.islower() else WordClass.WEAK
         if set(surface) <= _ROMAN:
-            return Kind.WEAK
+            return WordClass.WEAK
         if all(map(_QUANTITY.fullmatch, parts)):
-            return Kind.WEAK if surface.isdigit() and len(surface) <= 3 else Kind.BREAK
+            return WordClass.WEAK if surface.isdigit() and len(surface) <= 3 else WordClass.BREAK
         if form in self._lists.stop or all(part in self._lists.stop for part in parts):
-            return Kind.BREAK
+            return WordClass.BREAK
         if all(len(part) == 1 for part in parts):
-            return Kind.WEAK
+            return WordClass.WEAK
         if len(form) > 4 and form.endswith("ly") and not form.endswith(_ADVERB_LIKE_NOUNS):
-            return Kind.BREAK
+            return WordClass.BREAK
         if form in self._lists.general or all(part in self._listed or _QUANTITY.fullmatch(part) for part in parts):
-            return Kind.GENERAL
-        return Kind.PARTNER if form in self._lists.never_alone else Kind.CONTENT
+            return WordClass.GENERAL
+        return WordClass.PARTNER if form in self._lists.never_alone else WordClass.CONTENT
 
 
 def shown(words: Iterable[Word]) -> str:
-    """The text of ``words`` as a reader would write it."""
+    """The text of ``words``, in their surface forms."""
     return " ".join(word.surface for word in words)
 
 

@@ -1,1 +1,1 @@
-"""Sentences and words of running text, by one rule for all that reads it."""
+"""Sentences and tokens of running text, by the same rules for all stages."""

@@ -1,4 +1,4 @@
-"""Splitting running text into sentences."""
+"""Sentence splitting of running text."""
 
 import re
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
-# spaCy refuses longer texts; anything of this length without a blank line is cut at a space.
+# spaCy rejects longer texts; longer paragraphs are cut at a space.
 _MAX_CHARS = 100_000
-# Beyond those that spaCy knows; none of them ends a sentence often.
+# In addition to spaCy's own; they rarely end a sentence.
 _ABBREVIATIONS = ("Fig.", "Figs.", "fig.", "figs.", "Eq.", "Eqs.", "Ref.", "Refs.", "al.", "cf.", "approx.", "spp.")
 
 
@@ -30,11 +30,11 @@ def _sentencizer() -> "Language":
 
 
 def split_sentences(text: str) -> list[tuple[int, int]]:
-    """[start, end) character offsets of the sentences of ``text``, without the white space around them.
+    """[start, end) character offsets of the sentences in ``text``, without surrounding white space.
 
-    spaCy's rule-based sentencizer on English tokens. No sentence holds a blank line, and a
-    line break ends one unless the line looks wrapped (the next one begins in lower case, or its
-    first word would have made this one the longest of the paragraph): titles stand alone.
+    Uses spaCy's rule-based sentencizer on English tokens. A blank line ends a sentence, and so does a line break unless
+    the line looks wrapped: the next line begins in lower case, or its first word would have made this line the longest
+    of the paragraph. So titles are separate sentences.
     """
     spans = []
     for start, end in _blocks(text):
@@ -47,7 +47,7 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Stretches of text that no sentence crosses."""
+    """[start, end) of blocks of text that no sentence crosses."""
     position = 0
     for blank in [*_BLANK_LINE.finditer(text), None]:
         end = len(text) if blank is None else blank.start()
@@ -57,7 +57,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _unwrapped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The lines of a paragraph, wrapped ones joined."""
+    """[start, end) of the lines of a paragraph, with wrapped lines joined."""
     lines = text[start:end].split("\n")
     width = max(map(len, lines))
     block = start
@@ -71,7 +71,7 @@ def _unwrapped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def chunks(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """[start, end) character offsets of parts that spaCy can take, cut at spaces; together they are the whole."""
+    """[start, end) character offsets of consecutive parts short enough for spaCy, cut at spaces."""
     while end - start > _MAX_CHARS:
         cut = text.rfind(" ", start + 1, start + _MAX_CHARS)
         cut = start + _MAX_CHARS if cut < 0 else cut

@@ -1,9 +1,7 @@
-"""The form in which text and terms are compared.
+"""Tokens, and the normal forms in which text and terms are compared.
 
-A text becomes a sequence of tokens: runs of word characters with their combining
-marks, or single other characters. Tokens know where they stand in the original
-text, so "IL-2" and "IL - 2" are the same three tokens, and nothing that is done to
-a token's spelling can shift an offset.
+A token is a run of word characters with their combining marks, or any other single character; so "IL-2" and "IL - 2"
+are the same three tokens. Tokens keep their offsets in the original text, and normalising one never shifts an offset.
 """
 
 import re
@@ -12,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import chain, groupby
 
-# Soft hyphen, zero-width joiners and the byte-order mark stand inside words and mean nothing there.
+# Soft hyphen, zero-width joiners and the byte-order mark have no meaning inside words.
 _INVISIBLE = "\u00ad\u200c\u200d\u2060\ufeff"
 _SAME = str.maketrans(
     {
@@ -26,9 +24,9 @@ _SAME = str.maketrans(
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    # All combining marks lie in these two stretches; looking at every character would take 0.2 s.
-    stretches = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))
-    marks = (c for c in stretches if unicodedata.category(chr(c))[0] == "M")
+    # All combining marks are in these two ranges; scanning every character would take 0.2 s.
+    ranges = chain(range(0x300, 0x20000), range(0xE0100, 0xE01F0))
+    marks = (c for c in ranges if unicodedata.category(chr(c))[0] == "M")
     runs = [[c for _, c in group] for _, group in groupby(enumerate(marks), lambda pair: pair[1] - pair[0])]
     inside = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs) + _INVISIBLE
     return re.compile(rf"\w[\w{inside}]*|\S")
@@ -45,9 +43,9 @@ def token_spans(text: str) -> list[tuple[int, int]]:
 
 
 def joined_spans(text: str) -> list[tuple[int, int]]:
-    """[start, end) character offsets of what stands between spaces, without the punctuation at its ends.
+    """[start, end) character offsets of tokens split at spaces, with leading and trailing punctuation separated.
 
-    Each mark of that punctuation is a token of its own; what stands inside ("IL-2R", "mmol/L", "5.5") is not parted.
+    Each separated mark is its own token; punctuation inside ("IL-2R", "mmol/L", "5.5") does not split a token.
     """
     spans: list[tuple[int, int]] = []
     for run in _RUN.finditer(text):
@@ -61,7 +59,7 @@ def joined_spans(text: str) -> list[tuple[int, int]]:
 
 
 def keeps_punctuation(words: Iterable[str]) -> bool:
-    """Whether ``words`` are of text that was not parted at all punctuation: more than one in a thousand holds some."""
+    """Whether ``words`` were not split at all punctuation: more than one in a thousand contains some."""
     n_words = n_joined = 0
     for word in words:
         n_words += 1
@@ -75,7 +73,7 @@ def tokenise(text: str) -> list[str]:
 
 
 def exact_form(token: str) -> str:
-    """``token`` in the spelling that is compared where case counts: NFKC, plain hyphens and quotes, no spaces.
+    """The case-sensitive normal form of ``token``: NFKC, plain hyphens and quotes, no spaces.
 
     Empty for a token of invisible characters only.
     """
@@ -86,18 +84,18 @@ def exact_form(token: str) -> str:
 
 
 def folded_form(token: str) -> str:
-    """``token`` in the spelling that is compared where case does not count."""
+    """The case-insensitive normal form of ``token``."""
     if token.isascii():
         return token.lower()
-    # Folding can undo the normal form ("ᾳ", "İ"), hence once more after it.
+    # Case folding can undo NFKC ("ᾳ", "İ"), so normalise again.
     return exact_form(unicodedata.normalize("NFKC", exact_form(token).casefold()))
 
 
 def exact_key(text: str) -> str:
-    """The exact forms of the tokens of ``text``, joined by single spaces."""
+    """The exact forms of the tokens in ``text``, joined by spaces."""
     return " ".join(filter(None, map(exact_form, tokenise(text))))
 
 
 def folded_key(text: str) -> str:
-    """The folded forms of the tokens of ``text``, joined by single spaces: the identity of a term."""
+    """The folded forms of the tokens in ``text``, joined by spaces: the identity of a term."""
     return " ".join(filter(None, map(folded_form, tokenise(text))))

@@ -304,7 +304,7 @@ def test_elm_and_blm_never_mask_the_same_token(examples: list[Example], r: Rates
     drawn = draw("mslm", ragged(examples), elm_rate=r.elm_rate, blm_rate=r.blm_rate, seed=seed, epoch=epoch)
     tokens = [token for part in drawn.parts for token in part.tokens.tolist()]
     assert len(set(tokens)) == len(tokens)
-    assert {part.kind for part in drawn.parts} == {GENERIC, DS_TERM}
+    assert {part.mask_kind for part in drawn.parts} == {GENERIC, DS_TERM}
     for part in drawn.parts:
         assert np.all(np.diff(part.tokens) > 0)
 

@@ -61,5 +61,6 @@ def test_every_mention_is_right_or_has_one_error(gold: list[Mention], predicted:
         wrong = [i for sides in found.values() for i in sides[side].tolist() if i >= 0]
         assert len(set(wrong)) == len(wrong) == n - correct.sum()
     assert set(gold) & set(predicted) == {
-        (int(spans[0].start[g]), int(spans[0].end[g]), spans[0].types[spans[0].kind[g]]) for g in pairs.gold[correct]
+        (int(spans[0].start[g]), int(spans[0].end[g]), spans[0].types[spans[0].type_ids[g]])
+        for g in pairs.gold[correct]
     }

@@ -40,7 +40,7 @@ def test_scores_of_generated_files_are_those_of_seqeval(reading: TagMode) -> Non
 
 def listed(spans: Spans) -> list[list[tuple[int, int, str]]]:
     found: list[list[tuple[int, int, str]]] = [[] for _ in range(spans.n_sentences)]
-    for i, start, end, kind in zip(spans.sentence, spans.start, spans.end, spans.kind, strict=True):
+    for i, start, end, kind in zip(spans.sentence, spans.start, spans.end, spans.type_ids, strict=True):
         found[i].append((int(start), int(end), spans.types[kind]))
     return found
 

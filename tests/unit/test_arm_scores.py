@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from mslm_cli.evaluation.arm_scores import ArmScores
-from mslm_cli.evaluation.comparison import Arm, compared
+from mslm_cli.evaluation.comparison import ComparedArm, compared
 
 N_SENTENCES = 300
 
 
-def arm(name: str, found: float, *, spread: float = 0.0, noise: int = 0, n_groups: int = 1) -> Arm:
+def arm(name: str, found: float, *, spread: float = 0.0, noise: int = 0, n_groups: int = 1) -> ComparedArm:
     """Three seeds on sentences with two gold mentions, of which each finds about a share and predicts nothing wrong."""
     rng = np.random.default_rng(noise)
     correct = np.stack([rng.binomial(2, found + spread * i, N_SENTENCES) for i in (-1, 0, 1)]).astype(float)
     counts = np.stack([np.full_like(correct, 2.0), correct, correct], axis=-1)
-    return Arm(name, np.stack([counts] * n_groups, axis=2))
+    return ComparedArm(name, np.stack([counts] * n_groups, axis=2))
 
 
 def test_on_one_test_set_it_is_what_compare_says() -> None:
@@ -54,7 +54,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 
 def test_a_test_set_without_a_difference_halves_it() -> None:
     better, worse = arm("one", 0.8), arm("other", 0.7, noise=1)
-    same = [Arm(name, worse.counts) for name in ("one", "other")]
+    same = [ComparedArm(name, worse.counts) for name in ("one", "other")]
     arm_scores = ArmScores({"a": [better, worse], "b": same})
     one, both = arm_scores.difference("one", "other", ["a"]), arm_scores.difference("one", "other")
     assert both.value == pytest.approx(one.value / 2)

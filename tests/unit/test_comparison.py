@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mslm_cli.evaluation.comparison import (
-    Arm,
+    ComparedArm,
     arm_replicates,
     bootstrap_p,
     compared,
@@ -49,14 +49,16 @@ def test_no_p_is_below_the_least_that_so_many_clusters_allow(n: int) -> None:
 def test_a_system_against_itself_shows_no_difference() -> None:
     counts = sentences(1, 50, 0.7)
     assert randomisation_p(counts, counts, 100, np.random.default_rng(0)) == 1.0
-    arms = [Arm(name, counts[None, :, None]) for name in "ab"]
+    arms = [ComparedArm(name, counts[None, :, None]) for name in "ab"]
     _, (pair,) = compared(arms, ["all"], 200, np.random.default_rng(0))
     assert pair["difference"]["f1"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert (pair["p_bootstrap"], pair["p_randomisation"], pair["holds_up"]) == (1.0, 1.0, False)
 
 
 def test_a_large_difference_holds_up_and_a_small_one_does_not() -> None:
-    arms = [Arm(str(skill), sentences(i, 300, skill)[None, :, None]) for i, skill in enumerate((0.6, 0.61, 0.9))]
+    arms = [
+        ComparedArm(str(skill), sentences(i, 300, skill)[None, :, None]) for i, skill in enumerate((0.6, 0.61, 0.9))
+    ]
     shown, pairs = compared(arms, ["all"], 2000, np.random.default_rng(0))
     assert [pair["arms"] for pair in pairs] == [["0.6", "0.61"], ["0.6", "0.9"], ["0.61", "0.9"]]
     assert [pair["holds_up"] for pair in pairs] == [False, True, True]
@@ -70,7 +72,7 @@ def test_a_large_difference_holds_up_and_a_small_one_does_not() -> None:
 
 def test_what_seeds_change_widens_the_interval() -> None:
     runs = np.stack([sentences(seed, 300, skill) for seed, skill in enumerate((0.6, 0.7, 0.8))])[:, :, None]
-    one, three = Arm("one", runs[1:2]), Arm("three", runs)
+    one, three = ComparedArm("one", runs[1:2]), ComparedArm("three", runs)
     alone, together = arm_replicates([one, three], 4000, np.random.default_rng(0))
     spread = three.of_runs[:, 0, 2].std(ddof=1) / np.sqrt(3)
     low, high = np.quantile(together[:, 0, 2], [0.025, 0.975])
@@ -82,7 +84,7 @@ def test_runs_that_differ_by_sentences_alone_add_little() -> None:
     widths = []
     for first in range(0, 100, 5):
         runs = np.stack([sentences(first + i, 300, 0.7) for i in range(5)])[:, :, None]
-        arms = [Arm("five", runs), Arm("their mean", runs.mean(axis=0)[None])]
+        arms = [ComparedArm("five", runs), ComparedArm("their mean", runs.mean(axis=0)[None])]
         drawn = arm_replicates(arms, 1000, np.random.default_rng(0))
         widths.append([np.subtract(*np.quantile(d[:, 0, 2], [0.975, 0.025])) for d in drawn])
     five, mean = np.mean(widths, axis=0)

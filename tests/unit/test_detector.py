@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mslm_cli import fsio
 from mslm_cli.errors import UnavailableError
 from mslm_cli.terms import pipeline
-from mslm_cli.terms.pipeline import Mention, find_mentions, load_pipeline
+from mslm_cli.terms.pipeline import DetectedMention, find_mentions, load_pipeline
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -36,7 +36,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def mentions(nlp: "Language", text: str) -> list[Mention]:
+def mentions(nlp: "Language", text: str) -> list[DetectedMention]:
     ((found, _),) = find_mentions(nlp, [(text, None)])
     return found
 

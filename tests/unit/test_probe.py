@@ -48,7 +48,7 @@ def test_mentions_are_mentions_and_generic_text_touches_none(batch: RaggedBatch)
     for name, inside in (("mention_word", True), ("generic_span", False), ("generic_word", False)):
         for start, end in zip(*found[name], strict=True):
             assert set(batch.in_mention[start:end].tolist()) == {inside}
-    stretch = np.cumsum(batch.begins_stretch)
+    stretch = np.cumsum(batch.begins_run)
     for i in range(400):
         assert len(set(stretch[words(batch, found["generic_span"], i)].tolist())) == 1
     for items in found.values():

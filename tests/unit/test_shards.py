@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mslm_cli.errors import ArtifactError
-from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, DrawnKind, RaggedBatch
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, DrawnTokens, RaggedBatch
 from mslm_cli.masking.corruption import collect
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_masks, write_sequences
 
@@ -46,7 +46,7 @@ def write(folder: Path, sequences: Sequences, sizes: list[int], copies: int = 2,
         for copy in range(copies):
             ids = part.batch.input_ids
             kinds = np.where(ids % 3 == copy, np.where(ids % 2, GENERIC, DS_TERM), 0).astype(np.uint8)
-            parts = (DrawnKind(np.flatnonzero(kinds == k), np.flatnonzero(kinds == k), k) for k in (GENERIC, DS_TERM))
+            parts = (DrawnTokens(np.flatnonzero(kinds == k), np.flatnonzero(kinds == k), k) for k in (GENERIC, DS_TERM))
             masks = collect(part.batch, Drawn(len(ids), tuple(parts)), ids + 1000 * (copy + 1))
             write_masks(folder, copy, number, masks, max_batch_tokens=max_batch_tokens)
         first += size

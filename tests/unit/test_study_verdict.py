@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from mslm_cli.evaluation.comparison import Arm as Counts
+from mslm_cli.evaluation.comparison import ComparedArm as Counts
 from mslm_cli.studies.results import Results
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.verdict import judge

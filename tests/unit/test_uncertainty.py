@@ -13,8 +13,8 @@ from mslm_cli.evaluation.uncertainty import (
     distinct_rows,
     interval,
     intervals,
+    precision_recall_f1,
     resampled_totals,
-    shares,
 )
 
 
@@ -76,8 +76,12 @@ def test_undefined_replicates_are_left_out() -> None:
     assert interval(np.array([np.nan, 0.5, np.nan, 0.5])) == [0.5, 0.5]
     assert interval(np.array([np.nan])) == [0.0, 0.0]
     counts = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [2.0, 4.0, 2.0]])
-    assert np.isnan(shares(counts)).tolist() == [[True, True, True], [True, False, False], [False, False, False]]
-    assert intervals(shares(counts[2:]))["precision"] == [0.5, 0.5]
+    assert np.isnan(precision_recall_f1(counts)).tolist() == [
+        [True, True, True],
+        [True, False, False],
+        [False, False, False],
+    ]
+    assert intervals(precision_recall_f1(counts[2:]))["precision"] == [0.5, 0.5]
 
 
 def test_types_that_a_replicate_lacks_are_no_part_of_its_macro_average() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mslm_cli.terms.words import Kind, WordLists, WordReader, english, shown
+from mslm_cli.terms.words import WordClass, WordLists, WordReader, english, shown
 
 LISTS = WordLists(
     stop=frozenset(["the", "was", "of", "in", "and", "up", "to"]),
@@ -35,45 +35,45 @@ def test_a_dash_between_spaces_joins_in_tokenised_text_only(reader: WordReader) 
 @pytest.mark.parametrize(
     ("word", "kind"),
     [
-        ("aspirin", Kind.CONTENT),
-        ("p53", Kind.CONTENT),
-        ("IL-2", Kind.CONTENT),
-        ("5-HT", Kind.CONTENT),
-        ("β-catenin", Kind.CONTENT),
-        ("anomaly", Kind.CONTENT),
-        ("血液", Kind.CONTENT),
-        ("Failure", Kind.PARTNER),
-        ("failure-free", Kind.CONTENT),
-        ("study", Kind.GENERAL),
-        ("Group's", Kind.GENERAL),
-        ("study-group", Kind.GENERAL),
-        ("2-group", Kind.GENERAL),
-        ("VIII", Kind.WEAK),
-        ("B", Kind.WEAK),
-        ("α", Kind.WEAK),
-        ("12", Kind.WEAK),
-        ("A-T", Kind.WEAK),
-        ("Was", Kind.BREAK),
-        ("up-to", Kind.BREAK),
-        ("b", Kind.BREAK),
-        ("1998", Kind.BREAK),
-        ("0.87", Kind.BREAK),
-        ("1,200", Kind.BREAK),
-        ("5mg", Kind.BREAK),
-        ("10-20", Kind.BREAK),
-        ("rapidly", Kind.BREAK),
-        ("(", Kind.BREAK),
-        ("-", Kind.BREAK),
-        ("_", Kind.BREAK),
+        ("aspirin", WordClass.CONTENT),
+        ("p53", WordClass.CONTENT),
+        ("IL-2", WordClass.CONTENT),
+        ("5-HT", WordClass.CONTENT),
+        ("β-catenin", WordClass.CONTENT),
+        ("anomaly", WordClass.CONTENT),
+        ("血液", WordClass.CONTENT),
+        ("Failure", WordClass.PARTNER),
+        ("failure-free", WordClass.CONTENT),
+        ("study", WordClass.GENERAL),
+        ("Group's", WordClass.GENERAL),
+        ("study-group", WordClass.GENERAL),
+        ("2-group", WordClass.GENERAL),
+        ("VIII", WordClass.WEAK),
+        ("B", WordClass.WEAK),
+        ("α", WordClass.WEAK),
+        ("12", WordClass.WEAK),
+        ("A-T", WordClass.WEAK),
+        ("Was", WordClass.BREAK),
+        ("up-to", WordClass.BREAK),
+        ("b", WordClass.BREAK),
+        ("1998", WordClass.BREAK),
+        ("0.87", WordClass.BREAK),
+        ("1,200", WordClass.BREAK),
+        ("5mg", WordClass.BREAK),
+        ("10-20", WordClass.BREAK),
+        ("rapidly", WordClass.BREAK),
+        ("(", WordClass.BREAK),
+        ("-", WordClass.BREAK),
+        ("_", WordClass.BREAK),
     ],
 )
-def test_kinds(reader: WordReader, word: str, kind: Kind) -> None:
-    assert [found.kind for found in reader.read(f"x {word}")][1:] == [kind]
+def test_kinds(reader: WordReader, word: str, kind: WordClass) -> None:
+    assert [found.word_class for found in reader.read(f"x {word}")][1:] == [kind]
 
 
 def test_a_letter_at_the_start_of_a_sentence_is_an_article_or_a_pronoun(reader: WordReader) -> None:
-    assert [word.kind for word in reader.read("A type A")] == [Kind.BREAK, Kind.CONTENT, Kind.WEAK]
-    assert reader.read("I saw factor I")[0].kind is Kind.BREAK
+    assert [word.word_class for word in reader.read("A type A")] == [WordClass.BREAK, WordClass.CONTENT, WordClass.WEAK]
+    assert reader.read("I saw factor I")[0].word_class is WordClass.BREAK
 
 
 def test_words_are_shown_as_written(reader: WordReader) -> None:

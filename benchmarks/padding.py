@@ -1,4 +1,4 @@
-"""Masked sequences side by side, as a model takes them."""
+"""Padded batches of masked sequences, as model input."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,10 +12,10 @@ IGNORED = -100
 
 
 class PaddedMasks(NamedTuple):
-    """Sequences padded to the longest of them: int64 [n, longest] each.
+    """Sequences padded to the longest: int64 [n, longest] each.
 
     input_ids: as the model gets them. attention_mask: 1 for a token, 0 for padding.
-    labels: the id to predict, ``IGNORED`` where nothing is.
+    labels: the id to predict, ``IGNORED`` elsewhere.
     """
 
     input_ids: Int64
@@ -26,7 +26,7 @@ class PaddedMasks(NamedTuple):
 def padded_batches(
     batch: RaggedBatch, drawn: Drawn, corrupted: Int32, batch_size: int, pad_id: int
 ) -> Iterator[PaddedMasks]:
-    """The sequences of ``batch`` in their order, ``batch_size`` at a time."""
+    """The sequences of ``batch`` in order, ``batch_size`` at a time."""
     lengths = np.diff(batch.offsets)
     flat_labels = np.full(len(corrupted), IGNORED, dtype=np.int32)
     for part in drawn.parts:
@@ -34,7 +34,7 @@ def padded_batches(
     firsts = np.arange(0, len(lengths), batch_size)
     bounds = np.append(batch.offsets[firsts], batch.offsets[-1]).tolist()
     widths = np.maximum.reduceat(lengths, firsts).tolist() if len(lengths) else []
-    # Whether a place is inside of a row, by the length of the row: cheaper to look up than to compare.
+    # whether a position is inside a row, by row length: a lookup is cheaper than a comparison
     is_inside = np.tri(lengths.max(initial=0) + 1, lengths.max(initial=0), -1, dtype=np.bool_)
     for number, width in enumerate(widths):
         tokens = slice(bounds[number], bounds[number + 1])
