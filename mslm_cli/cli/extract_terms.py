@@ -22,7 +22,7 @@ def extract_terms(
     config: ExtractTermsConfig,
     texts: Annotated[
         list[Path] | None,
-        typer.Argument(help="Text or CoNLL files, folders, or - for stdin; none if terms are given.", metavar="TEXT"),
+        typer.Argument(help="Text or annotated files, folders, or - for stdin; none if terms are given.", metavar="TEXT"),
     ] = None,
     terms: Annotated[
         list[Path] | None,
@@ -30,7 +30,7 @@ def extract_terms(
     ] = None,
     from_labels: Annotated[
         list[Path] | None,
-        typer.Option(help="Labelled training sentences (CoNLL), whose mentions are terms. May be repeated."),
+        typer.Option(help="Labelled training data, whose mentions are terms. May be repeated."),
     ] = None,
     background: Annotated[
         list[Path] | None, typer.Option(help="Text in general English, to compare n-grams with. May be repeated.")

@@ -18,15 +18,15 @@ mslm study --text abstracts/ --train train.tsv --test test.tsv -o study --search
 
 @subcommand("study", StudyConfig, examples=EXAMPLES)
 def study(
-    train: Annotated[Path, typer.Option(help="Labelled sentences to learn from (CoNLL).", show_default=False)],
-    test: Annotated[Path, typer.Option(help="Labelled sentences to score on (CoNLL).", show_default=False)],
+    train: Annotated[Path, typer.Option(help="Labelled data to learn from.", show_default=False)],
+    test: Annotated[Path, typer.Option(help="Labelled data to score on.", show_default=False)],
     output: Output,
     config: StudyConfig,
     text: Annotated[
         list[Path] | None, typer.Option(help="Text of the domain, besides the training sentences; as often as needed.")
     ] = None,
     dev: Annotated[
-        Path | None, typer.Option(help="Labelled sentences to choose by; else the last of --train are cut off.")
+        Path | None, typer.Option(help="Labelled data to choose by; else the last of --train are cut off.")
     ] = None,
     general: Annotated[
         Path | None, typer.Option(help="General text: what adaptation forgets of it is measured.")

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.formats.conll import labelled_corpus, read_conll
+from mslm_cli.corpus.formats.conll import read_conll
 from mslm_cli.corpus.labels import Mention, count_orphans, detect_scheme, split_tag, strict_mentions, tags_from_mentions
 from mslm_cli.corpus.lines import display_name, read_lines
+from mslm_cli.corpus.scoring import scoring_units
 from mslm_cli.corpus.seen import sentence_hash
+from mslm_cli.corpus.tagged import corpus_of
 from mslm_cli.errors import DataError
 
 
@@ -62,7 +64,8 @@ class ScoredCorpus:
     """A test set with predictions; ``scheme`` and ``predicted_scheme``: those that the tags came in.
 
     ``n_orphans``: gold mentions that start without a start tag, and were taken as mentions. ``n_predicted_orphans``:
-    predicted tags that continue nothing, and make no mention.
+    predicted tags that continue nothing, and make no mention. ``n_off_boundary``: gold mentions that begin or end where
+    no word does, or in another sentence: no prediction can be right about them.
     """
 
     sentences: tuple[ScoredSentence, ...]
@@ -70,6 +73,7 @@ class ScoredCorpus:
     predicted_scheme: str = "IOB2"
     n_orphans: int = 0
     n_predicted_orphans: int = 0
+    n_off_boundary: int = 0
 
     def without_text(self) -> "ScoredCorpus":
         """The same without the words."""
@@ -102,7 +106,12 @@ def scored_corpus(
     """
     sentences = []
     n_orphans = 0
+    n_off_boundary = 0
     for i, (sentence, of_words) in enumerate(zip(corpus.sentences, tags, strict=True)):
+        if sentence.gold is not None:
+            units = scoring_units(sentence)
+            n_off_boundary += units.n_off_boundary
+            sentence, of_words = units.sentence, units.expanded(of_words)
         predicted = tuple(strict_mentions(of_words, scheme))
         predicted_tags = _orphaned(of_words, predicted) if scheme == "IOB2" else None
         n_orphans += 0 if predicted_tags is None else count_orphans(predicted_tags)
@@ -120,7 +129,7 @@ def scored_corpus(
                 predicted_tags,
             )
         )
-    return ScoredCorpus(tuple(sentences), corpus.scheme, scheme, corpus.n_orphans, n_orphans)
+    return ScoredCorpus(tuple(sentences), corpus.scheme, scheme, corpus.n_orphans, n_orphans, n_off_boundary)
 
 
 def _orphaned(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, ...] | None:
@@ -160,9 +169,9 @@ def read_predictions(
         return _from_json_lines(lines, file, gold, gold_name)
     blocks = read_conll(lines, display_name(file), n_tags=2 if gold is None else 1)
     if gold is None:
-        gold = labelled_corpus(blocks, [block.gold for block in blocks])
+        gold = corpus_of(blocks, [block.gold for block in blocks])
     else:
-        found = labelled_corpus(blocks, [block.tags for block in blocks])
+        found = corpus_of(blocks, [block.tags for block in blocks])
         rows = [(block.line, len(s.words), s.words) for block, s in zip(blocks, found.sentences, strict=True)]
         _refuse_other_text(file, rows, gold, gold_name)
     tags = [block.tags for block in blocks]

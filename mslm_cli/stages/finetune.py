@@ -17,7 +17,7 @@ from mslm_cli.artifacts import ArtifactBuild
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.labels import strict_mentions, tags_from_mentions
-from mslm_cli.corpus.readers import read_gold
+from mslm_cli.corpus.readers import count_changes, gold_inputs, read_gold
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import exact_match
@@ -84,7 +84,7 @@ def run(
         DivergedError: the loss is not finite, or exploded, step after step.
     """
     allocator.keep_freed_memory()
-    inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
+    inputs = [*gold_inputs("train", train_file), *gold_inputs("dev", dev_file)]
     train_corpus, dev_corpus = (read_gold(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
@@ -128,6 +128,7 @@ def run(
                 _sketch(corpus).save(staged.path / artifacts.SKETCHES / f"finetune-{name}.u64")
             staged.seeds["training"] = config.seed
             staged.run["words"] = _word_form(train_corpus)
+            staged.run["changed_mentions"] = {"train": count_changes(train_corpus), "dev": count_changes(dev_corpus)}
             staged.run |= {"best_epoch": best["epoch"], "dev_f1": best["f1"], "n_windows": len(train_data.windows)}
     console.note(f"best epoch {best['epoch']} of {config.epochs}: strict F1 {100 * best['f1']:.2f} on dev")
     return output
@@ -137,6 +138,13 @@ def labels_of(train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> l
     """O, then B- and I- of each type of the training data."""
     if not train.types:
         raise DataError("the training data have no mention, so there is nothing to learn", path=train_file)
+    if dev.types and not set(train.types) & set(dev.types):
+        raise DataError(
+            f"no type of the dev data is in the training data: {', '.join(dev.types)} there,"
+            f" {', '.join(train.types)} in training",
+            path=train_file,
+            hint="are both files of the same corpus?",
+        )
     if unknown := sorted(set(dev.types) - set(train.types)):
         console.warn(f"types in the dev data that the training data lack, never predicted: {', '.join(unknown)}")
     return ["O", *(f"{prefix}-{kind}" for kind in train.types for prefix in "BI")]

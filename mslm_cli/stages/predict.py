@@ -18,7 +18,7 @@ from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_
 from mslm_cli.errors import UsageError
 from mslm_cli.terms.display import Mark, html_page
 from mslm_cli.text.sentences import split_sentences
-from mslm_cli.text.tokens import joined_spans, token_spans
+from mslm_cli.text.tokens import splitter
 from mslm_cli.training.recognition import Recogniser, Tagged, load_recogniser
 
 Form = Literal["json", "conll", "brat", "html", "text"]
@@ -139,8 +139,7 @@ def _check_output(output: Path, form: Form, *, overwrite: bool) -> None:
 
 def word_splitter(ner: Artifact, words: str) -> Callable[[str], list[tuple[int, int]]]:
     """What parts text into words ([start, end) characters) as the training data of ``ner`` do, or as ``words`` says."""
-    form = ner.manifest.run.get("words", "punctuation") if words == "auto" else words
-    return joined_spans if form == "joined" else token_spans
+    return splitter(ner.manifest.run.get("words", "punctuation") if words == "auto" else words)
 
 
 def predict(

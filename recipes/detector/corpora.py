@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.seen import Sketch, sentence_hash
 from mslm_cli.errors import DataError
-from mslm_cli.terms.sentences import split_sentences
+from mslm_cli.text.sentences import split_sentences
 
 TYPES = ("Anatomy", "Chemical", "Disease", "Gene", "Species")
 

@@ -15,7 +15,7 @@ from corpora import CORPORA, held_out_sentences, labelled_sentences
 from tokens import set_tokenizer
 
 from mslm_cli.corpus.seen import sentence_hash
-from mslm_cli.terms.sentences import split_sentences
+from mslm_cli.text.sentences import split_sentences
 
 UNLABELLED = ("pubmedqa_abstracts", "medquad_answers", "craft_fulltext_30articles")
 """MED1250 is left out: abbreviations are scored on it."""

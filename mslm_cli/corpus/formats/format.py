@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mslm_cli.corpus.documents import Document, LabelledCorpus
 from mslm_cli.corpus.source import Head, Source
+from mslm_cli.corpus.standoff import AnnotatedDocument, labelled_corpus
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class Format:
     documents: the running text of a file, as it is asked for; labels do not show in it.
     labelled: the gold sentences of a file, or None where the form has no labels.
 
-    Both readers raise DataError, with the line where there is one, for a file that is not in the form.
+    annotated: the documents of a file with their mentions by characters, where the form annotates characters.
+
+    All readers raise DataError, with the line where there is one, for a file that is not in the form.
     """
 
     name: str
@@ -26,3 +29,27 @@ class Format:
     matches: Callable[[Path, Head], bool]
     documents: Callable[[Source], Iterator[Document]]
     labelled: Callable[[Source], LabelledCorpus] | None = None
+    annotated: Callable[[Source], Iterator[AnnotatedDocument]] | None = None
+
+
+def standoff_format(
+    name: str,
+    help: str,
+    matches: Callable[[Path, Head], bool],
+    annotated: Callable[[Source], Iterator[AnnotatedDocument]],
+) -> Format:
+    """The format of a form that annotates characters: text and labelled words follow from the annotated documents."""
+
+    def documents(source: Source) -> Iterator[Document]:
+        return (Document(d.id, d.text, None, d.has_id) for d in annotated(source) if not d.text.isspace() and d.text)
+
+    def labelled(source: Source) -> LabelledCorpus:
+        options = source.options
+        return labelled_corpus(
+            annotated(source),
+            overlaps=options.overlaps,
+            fragments=options.fragments,
+            split_words=source.split_words,
+        )
+
+    return Format(name, help, matches, documents, labelled, annotated)

@@ -1,0 +1,61 @@
+"""JSON records, one on each line or all in one array: texts with spans, or words with tags (``corpus.records``)."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from mslm_cli.corpus.documents import Document, LabelledCorpus
+from mslm_cli.corpus.formats.format import Format
+from mslm_cli.corpus.json_values import parse_json
+from mslm_cli.corpus.records import Record, Records
+from mslm_cli.corpus.source import Head, Source
+from mslm_cli.corpus.standoff import AnnotatedDocument
+from mslm_cli.errors import DataError
+
+
+def matches(path: Path, head: Head) -> bool:
+    """Whether it begins with a JSON object, or an array of them."""
+    start = head.text.lstrip()
+    if start.startswith("["):
+        return start[1:].lstrip().startswith("{")
+    first = next((line for line in head.lines if line.strip()), "") if start.startswith("{") else ""
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def documents(source: Source) -> Iterator[Document]:
+    """The running text of the records."""
+    return Records(source, _records(source)).documents()
+
+
+def labelled(source: Source) -> LabelledCorpus:
+    """The labelled sentences of the records."""
+    return Records(source, _records(source)).labelled()
+
+
+def annotated(source: Source) -> Iterator[AnnotatedDocument]:
+    """The text of the records with its mentions."""
+    return Records(source, _records(source)).annotated()
+
+
+FORMAT = Format("jsonl", "JSON records", matches, documents, labelled, annotated)
+
+
+def _records(source: Source) -> Iterator[Record]:
+    if source.head.text.lstrip().startswith("["):
+        values = parse_json(source.text(), source.name)
+        assert isinstance(values, list)
+        for number, value in enumerate(values, 1):
+            yield _record(value, source.name, number)
+        return
+    for number, line in enumerate(source.lines(), 1):
+        if line.strip():
+            yield _record(parse_json(line, source.name, number), source.name, number)
+
+
+def _record(value: object, name: str, line: int) -> Record:
+    if not isinstance(value, dict):
+        raise DataError(f"expected a JSON object, found {type(value).__name__}", path=name, line=line)
+    return Record(line, value)
