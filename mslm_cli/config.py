@@ -136,12 +136,16 @@ class PredictConfig(DataOptions):
 
     words: Literal["auto", "punctuation", "joined"] = Field(
         "auto",
-        description="How raw text is parted into words: at all punctuation, or not at what stands inside (IL-2R);"
+        description="How raw text is split into words: at all punctuation, or not at what stands inside (IL-2R);"
         " auto does as the model's training data do.",
     )
     batch_tokens: int = Field(2048, ge=16, description="Most tokens in one forward pass.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto takes CUDA if present.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch.")
+
+
+class ConvertConfig(DataOptions):
+    """Options of ``mslm convert``."""
 
 
 class CompareConfig(DataOptions):

@@ -9,6 +9,7 @@ from mslm_cli import console
 from mslm_cli.cli import (
     adapt,
     compare,
+    convert,
     demo,
     evaluate,
     extract_terms,
@@ -28,6 +29,7 @@ __all__ = [
     "adapt",
     "app",
     "compare",
+    "convert",
     "demo",
     "evaluate",
     "extract_terms",
@@ -53,6 +55,7 @@ _ORDER = (
     "compare",
     "show-masks",
     "probe",
+    "convert",
     "study",
     "sweep",
     "demo",

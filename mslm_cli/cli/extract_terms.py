@@ -22,7 +22,7 @@ def extract_terms(
     config: ExtractTermsConfig,
     texts: Annotated[
         list[Path] | None,
-        typer.Argument(help="Text or annotated files, folders, or - for stdin; none if terms are given.", metavar="TEXT"),
+        typer.Argument(help="Text or annotated files, folders, - for stdin; none if terms are given.", metavar="TEXT"),
     ] = None,
     terms: Annotated[
         list[Path] | None,

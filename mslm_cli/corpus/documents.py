@@ -8,6 +8,9 @@ from mslm_cli.corpus.labels import Mention
 EMPTY_WORD = "\ufffd"
 """Stands for a word that is empty in a labelled file."""
 
+OWN_HEADER = "# written_by = mslm\n"
+"""How columns in UTF-8 begin that this program wrote between two commands."""
+
 MAX_DOCUMENT_CHARS = 500_000
 """Longer documents are handed out in parts, cut at the end of a line, else of a sentence: memory stays bounded."""
 

@@ -80,7 +80,7 @@ class DataOptions(Config):
         (), description="What tags that are numbers stand for: names from 0 on, separated by commas, or a JSON file."
     )
     columns: Annotated[tuple[str, ...], BeforeValidator(parse_list), AfterValidator(_checked_columns)] = Field(
-        (), description="Tables: names of columns, such as word=token,tag=label,sentence=sent_id,doc=doc_id."
+        (), description="Tables: what columns are called, as word=NAME,tag=NAME,sentence=NAME,doc=NAME."
     )
     overlaps: OverlapRule = Field("longest", description="Which of mentions that overlap is read.")
     fragments: FragmentRule = Field(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mslm_cli import console
 from mslm_cli.artifacts import Input, file_input
-from mslm_cli.corpus.documents import Change, Document, LabelledCorpus, LabelledSentence
+from mslm_cli.corpus.documents import OWN_HEADER, Change, Document, LabelledCorpus, LabelledSentence
 from mslm_cli.corpus.files import labels_of, source_files
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.formats.brat import annotations_beside
@@ -19,15 +19,12 @@ from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.options import AUTO, DataOptions
 from mslm_cli.corpus.source import Source, no_text
-from mslm_cli.corpus.standoff import SplitWords
+from mslm_cli.corpus.standoff import AnnotatedDocument, SplitWords
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.text.tokens import token_spans
 
 _TEXT, _COLUMNS = "text", "conll"
 _DEFAULTS = DataOptions()
-
-OWN_HEADER = "# written_by = mslm\n"
-"""How columns in UTF-8 begin that this program wrote between two commands."""
 
 
 def read_documents(
@@ -85,6 +82,23 @@ def read_labelled(
         with _saying_what_it_looks_like(source):
             corpora.append(read(source))
     return corpora[0] if len(corpora) == 1 else _joined(corpora, labels_of(files))
+
+
+def read_annotated(path: Path, options: DataOptions) -> Iterator[AnnotatedDocument]:
+    """The documents of one file, or of all files in a folder, with their mentions by characters, if they have any.
+
+    Raises: as ``read_labelled``.
+    """
+    told: set[str] = set()
+    files = source_files([path])
+    for file, label in zip(files, labels_of(files), strict=True):
+        source = _opened(Source(file, options, label=label))
+        chosen = _format_of(source, _COLUMNS, told)
+        with _saying_what_it_looks_like(source):
+            if chosen.annotated is not None:
+                yield from chosen.annotated(source)
+            else:
+                yield from (AnnotatedDocument(d.id, d.text, (), d.has_id) for d in chosen.documents(source))
 
 
 def read_gold(path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:

@@ -128,12 +128,12 @@ class Records:
         )
 
     def _annotation(self, record: Record, text: str, span: object) -> Annotation:
-        id_, shown = "", None
+        more: Mapping[str, Any] = {}
         start: Any
         if isinstance(span, Mapping):
             start, end, kind = (_first(span, names) for names in (_START, _END, _TYPE))
             kind = kind[0] if isinstance(kind, list) and kind else kind
-            id_, shown = str(span.get("id", "")), span.get("text")
+            more = span
         elif isinstance(span, list | tuple) and len(span) == 3:
             start, end, kind = span
         else:
@@ -142,10 +142,18 @@ class Records:
             raise self._refuse(record, f"expected a span with start, end and type, found {str(span)[:60]}")
         if not 0 <= start < end <= len(text):
             raise self._refuse(record, f"span {start} to {end} is not in a text of {len(text)} characters")
+        shown = more.get("text")
         if isinstance(shown, str) and shown.split() != text[start:end].split():
             message = f"the span is {shown[:40]!r}, the text from {start} to {end} is {text[start:end][:40]!r}"
             raise self._refuse(record, message)
-        return Annotation(((start, end),), kind, id_)
+        fragments = more.get("fragments") or [(start, end)]
+        try:
+            pairs = tuple(sorted((int(first), int(last)) for first, last in fragments))
+        except (TypeError, ValueError) as error:
+            raise self._refuse(record, f"expected fragments with start and end, found {str(fragments)[:60]}") from error
+        if any(not start <= first < last <= end for first, last in pairs):
+            raise self._refuse(record, f"fragments {str(fragments)[:60]} are not in {start} to {end}")
+        return Annotation(pairs, kind, str(more.get("id", "")), str(more.get("concepts") or ""))
 
     def _words_alone(self, record: Record) -> TaggedSentence:
         words = _first(record.values, _WORDS)

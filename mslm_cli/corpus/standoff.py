@@ -21,13 +21,19 @@ class Annotation:
     """A mention as annotated: one or more fragments [start, end) in characters, ascending.
 
     ``id``: by which relations name it, empty where the input has none. ``concepts``: what it is normalised to, as it
-    stands in the input (``D009369``, ``D003693|D015738``).
+    stands in the input (``D009369``, ``D003693|D015738``). ``score``: the probability of a predicted one.
     """
 
     fragments: tuple[tuple[int, int], ...]
     type: str
     id: str = ""
     concepts: str = ""
+    score: float | None = None
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """From its first character to its last: [start, end)."""
+        return self.fragments[0][0], self.fragments[-1][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,7 @@ def spans_of(
     changes: list[Change] = []
     for annotation in document.annotations:
         parts = annotation.fragments
-        whole = CharSpan(parts[0][0], parts[-1][1], annotation.type)
+        whole = CharSpan(*annotation.bounds, annotation.type)
         if len(parts) > 1:
             before = " ... ".join(text[start:end] for start, end in parts)
             if fragments == "drop":

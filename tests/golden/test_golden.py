@@ -20,6 +20,7 @@ COMMANDS = [
     "predict",
     "eval",
     "compare",
+    "convert",
     "study",
     "sweep",
     "demo",

@@ -4,18 +4,23 @@ Source: Comeau et al. 2013, BioC: a minimalist approach to interoperability for 
 JSON as PubTator and PubMed Central give it out.
 """
 
+import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree.ElementTree import Element, ParseError, XMLPullParser
+from xml.etree.ElementTree import Element, ParseError, SubElement, XMLPullParser, tostring
 
-from mslm_cli.corpus.formats.format import standoff_format
+from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
 from mslm_cli.corpus.json_values import parse_json
 from mslm_cli.corpus.source import Head, Source
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.errors import DataError
+
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Characters that XML cannot hold; a space stands for each."""
 
 _MAX_GAP = 1000
 """Passages that begin farther from the one before are put next to it, and their offsets are not kept."""
@@ -106,7 +111,88 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
         yield _document(given, source, number)
 
 
-FORMAT = standoff_format("bioc", "BioC, XML or JSON", matches, annotated)
+def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
+    """A collection: in XML where the output's name ends in .xml, else in JSON."""
+    is_xml = target.endswith(".xml")
+    if is_xml:
+        yield Part('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n')
+        yield Part("<collection><source>mslm</source><date></date><key></key>\n")
+    else:
+        yield Part('{"source": "mslm", "date": "", "key": "", "infons": {}, "documents": [\n')
+    for number, document in enumerate(documents):
+        values = _values(document)
+        if is_xml:
+            element = _element("document", values)
+            yield Part(_NOT_XML.sub(" ", tostring(element, encoding="unicode")).replace("\r", "&#13;") + "\n")
+        else:
+            yield Part(f"{',' * (number > 0)}{json.dumps(values, ensure_ascii=False)}\n")
+    yield Part("</collection>\n" if is_xml else "]}\n")
+
+
+FORMAT = standoff_format("bioc", "BioC, XML or JSON", matches, annotated, Writer(parts))
+
+
+def _values(document: AnnotatedDocument) -> dict[str, Any]:
+    """A document in BioC's JSON form; its passages, or one with all of the text."""
+    passages = []
+    bounds = document.passages or ((0, len(document.text), "passage"),)
+    for number, (start, end, kind) in enumerate(bounds):
+        after = bounds[number + 1][0] if number + 1 < len(bounds) else len(document.text) + 1
+        inside = [
+            annotation
+            for annotation in document.annotations
+            if annotation.bounds[0] < after and (number == 0 or annotation.bounds[0] >= start)
+        ]
+        end = max([end, *(annotation.bounds[1] for annotation in inside)])
+        passages.append(
+            {
+                "infons": {"type": kind},
+                "offset": start,
+                "text": document.text[start:end],
+                "annotations": [_annotation_values(annotation, document.text) for annotation in inside],
+            }
+        )
+    relations = [
+        {
+            "id": relation.id or f"R{number}",
+            "infons": {"type": relation.type},
+            "nodes": [{"refid": target, "role": role} for role, target in relation.arguments],
+        }
+        for number, relation in enumerate(document.relations)
+    ]
+    return {"id": document.id, "infons": {}, "passages": passages, "relations": relations}
+
+
+def _annotation_values(annotation: Annotation, text: str) -> dict[str, Any]:
+    infons = {"type": annotation.type} | ({"identifier": annotation.concepts} if annotation.concepts else {})
+    return {
+        "id": annotation.id,
+        "infons": infons | ({} if annotation.score is None else {"score": f"{annotation.score:.6f}"}),
+        "text": " ".join(text[start:end] for start, end in annotation.fragments),
+        "locations": [{"offset": start, "length": end - start} for start, end in annotation.fragments],
+    }
+
+
+def _element(tag: str, values: Mapping[str, Any]) -> Element:
+    """The XML form of what ``_xml_values`` reads."""
+    own = ("annotation", "relation", "location", "node")
+    attributes = {"id": str(values["id"])} if tag in own and values.get("id") else {}
+    element = Element(tag, attributes)
+    if tag in ("location", "node"):
+        element.attrib |= {key: str(value) for key, value in values.items()}
+        return element
+    if tag == "document":
+        SubElement(element, "id").text = str(values["id"])
+    for key, value in values.get("infons", {}).items():
+        SubElement(element, "infon", {"key": key}).text = value
+    for inner in ("locations", "nodes"):
+        element.extend(_element(inner[:-1], value) for value in values.get(inner, ()))
+    for inner in ("offset", "text"):
+        if inner in values:
+            SubElement(element, inner).text = str(values[inner])
+    for inner in ("passages", "annotations", "relations"):
+        element.extend(_element(inner[:-1], value) for value in values.get(inner, ()))
+    return element
 
 
 def _document(given: Mapping[str, Any], source: Source, number: int) -> AnnotatedDocument:

@@ -8,12 +8,13 @@ Source: BRAT standoff format, https://brat.nlplab.org/standoff.html
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mslm_cli.corpus.formats.format import standoff_format
+from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
 from mslm_cli.corpus.source import Head, Source, no_text
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
+from mslm_cli.corpus.writers import file_stem
 from mslm_cli.errors import DataError
 
 _PLACE = re.compile(r"(\S.*?)\s+(\d+ \d+(?:;\d+ \d+)*)")
@@ -58,7 +59,68 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
     yield _document(id_, text, rows, annotations.name)
 
 
-FORMAT = standoff_format("brat", "BRAT standoff, .txt and .ann", matches, annotated)
+def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
+    """A .txt and a .ann file for each document, named after it, and an annotation.conf with the types.
+
+    What is no letter, digit, hyphen or underscore in a type becomes an underscore. A mention that goes over a line
+    end has a fragment for each line, as BRAT wants it; one of white space alone is left out. Relations between
+    mentions that have ids are written, too.
+    """
+    taken: set[str] = set()
+    types: dict[str, None] = {}
+    relation_types: dict[str, None] = {}
+    for document in documents:
+        stem = file_stem(document.id, taken)
+        yield Part(document.text, f"{stem}.txt")
+        yield Part(annotation_lines(document), f"{stem}.ann")
+        types |= dict.fromkeys(plain_type(annotation.type) for annotation in document.annotations)
+        relation_types |= dict.fromkeys(plain_type(relation.type) for relation in document.relations)
+    yield Part(configuration(sorted(types), sorted(relation_types)), "annotation.conf")
+
+
+FORMAT = standoff_format("brat", "BRAT standoff, .txt and .ann", matches, annotated, Writer(parts, is_folder=True))
+
+
+def annotation_lines(document: AnnotatedDocument) -> str:
+    """The lines of the .ann file: T1, T2... in the order of the annotations, then the relations among them."""
+    lines: list[str] = []
+    numbers: dict[str, str] = {}
+    for annotation in document.annotations:
+        fragments = [f for start, end in annotation.fragments for f in _on_lines(document.text, start, end)]
+        if fragments:
+            number = f"T{len(lines) + 1}"
+            numbers.setdefault(annotation.id, number)
+            place = ";".join(f"{start} {end}" for start, end in fragments)
+            shown = " ".join(document.text[start:end] for start, end in fragments)
+            lines.append(f"{number}\t{plain_type(annotation.type)} {place}\t{shown}\n")
+    count = 0
+    for relation in document.relations:
+        if len(relation.arguments) == 2 and all(target and target in numbers for _, target in relation.arguments):
+            count += 1
+            first, second = (numbers[target] for _, target in relation.arguments)
+            lines.append(f"R{count}\t{plain_type(relation.type)} Arg1:{first} Arg2:{second}\n")
+    return "".join(lines)
+
+
+def configuration(types: Iterable[str], relation_types: Iterable[str] = ()) -> str:
+    """An annotation.conf with these types, which BRAT wants beside the documents."""
+    entities = "".join(f"{plain_type(kind)}\n" for kind in types)
+    relations = "".join(f"{kind}\tArg1:<ENTITY>, Arg2:<ENTITY>\n" for kind in relation_types)
+    return f"[entities]\n{entities}\n[relations]\n{relations}\n[events]\n\n[attributes]\n"
+
+
+def plain_type(kind: str) -> str:
+    """A type as BRAT can write it."""
+    return re.sub(r"[^\w-]+", "_", kind) or "_"
+
+
+def _on_lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of [start, end) that stand on one line, without the white space around them."""
+    for line in re.finditer(r"[^\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+", text[start:end]):
+        part = line[0].strip()
+        if part:
+            first = start + line.start() + line[0].index(part)
+            yield first, first + len(part)
 
 
 def annotations_beside(path: Path) -> Path | None:

@@ -8,11 +8,11 @@ Source: Wei et al. 2013 (PubTator), Nucleic Acids Research 41; columns as in BC5
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mslm_cli.corpus.formats.format import standoff_format
+from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
 from mslm_cli.corpus.source import Head, Source
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.errors import DataError
@@ -46,7 +46,34 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
     return (_document(lines, source.name) for lines in _documents(source))
 
 
-FORMAT = standoff_format("pubtator", "PubTator", matches, annotated)
+def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
+    """A block for each document: its first passage or line as title, the rest as abstract.
+
+    Line ends and tabs become spaces, so that offsets stay what they are. A mention of several parts is written from
+    the first to the last.
+    """
+    for document in documents:
+        id_ = re.sub(r"[|\s]+", "_", document.id)
+        text = _flat(document.text)
+        end = document.passages[0][1] if document.passages else document.text.find("\n")
+        end = end if 0 <= end < len(text) and text[end].isspace() else len(text)
+        rows = [f"{id_}|t|{text[:end]}", f"{id_}|a|{text[end + 1 :]}"]
+        for annotation in document.annotations:
+            start, last = annotation.bounds
+            cells = [id_, str(start), str(last), text[start:last], _flat(annotation.type), _flat(annotation.concepts)]
+            rows.append("\t".join(cells).rstrip("\t"))
+        for relation in document.relations:
+            if len(relation.arguments) == 2:
+                targets = (_flat(target) for _, target in relation.arguments)
+                rows.append("\t".join([id_, _flat(relation.type), *targets]))
+        yield Part("\n".join(rows) + "\n\n")
+
+
+FORMAT = standoff_format("pubtator", "PubTator", matches, annotated, Writer(parts))
+
+
+def _flat(text: str) -> str:
+    return re.sub(r"[\t\r\n]", " ", text)
 
 
 def _documents(source: Source) -> Iterator[_Lines]:
