@@ -19,7 +19,7 @@ from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.options import AUTO, DataOptions
 from mslm_cli.corpus.source import Source, no_text
-from mslm_cli.corpus.standoff import AnnotatedDocument, SplitWords
+from mslm_cli.corpus.standoff import AnnotatedDocument, SplitWords, labelled_corpus
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.text.tokens import token_spans
 
@@ -82,6 +82,18 @@ def read_labelled(
         with _saying_what_it_looks_like(source):
             corpora.append(read(source))
     return corpora[0] if len(corpora) == 1 else _joined(corpora, labels_of(files))
+
+
+def read_any(path: Path, options: DataOptions) -> LabelledCorpus:
+    """As ``read_gold``; data without any labels are sentences without mentions."""
+    without_labels = not any(FORMATS[name].labelled for name in count_formats(path, options))
+    return labelled_corpus(read_annotated(path, options)) if without_labels else read_gold(path, options)
+
+
+def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
+    """How many files of each format there are at ``path``."""
+    sources = [_opened(Source(file, options)) for file in source_files([path])]
+    return dict(Counter(_format_of(source, _COLUMNS, {each.name for each in FORMATS}).name for source in sources))
 
 
 def read_annotated(path: Path, options: DataOptions) -> Iterator[AnnotatedDocument]:

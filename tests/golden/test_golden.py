@@ -20,6 +20,7 @@ COMMANDS = [
     "predict",
     "eval",
     "compare",
+    "inspect",
     "convert",
     "study",
     "sweep",
