@@ -1,10 +1,11 @@
 """``mslm inspect``: what is in labelled data, and what is odd about it, before anything is trained."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mslm_cli import artifacts, console, models
+from mslm_cli import console, fsio, models
 from mslm_cli.config import InspectConfig
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.corpus.documents import LabelledCorpus
@@ -40,8 +41,10 @@ def run(paths: Mapping[str, Path], config: InspectConfig) -> dict[str, Any]:
     corpora: dict[str, LabelledCorpus] = {}
     for name, path in paths.items():
         if path == STDIN:
-            artifacts.file_input(name, path)  # so that it can be read twice
+            fsio.spool_stdin()
         formats = count_formats(path, config)
+        if path == STDIN:
+            sys.stdin.buffer.seek(0)
         corpora[name] = read_any(path, config)
         sets[name] = {"path": str(path), "formats": formats, **count_corpus(corpora[name])}
         if tokenizer is not None and limit is not None:
