@@ -2,7 +2,7 @@
 
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -84,9 +84,9 @@ def read_labelled(
     return corpora[0] if len(corpora) == 1 else _joined(corpora, labels_of(files))
 
 
-def read_any(path: Path, options: DataOptions) -> LabelledCorpus:
-    """As ``read_gold``; data without any labels are sentences without mentions."""
-    without_labels = not any(FORMATS[name].labelled for name in count_formats(path, options))
+def read_any(path: Path, options: DataOptions, formats: Iterable[str]) -> LabelledCorpus:
+    """As ``read_gold``; where none of the ``formats`` has labels, all sentences, without mentions."""
+    without_labels = not any(FORMATS[name].labelled for name in formats)
     return labelled_corpus(read_annotated(path, options)) if without_labels else read_gold(path, options)
 
 

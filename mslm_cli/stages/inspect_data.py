@@ -45,7 +45,7 @@ def run(paths: Mapping[str, Path], config: InspectConfig) -> dict[str, Any]:
         formats = count_formats(path, config)
         if path == STDIN:
             sys.stdin.buffer.seek(0)
-        corpora[name] = read_any(path, config)
+        corpora[name] = read_any(path, config, formats)
         sets[name] = {"path": str(path), "formats": formats, **count_corpus(corpora[name])}
         if tokenizer is not None and limit is not None:
             sets[name]["tokenizer"] = count_cuts(corpora[name], tokenizer, limit, config.overlap)
