@@ -44,6 +44,10 @@ class Table(Generic[_T]):
         """All names: the built-in ones first, in their order."""
         return (*self._built_in, *(name for name in installed(self.group) if name not in self._built_in))
 
+    def built_in(self) -> tuple[_T, ...]:
+        """The built-in objects; what can be asked while no plug-in is to be imported."""
+        return tuple(self._built_in.values())
+
     def __iter__(self) -> Iterator[_T]:
         """All objects, those of plug-ins first: who installs one wants it to be used.
 
