@@ -31,7 +31,7 @@ from mslm_cli.masking.recipe import DrawnEpoch, Recipe
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.models import load_tokenizer
 from mslm_cli.stages import adapt, extract_terms, preprocess
-from mslm_cli.stages.probe import KIND_NAMES, Measured, measure
+from mslm_cli.stages.probe import ITEM_TITLES, Measured, measure
 from mslm_cli.text.sentences import split_sentences
 from mslm_cli.training.batching import plan_steps
 
@@ -205,7 +205,7 @@ def table(result: dict[str, Any]) -> str:
         shares = " | ".join(f"{100 * statistics.mean(e[key] for e in entries):.2f} %" for key in keys)
         lines.append(f"| {arm} | {entries[0]['n_steps']} | {shares} |")
     for kind, n in n_items.items():
-        lines += ["", f"{KIND_NAMES[kind]} ({n} items)", ""]
+        lines += ["", f"{ITEM_TITLES[kind]} ({n} items)", ""]
         lines += [
             f"| arm | loss | by seed | less {BASELINE} | share | top-1, % | less {BASELINE} |",
             "|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""How this process keeps memory that it has freed."""
+"""Settings of the C allocator."""
 
 import ctypes
 
@@ -6,10 +6,10 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed memory for the next array of like size, where it can be told to.
+    """Make glibc keep freed memory for reuse; no effect with other C libraries.
 
-    By default glibc gives arrays of some 100 kB and more back at once, and most of the time of a short array
-    operation then goes into getting the pages anew.
+    By default glibc returns arrays of about 100 kB and more to the system at once, and short array operations then
+    spend most of their time on page faults.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,8 +1,7 @@
-"""Artifacts: the folders through which commands talk, each with a manifest.json.
+"""Artifacts: the folders passed between commands, each with a manifest.json.
 
-The fingerprint covers what determines the content (kind, schema, options, content of
-the inputs, source code) and nothing that only observes it, so the same work has the
-same fingerprint.
+The fingerprint covers what determines the content (kind, schema, options, content of inputs, source code) and nothing
+else, so the same work has the same fingerprint.
 """
 
 import hashlib
@@ -27,6 +26,12 @@ _Options = TypeVar("_Options", bound=Config)
 ArtifactKind = Literal["lexicon", "shards", "encoder", "ner", "eval"]
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"
+"""The training log of an encoder or ner artifact, one line per step."""
+ENCODER_METRICS = "encoder_metrics.jsonl"
+"""In a ner artifact, the training log of its encoder."""
+STATS = "stats.json"
+"""Counts of a lexicon or shards artifact."""
 _MADE_BY = {
     "lexicon": "mslm extract-terms",
     "shards": "mslm preprocess",
@@ -41,7 +46,7 @@ class _Record(BaseModel):
 
 
 class Input(_Record):
-    """Something an artifact was made from; ``path`` is portable, ``fingerprint`` identifies the content."""
+    """An input of an artifact; ``path`` is portable, ``fingerprint`` identifies the content."""
 
     role: str
     path: str
@@ -49,7 +54,7 @@ class Input(_Record):
 
 
 class FileEntry(_Record):
-    """A file of an artifact, its path relative to the artifact."""
+    """A file of an artifact; ``path`` is relative to the artifact."""
 
     path: str
     bytes: int
@@ -57,7 +62,7 @@ class FileEntry(_Record):
 
 
 class Manifest(_Record):
-    """The content of manifest.json; ``digest`` is the SHA-256 of all the rest of it."""
+    """The content of manifest.json; ``digest`` is the SHA-256 of all other fields."""
 
     kind: ArtifactKind
     schema_version: int
@@ -72,7 +77,7 @@ class Manifest(_Record):
     digest: str | None = None
 
     def own_digest(self) -> str:
-        """What ``digest`` has to be."""
+        """The correct value of ``digest``."""
         content = self.model_dump(mode="json", exclude={"digest"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -85,10 +90,10 @@ class Artifact:
     manifest: Manifest
 
     def options(self, model: type[_Options]) -> _Options:
-        """The options that it was made with.
+        """The options that the artifact was made with.
 
         Raises:
-            ArtifactError: they are none of ``model``'s; another release of mslm may have others.
+            ArtifactError: ``model`` does not accept them; another release of mslm may have other options.
         """
         try:
             return model.model_validate(self.manifest.config)
@@ -100,22 +105,22 @@ class Artifact:
             ) from error
 
     def as_input(self, role: str) -> Input:
-        """This artifact as an input of another one."""
+        """This artifact as an input of another."""
         return Input(role=role, path=provenance.portable_path(self.path), fingerprint=self.manifest.fingerprint)
 
 
 def file_input(role: str, path: Path) -> Input:
     """A plain file, a folder of files, or standard input (``-``) as an input, identified by its content.
 
-    Standard input can be read from its start afterwards.
+    Afterwards, standard input can still be read from its start.
 
     Raises:
-        DataError: it cannot be read, or not twice.
+        DataError: it is unreadable, or can be read only once.
     """
     if str(path) == "-":
         return Input(role=role, path="<stdin>", fingerprint=fsio.spool_stdin())
     if path.is_fifo():
-        raise DataError("a pipe, which can be read only once", path=path, hint="give it on standard input, as -")
+        raise DataError("a pipe can be read only once", path=path, hint="pass it on standard input, as -")
     try:
         if path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.is_file())
@@ -141,7 +146,7 @@ class StagedArtifact:
 
 @dataclass(frozen=True)
 class ArtifactBuild:
-    """The making of one artifact: what it is made from, and where it goes."""
+    """The recipe of an artifact: kind, options, inputs and output folder."""
 
     kind: ArtifactKind
     output: Path
@@ -151,7 +156,7 @@ class ArtifactBuild:
 
     @cached_property
     def code(self) -> dict[str, str]:
-        """The source code that decides the content (see ``code_identity``)."""
+        """The hashes of the source code that determines the content (see ``code_identity``)."""
         return code_identity.sources_of(self.kind, self.config.model_dump())
 
     @property
@@ -167,13 +172,13 @@ class ArtifactBuild:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def is_done(self, *, overwrite: bool) -> bool:
-        """Whether the output already holds this very work (said on stderr).
+        """Whether the output already is this artifact (with a note on stderr).
 
         Raises:
-            UsageError: the output exists and is something else, and ``overwrite`` is false;
-                what is no artifact, or one of another kind, is never overwritten.
+            UsageError: the output exists with other content, and ``overwrite`` is false. Anything but an artifact of
+                the same kind is never overwritten.
             ArtifactError: the output is damaged, and ``overwrite`` is false.
-            UnavailableError: the output cannot be written.
+            UnavailableError: the output is not writable.
         """
         fsio.recover(self.output)
         if not self.output.exists():
@@ -181,9 +186,9 @@ class ArtifactBuild:
             return False
         kind = _kind_at(self.output)
         if kind is None:
-            raise UsageError(f"{self.output} exists and is not an mslm artifact: it is not overwritten")
+            raise UsageError(f"{self.output} exists and is not an mslm artifact, so it is not overwritten")
         if kind != self.kind:
-            raise UsageError(f"{self.output} exists: it is {_a(kind)}, and would become {_a(self.kind)}")
+            raise UsageError(f"{self.output} exists and is {_a(kind)}, not {_a(self.kind)}")
         if overwrite:
             return False
         manifest = load(self.output, self.kind).manifest
@@ -195,7 +200,7 @@ class ArtifactBuild:
 
     @contextmanager
     def publish(self) -> Iterator[StagedArtifact]:
-        """Yield a staged whose folder becomes the output, manifest and all, when the block ends well."""
+        """Yield a staged artifact that becomes the output, with its manifest, if the block succeeds."""
         with fsio.staged_folder(self.output) as folder:
             staged = StagedArtifact(folder)
             yield staged
@@ -222,7 +227,7 @@ class ArtifactBuild:
 
 
 def _kind_at(folder: Path) -> ArtifactKind | None:
-    """The kind that the manifest in ``folder`` names, if there is one that is legible."""
+    """The artifact kind in the manifest of ``folder``, or None if it has no readable manifest."""
     try:
         kind = json.loads((folder / MANIFEST).read_bytes())["kind"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -239,33 +244,33 @@ def _difference(found: Manifest, wanted: ArtifactBuild) -> str:
     options = wanted.config.identity()
     keys = sorted(k for k in options if found.config.get(k) != options[k])
     if keys:
-        pairs = ", ".join(f"{k} {found.config.get(k)!r} there, {options[k]!r} now" for k in keys[:4])
+        pairs = ", ".join(f"{k} was {found.config.get(k)!r}, is {options[k]!r}" for k in keys[:4])
         return f"made with other options ({pairs})"
     roles = {i.role for i in found.inputs if i not in wanted.inputs} | {
         i.role for i in wanted.inputs if i not in found.inputs
     }
     if roles:
-        return f"made from other input ({', '.join(sorted(roles))})"
+        return f"made from other inputs ({', '.join(sorted(roles))})"
     code = {name: value for name, value in found.code.items() if name != "mslm"}
     if changed := code_identity.difference(code, wanted.code):
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        return f"made by other code ({', '.join(changed[:3])}{more})"
-    return f"made by mslm {found.code.get('mslm', 'unknown')}"
+        return f"made with other code ({', '.join(changed[:3])}{more})"
+    return f"made with mslm {found.code.get('mslm', 'unknown')}"
 
 
 def load(path: Path, kind: ArtifactKind) -> Artifact:
-    """The artifact at ``path``, its kind, schema and every byte checked.
+    """Load the artifact at ``path`` after checking its kind, schema and every byte.
 
     Raises:
-        ArtifactError: it is missing, of another kind or schema, or damaged; the message
-            says what was expected, what was found and the command that mends it.
+        ArtifactError: it is missing, damaged, or has another kind or schema; the message says what was expected, what
+            was found, and which command makes it again.
     """
     remedy = f"make one with `{_MADE_BY[kind]}`"
     manifest_path = path / MANIFEST
     if not path.exists():
         raise ArtifactError(f"{path}: no such {kind} artifact", hint=remedy)
     if not manifest_path.is_file():
-        found = f"no {MANIFEST} in it" if path.is_dir() else "a file"
+        found = f"no {MANIFEST}" if path.is_dir() else "a file"
         raise ArtifactError(f"{path}: expected {_a(kind)}, found {found}", hint=remedy)
     try:
         raw = json.loads(manifest_path.read_bytes())
@@ -273,7 +278,7 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
         if version != SCHEMA_VERSION:
             raise ArtifactError(
                 f"{path}: expected schema version {SCHEMA_VERSION}, found {version}",
-                hint="it was made by another release of mslm; " + remedy,
+                hint="it was made with another release of mslm; " + remedy,
             )
         manifest = Manifest.model_validate(raw)
         if manifest.digest not in (None, manifest.own_digest()):
@@ -287,22 +292,22 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
     for entry in manifest.files:
         file = path / entry.path
         if not file.resolve().is_relative_to(path.resolve()):
-            raise ArtifactError(f"{manifest_path}: names {entry.path}, which is outside the artifact", hint=remedy)
+            raise ArtifactError(f"{manifest_path}: lists {entry.path}, which is outside the artifact", hint=remedy)
         if not file.is_file():
             raise ArtifactError(f"{file}: missing from the {kind} artifact", hint=remedy)
         size = file.stat().st_size
         if size != entry.bytes:
             raise ArtifactError(f"{file}: damaged: expected {entry.bytes:,} bytes, found {size:,}", hint=remedy)
         if fsio.sha256_of(file) != entry.sha256:
-            raise ArtifactError(f"{file}: damaged: its SHA-256 is not the manifest's", hint=remedy)
+            raise ArtifactError(f"{file}: damaged: its SHA-256 differs from the manifest", hint=remedy)
     return Artifact(path, manifest)
 
 
 def load_if_artifact(path: Path, *kinds: ArtifactKind) -> Artifact | None:
-    """The artifact at ``path``, of one of ``kinds``, or None if the folder is no artifact of mslm at all.
+    """The artifact at ``path``, of one of ``kinds``, or None if the folder is not an artifact.
 
     Raises:
-        ArtifactError: it is an artifact, but not a sound one of these kinds.
+        ArtifactError: it is an artifact, but damaged or of another kind.
     """
     if not (path / MANIFEST).is_file():
         return None
@@ -311,11 +316,11 @@ def load_if_artifact(path: Path, *kinds: ArtifactKind) -> Artifact | None:
 
 
 SKETCHES = "seen"
-"""The folder of an artifact with sketches of the sentences that it, or what it was made from, has seen."""
+"""In an artifact, the folder with sketches of the sentences seen by it and everything upstream."""
 
 
 def pass_on_sketches(sources: Sequence[Artifact | None], folder: Path) -> None:
-    """Copy the sketches of ``sources`` to the artifact being made in ``folder``."""
+    """Copy the sketches of ``sources`` to the staged artifact in ``folder``."""
     target = folder / SKETCHES
     target.mkdir(exist_ok=True)
     for source in sources:

@@ -1,9 +1,9 @@
-"""Which code an artifact is made by: hashes of the modules and resources that decide its content.
+"""The identity of the code that makes an artifact: hashes of modules and resources that determine its content.
 
-A module enters by its syntax tree, so comments, docstrings and formatting do not count. Neither does what only reports:
-messages of errors, calls of ``console``, functions named ``report...`` or ``_report...``, and the modules in
-``_REPORTING``. Which modules belong to a stage is read from their imports, so a new module is counted as soon as it is
-imported. Options enter an artifact's fingerprint by their values and are not counted here.
+Modules are hashed by syntax tree, so comments, docstrings and formatting do not count. Neither does reporting: error
+messages, calls of ``console``, functions named ``report...`` or ``_report...``, and the modules in ``_REPORTING``. The
+modules of a stage are found through their imports, so a new module counts as soon as it is imported. Options enter an
+artifact's fingerprint by their values and do not count here.
 """
 
 import ast
@@ -32,12 +32,14 @@ _ENTRY = {
     "sample": "mslm_cli.studies.resampled_data",
     "augment": "mslm_cli.studies.resampled_data",
 }
-"""The module that makes each kind of artifact, or does each stage of a study."""
+"""The entry module of each kind of artifact and each stage of a study."""
 
 STAGES = tuple(_ENTRY)
 
-_ROOMS = {"stages", "tasks", "masking", "terms", "text", "corpus", "evaluation", "training", "sequences", "models"}
-"""Where content is decided; of ``studies``, the entry modules alone."""
+_CONTENT_PACKAGES = frozenset(
+    ("stages", "tasks", "masking", "terms", "text", "corpus", "evaluation", "training", "sequences", "models")
+)
+"""Packages that determine content; of ``studies``, only the entry modules do."""
 
 _REPORTING = {
     "mslm_cli.evaluation.tables",
@@ -47,25 +49,25 @@ _REPORTING = {
     "mslm_cli.training.model_card",
     "mslm_cli.training.tensorboard",
 }
-"""Modules in these rooms that observe or survive a run and leave what comes of it alone."""
+"""Modules in these packages that only observe or resume a run and do not affect its result."""
 
 _PLUGINS = {"strategy": "mslm.strategies", "format": "mslm.formats", "task": "mslm.tasks"}
-"""The option that names a plug-in, and the entry points that it may come from."""
+"""Options that name a plug-in, and their groups of entry points."""
 
 Sources = Mapping[str, str]
-"""By module or resource the first 16 hexadecimal digits of a SHA-256."""
+"""The first 16 hexadecimal digits of a SHA-256, by module or resource."""
 
 
 def sources_of(kind: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """The code that makes an artifact of this kind with these options.
+    """The hashes of the code that makes an artifact of this kind with these options.
 
-    The modules of a plug-in count where an option names it, or is ``auto``.
+    The modules of a plug-in count if an option names it or is ``auto``.
 
     Args:
-        kind: of artifact, or a stage of a study.
+        kind: an artifact kind, or a stage of a study.
 
     Raises:
-        UnavailableError: the source of a plug-in cannot be found.
+        UnavailableError: the source of a plug-in is missing.
     """
     sources = dict(_closure(_ENTRY[kind]))
     for option, group in _PLUGINS.items():
@@ -77,18 +79,18 @@ def sources_of(kind: str, options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def digest(sources: Sources) -> str:
-    """One SHA-256 for all of ``sources``."""
+    """A single SHA-256 of ``sources``."""
     return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
 
 
-def difference(there: Sources, here: Sources) -> list[str]:
-    """The modules and resources, by short name, that are not the same in both; a plug-in has its full name."""
-    return _short(name for name in {*there, *here} if there.get(name) != here.get(name))
+def difference(before: Sources, after: Sources) -> list[str]:
+    """Short names of modules and resources that differ or are in only one; plug-ins keep their full names."""
+    return _short(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
-def changed(there: Sources, here: Sources) -> list[str]:
-    """As ``difference``, of what is in both."""
-    return _short(name for name in there.keys() & here.keys() if there[name] != here[name])
+def changed(before: Sources, after: Sources) -> list[str]:
+    """As ``difference``, but only for names in both."""
+    return _short(name for name in before.keys() & after.keys() if before[name] != after[name])
 
 
 def _short(names: Iterable[str]) -> list[str]:
@@ -97,7 +99,7 @@ def _short(names: Iterable[str]) -> list[str]:
 
 @lru_cache(maxsize=32)
 def _closure(entry: str) -> dict[str, str]:
-    """The hashes of ``entry``, of what it imports from its own package, and of the resources that these read."""
+    """The hashes of ``entry``, of everything it imports from its own package, and of the resources they read."""
     top = entry.partition(".")[0]
     found: dict[str, str] = {}
     waiting = [entry]
@@ -119,12 +121,12 @@ def _closure(entry: str) -> dict[str, str]:
 
 def _decides_content(module: str) -> bool:
     parts = module.split(".")
-    return parts[0] != _PACKAGE or (len(parts) > 1 and parts[1] in _ROOMS and module not in _REPORTING)
+    return parts[0] != _PACKAGE or (len(parts) > 1 and parts[1] in _CONTENT_PACKAGES and module not in _REPORTING)
 
 
 def _path_of(module: str) -> Path | None:
-    """The source file of a module; None where there is none, as for a class that is imported from a module."""
-    if module.partition(".")[0] == _PACKAGE:  # found without importing the packages it is in
+    """The source file of a module; None if there is none, as for a class imported from a module."""
+    if module.partition(".")[0] == _PACKAGE:  # found without importing its packages
         path = Path(__file__).parent.joinpath(*module.split(".")[1:])
         candidates = [path.with_suffix(".py"), path / "__init__.py"]
         return next((c for c in candidates if c.is_file()), None)
@@ -137,7 +139,7 @@ def _path_of(module: str) -> Path | None:
 
 @lru_cache(maxsize=512)
 def _read(path: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The hash of a source file, the modules (or names in them) that it imports, the resources that it reads."""
+    """The hash of a source file, the modules (or names in them) it imports, and the resources it reads."""
     tree = ast.parse(path.read_bytes())
     imported: list[str] = []
     resources: list[str] = []
@@ -155,7 +157,7 @@ def _read(path: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
 
 
 def _canonical(value: object) -> Iterator[str]:
-    """A syntax tree as text that is the same for every version of Python; what only reports is left out."""
+    """A syntax tree, without reporting, as text that is the same in every version of Python."""
     if isinstance(value, list):
         for item in value:
             yield from _canonical(item)
@@ -186,7 +188,7 @@ def _only_reports(node: ast.AST) -> bool:
 
 
 def _is_resource(text: str) -> bool:
-    """Whether ``text`` names something that ships under ``resources/``."""
+    """Whether ``text`` is the name of a file or folder in ``resources/``."""
     return re.fullmatch(r"[\w-]+(\.\w+)?", text) is not None and fsio.resource(text).exists()
 
 

@@ -1,9 +1,7 @@
-"""The resolved configuration of every command, and how it is read from a file.
+"""The configuration of every command, and reading it from a file.
 
-One frozen model a command: its field names are the option names, its defaults
-are the command line's defaults, its bounds are checked here and nowhere else.
-What names an input or the output is not part of it: inputs enter an artifact's
-fingerprint by their content.
+Each command has one frozen model, whose fields give the names, defaults and bounds of the options on the command line.
+Inputs and outputs are not part of it: inputs enter an artifact's fingerprint by their content.
 """
 
 import json
@@ -22,18 +20,18 @@ from mslm_cli.options import Config, Name, Rate
 from mslm_cli.terms.options import TermOptions
 
 BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\d+)$")]
-"""Most tokens in one forward pass, or ``auto``."""
+"""Maximum number of tokens in a forward pass, or ``auto``."""
 
 
 class DeviceOptions(Config):
-    """Where a model runs."""
+    """The device and CPU threads of a model."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to run; auto uses CUDA if available.")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves the choice to torch.")
 
 
 class ForwardOptions(DeviceOptions):
-    """How a trained model is run over data."""
+    """Options for running a trained model on data."""
 
     batch_tokens: int = Field(
         2048, ge=16, description="Maximum tokens per forward pass: affects memory and speed, not results."
@@ -41,7 +39,7 @@ class ForwardOptions(DeviceOptions):
 
 
 class ModelOptions(Config):
-    """Which encoder, and how it may be loaded."""
+    """The encoder, and how to load it."""
 
     model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
     offline: bool = Field(False, description="Download nothing; use what is on this machine.")
@@ -70,7 +68,7 @@ class PreprocessConfig(DataOptions, ModelOptions, MaskingOptions):
 
 
 class TrainingOptions(ModelOptions, DeviceOptions):
-    """What ``adapt`` and ``finetune`` have in common."""
+    """Options shared by ``adapt`` and ``finetune``."""
 
     allow_pickle: bool = Field(
         False, description="Load a checkpoint that exists only as pytorch_model.bin (tensors only)."
@@ -207,7 +205,7 @@ class DemoConfig(Config):
 
 
 class StudyOptions(Config):
-    """What ``mslm sweep`` and ``mslm study`` have in common: how a study is run."""
+    """Options shared by ``mslm sweep`` and ``mslm study``: how to run a study."""
 
     jobs: int = Field(
         1, ge=1, description="Number of trials to run in parallel, each on a GPU of its own if there are several."
@@ -241,12 +239,12 @@ class StudyConfig(DataOptions, StudyOptions):
 
 
 def read_config_file(path: Path, command: str, commands: Collection[str]) -> dict[str, Any]:
-    """Options for ``command`` from a TOML file, or from an artifact's manifest.json.
+    """Options for ``command`` from a TOML file or from an artifact's manifest.json.
 
-    A TOML file holds options at top level, or in tables named after the ``commands`` they are for.
+    A TOML file has options at the top level, or in tables named after ``commands``.
 
     Raises:
-        UsageError: the file cannot be read or parsed, or its tables are none of ``commands``.
+        UsageError: the file cannot be read or parsed, or has a table that is not in ``commands``.
     """
     try:
         raw = path.read_bytes()
@@ -256,8 +254,8 @@ def read_config_file(path: Path, command: str, commands: Collection[str]) -> dic
     except (ValueError, KeyError, TypeError) as error:
         place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         line, reason = (f":{place[1]}", str(error)[: place.start()]) if place else ("", str(error))
-        kind = "a manifest.json" if path.suffix == ".json" else "TOML"
-        raise UsageError(f"{path}{line}: not {kind}: {reason}") from error
+        expected = "a manifest.json" if path.suffix == ".json" else "TOML"
+        raise UsageError(f"{path}{line}: not {expected}: {reason}") from error
     if not isinstance(found, dict):
         raise UsageError(f"{path}: not a manifest.json of mslm: its config is not a table of options")
     tables = {name for name, value in found.items() if isinstance(value, dict)}

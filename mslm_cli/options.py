@@ -1,4 +1,4 @@
-"""What the models of options have in common: immutable, unknown options refused, errors that name the option."""
+"""The base of option models: immutable, no unknown options, errors that name the option."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -11,7 +11,7 @@ from mslm_cli.provenance import portable_path
 
 
 class OneOf:
-    """A validator for names that are only known when they are asked for, such as those that plug-ins add."""
+    """A validator for names that are looked up late, such as those of plug-ins."""
 
     def __init__(self, names: Callable[[], Collection[str]]) -> None:
         self.names = names
@@ -28,28 +28,28 @@ def _portable(value: str) -> str:
 
 
 def parse_list(value: object) -> object:
-    """The parts of a string that is separated by commas; any other value as it is."""
+    """Split a string at commas; other values are returned unchanged."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 Name = Annotated[str, PlainSerializer(_portable)]
-"""A folder or the name of something known; written down without the path to it."""
+"""A folder or a known name; an absolute path is stored as its last part."""
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Config(BaseModel):
-    """Base of all command configurations: immutable, unknown keys refused."""
+    """Base of all command configurations: immutable, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
         {"checkpoint_every", "tensorboard", "keep_checkpoints", "model", "offline", "pipeline", "threads", "workers"}
     )
-    """Options that change how the work is done, not what comes out, or that name an input (known by its content)."""
+    """Options that do not affect the result, or that name an input (identified by its content)."""
 
     def identity(self) -> dict[str, Any]:
-        """The options that determine the result, as JSON values; part of a fingerprint."""
+        """The options that determine the result, as JSON values, for the fingerprint."""
         return self.model_dump(mode="json", exclude=set(self.outside_identity))
 
     @classmethod
@@ -57,10 +57,10 @@ class Config(BaseModel):
         """The validated configuration.
 
         Args:
-            file: where the options are from, if not from the command line.
+            file: the source of the options, if not the command line.
 
         Raises:
-            UsageError: an option is unknown or out of bounds; the message names it.
+            UsageError: an option is unknown or invalid; the message names it.
         """
         try:
             return cls.model_validate(options)
@@ -69,7 +69,7 @@ class Config(BaseModel):
             name = str(first["loc"][0])
             option = f"--{name.replace('_', '-')}" if file is None else f"{file}: {name}"
             if first["type"] == "extra_forbidden":
-                raise UsageError(f"{option}: there is no such option") from error
+                raise UsageError(f"{option}: unknown option") from error
             if first["type"] == "string_pattern_mismatch":
                 hint = cls.model_fields[name].description
                 raise UsageError(f"{option}: cannot be {options[name]!r}", hint=hint) from error

@@ -1,7 +1,7 @@
-"""Where work over a corpus runs: in this process, or spread over others.
+"""Running work over a corpus, in this process or in worker processes.
 
-``executor`` is the one place that decides; whatever it returns, ``map_in_order`` gives the same results in the same
-order, so nothing that is written depends on where the work ran.
+Only ``executor`` decides which. ``map_in_order`` gives the same results in the same order either way, so no output
+depends on where the work ran.
 """
 
 import multiprocessing
@@ -26,22 +26,22 @@ _state: dict[str, Any] = {}
 
 
 class Executor(Protocol):
-    """Where the work on single items runs."""
+    """Runs a function on items."""
 
     def map_in_order(
         self, prepare: Callable[[], Callable[[_Item], _Result]], items: Iterable[_Item]
     ) -> Iterator[_Result]:
-        """Yield the results for ``items``, in their order.
+        """Yield the results for ``items``, in order.
 
         Args:
-            prepare: makes the function that turns an item into its result, once wherever the work runs; must be
-                picklable, as must items and results.
-            items: are drawn as they are needed, few of them ahead.
+            prepare: makes the function from an item to its result, once in each process; it, items and results must be
+                picklable.
+            items: consumed lazily, only a few ahead.
         """
 
 
 class ThisProcess:
-    """Work done here, one item after the other."""
+    """Runs items one after the other in this process."""
 
     def map_in_order(
         self, prepare: Callable[[], Callable[[_Item], _Result]], items: Iterable[_Item]
@@ -52,7 +52,7 @@ class ThisProcess:
 
 @dataclass(frozen=True)
 class WorkerProcesses:
-    """Work spread over ``n`` processes, which end with this one, however it ends."""
+    """Runs items in ``n`` worker processes, which end when this process ends, for whatever reason."""
 
     n: int
 
@@ -62,9 +62,9 @@ class WorkerProcesses:
         """See ``Executor``.
 
         Raises:
-            UnavailableError: a process died.
+            UnavailableError: a worker process died.
         """
-        # Forked processes would share locks of the libraries that run threads here.
+        # Forked processes would inherit locks of libraries with running threads.
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(self.n, mp_context=context, initializer=_begin, initargs=(prepare,))
         waiting: deque[Future[_Result]] = deque()
@@ -76,7 +76,7 @@ class WorkerProcesses:
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
-            hint = "was it killed for lack of memory? try fewer --workers"
+            hint = "it may have run out of memory; try fewer --workers"
             raise UnavailableError("a worker process died", hint=hint) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -90,17 +90,17 @@ def executor(workers: int) -> Executor:
 def map_in_order(
     prepare: Callable[[], Callable[[_Item], _Result]], items: Iterable[_Item], *, workers: int
 ) -> Iterator[_Result]:
-    """``Executor.map_in_order`` of the executor for this number of processes."""
+    """``Executor.map_in_order`` with the executor for this number of processes."""
     return executor(workers).map_in_order(prepare, items)
 
 
-def run_beside(work: Callable[[int], None], n: int) -> None:
-    """Run ``work(0)`` to ``work(n - 1)`` in processes side by side, to the end of the last one.
+def run_in_parallel(work: Callable[[int], None], n: int) -> None:
+    """Run ``work(0)`` to ``work(n - 1)`` in parallel processes, and wait for all of them.
 
-    The processes end with this one, however it ends.
+    The processes end when this process ends, for whatever reason.
 
     Raises:
-        UnavailableError: a process failed; it has said why.
+        UnavailableError: a process failed, after printing its error.
     """
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_run_one, args=(work, number)) for number in range(n)]
@@ -115,8 +115,8 @@ def run_beside(work: Callable[[int], None], n: int) -> None:
                 process.terminate()
                 process.join()
     if failed := sum(process.exitcode != 0 for process in processes):
-        hint = "run the same command again to go on; if it was for lack of memory, with fewer --jobs"
-        raise UnavailableError(f"{failed} of {n} worker processes died", hint=hint)
+        hint = "run the same command again to continue; use fewer --jobs if memory ran out"
+        raise UnavailableError(f"{failed} of {n} worker processes failed", hint=hint)
 
 
 def _run_one(work: Callable[[int], None], number: int) -> None:
@@ -143,7 +143,7 @@ def _end_with_parent() -> None:
 
 
 def _work(item: Any) -> Any:
-    # Made here and not in _begin, whose errors come to the parent without their message.
+    # Made here instead of in _begin, whose errors would reach the parent without a message.
     if "work" not in _state:
         _state["work"] = _state["prepare"]()
     return _state["work"](item)

@@ -1,4 +1,4 @@
-"""What made an artifact: code version, library versions, platform. No host, user or path."""
+"""The provenance of an artifact: code version, library versions, platform; no host, user or path."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +26,6 @@ def environment() -> dict[str, str]:
 
 
 def portable_path(path: Path) -> str:
-    """``path`` as it may be written down: relative and inside the working folder, else its name alone."""
+    """``path`` without private parts: as given if relative and inside the working folder, else only its name."""
     pure = PurePath(path)
     return pure.name if pure.is_absolute() or ".." in pure.parts else pure.as_posix()

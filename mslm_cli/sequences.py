@@ -1,4 +1,4 @@
-"""From text to packed sequences of token ids, with the lexicon's mentions in them."""
+"""Encoding text as packed sequences of token ids, with the lexicon's mentions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What of a tokenizer the sequences need; ``special_ids``: int64, ascending; ``before``, ``after``: ids."""
+    """The parts of a tokenizer that encoding needs; ``special_ids``: int64, ascending; ``before``, ``after``: ids."""
 
     backend: "Tokenizer"
     before: list[int]
@@ -34,7 +34,7 @@ class Vocabulary:
 
 @dataclass
 class TextCounts:
-    """What became of the text."""
+    """Counts from encoding a text."""
 
     n_documents: int = 0
     n_sentences: int = 0
@@ -45,7 +45,7 @@ class TextCounts:
     matched_terms: set[int] = field(default_factory=set)
 
     def add(self, other: "TextCounts") -> None:
-        """Count what ``other`` has counted, too."""
+        """Add the counts of ``other``."""
         for name, value in vars(other).items():
             if name != "matched_terms":
                 setattr(self, name, getattr(self, name) + value)
@@ -53,20 +53,20 @@ class TextCounts:
 
 
 def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabulary:
-    """What the sequences need to know of the tokenizer.
+    """The parts of ``tokenizer`` that encoding needs.
 
     Raises:
-        UnavailableError: it has no mask token, or does not tell words apart.
+        UnavailableError: it has no mask token, or does not separate words.
     """
     from tokenizers import Tokenizer
 
     if tokenizer.mask_token_id is None:
         raise UnavailableError(f"{folder}: its tokenizer has no mask token", hint="choose a masked language model")
-    # A copy: "[MASK]" in running text is text, but the tokenizer that is published stays what it was.
+    # A copy: "[MASK]" in running text must be encoded as text, but the published tokenizer must not change.
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.encode_special_tokens = True
     if len(set(backend.encode("two words", add_special_tokens=False).word_ids)) < 2:
-        raise UnavailableError(f"{folder}: its tokenizer does not tell words apart, so whole words cannot be masked")
+        raise UnavailableError(f"{folder}: its tokenizer does not separate words, so whole words cannot be masked")
     before, after = models.special_frame(tokenizer)
     special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
     return Vocabulary(backend, before, after, special_ids)
@@ -74,7 +74,7 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabul
 
 @dataclass(frozen=True)
 class EncodedText:
-    """What a batch of documents becomes: sequences and their documents, numbered from 0; its sentences, in order."""
+    """An encoded batch of documents: sequences and documents, numbered from 0; the sentences, in order."""
 
     sequences: Sequences
     counts: TextCounts
@@ -84,7 +84,7 @@ class EncodedText:
 def encode(
     documents: Sequence[Document], vocabulary: Vocabulary, matcher: Matcher | None, max_length: int
 ) -> EncodedText:
-    """The text of ``documents`` in sequences of whole sentences, none of which goes over the end of a document."""
+    """Encode ``documents`` as sequences of whole sentences; no sequence crosses a document boundary."""
     counts = TextCounts(n_documents=len(documents))
     sentences: list[str] = []
     doc: list[int] = []
@@ -108,7 +108,7 @@ def _tokenise(
     matcher: Matcher | None,
     counts: TextCounts,
 ) -> TokenisedText:
-    """The sentences in tokens, with the lexicon's mentions in them; sentences without tokens vanish."""
+    """Tokenise the sentences, with the lexicon's mentions; sentences without tokens are dropped."""
     encodings: list[Encoding] = vocabulary.backend.encode_batch(list(sentences), add_special_tokens=False)
     lengths = np.array([len(e) for e in encodings], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -137,8 +137,8 @@ def _mentions(
     matcher: Matcher,
     counts: TextCounts,
 ) -> Int64:
-    """The lexicon's matches as tokens of all sentences laid end to end: int64 [M, 2]."""
-    # All sentences get their stretch of one line of characters, so that one search serves them all.
+    """The lexicon's matches as [start, end) tokens of the concatenated sentences: int64 [M, 2]."""
+    # Sentences get consecutive ranges of character offsets, so one search covers all of them.
     bases = np.cumsum([0, *(len(sentence) + 1 for sentence in sentences)])
     spans = []
     for sentence, base in zip(sentences, bases.tolist(), strict=False):

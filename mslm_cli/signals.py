@@ -1,4 +1,4 @@
-"""What SIGTERM and Ctrl-C do: end the work in good order, at once or when it is ready."""
+"""Handling of SIGTERM and Ctrl-C: stop cleanly, at once or when the work is ready."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ _Handler = Callable[[int, FrameType | None], Any]
 
 
 class Terminated(BaseException):
-    """The process was asked to end by SIGTERM. As KeyboardInterrupt, it is none of the Exceptions."""
+    """SIGTERM was received. Like KeyboardInterrupt, it is not an Exception."""
 
 
 _RAISED: dict[signal.Signals, type[BaseException]] = {
@@ -23,14 +23,14 @@ _RAISED: dict[signal.Signals, type[BaseException]] = {
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Have SIGTERM raise ``Terminated`` in the block, as Ctrl-C raises KeyboardInterrupt, so that it is cleaned up."""
+    """Make SIGTERM raise ``Terminated`` within the block, as Ctrl-C raises KeyboardInterrupt, so cleanup runs."""
     with _handled({signal.SIGTERM: _raise}):
         yield
 
 
 @dataclass
 class Request:
-    """A request to end the work that waits until the work is ready."""
+    """A pending request to stop, to be obeyed when the work is ready."""
 
     received: signal.Signals | None = None
 
@@ -39,14 +39,14 @@ class Request:
         return self.received is not None
 
     def obey(self) -> None:
-        """Raise KeyboardInterrupt or ``Terminated``, if there is a request."""
+        """Raise KeyboardInterrupt or ``Terminated`` if stopping was requested."""
         if self.received is not None:
             raise _RAISED[self.received]
 
 
 @contextmanager
 def deferred() -> Iterator[Request]:
-    """Hold the first SIGTERM or Ctrl-C back in the block, until it is obeyed or the block ends; a second one raises."""
+    """Defer the first SIGTERM or Ctrl-C within the block until ``obey`` or the end of the block; a second raises."""
     request = Request()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -65,8 +65,8 @@ def _raise(number: int, _: FrameType | None) -> None:
 
 @contextmanager
 def _handled(handlers: dict[signal.Signals, _Handler]) -> Iterator[None]:
-    """Set the handlers in the block, but for signals that whoever started the process has it ignore."""
-    if threading.current_thread() is not threading.main_thread():  # which may not, and gets no signals either
+    """Set the handlers within the block, except for signals that the parent process set to be ignored."""
+    if threading.current_thread() is not threading.main_thread():  # others cannot set handlers
         yield
         return
     wanted = {number: handler for number, handler in handlers.items() if signal.getsignal(number) != signal.SIG_IGN}

@@ -1,4 +1,4 @@
-"""OUTPUT.work: the folder where an unfinished run keeps what it can go on from, in folders ``checkpoint-NNNNNNN``."""
+"""OUTPUT.work: the folder with the checkpoints (``checkpoint-NNNNNNN``) of an unfinished run."""
 
 import json
 import shutil
@@ -13,11 +13,10 @@ from mslm_cli.errors import ArtifactError, DataError, DivergedError, UsageError
 
 
 class RunOptions(NamedTuple):
-    """How a run treats what is already on the disk.
+    """How a run treats existing outputs and checkpoints.
 
-    overwrite: replace an output that exists. resume: ``auto`` resumes from the newest checkpoint, ``never`` starts
-    again, anything else is the path of a checkpoint. resume_anyway: also resume what other code, versions, threads or
-    devices began.
+    overwrite: replace an existing output. resume: ``auto`` resumes from the newest checkpoint, ``never`` starts over,
+    anything else is the path of a checkpoint. resume_anyway: resume even if code, versions, threads or device changed.
     """
 
     overwrite: bool = False
@@ -31,24 +30,23 @@ HASHES = "hashes.json"
 
 @contextmanager
 def work_folder(build: ArtifactBuild, options: RunOptions) -> Iterator[tuple[Path, Path | None]]:
-    """Yield the run's OUTPUT.work, held for this process, and the checkpoint to go on from where there is one.
+    """Yield the run's OUTPUT.work, locked by this process, and the checkpoint to resume from, if any.
 
-    It is deleted when the block ends well; otherwise it is kept for the next run if it holds a checkpoint.
-
-    Checkpoints after the one that ``options.resume`` names are deleted.
+    It is deleted if the block succeeds; otherwise it is kept for the next run if it has a checkpoint. Checkpoints after
+    the one named by ``options.resume`` are deleted.
 
     Raises:
-        UsageError: OUTPUT.work belongs to a run with other options or input, or of other code (the message names what
-            differs), or to no run at all.
+        UsageError: OUTPUT.work belongs to a run with other options, inputs or code (the message names the difference),
+            or is not the work folder of a run.
         ArtifactError: the checkpoint named by ``resume`` does not exist, or the folder or the checkpoint is damaged.
-        UnavailableError: there is no space left on the device.
+        UnavailableError: no space is left on the device.
     """
     folder = _folder(build)
-    with fsio.disk_full_named(folder):
+    with fsio.naming_full_disk(folder):
         fsio.recover(folder)
         fsio.make_folder(folder, mode=0o700)
         with fsio.locked(folder):
-            _refuse_strangers(folder)
+            _check_ownership(folder)
             try:
                 if options.resume == "never":
                     fsio.empty(folder)
@@ -65,28 +63,28 @@ def work_folder(build: ArtifactBuild, options: RunOptions) -> Iterator[tuple[Pat
 
 @contextmanager
 def new_checkpoint(folder: Path) -> Iterator[Path]:
-    """Yield an empty private folder that becomes ``folder``, with the hashes of its files, when the block ends well."""
+    """Yield an empty folder that becomes ``folder``, with the hashes of its files, if the block succeeds."""
     with fsio.staged_folder(folder) as staged:
         yield staged
         fsio.write_text(staged / HASHES, json.dumps(_hashes(staged), indent=2) + "\n")
 
 
 def verify_checkpoint(folder: Path) -> None:
-    """Compare the files of ``folder`` with the hashes that were written with them.
+    """Check the files of ``folder`` against their stored hashes.
 
     Raises:
-        ArtifactError: they are others.
+        ArtifactError: they differ.
     """
     try:
         is_sound = json.loads((folder / HASHES).read_bytes()) == _hashes(folder)
     except (OSError, ValueError):
         is_sound = False
     if not is_sound:
-        raise damaged(folder, "its files are not those that were written")
+        raise damaged(folder, "its files were changed after they were written")
 
 
 def damaged(folder: Path, reason: str) -> ArtifactError:
-    """The error that says that a checkpoint is damaged."""
+    """The error for a damaged checkpoint."""
     return ArtifactError(
         f"{folder}: damaged: {reason}",
         hint="delete it to resume from the previous one, or use --resume never to start over",
@@ -104,10 +102,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def discard(build: ArtifactBuild) -> None:
-    """Delete the OUTPUT.work of a build whose output is there: what a kill at the very end left."""
+    """Delete the OUTPUT.work of a finished build, left by a kill at the very end."""
     folder = _folder(build)
     fsio.recover(folder)
-    # another process that writes the same output may hold it
+    # another process that writes the same output may have locked it
     with suppress(OSError, ValueError, UsageError), fsio.locked(folder):
         found = json.loads((folder / IDENTITY).read_bytes())
         if all(found[part] == value for part, value in _identity(build).items()):
@@ -118,16 +116,16 @@ def _folder(build: ArtifactBuild) -> Path:
     return build.output.with_name(f"{build.output.name}.work")
 
 
-def _refuse_strangers(folder: Path) -> None:
-    """A folder of this name that mslm did not make is not touched."""
+def _check_ownership(folder: Path) -> None:
+    """Reject a folder of this name that mslm did not create."""
     if not (folder / IDENTITY).is_file() and any(not p.name.startswith(".") for p in folder.iterdir()):
         raise UsageError(f"{folder} exists and is not a work folder of mslm", hint="choose another -o")
 
 
 def _leave(folder: Path, error: BaseException) -> None:
-    """Clear away what no run can go on from; say what one can."""
+    """Delete a folder that cannot be resumed from; otherwise tell the user how."""
     newest = max(checkpoints(folder), default=None)
-    if newest is None or isinstance(error, DataError):  # mended input is other input
+    if newest is None or isinstance(error, DataError):  # corrected input is different input
         shutil.rmtree(folder, ignore_errors=True)
     elif isinstance(error, DivergedError):
         console.warn(f"{newest} is the last good checkpoint")
@@ -140,8 +138,8 @@ def _checkpoint(folder: Path, resume: str) -> Path | None:
         return max(checkpoints(folder), default=None)
     chosen = Path(resume)
     if not (chosen / "state.json").is_file() or not chosen.resolve().parent.samefile(folder):
-        hint = f"they are the checkpoint-* folders in {folder}"
-        raise ArtifactError(f"--resume {resume}: no checkpoint of this run", hint=hint)
+        hint = f"checkpoints are the checkpoint-* folders in {folder}"
+        raise ArtifactError(f"--resume {resume}: not a checkpoint of this run", hint=hint)
     for later in checkpoints(folder):
         if later.name > chosen.name:
             fsio.delete(later)
@@ -156,7 +154,7 @@ def _identity(build: ArtifactBuild) -> dict[str, dict[str, Any]]:
 
 
 def _claim(folder: Path, wanted: dict[str, dict[str, Any]], *, anyway: bool) -> None:
-    """Make the folder this build's, or check that it is."""
+    """Record the build's identity in a new folder, or check it in an existing one."""
     if not any(folder.glob("checkpoint-*")):
         fsio.write_text(folder / IDENTITY, json.dumps(wanted, indent=2) + "\n")
         return
@@ -179,6 +177,6 @@ def _claim(folder: Path, wanted: dict[str, dict[str, Any]], *, anyway: bool) -> 
     if different["code"] and not anyway:
         changed = code_identity.difference(found["code"], wanted["code"])
         raise UsageError(
-            f"{folder} holds a run of other code ({', '.join(changed[:4])}{', ...' * (len(changed) > 4)})",
+            f"{folder} holds a run with other code ({', '.join(changed[:4])}{', ...' * (len(changed) > 4)})",
             hint="use --resume-anyway to continue it, or --resume never to start over",
         )

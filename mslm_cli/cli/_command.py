@@ -1,4 +1,4 @@
-"""How a plain function becomes a subcommand: options from its config model, errors to exit codes."""
+"""Turning functions into subcommands: options from a config model, errors to exit codes."""
 
 import functools
 import inspect
@@ -40,7 +40,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output
 
 
 class _OneLineErrors(TyperGroup):
-    """The program, which says a mistake in its options as all other errors: in one line on stderr."""
+    """The program; prints errors in its options in one line on stderr, like all other errors."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
@@ -57,20 +57,20 @@ app = typer.Typer(
     name="mslm",
     cls=_OneLineErrors,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # its tables cut long option names off at 80 columns
+    rich_markup_mode=None,  # its tables truncate long option names at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_PANEL = "How it runs"
+_PANEL = "General options"
 _SHARED = (DataOptions, ModelOptions, TrainingOptions, StudyOptions)
 _Parameter = inspect.Parameter
 
 
 def artifact_path(path: Path) -> Path:
-    """``path``, or for ``-`` the path that the command before it printed on the pipe.
+    """``path``, or for ``-`` the path printed by the previous command in a pipe.
 
     Raises:
-        ArtifactError: nothing comes through the pipe.
+        ArtifactError: the pipe is empty.
     """
     if str(path) != "-":
         return path
@@ -84,10 +84,10 @@ def artifact_path(path: Path) -> Path:
 
 
 def refuse_shared_stdin(readers: Mapping[str, object]) -> None:
-    """Check that at most one of ``readers``, by option, is ``-``.
+    """Check that at most one of ``readers`` (by option) is ``-``.
 
     Raises:
-        UsageError: standard input is wanted twice.
+        UsageError: more than one is to be read from standard input.
     """
     wanting = [option for option, path in readers.items() if str(path) == "-"]
     if len(wanting) > 1:
@@ -99,10 +99,9 @@ def subcommand(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator that registers a function as subcommand ``name``.
 
-    Every field of ``config`` becomes an option with the field's default and description; the
-    function receives the validated model as its argument ``config``. Options given on the
-    command line win over those of ``--config FILE``, which win over defaults. ``examples``
-    ends the help text.
+    Every field of ``config`` becomes an option with the field's default and description; the function gets the
+    validated model as its argument ``config``. Options on the command line take precedence over those of ``--config
+    FILE``, which take precedence over defaults. ``examples`` ends the help text.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -123,7 +122,7 @@ def subcommand(
         context = _Parameter("ctx", _Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         parameters = [context, *own, *(_option(n, f) for n, f in fields.items()), *_common(config is not None)]
         signature = inspect.Signature([p.replace(kind=_Parameter.KEYWORD_ONLY) for p in parameters])
-        run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
+        run.__signature__ = signature  # type: ignore[attr-defined]  # typer reads it
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         app.command(name, help=_help(function, examples))(run)
         return run
@@ -132,12 +131,12 @@ def subcommand(
 
 
 def _help(function: Callable[..., None], examples: str) -> str:
-    # \b keeps the lines of the paragraph that follows as they are
+    # \b keeps the line breaks of the next paragraph
     return f"{inspect.getdoc(function)}\n\nExamples:\n\n\b\n{textwrap.indent(examples, '  ')}"
 
 
 def _own_first(config: type[Config]) -> dict[str, FieldInfo]:
-    """The fields of ``config``, those that only this command has before those it shares."""
+    """The fields of ``config``: the command's own fields first, then shared ones."""
     fields = config.model_fields
     shared = {name for base in _SHARED for name in base.model_fields} - config.__annotations__.keys()
     own = [name for name in fields if name not in shared]
@@ -189,7 +188,7 @@ def _common(has_config: bool) -> list[inspect.Parameter]:
 
 
 def _resolve(ctx: typer.Context, command: str, config: type[Config], given: dict[str, Any]) -> Config:
-    """The validated configuration; takes the options it is made of out of ``given``."""
+    """The validated configuration; removes its options from ``given``."""
     config_file: Path | None = given.pop("config_file")
     options = {name: given.pop(name) for name in config.model_fields}
     explicit = {n: v for n, v in options.items() if getattr(ctx.get_parameter_source(n), "name", "") == "COMMANDLINE"}
@@ -202,7 +201,7 @@ def _resolve(ctx: typer.Context, command: str, config: type[Config], given: dict
 
 @contextmanager
 def _exit_codes(*, debug: bool) -> Iterator[None]:
-    """Turn an error inside the block into one line on stderr and the exit code of its class."""
+    """Turn an error within the block into one line on stderr and an exit code."""
     try:
         yield
     except typer.Exit:
@@ -224,7 +223,7 @@ def _exit_code(error: BaseException) -> int:
         console.error("terminated")
         return 143
     if isinstance(error, BrokenPipeError):
-        # the interpreter flushes stdout at exit and would complain again
+        # the interpreter flushes stdout at exit and would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     if isinstance(error, OSError) and error.filename is not None and error.errno is not None:

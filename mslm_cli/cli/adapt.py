@@ -29,8 +29,8 @@ def adapt(
 ) -> None:
     """Adapt an encoder by masked language modelling.
 
-    Wrong DS-terms cost more than wrong generic words. Writes a Hugging Face checkpoint with its MLM
-    head, and metrics.jsonl.
+    Errors on DS-terms get a higher loss weight than errors on generic words. Writes a Hugging Face checkpoint with its
+    MLM head, and metrics.jsonl.
     """
     from mslm_cli.stages import adapt as stage
     from mslm_cli.training import ranks

@@ -1,4 +1,4 @@
-"""The program ``mslm``: its subcommands, in the order of the work."""
+"""The program ``mslm``, with its subcommands in workflow order."""
 
 from importlib import import_module
 from typing import Annotated
@@ -29,7 +29,7 @@ _MODULES = (
     "demo",
     "models",
 )
-"""One a command, in the order of the help; importing one registers its command."""
+"""One module per command, in the order of the help; importing it registers the command."""
 
 for _module in _MODULES:
     import_module(f"mslm_cli.cli.{_module}")

@@ -23,7 +23,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="ARM...",
-            help="[NAME=]PATH[,PATH...]: what `mslm eval` wrote, or files with predictions; several are runs of one arm"
+            help="[NAME=]PATH[,PATH...]: outputs of `mslm eval`, or files with predictions; several are runs of one arm"
             " that differ in their seeds.",
         ),
     ],
@@ -39,8 +39,8 @@ def compare(
 ) -> None:
     """Compare systems on one test set.
 
-    Differences of strict F1 with 95 % intervals over sentences and seeds, a paired bootstrap and approximate
-    randomisation, corrected for the number of pairs (Holm); wins and losses by slice; the sentences that differ.
+    Prints differences in strict F1 with 95 % intervals over sentences and seeds, a paired bootstrap and approximate
+    randomisation, corrected for the number of pairs (Holm); wins and losses by slice; differing sentences.
     """
     refuse_shared_stdin({"--data": data, "--train": train, "--lexicon": lexicon})
     from mslm_cli.evaluation import tables

@@ -20,9 +20,9 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("mslm-demo"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Run the whole chain on a sample corpus.
+    """Run the whole pipeline on a sample corpus.
 
-    Once with plain and once with DS-term masking. It shows the flow; a sample of this size proves nothing
+    Runs it with token masking and with DS-term masking. It shows the workflow; a sample of this size proves nothing
     about quality.
     """
     from mslm_cli.studies import demo as study

@@ -42,10 +42,10 @@ def evaluate(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Score a NER model, or any system's predictions.
+    """Score an NER model, or any system's predictions.
 
     Strict exact match of mentions with 95 % intervals, seqeval's modes, partial match, errors, slices, confidence. With
-    -o, results.json and predictions.jsonl are written and the tables go to stderr, else to stdout.
+    -o, writes results.json and predictions.jsonl and prints the tables on stderr; otherwise on stdout.
     """
     inputs = {"the model": ner, "--data": data, "--predictions": predictions, "--train": train, "--lexicon": lexicon}
     refuse_shared_stdin(inputs)

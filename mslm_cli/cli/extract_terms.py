@@ -40,7 +40,7 @@ def extract_terms(
         typer.Option(help="General-English text to compare n-gram frequencies with. May be repeated."),
     ] = None,
     link: Annotated[
-        Path | None, typer.Option(help="Knowledge base (.jsonl in scispaCy's form) that gives terms their types.")
+        Path | None, typer.Option(help="Knowledge base (.jsonl in scispaCy's format) that gives terms their types.")
     ] = None,
     resume: Resume = "auto",
     resume_anyway: ResumeAnyway = False,
@@ -48,9 +48,9 @@ def extract_terms(
 ) -> None:
     """Find the domain-specific terms of a text.
 
-    They make the lexicon that decides what is masked. Writes terms.jsonl (term, sources,
-    type, count, score). Terms that you give are kept whatever their count and score.
-    The default pipeline needs no download. A run that was killed goes on from what it has read.
+    They form the lexicon that determines what is masked. Writes terms.jsonl (term, sources, type, count, score). Your
+    own terms are kept regardless of count and score. The default pipeline needs no download. A killed run resumes from
+    its last checkpoint.
     """
     lists = {"the text": texts, "--terms": terms, "--from-labels": from_labels, "--background": background}
     paths = {name: files or [] for name, files in lists.items()} | {"--link": [link] if link else []}

@@ -34,8 +34,8 @@ def finetune(
 ) -> None:
     """Fine-tune an encoder for entity recognition, or another task.
 
-    Training and scoring see unmasked text alone. The epoch with the best score on --dev is kept; for
-    entity recognition that is strict F1.
+    Training and scoring use unmasked text. The epoch with the best score on --dev is kept; for entity recognition,
+    the score is strict F1.
     `--model -` reads the encoder's path from a pipe.
     """
     refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})

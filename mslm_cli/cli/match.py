@@ -33,10 +33,10 @@ def match(
     ] = Path("-"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Show where the terms of a lexicon stand in a text.
+    """Show where the terms of a lexicon occur in a text.
 
-    Finds what `mslm preprocess` masks. On a terminal the matches are marked in the text; in a pipe or a
-    file they are JSON lines, with offsets [start, end) in characters of the document.
+    Finds the terms that `mslm preprocess` masks. On a terminal, the matches are marked in the text; in a pipe or a
+    file, they are JSON lines with offsets [start, end) in characters of the document.
     """
     refuse_shared_stdin({"the text": "-" if Path("-") in texts else None, "--lexicon": lexicon})
     if as_json and as_html:

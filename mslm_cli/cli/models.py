@@ -14,5 +14,5 @@ def models(
     action: Annotated[Literal["pull"], typer.Argument(metavar="ACTION", help="What to do: download a model.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="`minilm`, or a hub id.")],
 ) -> None:
-    """Fetch an encoder, for use offline later."""
+    """Download an encoder for later use offline."""
     console.result(str(library.resolve(name)))

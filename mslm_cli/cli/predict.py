@@ -48,8 +48,8 @@ def predict(
 ) -> None:
     """Find the entities in a text.
 
-    JSON lines (doc, start, end, text, type, score) with offsets [start, end) in characters of the document;
-    on a terminal the entities are marked in the text. The score is the model's probability of the mention.
+    Writes JSON lines (doc, start, end, text, type, score) with offsets [start, end) in characters of the document; on a
+    terminal, the entities are marked in the text. The score is the model's probability of the mention.
     """
     refuse_shared_stdin({"the model": ner, "the text": "-" if Path("-") in texts else None})
     file = None if output == Path("-") else output

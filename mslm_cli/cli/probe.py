@@ -30,7 +30,7 @@ def probe(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Probe how well an encoder restores DS-terms.
+    """Probe how well an encoder predicts masked DS-terms.
 
     In held-out text, DS-terms and generic words of the same length and frequency are masked one at a time. Prints top-1
     and top-5 accuracy, loss in nats and reciprocal rank, with 95 % intervals.
@@ -43,16 +43,16 @@ def probe(
         console.result(json.dumps(found))
         return
     for name, of in found["scores"].items():
-        _print(name, of, stage.KIND_NAMES, found["n_items"], signed=False)
+        _print(name, of, stage.ITEM_TITLES, found["n_items"], signed=False)
     if "difference" in found:
-        title = " less ".join(reversed(found["encoders"]))
-        _print(title, found["difference"], stage.KIND_NAMES, found["n_items"], signed=True)
+        title = " minus ".join(reversed(found["encoders"]))
+        _print(title, found["difference"], stage.ITEM_TITLES, found["n_items"], signed=True)
     units = " and ".join(f"{unit} of the {name}" for name, unit in found["resampled"].items())
     console.note(f"95 % intervals by bootstrap over {units}")
 
 
 def _print(title: str, scores: dict[str, Any], names: dict[str, str], n_items: dict[str, int], *, signed: bool) -> None:
-    """Print one block of the result on stdout: a line for each kind, and below it the intervals."""
+    """Print one block of the result on stdout: a line for each kind of item, followed by its intervals."""
     console.result(f"{title:<31}{'n':>6} {'loss':>13} {'top-1':>13} {'top-5':>13}")
     for kind, of in scores.items():
         sign = "+" if signed else ""

@@ -29,8 +29,8 @@ def show_masks(
 ) -> None:
     """Show what is masked in shards.
 
-    Words in braces are DS-terms, or are predicted: "DS-term" for one that is masked whole, "generic" for other words,
-    with what the model gets in their place; a kept word stays as it is.
+    Words in braces are DS-terms or predicted words. Predicted words are labelled "DS-term" or "generic" and followed by
+    the model's input in their place, unless they are kept.
     """
     from mslm_cli.stages import show_masks as stage
 
@@ -42,4 +42,4 @@ def show_masks(
         return
     tokenizer = stage.load_tokenizer(shards)
     for sequence in sequences:
-        console.styled_result([(run.text, stage.STYLES[run.look]) for run in stage.runs(sequence, tokenizer)])
+        console.styled_result([(part.text, stage.STYLES[part.look]) for part in stage.styled(sequence, tokenizer)])

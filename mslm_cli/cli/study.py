@@ -33,8 +33,8 @@ def study(
 ) -> None:
     """Find out which masking helps on your data.
 
-    Compares vanilla fine-tuning, more of it, word, span and mslm masking, and says in one sentence what the data
-    show. Writes OUTPUT/study.toml, which `mslm sweep` reads and you can change, and runs it.
+    Compares vanilla fine-tuning, longer fine-tuning, and word, span and mslm masking, and gives the verdict in one
+    sentence. Writes OUTPUT/study.toml, which you can edit for `mslm sweep`, and runs it.
     """
     from mslm_cli.studies import study as story
 

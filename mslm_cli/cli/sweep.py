@@ -23,10 +23,10 @@ def sweep(
     config: SweepConfig,
     as_json: Json = False,
 ) -> None:
-    """Compare arms of masking on your data, as a file says.
+    """Compare masking arms on your data, as described in a file.
 
-    Data sets x arms x seeds; work that arms share is done once. Run it again to go on after a kill, or with a longer
-    file to add what is new; several processes and machines may work on one folder. Writes verdict.json, a page
+    Runs data sets x arms x seeds; shared work is done once. Run it again to resume after a kill, or with an extended
+    file to add only what is new; several processes and machines can share a folder. Writes verdict.json, a page
     (index.html) and the best model (best/).
     """
     from mslm_cli.studies import sweep as story

@@ -21,6 +21,10 @@ from mslm_cli.evaluation.uncertainty import (
     sums_by_cluster,
 )
 
+RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
+RESULTS_VERSION = 2
+"""Of both files."""
+
 
 def summarise(
     gold: Spans,

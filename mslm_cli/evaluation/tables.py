@@ -32,7 +32,7 @@ _CONTEXT = 5
 _WIDTH = 80
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """A table of text; the first column is left-aligned, the others hold numbers."""
 
     title: str
@@ -40,7 +40,7 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def latex(table: Table) -> str:
+def latex(table: TextTable) -> str:
     """The table as a LaTeX ``tabular`` with the title as a comment; needs no package."""
     rows = [table.columns, *table.rows]
     lines = [" & ".join(cell.translate(_LATEX).replace("..", " to ") for cell in row) + r" \\" for row in rows]
@@ -71,14 +71,14 @@ def _row(name: str, score: Mapping[str, Any]) -> list[str]:
 _SCORE_COLUMNS = ["P", "R (EM)", "F1", "95 % of F1", "gold", "pred"]
 
 
-def headline(results: Mapping[str, Any]) -> Table:
+def headline(results: Mapping[str, Any]) -> TextTable:
     """Strict exact match: all mentions, averages over types, and each type."""
     match = results["exact_match"]
     rows = [_row("all (micro)", match)]
     if len(match["per_type"]) > 1:
         rows += [_row(f"{name} average", match[name]) for name in ("macro", "weighted")]
     rows += [_row(entity_type, score) for entity_type, score in match["per_type"].items()]
-    return Table("strict exact match (boundaries and type)", ["type", *_SCORE_COLUMNS], rows)
+    return TextTable("strict exact match (boundaries and type)", ["type", *_SCORE_COLUMNS], rows)
 
 
 def conlleval(results: Mapping[str, Any]) -> str:
@@ -100,20 +100,20 @@ def _conll_scores(found: Mapping[str, Any]) -> str:
     )
 
 
-def details(results: Mapping[str, Any]) -> Iterator[Table]:
+def details(results: Mapping[str, Any]) -> Iterator[TextTable]:
     """The tables below the headline."""
     modes = results["seqeval"]
     rows = [_row(f"seqeval {name}", modes[name]) for name in ("strict", "default")]
-    yield Table("the same tags scored by seqeval (IOB2), micro", ["mode", *_SCORE_COLUMNS], rows)
+    yield TextTable("the same tags scored by seqeval (IOB2), micro", ["mode", *_SCORE_COLUMNS], rows)
     columns = ["match", "P", "R", "F1", "95 % of F1", "cor", "par", "inc", "mis", "spu"]
     counts = ("correct", "partial", "incorrect", "missed", "spurious")
     rows = [
         [*_row(name, of)[:5], *(f"{of[count]:,}" for count in counts)] for name, of in results["partial_match"].items()
     ]
-    yield Table("partial match (SemEval-2013)", columns, rows)
+    yield TextTable("partial match (SemEval-2013)", columns, rows)
     sliced = [(title, results["slices"][name]) for name, title in SLICINGS.items() if results["slices"][name]]
     rows = [_row(f"{title}: {name}", score) for title, of in sliced for name, score in of.items()]
-    yield Table("slices of mentions (strict)", ["slice", *_SCORE_COLUMNS], rows)
+    yield TextTable("slices of mentions (strict)", ["slice", *_SCORE_COLUMNS], rows)
     found = results["confidence"]
     if found:
         rows = [
@@ -126,12 +126,12 @@ def details(results: Mapping[str, Any]) -> Iterator[Table]:
             for of in found["bins"]
             if of["n"]
         ]
-        yield Table("confidence of predicted mentions", ["probability", "n", "mean", "correct"], rows)
+        yield TextTable("confidence of predicted mentions", ["probability", "n", "mean", "correct"], rows)
     total = sum(of["n"] for of in results["errors"].values())
     rows = [
         [ERROR_KINDS[error], f"{of['n']:,}", percent(of["n"] / (total or 1))] for error, of in results["errors"].items()
     ]
-    yield Table("errors", ["kind", "n", "% of all"], rows)
+    yield TextTable("errors", ["kind", "n", "% of all"], rows)
 
 
 def remarks(results: Mapping[str, Any]) -> Iterator[str]:
@@ -200,7 +200,7 @@ def wrapped(name: str, words: Sequence[str] | None, mentions: Sequence[Sequence[
     )
 
 
-def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
+def comparison(result: Mapping[str, Any]) -> Iterator[TextTable]:
     """Tables of the arms, their differences, and the slices of each pair."""
     rows = [
         [
@@ -213,7 +213,7 @@ def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
         for arm in result["arms"]
     ]
     columns = ["arm", "runs", "P", "R (EM)", "F1", "95 % of F1", "sd"]
-    yield Table("strict exact match, means over runs", columns, rows)
+    yield TextTable("strict exact match, means over runs", columns, rows)
     rows = [
         [
             _versus(pair),
@@ -226,10 +226,10 @@ def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
         for pair in result["comparisons"]
     ]
     columns = ["difference", "points", "95 %", "p boot", "p rand", "holds up"]
-    yield Table(f"differences of {result['primary_metric']} (p-values after Holm)", columns, rows)
+    yield TextTable(f"differences of {result['primary_metric']} (p-values after Holm)", columns, rows)
     counts = ("wins", "losses", "n_sentences_better", "n_sentences_worse")
     rows = [[_versus(pair), *(f"{pair[count]:,}" for count in counts)] for pair in result["comparisons"]]
-    yield Table("gold mentions and sentences", ["difference", "wins", "losses", "better", "worse"], rows)
+    yield TextTable("gold mentions and sentences", ["difference", "wins", "losses", "better", "worse"], rows)
     for pair in result["comparisons"]:
         rows = [
             [
@@ -245,7 +245,7 @@ def comparison(result: Mapping[str, Any]) -> Iterator[Table]:
             if of["gold"]
         ]
         columns = ["slice", "gold", "F1 (1)", "F1 (2)", "95 %", "wins", "losses", "holds"]
-        yield Table(f"{pair['arms'][1]} (2) against {pair['arms'][0]} (1)", columns, rows)
+        yield TextTable(f"{pair['arms'][1]} (2) against {pair['arms'][0]} (1)", columns, rows)
 
 
 def comparison_remarks(result: Mapping[str, Any]) -> Iterator[str]:

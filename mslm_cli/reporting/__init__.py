@@ -1,1 +1,1 @@
-"""Results as a page to look at."""
+"""Results as HTML pages."""

@@ -1,4 +1,4 @@
-"""The charts of a report, by matplotlib, which is imported when the first one is drawn."""
+"""The charts of a report, drawn by matplotlib, which is imported on first use."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ COLOURS = {
     "second": "#b4500f",
     "third": "#0b7a6b",
 }
-"""By name; in a page the name stands for a CSS variable, so that the same drawing is light or dark."""
+"""By name; in a page, each is replaced by the CSS variable of that name, so charts follow light and dark mode."""
 
 _STYLE: Any = {
     "svg.hashsalt": "mslm",
@@ -55,12 +55,12 @@ _STYLE: Any = {
 }
 _WIDTH_IN = 4.4
 _DPI = 160
-_NOTHING_SEEN = {"Creator": None, "Date": None, "Format": None, "Type": None}
+_NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart for the page: ``name`` of its files, ``title``, what it says (``caption``), its SVG for inlining."""
+    """A chart for the page: the ``name`` of its files, ``title``, ``caption``, and its SVG for inlining."""
 
     name: str
     title: str
@@ -69,7 +69,7 @@ class Chart:
 
 
 Plan = tuple[str, str, str, Callable[["Figure"], None]]
-"""A chart to draw: name, title, caption, and what draws it."""
+"""A chart to draw: name, title, caption, and the drawing function."""
 
 
 def draw_all(
@@ -77,7 +77,7 @@ def draw_all(
     curves: Mapping[str, Sequence[Mapping[str, Any]]],
     folder: Path,
 ) -> list[Chart]:
-    """The charts that these results give, written to ``folder`` as PNG and SVG files too; the same bytes every time.
+    """Draw all charts for these results; also writes them to ``folder`` as reproducible PNG and SVG files.
 
     Args:
         results: the content of results.json.
@@ -98,17 +98,17 @@ def draw_all(
         )
     groups = [(SLICINGS[name], _scored(of)) for name, of in results["slices"].items() if of is not None and _scored(of)]
     if groups:
-        caption = f"{sentence_start(metric)} with its 95 % interval, by the length of mentions and by what was known."
+        caption = f"{sentence_start(metric)} with its 95 % interval, by length, training data and lexicon."
         plans.append(("slices", "By kind of mention", caption, _dots(groups, metric)))
     if (confidence := results["confidence"]) is not None:
         caption = (
-            f"Average precision {confidence['average_precision']:.3f}: how precise the mentions are that the model is"
-            " surest of, and how many of the gold ones they are."
+            f"Precision and recall of the most probable mentions; average precision"
+            f" {confidence['average_precision']:.3f}."
         )
         plans.append(("precision-recall", "Precision and recall", caption, lambda f: _precision_recall(f, results)))
         caption = (
-            f"Expected calibration error {confidence['ece']:.3f}: of mentions with a probability of 0.8, 80 % should"
-            " be right. Numbers: mentions."
+            f"Expected calibration error {confidence['ece']:.3f}. With perfect calibration, 80 % of mentions with"
+            " probability 0.8 are correct. Numbers: mentions."
         )
         plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, confidence)))
     if ner := curves.get("ner"):
@@ -121,18 +121,18 @@ def draw_all(
 
 
 def sentence_start(text: str) -> str:
-    """``text`` with a capital."""
+    """``text`` with its first letter capitalised."""
     return text[:1].upper() + text[1:]
 
 
 def draw(plans: Sequence[Plan], folder: Path) -> list[Chart]:
-    """The charts of these plans, written to ``folder`` as PNG and SVG files too; the same bytes every time."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
+    """Draw the charts; also writes them to ``folder`` as reproducible PNG and SVG files."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs messages about its font cache
     import matplotlib as mpl
 
     charts = []
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of characters that the font lacks; a page has other fonts
+        warnings.simplefilter("ignore", UserWarning)  # about characters missing in the font; a page has other fonts
         for name, title, caption, plan in plans:
             charts.append(Chart(name, title, caption, _draw(plan, name, title, folder)))
     return charts
@@ -144,13 +144,13 @@ def _draw(plan: Callable[["Figure"], None], name: str, title: str, folder: Path)
     figure = Figure(figsize=(_WIDTH_IN, 2.9), layout="constrained")
     plan(figure)
     path = folder / f"{name}.svg"
-    figure.savefig(path, metadata=_NOTHING_SEEN)
+    figure.savefig(path, metadata=_NO_METADATA)
     figure.savefig(path.with_suffix(".png"), dpi=_DPI, metadata={"Software": None})
     return inline(path.read_text(encoding="utf-8"), name, title)
 
 
 def inline(svg: str, name: str, title: str) -> str:
-    """An SVG file of matplotlib as an element of a page: scalable, in the page's colours, its ids its own."""
+    """A matplotlib SVG as an element of a page: scalable, in the page's colours, with unique ids."""
     svg = svg[svg.index("<svg") :]
     used = set(re.findall(r'(?:url\(#|href="#)([\w-]+)', svg))
     svg = re.sub(r' id="([\w-]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
@@ -174,13 +174,13 @@ def _scored(of: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def _dots(
     groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]], metric: str
 ) -> Callable[["Figure"], None]:
-    """A line for each score, in groups with a heading: F1 and its interval."""
+    """One row per score, in groups with headings: F1 and its interval."""
 
     def plan(figure: "Figure") -> None:
         n_lines = sum(len(rows) + bool(heading) for heading, rows in groups)
         figure.set_size_inches(_WIDTH_IN, 0.65 + 0.27 * n_lines)
         axes = figure.subplots()
-        most = max(score["gold"] for _, rows in groups for _, score in rows) or 1
+        n_max = max(score["gold"] for _, rows in groups for _, score in rows) or 1
         y = 0
         ticks, names, lows = [], [], []
         for heading, rows in groups:
@@ -190,7 +190,7 @@ def _dots(
             for name, score in rows:
                 low, high = (100 * x for x in score["intervals"]["f1"])
                 axes.plot([low, high], [y, y], color=COLOURS["first"], linewidth=1.6)
-                size = 18 + 60 * score["gold"] / most
+                size = 18 + 60 * score["gold"] / n_max
                 axes.scatter([100 * score["f1"]], [y], s=size, color=COLOURS["first"], zorder=3, linewidths=0)
                 ticks.append(y)
                 names.append(name)
@@ -235,39 +235,40 @@ def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
     axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
     x, y = [one["mean_confidence"] for one in bins], [one["share_correct"] for one in bins]
     axes.plot(x, y, color=COLOURS["first"], marker="o", markersize=4.5)
-    for one, at, share in zip(bins, x, y, strict=True):
+    for one, at, fraction in zip(bins, x, y, strict=True):
         axes.annotate(
-            f"{one['n']:,}", (at, share), (0, 6), textcoords="offset points", ha="center", fontsize=7,
+            f"{one['n']:,}", (at, fraction), (0, 6), textcoords="offset points", ha="center", fontsize=7,
             color=COLOURS["muted"],
         )  # fmt: skip
     axes.set_xlim(0, 1.03)
     axes.set_ylim(-0.04, 1.1)
     axes.set_xlabel("probability of the mention")
-    axes.set_ylabel("share that is right")
+    axes.set_ylabel("fraction correct")
 
 
 def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]], metric: str) -> None:
-    axes, beside = figure.subplots(1, 2)
+    axes, dev_axes = figure.subplots(1, 2)
     steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     _loss(axes, steps, COLOURS["first"])
     epochs = [(line["epoch"], 100 * line["dev_score"]) for line in lines if "dev_score" in line]
     if epochs:
         x, y = zip(*epochs, strict=True)
-        beside.plot(x, y, color=COLOURS["third"], marker="o", markersize=4)
+        dev_axes.plot(x, y, color=COLOURS["third"], marker="o", markersize=4)
         best = max(epochs, key=lambda epoch: epoch[1])
-        beside.annotate(f"{best[1]:.1f}", best, (0, 6), textcoords="offset points", ha="center", color=COLOURS["third"])
-        beside.margins(x=0.12, y=0.2)
-        beside.locator_params(axis="x", integer=True, nbins=5)
+        colour = COLOURS["third"]
+        dev_axes.annotate(f"{best[1]:.1f}", best, (0, 6), textcoords="offset points", ha="center", color=colour)
+        dev_axes.margins(x=0.12, y=0.2)
+        dev_axes.locator_params(axis="x", integer=True, nbins=5)
     axes.set_title("training loss", fontsize=9, loc="left")
-    beside.set_title(f"dev {metric}, %", fontsize=9, loc="left")
+    dev_axes.set_title(f"dev {metric}, %", fontsize=9, loc="left")
     axes.set_xlabel("step")
-    beside.set_xlabel("epoch")
+    dev_axes.set_xlabel("epoch")
 
 
 def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
     axes = figure.subplots()
-    for kind, label, colour in (("generic", "generic words", "first"), ("ds_term", "DS-terms", "second")):
-        steps = [(number, line[kind]["loss"]) for number, line in enumerate(lines, 1) if line.get(kind, {}).get("n")]
+    for key, label, colour in (("generic", "generic words", "first"), ("ds_term", "DS-terms", "second")):
+        steps = [(number, line[key]["loss"]) for number, line in enumerate(lines, 1) if line.get(key, {}).get("n")]
         if steps:
             _loss(axes, steps, COLOURS[colour], label)
     axes.legend(frameon=False, loc="upper right", labelcolor=COLOURS["ink"])
@@ -276,7 +277,7 @@ def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_heading(axes: "Axes", y: float, heading: str) -> None:
-    """Write the name of a group of lines above them, at the left edge of ``axes``."""
+    """Write the heading of a group of rows, at the left edge of ``axes``."""
     axes.text(
         0, y, heading.upper(), transform=axes.get_yaxis_transform(), ha="left", va="center",
         fontsize=7.5, color=COLOURS["muted"],
@@ -284,7 +285,7 @@ def write_heading(axes: "Axes", y: float, heading: str) -> None:
 
 
 def _loss(axes: "Axes", steps: Sequence[tuple[int, float]], colour: str, label: str | None = None) -> None:
-    """The loss of each step, faint, and its mean over the 2 % of the steps around it."""
+    """Plot the loss of each step, faintly, and its moving average over 4 % of the steps."""
     import numpy as np
 
     x, y = np.array(steps, dtype=np.float64).T

@@ -1,4 +1,4 @@
-"""report.html: one page that holds all it needs."""
+"""report.html: a self-contained page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,13 +29,13 @@ def write_report(
     provenance: Mapping[str, Any],
     curves: Mapping[str, Lines],
 ) -> None:
-    """Write report.html, and charts/ with its charts as PNG and SVG files; the same bytes for the same input.
+    """Write report.html, and charts/ with its charts as PNG and SVG files; reproducible byte by byte.
 
     Args:
         results: the content of results.json.
-        lines: those of predictions.jsonl; without words the page has none either.
-        provenance: what made the results, by name; values are text, or mappings of text.
-        curves: the lines of metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``), where known.
+        lines: the lines of predictions.jsonl; without words, the page has no source text.
+        provenance: the provenance of the results, by name; values are text or mappings of text.
+        curves: the lines of metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``), if known.
     """
     (folder / CHARTS).mkdir()
     charts = draw_all(results, curves, folder / CHARTS)
@@ -49,7 +49,7 @@ def write_report(
             charts=charts,
             shown=list(islice(sentences_with_errors(lines), MAX_SENTENCES)),
             n_with_errors=n_shown,
-            kinds={kind: name for kind, name in ERROR_KINDS.items() if results["errors"][kind]["n"]},
+            error_kinds={error: name for error, name in ERROR_KINDS.items() if results["errors"][error]["n"]},
             slicings=[(SLICINGS[name], of) for name, of in results["slices"].items() if of is not None],
             provenance=provenance,
             is_warned=results["n_seen_upstream"] > results["n_sentences"] * WARN_ABOVE_SHARE,
@@ -59,7 +59,7 @@ def write_report(
 
 
 def template_environment() -> "jinja2.Environment":
-    """What fills in the templates of pages."""
+    """The environment that renders page templates."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -74,12 +74,12 @@ def template_environment() -> "jinja2.Environment":
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; none where there is no such file."""
+    """The lines of a metrics.jsonl; empty if the file does not exist."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
 
 
 def _bounds(interval: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""The page of a study: the answer on its first screen, and below it what it rests on."""
+"""The page of a study: the verdict on the first screen, followed by the evidence."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ _WIDTH_IN = 4.4
 _MOST_NAMED = 34
 
 Row = tuple[str, Mapping[str, float], bool]
-"""A line of a chart: name, an estimate with its interval, whether it is the chosen arm's."""
+"""A row of a chart: name, an estimate with its interval, whether it is the chosen arm."""
 
 
 def write_study(folder: Path, verdict: Mapping[str, Any]) -> None:
-    """Write index.html, and charts/ with its charts as PNG and SVG files, of the content of a verdict.json."""
+    """Write index.html, and charts/ with its charts as PNG and SVG files, from the content of verdict.json."""
     with fsio.staged_folder(folder / CHARTS) as charts:
         drawn = draw(_plans(verdict), charts)
     arms = verdict["arms"]
@@ -48,7 +48,7 @@ def write_study(folder: Path, verdict: Mapping[str, Any]) -> None:
 
 
 def _warnings(verdict: Mapping[str, Any]) -> list[str]:
-    """What stands above the answer."""
+    """Warnings shown above the verdict."""
     found = []
     for data, seen in verdict["seen_upstream"].items():
         n = verdict["n_sentences"][data]
@@ -56,12 +56,12 @@ def _warnings(verdict: Mapping[str, Any]) -> list[str]:
             if count > WARN_ABOVE_SHARE * n:
                 found.append(f"{count:,} of {n:,} test sentences of {data} were seen by {name}.")
     if verdict["failed"]:
-        found.append(f"{len(verdict['failed'])} trials failed; this is about the others.")
+        found.append(f"{len(verdict['failed'])} trials failed; the page covers the others.")
     return found
 
 
 def _slices(verdict: Mapping[str, Any]) -> dict[str, list[tuple[str, float, Mapping[str, float]]]]:
-    """By data set, the slices in which the chosen arm differs from vanilla: name, gold mentions, difference."""
+    """Slices of the chosen arm, by data set: name, gold mentions, difference to vanilla."""
     chosen = next((arm for arm in verdict["arms"] if arm["name"] == verdict["chosen_on_dev"]), None)
     if chosen is None:
         return {}
@@ -90,21 +90,19 @@ def _plans(verdict: Mapping[str, Any]) -> list[Plan]:
             (data, [(arm["name"], arm["data"][data]["over_vanilla"], arm["name"] == chosen) for arm in others])
             for data in verdict["resampled"]
         ]
-        plans.append(("data-sets", "On each data set", "The same on each data set alone.", _forest(groups, metric)))
+        plans.append(("data-sets", "On each data set", "The same for each data set.", _forest(groups, metric)))
     if grid := _grid(verdict):
-        caption = f"Mean {metric} on dev, %, by the share of DS-terms (ELM) and of generic words (BLM) that are masked."
+        caption = f"Mean {metric} on dev, %, by the masking rates of DS-terms (ELM) and of generic words (BLM)."
         plans.append(("rates", "Masking rates", caption, _heat_map(*grid)))
     for number, (data, rows) in enumerate(_slices(verdict).items()):
-        caption = (
-            f"{sentence_start(metric)} of {chosen} minus that of {verdict['vanilla']}, in points, by kind of mention."
-        )
+        caption = f"{sentence_start(metric)} of {chosen} minus that of {verdict['vanilla']}, in points, by slice."
         lines = [(f"{name} ({n:.0f})", difference, False) for name, n, difference in rows]
         plans.append((f"slices-{number}", f"Where, on {data}", caption, _forest([("", lines)], metric)))
     return plans
 
 
 def _forest(groups: Sequence[tuple[str, Sequence[Row]]], metric: str) -> Callable[["Figure"], None]:
-    """A line for each difference and its interval, around zero."""
+    """One row per difference with its interval, around zero."""
 
     def plan(figure: "Figure") -> None:
         n_lines = sum(len(rows) + bool(heading) for heading, rows in groups)
@@ -133,7 +131,7 @@ def _forest(groups: Sequence[tuple[str, Sequence[Row]]], metric: str) -> Callabl
 
 
 def _grid(verdict: Mapping[str, Any]) -> tuple[list[float], list[float], dict[tuple[float, float], float]] | None:
-    """ELM rates, BLM rates and the best score on dev of each pair, where there are several of either."""
+    """ELM rates, BLM rates and the best dev score of each pair; None for fewer than three pairs."""
     found: dict[tuple[float, float], float] = {}
     for arm in verdict["arms"]:
         options = arm["options"]

@@ -1,1 +1,1 @@
-"""One module per subcommand: the whole story of that command, readable top to bottom."""
+"""One module per subcommand, readable from top to bottom."""

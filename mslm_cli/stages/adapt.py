@@ -1,4 +1,4 @@
-"""``mslm adapt``: masked language modelling on shards, with a loss that knows DS-terms."""
+"""``mslm adapt``: masked language modelling on shards, with loss weights for DS-terms."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import allocator, artifacts, console, models
-from mslm_cli.artifacts import Artifact, ArtifactBuild
+from mslm_cli.artifacts import METRICS, Artifact, ArtifactBuild
 from mslm_cli.config import AdaptConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
 from mslm_cli.masking.batch import DS_TERM, GENERIC
@@ -31,9 +31,8 @@ from mslm_cli.training.model import load_masked_lm, max_tokens
 from mslm_cli.training.tensorboard import tensorboard_writer
 from mslm_cli.workspace import RunOptions, discard
 
-METRICS = "metrics.jsonl"
 _KEYS = {GENERIC: "generic", DS_TERM: "ds_term"}
-"""What metrics.jsonl calls each kind of predicted token."""
+"""The keys in metrics.jsonl for predicted tokens, by mask kind."""
 
 _TITLES = {"generic": "generic words", "ds_term": "DS-terms"}
 
@@ -44,13 +43,13 @@ def run(
     config: AdaptConfig,
     rerun: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> Path:
-    """The published encoder artifact, adapted on ``shards``.
+    """Adapt an encoder on ``shards`` and publish the encoder artifact.
 
     Raises:
-        UsageError: the shards have nothing for the span-boundary or the detection objective.
+        UsageError: the shards do not suit the span-boundary or the detection objective.
         ArtifactError: the shards are damaged or were made with another tokenizer.
-        UnavailableError: the encoder cannot be had.
-        DivergedError: the loss is not finite, or exploded, step after step.
+        UnavailableError: the encoder is unavailable.
+        DivergedError: too many steps in a row had a non-finite or exploded loss.
     """
     allocator.keep_freed_memory()
     source = artifacts.load(shards, "shards")
@@ -70,7 +69,7 @@ def run(
     model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
     if reader.lengths.max(initial=0) > max_tokens(model):
         raise ArtifactError(
-            f"{shards}: sequences of {reader.lengths.max()} tokens, the encoder takes at most {max_tokens(model)}"
+            f"{shards}: has sequences of {reader.lengths.max()} tokens; the encoder takes at most {max_tokens(model)}"
         )
     add_heads(model, Objectives(config.sbo, config.detect), config.seed)
     prepare_model(model, device)
@@ -95,26 +94,26 @@ def run(
 
 
 def _check_objectives(reader: ShardReader, strategy: str, config: AdaptConfig) -> None:
-    """Refuse objectives that the shards have nothing for."""
+    """Reject objectives that the shards do not suit."""
     if config.sbo and not STRATEGIES[strategy].masks_runs:
         raise UsageError(
-            f"--sbo {config.sbo:g} needs masked spans, and strategy {strategy} has none",
-            hint=f"it goes with --strategy {', '.join(s.name for s in STRATEGIES if s.masks_runs)}",
+            f"--sbo {config.sbo:g} needs masked spans, but strategy {strategy} has none",
+            hint=f"use --strategy {', '.join(s.name for s in STRATEGIES if s.masks_runs)}",
         )
     if config.detect and not any(len(batch.spans) for batch in reader.blocks()):
         raise UsageError(
-            f"--detect {config.detect:g} needs DS-terms, and {reader.folder} hold none",
+            f"--detect {config.detect:g} needs DS-terms, but {reader.folder} has none",
             hint="make the shards with --lexicon",
         )
 
 
 def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer of the shards, which must be the encoder's."""
+    """The tokenizer of the shards, after checking that it equals the encoder's."""
     tokenizer = models.load_tokenizer(source.path / "tokenizer", lowercase=config.lowercase)
     own = models.load_tokenizer(encoder, lowercase=config.lowercase)
     if models.tokenizer_fingerprint(tokenizer) != models.tokenizer_fingerprint(own):
         raise ArtifactError(
-            f"{source.path}: the shards were made with another tokenizer than that of model {config.model!r}"
+            f"{source.path}: the shards were made with a different tokenizer than that of model {config.model!r}"
             f" ({len(tokenizer):,} and {len(own):,} entries)",
             hint="make them again with `mslm preprocess --model` and this model",
         )
@@ -122,7 +121,7 @@ def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> Pre
 
 
 def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
-    """What is trained one after the other; says what the user should know about it."""
+    """The phases of training, with notes for the user."""
     n_steps, n_epochs = _length(reader, config)
     masks.prepare(n_epochs)
     weights = kind_weights(config.weights, *_count_kinds(masks, config, n_epochs))
@@ -138,12 +137,12 @@ def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: 
     elif fresh:
         console.warn(f"the checkpoint has no MLM head: {len(fresh)} parameters start at random")
     if not phases:
-        raise UsageError("--epochs 0 trains a fresh MLM head alone, and this encoder's head is not fresh")
+        raise UsageError("--epochs 0 trains only a fresh MLM head, but this encoder's head is not fresh")
     return phases
 
 
 def _length(reader: ShardReader, config: AdaptConfig) -> tuple[int, int]:
-    """The steps of the whole model, and how many epochs they begin."""
+    """The number of steps of the whole model, and the number of epochs they begin."""
     lengths = reader.lengths.astype(np.int64)
     n_steps = n_epochs = 0
     while n_epochs < config.epochs if config.steps is None else n_steps < config.steps:
@@ -153,9 +152,9 @@ def _length(reader: ShardReader, config: AdaptConfig) -> tuple[int, int]:
 
 
 def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple[int, int]:
-    """Predicted tokens of generic words and of DS-terms, over all copies or, with dynamic masks, over all epochs.
+    """Predicted tokens of generic words and of DS-terms, over all copies or, with dynamic masks, all epochs.
 
-    Where the weights need no counts, the first epoch stands for all that would have to be drawn.
+    If the weights need no counts, only the first epoch is drawn and counted.
 
     Raises:
         DataError: nothing is masked.
@@ -165,14 +164,14 @@ def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple
     n_generic, n_ds_term = (sum(of_kind) for of_kind in zip(*counts, strict=True))
     if n_generic + n_ds_term == 0:
         raise DataError(
-            f"{masks.reader.folder}: no token is masked, so there is nothing to learn", hint="raise the rates"
+            f"{masks.reader.folder}: no tokens are masked, so there is nothing to learn", hint="raise the rates"
         )
     return n_generic, n_ds_term
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What all phases have in common."""
+    """The inputs shared by all phases."""
 
     masks: ShardMasks
     config: AdaptConfig
@@ -180,7 +179,7 @@ class _Training:
     work: Workspace
 
     def run(self, model: PreTrainedModel, phases: Sequence[Phase]) -> None:
-        """Train all phases, from where ``work`` left off."""
+        """Train all phases, resuming from ``work``."""
         n_before = 0
         for number, phase in enumerate(phases):
             if self.work.progress.get("phase", 0) <= number:
@@ -209,7 +208,7 @@ class _Training:
 
 
 def _record(step: StepResult[MaskedBatch], phase: str, number: int, meter: Meter) -> dict[str, Any]:
-    """The line of metrics.jsonl for one step, of all processes."""
+    """The line of metrics.jsonl for one step, over all processes."""
     record: dict[str, Any] = {
         "step": number,
         "phase": phase,
@@ -225,11 +224,11 @@ def _record(step: StepResult[MaskedBatch], phase: str, number: int, meter: Meter
 
 
 def _sums(batch: MaskedBatch) -> list[float]:
-    """Of each kind: the predicted tokens, the sum of their losses, and how many were restored by the top guess."""
+    """By mask kind: number of predicted tokens, sum of their losses, number of correct top predictions."""
     if batch.predicted is None:
         raise AssertionError("the microbatch has not been through the model")
     losses, is_top = (tensor.cpu().numpy() for tensor in batch.predicted)
-    chosen = [batch.kinds == kind for kind in _KEYS]
+    chosen = [batch.kinds == mask_kind for mask_kind in _KEYS]
     return [float(x) for c in chosen for x in (c.sum(), losses[c].sum(dtype=float), is_top[c].sum())]
 
 
@@ -239,7 +238,7 @@ def _progress_text(record: dict[str, Any]) -> str:
 
 
 def _summary(metrics: Path) -> dict[str, Any]:
-    """A summary of a run from its log: steps, tokens, and mean loss and top-1 of each kind at its end."""
+    """A summary of a run's log: steps, tokens, and mean loss and top-1 by mask kind over the last tenth."""
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     last = records[-max(1, len(records) // 10) :]
     summary: dict[str, Any] = {"n_steps": len(records), "n_tokens": sum(r["n_tokens"] for r in records)}
@@ -258,5 +257,5 @@ def _report(summary: dict[str, Any]) -> None:
         for key, title in _TITLES.items()
         if f"{key}_loss" in summary
     ]
-    title = f"adapted: {summary['n_steps']:,} steps, {summary['n_tokens']:,} tokens; the last tenth of them"
+    title = f"adapted: {summary['n_steps']:,} steps, {summary['n_tokens']:,} tokens; averages over the last tenth"
     console.table(title, ["masked", "loss", "top-1"], rows)

@@ -1,10 +1,10 @@
-"""``mslm compare``: which of several systems is better on one test set, and where."""
+"""``mslm compare``: compare systems on one test set, overall and in slices."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,24 +19,37 @@ from mslm_cli.errors import ArtifactError, DataError, UsageError
 from mslm_cli.evaluation.comparison import ALPHA, ComparedArm, compared
 from mslm_cli.evaluation.exact_match import STRICT_F1
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
-from mslm_cli.evaluation.spans import Bool, Spans, paired_spans
+from mslm_cli.evaluation.spans import Bool, Int64, Spans, paired_spans
+from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS, RESULTS_VERSION
 from mslm_cli.evaluation.tables import SLICINGS
 from mslm_cli.evaluation.uncertainty import LEVEL, Float64, clusters_of
 from mslm_cli.provenance import portable_path
-from mslm_cli.terms.lexicon import Term, read_terms
+from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 
 COMPARISON_VERSION = 1
-RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"
-RESULTS_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of an arm: where it is from, its predictions, and the primary metric of its task, if that is known."""
+    """One run of an arm: its path, its predictions, and the primary metric of its task, if known."""
 
     path: Path
     corpus: ScoredCorpus
     metric: str | None = None
+
+
+class _CountedRun(NamedTuple):
+    """Counts of one run.
+
+    counts: gold, predicted and correct mentions, float64 [n_clusters, n_groups, 3]. groups: the gold mentions in each
+    group, bool [n_gold], by name; the same for all runs. found: the correctly predicted gold mentions, bool [n_gold].
+    mistakes: missed and wrong mentions of each sentence, float64 [n_sentences].
+    """
+
+    counts: Float64
+    groups: dict[str, Bool]
+    found: Bool
+    mistakes: Float64
 
 
 def run(
@@ -51,57 +64,44 @@ def run(
 
     Args:
         arguments: the arms, as ``arms_of`` reads them.
-        data: the gold mentions, where files with predictions do not hold them.
-        train, lexicon: what slices are told by.
+        data: a file with gold mentions, if files with predictions lack them.
+        train, lexicon: the training data and lexicon for slices.
 
     Raises:
-        UsageError: there are not two arms.
-        ArtifactError: a folder is no sound eval artifact, or the lexicon is not sound.
-        DataError: a file is not sound, or two runs are not of the same test set.
+        UsageError: there are fewer than two arms.
+        ArtifactError: a folder is not a valid eval artifact, or the lexicon is invalid.
+        DataError: a file is invalid, or two runs have different test sets.
     """
     gold = None if data is None else read_labelled(data, config)
     arms = {name: [_read(path, gold, data, config) for path in paths] for name, paths in arms_of(arguments).items()}
     runs = [run for of_arm in arms.values() for run in of_arm]
     metric = _one_metric(runs)
     for other in runs[1:]:
-        refuse_other_test_set(runs[0], other)
+        check_same_test_set(runs[0], other)
     known = None if train is None else read_labelled(train, config)
-    terms = None if lexicon is None else read_terms(artifacts.load(lexicon, "lexicon").path / "terms.jsonl")
+    terms = None if lexicon is None else read_terms(artifacts.load(lexicon, "lexicon").path / TERMS)
 
     sentences = runs[0].corpus.sentences
     clusters, unit = clusters_of([s.doc for s in sentences])
-    counts: dict[str, list[Float64]] = {name: [] for name in arms}
-    found: dict[str, list[Bool]] = {name: [] for name in arms}
-    wrong: dict[str, list[Float64]] = {name: [] for name in arms}
-    groups: dict[str, Bool] = {}
-    for name, of_arm in arms.items():
-        for each in of_arm:
-            golds, predicted = paired_spans([s.gold for s in sentences], [s.predicted for s in each.corpus.sentences])
-            slicings = _slicings(golds, predicted, [s.words for s in sentences], known, terms)
-            groups = {
-                label: by.gold == i for title, by in slicings.items() for i, label in enumerate(_labels(title, by))
-            }
-            blocks = [count_by_cluster(golds, predicted, clusters, by) for by in slicings.values()]
-            counts[name].append(np.concatenate(blocks, axis=1))
-            found[name].append(golds.are_in(predicted))
-            n_wrong = [np.bincount(side, minlength=len(sentences)) for side in _mistakes(golds, predicted)]
-            wrong[name].append((n_wrong[0] + n_wrong[1]).astype(np.float64))
+    counted = {name: [_count(each, sentences, clusters, known, terms) for each in arms[name]] for name in arms}
+    groups = next(iter(counted.values()))[0].groups
     shown, pairs = compared(
-        [ComparedArm(name, np.stack(of_runs)) for name, of_runs in counts.items()],
+        [ComparedArm(name, np.stack([each.counts for each in of_arm])) for name, of_arm in counted.items()],
         list(groups),
         config.replicates,
         np.random.default_rng(config.seed),
     )
     for arm in shown:
         arm["paths"] = [portable_path(each.path) for each in arms[arm["name"]]]
+    found = {name: np.mean([each.found for each in of_arm], axis=0) for name, of_arm in counted.items()}
+    mistakes = {name: np.mean([each.mistakes for each in of_arm], axis=0) for name, of_arm in counted.items()}
     for pair in pairs:
-        rates = [np.mean(found[name], axis=0) for name in pair["arms"]]
-        errors = [np.mean(wrong[name], axis=0) for name in pair["arms"]]
-        pair |= _wins(rates[0], rates[1], groups["all"])
+        first, second = pair["arms"]
+        pair |= _wins(found[first], found[second], groups["all"])
         for of in pair["slices"]:
-            of |= _wins(rates[0], rates[1], groups[of["name"]])
-        pair["n_sentences_better"] = int((errors[1] < errors[0]).sum())
-        pair["n_sentences_worse"] = int((errors[1] > errors[0]).sum())
+            of |= _wins(found[first], found[second], groups[of["name"]])
+        pair["n_sentences_better"] = int((mistakes[second] < mistakes[first]).sum())
+        pair["n_sentences_worse"] = int((mistakes[second] > mistakes[first]).sum())
     result = {
         "version": COMPARISON_VERSION,
         "primary_metric": metric,
@@ -116,20 +116,36 @@ def run(
         "alpha": ALPHA,
         "arms": shown,
         "comparisons": pairs,
-        "sentences": _different([s.id for s in sentences], {name: np.mean(w, axis=0) for name, w in wrong.items()}),
+        "sentences": _differing_sentences([s.id for s in sentences], mistakes),
     }
     return result, arms
 
 
-def arms_of(arguments: Iterable[str]) -> dict[str, list[Path]]:
-    """The paths of each arm's runs, by its name.
+def _count(
+    run: Run,
+    sentences: Sequence[ScoredSentence],
+    clusters: Int64,
+    train: LabelledCorpus | None,
+    terms: Sequence[Term] | None,
+) -> _CountedRun:
+    golds, predicted = paired_spans([s.gold for s in sentences], [s.predicted for s in run.corpus.sentences])
+    slicings = _slicings(golds, predicted, [s.words for s in sentences], train, terms)
+    groups = {label: by.gold == i for title, by in slicings.items() for i, label in enumerate(_labels(title, by))}
+    blocks = [count_by_cluster(golds, predicted, clusters, by) for by in slicings.values()]
+    missed, wrong = (np.bincount(side, minlength=len(sentences)) for side in _mistakes(golds, predicted))
+    mistakes = (missed + wrong).astype(np.float64)
+    return _CountedRun(np.concatenate(blocks, axis=1), groups, golds.are_in(predicted), mistakes)
 
-    An argument is ``[NAME=]PATH[,PATH...]``; a PATH may hold ``*``, ``?`` and ``[...]``. Arguments of one name are one
-    arm, so that a shell's ``mslm=scores-{1,2,3}`` is one too; without a name each is an arm of its own, which is called
-    what the last part of its path is.
+
+def arms_of(arguments: Iterable[str]) -> dict[str, list[Path]]:
+    """The paths of each arm's runs, by name.
+
+    An argument is ``[NAME=]PATH[,PATH...]``; a PATH may contain ``*``, ``?`` and ``[...]``. Arguments with the same
+    name form one arm, so a shell's ``mslm=scores-{1,2,3}`` does too. An argument without a name is a separate arm,
+    named after the last part of its path.
 
     Raises:
-        UsageError: there are not two arms, a run is given twice in one, or a pattern matches nothing.
+        UsageError: there are fewer than two arms, an arm has the same run twice, or a pattern matches nothing.
     """
     arms: dict[str, list[Path]] = {}
     for argument in arguments:
@@ -144,7 +160,7 @@ def arms_of(arguments: Iterable[str]) -> dict[str, list[Path]]:
         hint = (
             "name eval artifacts or files with predictions, such as `mslm compare vanilla=scores-v-* mslm=scores-m-*`"
         )
-        raise UsageError("expected two arms or more to compare", hint=hint)
+        raise UsageError("expected at least two arms to compare", hint=hint)
     for name, paths in arms.items():
         if twice := next((p for i, p in enumerate(paths) if p.resolve() in {q.resolve() for q in paths[:i]}), None):
             raise UsageError(f"{twice} is given twice in {name}: runs of an arm differ in their seeds")
@@ -171,7 +187,7 @@ def _read(path: Path, gold: LabelledCorpus | None, data: Path | None, config: Co
 
 
 def _one_metric(runs: Sequence[Run]) -> str:
-    """The primary metric that all runs have in common; files with predictions name none."""
+    """The primary metric of all runs; files with predictions have none."""
     known = [run for run in runs if run.metric is not None]
     for other in known[1:]:
         if other.metric != known[0].metric:
@@ -180,46 +196,46 @@ def _one_metric(runs: Sequence[Run]) -> str:
 
 
 def _read_metric(scores: Artifact) -> str:
-    """The primary metric of an eval artifact; warns of a leak."""
+    """The primary metric of an eval artifact; warns about a leak."""
     results = json.loads((scores.path / RESULTS).read_bytes())
     if results["version"] != RESULTS_VERSION:
         message = f"{scores.path}: expected version {RESULTS_VERSION} of {RESULTS}, found {results['version']}"
         raise ArtifactError(message, hint="make it again with `mslm eval ... --overwrite`")
     n_seen, n = results["n_seen_upstream"], results["n_sentences"]
     if n_seen > n * WARN_ABOVE_SHARE:
-        console.warn(f"{scores.path}: {n_seen:,} of {n:,} sentences were seen upstream: it has an unfair lead")
+        console.warn(f"{scores.path}: {n_seen:,} of {n:,} sentences were seen upstream: it has an unfair advantage")
     metric: str = results.get("primary_metric", STRICT_F1)
     return metric
 
 
-def refuse_other_test_set(one: Run, other: Run) -> None:
-    """Check that two runs hold the same sentences with the same gold mentions.
+def check_same_test_set(one: Run, other: Run) -> None:
+    """Check that two runs have the same sentences with the same gold mentions.
 
     Raises:
-        DataError: they do not; the first difference is named.
+        DataError: they differ; the message names the first difference.
     """
     first, second = one.corpus.sentences, other.corpus.sentences
     for number, (a, b) in enumerate(zip(first, second, strict=False), 1):
         if difference := _difference(a, b, one.path, other.path):
-            message = f"another test set than {one.path}: sentence {number} ({a.id}) {difference}"
+            message = f"not the test set of {one.path}: sentence {number} ({a.id}) {difference}"
             raise DataError(message, path=other.path)
     if len(first) != len(second):
-        message = f"another test set than {one.path}: {len(second):,} sentences, {len(first):,} there"
+        message = f"not the test set of {one.path}: {len(second):,} sentences instead of {len(first):,}"
         raise DataError(message, path=other.path)
 
 
 def _difference(a: ScoredSentence, b: ScoredSentence, one: Path, other: Path) -> str:
-    """How the second of two sentences differs from the first; empty if it does not."""
+    """How sentence ``b`` differs from ``a``; empty if it does not."""
     if a.n_words != b.n_words:
-        return f"has {b.n_words} words, {a.n_words} there"
+        return f"has {b.n_words} words instead of {a.n_words}"
     if a.words is not None and b.words is not None and a.words != b.words:
         i = next(i for i, (x, y) in enumerate(zip(a.words, b.words, strict=True)) if x != y)
-        return f"has {b.words[i]!r} for its word {i + 1}, {a.words[i]!r} there"
+        return f"has {b.words[i]!r} instead of {a.words[i]!r} as word {i + 1}"
     if a.digest != b.digest:
-        return "is another text"
+        return "has a different text"
     if a.gold != b.gold:
         odd = sorted(set(a.gold) ^ set(b.gold))[0]
-        return f"has {'' if odd in b.gold else 'no '}gold mention [{odd[0]}, {odd[1]}) {odd[2]}, unlike there"
+        return f"{'has an extra' if odd in b.gold else 'lacks the'} gold mention [{odd[0]}, {odd[1]}) {odd[2]}"
     return ""
 
 
@@ -230,13 +246,15 @@ def _slicings(
     train: LabelledCorpus | None,
     terms: Sequence[Term] | None,
 ) -> dict[str, Slicing]:
-    """All mentions, each type of the gold mentions, lengths, and what --train and --lexicon tell apart."""
+    """Slicings by title: all mentions, gold types, length, and those from --train and --lexicon."""
     everything = Slicing(("all",), *(np.zeros(len(side), np.int64) for side in (gold, predicted)))
     present = sorted(set(gold.type_ids.tolist()))
-    place = np.full(len(gold.types) + 1, len(present))
-    place[present] = np.arange(len(present))
-    # types that no gold mention has share the last slice, which every run has so
-    of_types = Slicing((*(gold.types[k] for k in present), "others"), place[gold.type_ids], place[predicted.type_ids])
+    slice_of = np.full(len(gold.types) + 1, len(present))
+    slice_of[present] = np.arange(len(present))
+    # types without gold mentions share the last slice, so all runs have the same slices
+    of_types = Slicing(
+        (*(gold.types[k] for k in present), "others"), slice_of[gold.type_ids], slice_of[predicted.type_ids]
+    )
     found = {"": everything, "type": of_types, SLICINGS["length"]: by_length(gold, predicted)}
     with_text = [w for w in words if w is not None]
     if len(with_text) == len(words):
@@ -250,12 +268,12 @@ def _labels(title: str, by: Slicing) -> list[str]:
 
 
 def _mistakes(gold: Spans, predicted: Spans) -> tuple[Any, Any]:
-    """The sentences of missed gold mentions and of wrong predicted ones, int64 each."""
+    """The sentences of missed gold mentions and of wrong predicted mentions, int64 each."""
     return gold.sentence[~gold.are_in(predicted)], predicted.sentence[~predicted.are_in(gold)]
 
 
 def _wins(one: Float64, other: Float64, group: Bool) -> dict[str, int]:
-    """Gold mentions of a group, and how many of them the second arm finds in more, and in fewer, of its runs."""
+    """Gold mentions in a group, and those the second arm finds in more, or in fewer, of its runs."""
     return {
         "gold": int(group.sum()),
         "wins": int((group & (other > one)).sum()),
@@ -263,8 +281,8 @@ def _wins(one: Float64, other: Float64, group: Bool) -> dict[str, int]:
     }
 
 
-def _different(ids: Sequence[str], wrong: Mapping[str, Float64]) -> list[dict[str, Any]]:
-    """The sentences in which not all arms make as many mistakes (missed and wrong mentions, means over runs)."""
+def _differing_sentences(ids: Sequence[str], wrong: Mapping[str, Float64]) -> list[dict[str, Any]]:
+    """Sentences where arms differ in their number of mistakes (missed and wrong mentions, averaged over runs)."""
     table = np.stack(list(wrong.values()))
     spread = table.max(axis=0) - table.min(axis=0)
     order = np.argsort(-spread, kind="stable")

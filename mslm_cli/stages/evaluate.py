@@ -1,4 +1,4 @@
-"""``mslm eval``: scores of a trained model, or of any system's predictions, on gold data."""
+"""``mslm eval``: score a trained model, or predictions of any system, on gold data."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,23 +22,20 @@ from mslm_cli.evaluation.exact_match import STRICT_F1, match_spans
 from mslm_cli.evaluation.partial_match import errors, pair
 from mslm_cli.evaluation.slices import KNOWLEDGE, Slicing, by_knowledge
 from mslm_cli.evaluation.spans import Spans, paired_spans, spans_from_tags
-from mslm_cli.evaluation.summary import summarise
+from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS, RESULTS_VERSION, summarise
 from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
 from mslm_cli.reporting import page
-from mslm_cli.terms.lexicon import Term, read_terms
+from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 from mslm_cli.text.tokens import splitter
 
-RESULTS = "results.json"
-PREDICTIONS = "predictions.jsonl"
-RESULTS_VERSION = 2
-CURVES = {"ner": "metrics.jsonl", "encoder": "encoder_metrics.jsonl"}
-"""Files of a ner artifact with the training of the model and of the encoder it was made from."""
+CURVES = {"ner": artifacts.METRICS, "encoder": artifacts.ENCODER_METRICS}
+"""Training logs in a ner artifact: of the model, and of its encoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is scored, on what: a ner artifact with labelled ``data``, or a file of predictions (and ``data``, where
-    it does not hold the gold mentions itself); the training data and the lexicon that slices are told by.
+    """The inputs: a ner artifact with labelled ``data``, or a file of predictions (with ``data`` if it lacks the gold
+    mentions); optionally the training data and a lexicon for slices.
     """
 
     ner: Path | None = None
@@ -63,12 +60,12 @@ def run(
     overwrite: bool = False,
     with_report: bool = True,
 ) -> Scored:
-    """All scores; they are published as an eval artifact at ``output``, where there is one.
+    """Compute all scores and, if ``output`` is given, publish them as an eval artifact.
 
     Raises:
-        UsageError: there is nothing to score, or two things.
-        ArtifactError: the ner artifact or the lexicon is not sound.
-        DataError: a file is not sound, or the predictions do not fit the data.
+        UsageError: neither or both of a model and predictions are given.
+        ArtifactError: the ner artifact or the lexicon is invalid.
+        DataError: a file is invalid, or the predictions do not match the data.
     """
     if (sources.ner is None) == (sources.predictions is None) or (sources.ner and not sources.data):
         raise UsageError("expected a NER model and --data FILE, or --predictions FILE", hint="see `mslm eval --help`")
@@ -81,25 +78,14 @@ def run(
     build = None if output is None else ArtifactBuild("eval", output, config, inputs)
     if build and build.is_done(overwrite=overwrite):
         scored = read_scored(artifacts.load(build.output, "eval"))
-        _say_what_stands_against(scored.results)
+        _print_warnings(scored.results)
         return scored
 
-    gold = None if sources.data is None else _read(sources.data, config, ner)
-    if ner and gold:
-        corpus, types = predict(ner, gold, config)
-        unknown = sorted(set(gold.types) - types)
-    else:
-        corpus = _read_predictions(sources, gold, config)
-        unknown = sorted(corpus.gold_types - corpus.predicted_types)
+    corpus, unknown = _corpus(sources, ner, config)
     train = None if sources.train is None else _read(sources.train, config, ner)
-    terms = None if lexicon is None else read_terms(lexicon.path / "terms.jsonl")
-    of_role = {entry.role: {"name": entry.path, "fingerprint": entry.fingerprint} for entry in inputs}
-    kind = "ner" if ner else "predictions"
+    terms = None if lexicon is None else read_terms(lexicon.path / TERMS)
     results = {
-        "version": RESULTS_VERSION,
-        "system": {"kind": kind, **of_role[kind], **({"task": ner.manifest.run.get("task", "ner")} if ner else {})},
-        "primary_metric": ner.manifest.run.get("primary_metric", STRICT_F1) if ner else STRICT_F1,
-        "data": of_role.get("data"),
+        **_identity(ner, inputs),
         "types_unknown_to_model": unknown,
         **score(corpus, config, train=train, terms=terms),
         **count_seen(corpus, _sketches(ner, train)),
@@ -107,14 +93,36 @@ def run(
     scored = Scored(results, list(with_errors(corpus.without_text() if config.no_text else corpus)))
     if build:
         _publish(build, scored, ner, config, with_report=with_report)
-    _say_what_stands_against(results)
+    _print_warnings(results)
     return scored
+
+
+def _corpus(sources: Sources, ner: Artifact | None, config: EvalConfig) -> tuple[ScoredCorpus, list[str]]:
+    """The gold and predicted mentions, and the gold types that are never predicted."""
+    gold = None if sources.data is None else _read(sources.data, config, ner)
+    if ner and gold:
+        corpus, types = predict(ner, gold, config)
+        return corpus, sorted(set(gold.types) - types)
+    corpus = _read_predictions(sources, gold, config)
+    return corpus, sorted(corpus.gold_types - corpus.predicted_types)
+
+
+def _identity(ner: Artifact | None, inputs: Sequence[Input]) -> dict[str, Any]:
+    """The entries of results.json that identify the system, its primary metric and the data."""
+    of_role = {entry.role: {"name": entry.path, "fingerprint": entry.fingerprint} for entry in inputs}
+    system = "ner" if ner else "predictions"
+    return {
+        "version": RESULTS_VERSION,
+        "system": {"kind": system, **of_role[system], **({"task": ner.manifest.run.get("task", "ner")} if ner else {})},
+        "primary_metric": ner.manifest.run.get("primary_metric", STRICT_F1) if ner else STRICT_F1,
+        "data": of_role.get("data"),
+    }
 
 
 def _publish(
     build: ArtifactBuild, scored: Scored, ner: Artifact | None, config: EvalConfig, *, with_report: bool
 ) -> None:
-    """Write the eval artifact."""
+    """Write the eval artifact, with its report if wanted."""
     with build.publish() as staged:
         (staged.path / RESULTS).write_text(json.dumps(scored.results, indent=2) + "\n", encoding="utf-8")
         with (staged.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
@@ -127,7 +135,7 @@ def _publish(
 
 
 def _provenance(ner: Artifact | None, inputs: Sequence[Input], config: EvalConfig) -> dict[str, Any]:
-    """What the report says of where its numbers come from."""
+    """The provenance of the numbers, for the report."""
     found: dict[str, Any] = {f"{one.role}": {one.path: one.fingerprint} for one in inputs}
     found["options of eval"] = _shown(config.model_dump(mode="json"))
     if ner:
@@ -143,14 +151,14 @@ def _shown(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_scored(artifact: Artifact) -> Scored:
-    """What an eval artifact holds."""
+    """Read an eval artifact."""
     with (artifact.path / PREDICTIONS).open(encoding="utf-8") as file:
         return Scored(json.loads((artifact.path / RESULTS).read_bytes()), [json.loads(line) for line in file])
 
 
 def _read(file: Path, config: EvalConfig, ner: Artifact | None) -> LabelledCorpus:
     if ner:
-        # torch is loaded where a model is run, not where predictions are read
+        # torch is imported only to run a model, not to read predictions
         from mslm_cli.tasks.trained import task_of
 
         return task_of(ner).read(file, config, splitter(ner.manifest.run.get("words", "")))
@@ -158,7 +166,7 @@ def _read(file: Path, config: EvalConfig, ner: Artifact | None) -> LabelledCorpu
 
 
 def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> tuple[ScoredCorpus, set[str]]:
-    """``corpus`` with the spans that the model predicts, and the types that it knows."""
+    """``corpus`` with the model's predictions, and the types that the model knows."""
     from mslm_cli.tasks.trained import load_trained
 
     model = load_trained(ner, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
@@ -173,16 +181,16 @@ def _read_predictions(sources: Sources, gold: LabelledCorpus | None, config: Eva
     )
     if gold is None and corpus.n_orphans:
         console.warn(
-            f"{name}: {corpus.n_orphans} gold mentions start with I- without a B- before; each is taken as a mention"
+            f"{name}: {corpus.n_orphans} gold mentions start with I- instead of B-; they are counted as mentions"
         )
     if corpus.n_predicted_orphans:
-        said = f"{name}: {corpus.n_predicted_orphans} predicted tags are I- that continue nothing: no mentions"
+        message = f"{name}: {corpus.n_predicted_orphans} predicted I- tags continue no mention and are ignored"
         if corpus.predicted_types:
-            console.note(said)
+            console.note(message)
         else:
-            console.warn(f"{said}, and there are no others; strict IOB2 requires a B- at the start of each")
+            console.warn(f"{message}, which leaves no mentions; strict IOB2 requires a B- at the start of each")
     if unknown := sorted(corpus.predicted_types - corpus.gold_types):
-        console.warn(f"{name}: types that no gold mention has, all wrong: {', '.join(unknown)}")
+        console.warn(f"{name}: predicted types without gold mentions, always wrong: {', '.join(unknown)}")
     return corpus
 
 
@@ -224,9 +232,9 @@ def score(
             n_replicates=config.replicates,
             seed=config.seed,
         ),
-        **_as_others_say(corpus),
+        **_other_scorers(corpus),
         "errors": {
-            kind: {
+            error: {
                 "n": len(golds),
                 "examples": [
                     {
@@ -237,7 +245,7 @@ def score(
                     for g, p in zip(golds[: config.examples].tolist(), found[: config.examples].tolist(), strict=True)
                 ],
             }
-            for kind, (golds, found) in errors(gold, predicted, pair(gold, predicted)).items()
+            for error, (golds, found) in errors(gold, predicted, pair(gold, predicted)).items()
         },
     }
 
@@ -249,16 +257,14 @@ def _slicings(
     if len(words) == len(corpus.sentences):
         return by_knowledge(gold, predicted, words, train, terms)
     if train is not None or terms is not None:
-        console.warn("the predictions have no text: mentions cannot be looked up in --train or --lexicon")
+        console.warn("the predictions have no text, so mentions cannot be looked up in --train or --lexicon")
     return dict.fromkeys(KNOWLEDGE)
 
 
-def _as_others_say(corpus: ScoredCorpus) -> dict[str, Any]:
-    """``seqeval`` and ``conlleval`` of results.json, from the tags."""
+def _other_scorers(corpus: ScoredCorpus) -> dict[str, Any]:
+    """``seqeval`` and ``conlleval`` in results.json, from the tags."""
     gold, predicted = zip(*(s.both_tags() for s in corpus.sentences), strict=True)
-    modes = {
-        reading: match_spans(*spans_from_tags(gold, predicted, reading)).to_json() for reading in ("strict", "default")
-    }
+    modes = {mode: match_spans(*spans_from_tags(gold, predicted, mode)).to_json() for mode in ("strict", "default")}
     n_words = sum(map(len, gold))
     n_right = sum(a == b for one, other in zip(gold, predicted, strict=True) for a, b in zip(one, other, strict=True))
     without_means = {k: v for k, v in modes["default"].items() if k not in ("macro", "weighted")}
@@ -274,18 +280,18 @@ def with_errors(corpus: ScoredCorpus) -> Iterator[dict[str, Any]]:
     gold, predicted = paired_spans([s.gold for s in corpus.sentences], [s.predicted for s in corpus.sentences])
     firsts = [np.searchsorted(side.sentence, np.arange(len(corpus.sentences))) for side in (gold, predicted)]
     found: dict[int, list[dict[str, Any]]] = {}
-    for kind, (golds, others) in errors(gold, predicted, pair(gold, predicted)).items():
+    for error, (golds, others) in errors(gold, predicted, pair(gold, predicted)).items():
         for g, p in zip(golds.tolist(), others.tolist(), strict=True):
             row = int(gold.sentence[g] if g >= 0 else predicted.sentence[p])
             numbers = {"gold": g - int(firsts[0][row])} if g >= 0 else {}
             numbers |= {"pred": p - int(firsts[1][row])} if p >= 0 else {}
-            found.setdefault(row, []).append({"kind": kind, **numbers})
+            found.setdefault(row, []).append({"kind": error, **numbers})
     for row, sentence in enumerate(corpus.sentences):
         yield sentence.to_json() | ({"errors": found[row]} if row in found else {})
 
 
 def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, Sketch]:
-    """What was seen before the test set: by each upstream artifact, and in the given training data."""
+    """Sketches of the sentences seen upstream: by each upstream artifact, and in the training data given."""
     paths = sorted((ner.path / artifacts.SKETCHES).glob("*.u64")) if ner else []
     sketches = {path.stem: Sketch.load(path) for path in paths}
     if train is not None:
@@ -296,7 +302,7 @@ def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, S
 
 
 def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str, Any]:
-    """How many sentences were looked up, how many of them each sketch holds, and how many are in at least one."""
+    """The numbers of sentences checked, found in each sketch, and found in at least one."""
     hashes = np.array([int(s.digest, 16) for s in corpus.sentences], np.uint64)
     is_checked = np.array([s.words is None or is_long_enough(" ".join(s.words)) for s in corpus.sentences])
     held = {name: is_checked & sketch.contains(hashes) for name, sketch in sketches.items()}
@@ -308,27 +314,29 @@ def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str
     }
 
 
-def _say_what_stands_against(results: dict[str, Any]) -> None:
-    """Warnings that come before the numbers."""
+def _print_warnings(results: dict[str, Any]) -> None:
+    """Print warnings and notes about the scores."""
     match, n = results["exact_match"], results["n_sentences"]
     if not match["gold"]:
-        console.warn("the test set has no mention; precision, recall and F1 are 0 by convention")
+        console.warn("the test set has no mentions; precision, recall and F1 are 0 by convention")
     elif not match["predicted"]:
-        console.warn("no mention was predicted; precision is 0 by convention")
+        console.warn("no mentions were predicted; precision is 0 by convention")
     if results.get("n_off_boundary_mentions"):
         off = results["n_off_boundary_mentions"]
-        console.note(f"{off:,} of {match['gold']:,} gold mentions begin or end where no word does, and count as missed")
+        console.note(
+            f"{off:,} of {match['gold']:,} gold mentions are not aligned with word boundaries and count as missed"
+        )
     if results["types_unknown_to_model"]:
         console.warn(f"types that are never predicted: {', '.join(results['types_unknown_to_model'])}")
     for name, count in results["seen_upstream"].items():
-        said = f"{count:,} of {n:,} sentences were seen by `{name}`"
+        message = f"{count:,} of {n:,} sentences were seen by `{name}`"
         if count > n * WARN_ABOVE_SHARE:
-            console.warn(f"{said}: the scores are likely inflated")
+            console.warn(f"{message}: the scores are likely inflated")
         elif count:
-            console.note(said)
+            console.note(message)
     if not results["n_seen_upstream"]:
-        asked = ", ".join(results["seen_upstream"])
-        if asked:
-            console.note(f"none of {results['n_sentences_checked']:,} sentences was seen upstream ({asked})")
+        names = ", ".join(results["seen_upstream"])
+        if names:
+            console.note(f"none of {results['n_sentences_checked']:,} sentences was seen upstream ({names})")
         else:
-            console.note("what the system was trained on is unknown; --train FILE checks its training data")
+            console.note("the system's training data are unknown; give --train FILE to check them for test sentences")

@@ -1,4 +1,4 @@
-"""``mslm extract-terms``: a lexicon of domain-specific terms from text."""
+"""``mslm extract-terms``: make a lexicon of domain-specific terms from text."""
 
 import functools
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli import artifacts, console, fsio, workspace
-from mslm_cli.artifacts import ArtifactBuild, Input
+from mslm_cli.artifacts import STATS, ArtifactBuild, Input
 from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import Document, document_batches
 from mslm_cli.corpus.files import source_files
@@ -24,7 +24,7 @@ from mslm_cli.processes import map_in_order
 from mslm_cli.terms import pipeline, termhood, words
 from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
-from mslm_cli.terms.lexicon import LABELS, USER, Term, merge, write_terms
+from mslm_cli.terms.lexicon import LABELS, TERMS, USER, Term, merge, write_terms
 from mslm_cli.terms.linking import Linker
 from mslm_cli.terms.mentions import MentionCounts
 from mslm_cli.terms.pipeline import DetectedMention
@@ -35,19 +35,17 @@ from mslm_cli.terms.words import WordReader, shown
 from mslm_cli.text.sentences import split_sentences
 from mslm_cli.workspace import RunOptions
 
-TERMS = "terms.jsonl"
-STATS = "stats.json"
 _STATE = "state.json"
 _SEEN = "seen.u64"
 _N_SHOWN = 10
 _UNTYPED = "MENTION"
-# What was read is saved when the time since is so many times the time that saving took.
-_SAVING_SHARE = 20
+# Save a checkpoint when the time since the last one is this many times the time it took.
+_SAVING_INTERVAL = 20
 
 
 @dataclass(frozen=True)
 class TermInputs:
-    """What a user may give besides text: term lists, labelled files, a background text, a knowledge base."""
+    """Optional inputs besides text: term lists, labelled files, a background text, a knowledge base."""
 
     terms: Sequence[Path] = ()
     labels: Sequence[Path] = ()
@@ -55,7 +53,7 @@ class TermInputs:
     link: Path | None = None
 
     def inputs(self) -> Iterator[Input]:
-        """All of them as inputs of an artifact."""
+        """All files as inputs of an artifact."""
         yield from (artifacts.file_input("terms", file) for file in self.terms)
         for file in self.labels:
             yield from gold_inputs("labels", file)
@@ -66,7 +64,7 @@ class TermInputs:
 
 @dataclass
 class CorpusEvidence:
-    """What was found in the text read so far, and the sentences that were seen there."""
+    """The evidence in the text read so far, and a sketch of its sentences."""
 
     evidence: Evidence = field(default_factory=Evidence)
     seen: Sketch = field(default_factory=Sketch)
@@ -84,12 +82,12 @@ def run(
     given: TermInputs | None = None,
     options: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> Path:
-    """The published lexicon artifact: the terms of ``texts``, and those that are ``given``.
+    """Make a lexicon from ``texts`` and the terms ``given``, and publish it as an artifact.
 
     Raises:
-        UsageError: there is neither text nor a term list nor a labelled file.
-        DataError: an input cannot be read, a list holds no term, or no term is found at all.
-        UnavailableError: the pipeline is not installed, or scispaCy where it is needed.
+        UsageError: there is no text, no term list and no labelled file.
+        DataError: an input is unreadable, a list has no terms, or no terms are found.
+        UnavailableError: the pipeline, or scikit-learn if it is needed, is not installed.
     """
     given = given or TermInputs()
     if not (texts or given.terms or given.labels):
@@ -131,7 +129,7 @@ def run(
 
 
 def _pipeline_input(name: str) -> Input:
-    """The pipeline as an input: a folder and the packaged one by their content, an installed one by its version."""
+    """The pipeline as an input: identified by content (folder, packaged) or by version (installed)."""
     if name == pipeline.DEFAULT:
         packaged = artifacts.file_input("pipeline", fsio.resource(pipeline.DETECTOR))
         return packaged.model_copy(update={"path": name})
@@ -149,21 +147,21 @@ def _pipeline_input(name: str) -> Input:
 def _term_list(file: Path) -> TermList:
     name = display_name(file)
     found = read_term_list(read_lines(file), name)
-    left_out = {
-        "repeated": found.n_duplicates,
-        "of fewer than two letters or digits": found.n_too_short,
+    skipped = {
+        "duplicated": found.n_duplicates,
+        "with fewer than two letters or digits": found.n_too_short,
         "too long": found.n_too_long,
     }
-    for what, n in left_out.items():
+    for what, n in skipped.items():
         if n:
-            console.note(f"{name}: {n:,} terms {what} are left out")
+            console.note(f"{name}: skipped {n:,} terms {what}")
     if found.n_cleaned:
-        console.warn(f"{name}: control characters in {found.n_cleaned:,} terms are read as spaces")
+        console.warn(f"{name}: replaced control characters in {found.n_cleaned:,} terms by spaces")
     return found
 
 
 def _labelled_terms(files: Sequence[Path], config: ExtractTermsConfig, seen: Sketch) -> list[Term]:
-    """The gold mentions of labelled files with their types; ``seen`` gets the sentences."""
+    """The gold mentions of labelled files with their types; adds the sentences to ``seen``."""
     counts = MentionCounts()
     reader = WordReader(words.english())
     for file in files:
@@ -173,18 +171,18 @@ def _labelled_terms(files: Sequence[Path], config: ExtractTermsConfig, seen: Ske
             counts.add_document(
                 DetectedMention(
                     shown(reader.read(" ".join(sentence.words[start:end]), is_tokenised=True)),
-                    None if kind == _UNTYPED else kind,
+                    None if entity_type == _UNTYPED else entity_type,
                 )
-                for start, end, kind in sentence.mentions
+                for start, end, entity_type in sentence.mentions
             )
     terms = counts.terms(LABELS, min_count=1)
     if files and not terms:
-        raise DataError("no mention in the labelled sentences", path=display_name(files[0]))
+        raise DataError("no mentions in the labelled sentences", path=display_name(files[0]))
     return terms
 
 
 def _background(files: Sequence[Path], config: ExtractTermsConfig, seen: Sketch) -> CandidateCounts | None:
-    """The n-grams of general English text, where there is one; ``seen`` gets its sentences."""
+    """The n-grams of a background text, if given; adds its sentences to ``seen``."""
     if not files:
         return None
     counts, reader = CandidateCounts(), WordReader(words.english())
@@ -201,11 +199,11 @@ def _background(files: Sequence[Path], config: ExtractTermsConfig, seen: Sketch)
 def _read(
     files: Sequence[Path], config: ExtractTermsConfig, own: Sequence[Term], folder: Path, checkpoint: Path | None
 ) -> CorpusEvidence:
-    """What all files hold, read batch by batch from ``checkpoint`` on; the last checkpoint is kept in ``folder``."""
+    """Read all files batch by batch, resuming from ``checkpoint``; keeps the last checkpoint in ``folder``."""
     corpus, n_done = (CorpusEvidence(), 0) if checkpoint is None else _load(checkpoint)
     if checkpoint is not None:
         console.note(f"resuming from {checkpoint} ({corpus.evidence.n_documents:,} documents)")
-    prepare = functools.partial(_prospecting, config, own)
+    prepare = functools.partial(_batch_reader, config, own)
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("extract-terms", n_bytes or None) as bar:
         batches = islice(document_batches(read_documents(files, config, bar.advance)), n_done, None)
@@ -216,15 +214,15 @@ def _read(
             n_done += 1
             now = time.perf_counter()
             bar.update(f"{(corpus.evidence.candidates.n_words - n_before) / (now - started):,.0f} words/s")
-            if now - saved >= _SAVING_SHARE * cost:
+            if now - saved >= _SAVING_INTERVAL * cost:
                 _save(folder / f"checkpoint-{n_done:07d}", corpus, n_done)
                 saved = time.perf_counter()
                 cost = saved - now
     return corpus
 
 
-def _prospecting(config: ExtractTermsConfig, own: Sequence[Term]) -> Callable[[Sequence[Document]], CorpusEvidence]:
-    """What reads a batch of documents."""
+def _batch_reader(config: ExtractTermsConfig, own: Sequence[Term]) -> Callable[[Sequence[Document]], CorpusEvidence]:
+    """The function that reads a batch of documents."""
     finder = TermFinder(config.sources, config.pipeline, own, max_words=config.max_words)
 
     def read(batch: Sequence[Document]) -> CorpusEvidence:
@@ -254,10 +252,10 @@ def _save(checkpoint: Path, corpus: CorpusEvidence, n_batches: int) -> None:
 
 
 def _load(checkpoint: Path) -> tuple[CorpusEvidence, int]:
-    """What ``_save`` wrote, and the number of batches it is from.
+    """The evidence written by ``_save``, and its number of batches.
 
     Raises:
-        ArtifactError: it is damaged.
+        ArtifactError: the checkpoint is damaged.
     """
     try:
         state = json.loads((checkpoint / _STATE).read_bytes())
@@ -270,9 +268,7 @@ def _load(checkpoint: Path) -> tuple[CorpusEvidence, int]:
 def _no_terms(evidence: Evidence, config: ExtractTermsConfig) -> DataError:
     where = f"in {evidence.candidates.n_words:,} words of text"
     if config.types:
-        return DataError(
-            f"no terms of type {', '.join(config.types)} found {where}", hint="name other --types, or none"
-        )
+        return DataError(f"no terms of type {', '.join(config.types)} found {where}", hint="change or drop --types")
     hint = "lower --min-count or --min-score, give more text, or give your own list with --terms"
     return DataError(f"no terms found {where}", hint=hint)
 
@@ -308,6 +304,6 @@ def _report(stats: dict[str, Any], terms: Sequence[Term], config: ExtractTermsCo
         rows,
     )
     if missing := sorted(set(config.types) - stats["n_terms_by_type"].keys()):
-        console.warn(f"no term is of type {', '.join(missing)}")
+        console.warn(f"no terms of type {', '.join(missing)}")
     best = sorted(terms, key=lambda term: -term.score)[:_N_SHOWN]
     console.note("best: " + ", ".join(term.term for term in best))

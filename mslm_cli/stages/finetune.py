@@ -1,4 +1,4 @@
-"""``mslm finetune``: a task learnt from labelled sentences, on unmasked text."""
+"""``mslm finetune``: fine-tune an encoder for a task on labelled sentences."""
 
 import shutil
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from mslm_cli import allocator, artifacts, console, models
-from mslm_cli.artifacts import Artifact, ArtifactBuild, StagedArtifact
+from mslm_cli.artifacts import ENCODER_METRICS, METRICS, Artifact, ArtifactBuild, StagedArtifact
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.readers import count_changes, gold_inputs
@@ -24,8 +24,6 @@ from mslm_cli.training.model import max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.supervised import Best, Metric, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
-METRICS = "metrics.jsonl"
-ENCODER_METRICS = "encoder_metrics.jsonl"
 _DEV_BATCH_TOKENS = 2048
 
 
@@ -54,13 +52,13 @@ def run(
     config: FinetuneConfig,
     rerun: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> Path:
-    """The published ner artifact: the epoch with the best score on ``dev_file``.
+    """Fine-tune an encoder and publish the epoch with the best score on ``dev_file`` as a ner artifact.
 
     Raises:
-        UsageError: there is no such task.
-        DataError: the data are not sound, or there is nothing to learn from them.
-        UnavailableError: the encoder cannot be had, or the package that adds the task is broken.
-        DivergedError: the loss is not finite, or exploded, step after step.
+        UsageError: the task is unknown.
+        DataError: the data are invalid, or there is nothing to learn from them.
+        UnavailableError: the encoder is unavailable, or the package of the task is broken.
+        DivergedError: too many steps in a row had a non-finite or exploded loss.
     """
     allocator.keep_freed_memory()
     task = find_task(config.task)
@@ -107,7 +105,7 @@ def run(
 
 
 def _about(task: Task, best: Best) -> dict[str, Any]:
-    """What the manifest says of the task and of the best epoch, for studies, reports and `mslm eval` to read."""
+    """Manifest entries on the task and the best epoch, read by studies, reports and `mslm eval`."""
     return {
         "task": task.name,
         "primary_metric": task.metric.title,
@@ -118,11 +116,11 @@ def _about(task: Task, best: Best) -> dict[str, Any]:
 
 
 def _pass_on(parent: Artifact | None, seen: dict[str, LabelledCorpus], staged: StagedArtifact) -> None:
-    """Write what the model and everything upstream have seen, and how its encoder was adapted."""
+    """Write sketches of everything seen here and upstream, and the training log of the encoder."""
     if parent and (parent.path / METRICS).is_file():
         shutil.copyfile(parent.path / METRICS, staged.path / ENCODER_METRICS)
     artifacts.pass_on_sketches([parent], staged.path)
-    for name, corpus in seen.items():  # dev too: it chose the best epoch
+    for name, corpus in seen.items():  # dev too, as it selected the best epoch
         sketch = Sketch()
         for sentence in corpus.sentences:
             sketch.add(" ".join(sentence.words))
@@ -130,6 +128,6 @@ def _pass_on(parent: Artifact | None, seen: dict[str, LabelledCorpus], staged: S
 
 
 def _word_form(corpus: LabelledCorpus) -> str:
-    """How the data split text into words, which `mslm predict` has to do too."""
+    """How the data split text into words; `mslm predict` does the same."""
     words = (word for sentence in corpus.sentences for word in sentence.words)
     return "joined" if keeps_punctuation(words) else "punctuation"

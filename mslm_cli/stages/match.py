@@ -1,4 +1,4 @@
-"""``mslm match``: the occurrences of a lexicon's terms in text."""
+"""``mslm match``: find the terms of a lexicon in text."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,15 +13,14 @@ from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import UsageError
 from mslm_cli.terms.display import Mark, html_page
-from mslm_cli.terms.lexicon import Term, read_terms
+from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 from mslm_cli.terms.matcher import Match, Matcher
 
-TERMS = "terms.jsonl"
 Form = Literal["json", "text", "html"]
 
 
 class DocumentMatches(NamedTuple):
-    """A document with its matches; ``first``: where its text begins in the document that the input names."""
+    """A document with its matches; ``first``: the offset of its text in the input document."""
 
     doc: str
     first: int
@@ -31,7 +30,7 @@ class DocumentMatches(NamedTuple):
 
 @dataclass
 class Totals:
-    """What went by."""
+    """Totals over all documents."""
 
     n_documents: int = 0
     n_matches: int = 0
@@ -47,14 +46,14 @@ def run(
     output: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the matches to standard output, or to the file ``output``, document by document.
+    """Write the matches to standard output or to the file ``output``, document by document.
 
-    ``json``: a line for each match; ``text``: each document with its matches marked; ``html``: a page.
+    ``json``: one line per match; ``text``: documents with marked matches; ``html``: a page.
 
     Raises:
         UsageError: ``output`` exists, and ``overwrite`` is false.
-        ArtifactError: ``lexicon`` is no sound lexicon.
-        DataError: the text cannot be read.
+        ArtifactError: ``lexicon`` is not a valid lexicon.
+        DataError: the text is unreadable.
     """
     if output is not None:
         if output.exists() and not overwrite:
@@ -81,7 +80,7 @@ def find(
 ) -> Iterator[DocumentMatches]:
     """The documents of ``files``, each with the occurrences of ``terms``.
 
-    A long document that the input names comes in parts under one id: offsets go on in the next part.
+    A long document comes in parts with the same id; offsets continue over its parts.
     """
     matcher = Matcher(terms)
     doc, first, length = "", 0, 0

@@ -1,4 +1,4 @@
-"""``mslm predict``: what a trained model finds in text."""
+"""``mslm predict``: find mentions in text with a trained model."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -30,13 +30,13 @@ Form = str
 """``json``, ``conll``, ``html``, ``text``, or a format that has a writer."""
 
 WORDS_PER_ROUND = 4096
-"""Documents are read until they have this many words, and their windows sorted by length; memory depends on it."""
+"""Documents are read until they have this many words, then their windows are sorted by length; bounds memory."""
 
 _OWN_FORMS = ("json", "conll", "html", "text")
 
 
 class Span(NamedTuple):
-    """A mention: characters [start, end) of its document's text, type, probability, and the number of its sentence."""
+    """A mention: characters [start, end) of the document's text, type, probability, and sentence number."""
 
     start: int
     end: int
@@ -47,7 +47,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SegmentedDocument:
-    """A document in sentences of words, each word [start, end) in characters of its text."""
+    """A document as sentences of words, each word as [start, end) characters of its text."""
 
     document: Document
     sentences: list[list[tuple[int, int]]]
@@ -59,7 +59,7 @@ class SegmentedDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentMentions:
-    """A document and the mentions found in it; ``first``: where its text begins in the document of the input."""
+    """A document with its predicted mentions; ``first``: the offset of its text in the input document."""
 
     segmented: SegmentedDocument
     first: int
@@ -74,7 +74,7 @@ class DocumentMentions:
 
 @dataclass
 class Totals:
-    """Counts of what was read and found."""
+    """Totals over all documents."""
 
     n_documents: int = 0
     n_sentences: int = 0
@@ -82,10 +82,10 @@ class Totals:
 
 
 class Result(NamedTuple):
-    """Where the mentions go, and in which form; to standard output, if there is no path.
+    """Destination and format of the mentions; without a path, standard output.
 
-    scheme: of the tags of ``conll``. with_text: whether JSON lines hold the mention's text; without it they hold its
-    sentence's hash.
+    scheme: of the tags of ``conll``. with_text: whether JSON lines have the text of mentions; otherwise they have the
+    hash of the sentence.
     """
 
     form: Form
@@ -96,15 +96,15 @@ class Result(NamedTuple):
 
 
 def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result) -> None:
-    """Write the mentions, document by document in the order of the input.
+    """Write the mentions, document by document in input order.
 
-    ``json``: a line for each mention; ``conll``: a line for each word; ``html``: a page; ``text``: each document with
-    its mentions marked; the name of a format that has a writer (``brat``, ``pubtator``, ...): the documents in it.
+    ``json``: one line per mention; ``conll``: one line per word; ``html``: a page; ``text``: documents with marked
+    mentions; the name of a format with a writer (``brat``, ``pubtator``, ...): the documents in it.
 
     Raises:
-        UsageError: the path exists, and is not to be overwritten or holds what this command did not write.
-        ArtifactError: ``ner`` is no sound ner artifact.
-        DataError: the text cannot be read.
+        UsageError: the path exists and must not be overwritten, or has files that this command did not write.
+        ArtifactError: ``ner`` is not a valid ner artifact.
+        DataError: the text is unreadable.
     """
     form, output = result.form, result.path
     writer = None if form in _OWN_FORMS else FORMATS[form].writer
@@ -131,7 +131,7 @@ def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result)
 
 
 def word_splitter(ner: Artifact, words: str) -> Callable[[str], list[tuple[int, int]]]:
-    """Splits text into words ([start, end) characters) as the training data of ``ner`` do, or as ``words`` says."""
+    """The function that splits text into words ([start, end) characters): as in the training data, or by ``words``."""
     return splitter(ner.manifest.run.get("words", "punctuation") if words == "auto" else words)
 
 
@@ -142,9 +142,9 @@ def predict(
     split_words: Callable[[str], list[tuple[int, int]]],
     on_read: OnRead = ignore_progress,
 ) -> Iterator[list[DocumentMentions]]:
-    """The documents of ``files`` in order, some at a time, with the mentions in them.
+    """The documents of ``files`` with their mentions, in order, in rounds of several documents.
 
-    A long document that the input names comes in parts under one id: offsets go on in the next part.
+    A long document comes in parts with the same id; offsets continue over its parts.
     """
     doc, first, length = "", 0, 0
     segmented = (split(document, split_words) for document in read_documents(files, config, on_read))
@@ -160,7 +160,7 @@ def predict(
 
 
 def split(document: Document, split_words: Callable[[str], list[tuple[int, int]]]) -> SegmentedDocument:
-    """``document`` in its own sentences and words, where the input marks them, else in those of its text."""
+    """``document`` with its own sentences and words if the input has them, else split by rule."""
     text = document.text
     if document.sentences is None or document.words is None:
         bounds = split_sentences(text)
@@ -171,7 +171,7 @@ def split(document: Document, split_words: Callable[[str], list[tuple[int, int]]
     for (start, _), words in zip(document.sentences, document.words, strict=True):
         position, spans = start, []
         for word in words:
-            # an empty word stands nowhere in the text: it is where the word before it ends
+            # an empty word is not in the text; put it at the end of the previous word
             first = position if word else max(start, position - 1)
             spans.append((first, first + len(word)))
             position += len(word) + 1 if word else 0
@@ -180,7 +180,7 @@ def split(document: Document, split_words: Callable[[str], list[tuple[int, int]]
 
 
 def _rounds(documents: Iterable[SegmentedDocument]) -> Iterator[list[SegmentedDocument]]:
-    """The documents in runs of about ``WORDS_PER_ROUND`` words."""
+    """The documents in rounds of about ``WORDS_PER_ROUND`` words."""
     waiting: list[SegmentedDocument] = []
     n_words = 0
     for document in documents:
@@ -203,7 +203,7 @@ def _counted(rounds: Iterable[list[DocumentMentions]], totals: Totals) -> Iterat
 
 
 def render(rounds: Iterable[list[DocumentMentions]], types: Set[str], result: Result) -> Iterator[str]:
-    """The result in parts: one or more for each round, so that each can be passed on as soon as it is ready."""
+    """The output in parts, at least one for each round, so that each can be written at once."""
     form = result.form
     if form == "html":
         documents = (
@@ -237,7 +237,7 @@ def _records(found: DocumentMentions, *, with_text: bool) -> str:
 
 def _columns(found: DocumentMentions, scheme: TagScheme) -> str:
     document = found.segmented.document
-    # a CoNLL file without document marks keeps its lines
+    # a CoNLL input without document marks gets none in the output
     mark = document_mark(document.id) if document.has_id or document.sentences is None else ""
     blocks = []
     for i, tagged in enumerate(found.tagged):

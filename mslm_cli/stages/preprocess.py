@@ -1,4 +1,4 @@
-"""``mslm preprocess``: text becomes sequences with DS-mentions and, for every epoch, masks."""
+"""``mslm preprocess``: turn text into sequences with DS-mentions and masks for every epoch."""
 
 import functools
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mslm_cli import allocator, artifacts, console, models
+from mslm_cli.artifacts import STATS
 from mslm_cli.config import PreprocessConfig
 from mslm_cli.corpus.documents import Document, document_batches
 from mslm_cli.corpus.files import source_files
@@ -20,23 +21,18 @@ from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_m
 from mslm_cli.masking.strategies import STRATEGIES, Statistics
 from mslm_cli.processes import map_in_order
 from mslm_cli.sequences import TextCounts, Vocabulary, encode, vocabulary_of
-from mslm_cli.terms.lexicon import Term, read_terms
+from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 from mslm_cli.terms.matcher import Matcher
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-TERMS = "terms.jsonl"
-STATS = "stats.json"
 TOKENIZER = "tokenizer"
 
 
 @dataclass(frozen=True)
 class MaskSummary:
-    """What was masked.
-
-    rates, copies: of each epoch. statistics: what the strategy itself counted.
-    """
+    """A summary of the masks: rates and counts of each epoch, and the strategy's own statistics."""
 
     rates: list[Rates]
     copies: list[MaskCounts]
@@ -46,20 +42,19 @@ class MaskSummary:
 def run(
     files: Sequence[Path], output: Path, config: PreprocessConfig, *, lexicon: Path | None, overwrite: bool = False
 ) -> Path:
-    """The published shards artifact: sequences packed from the text of ``files``, with masks for every epoch.
+    """Pack the text of ``files`` into sequences, draw masks for every epoch, and publish the shards artifact.
 
     Raises:
-        UsageError: no lexicon where the strategy masks DS-terms, sequences longer than the encoder takes, or a budget
-            that cannot be met.
-        DataError: the text cannot be read, or there is none.
-        ArtifactError: the lexicon is damaged or none, or the encoder is damaged.
-        UnavailableError: the model's tokenizer cannot be had, or is of no use for masking.
+        UsageError: the strategy needs a lexicon, sequences are too long for the encoder, or a budget cannot be met.
+        DataError: the text is unreadable or empty.
+        ArtifactError: the lexicon or the encoder is damaged, or the lexicon is not one.
+        UnavailableError: the model's tokenizer is unavailable or unsuitable for masking.
     """
     allocator.keep_freed_memory()
     epoch_budgets(config)
     if STRATEGIES[config.strategy].needs_lexicon and lexicon is None:
         raise UsageError(
-            f"--strategy {config.strategy} masks the terms of a lexicon, and no --lexicon was given",
+            f"--strategy {config.strategy} masks the terms of a lexicon, but no --lexicon was given",
             hint="make one with `mslm extract-terms`, or use --strategy token",
         )
     files = source_files(files)
@@ -89,7 +84,7 @@ def run(
             n_tokens += int(shard.batch.n_ordinary.sum())
             bar.advance(len(shard))
         if n_tokens == 0:
-            raise DataError("the text has no words that the tokenizer knows anything of: there is nothing to mask")
+            raise DataError("the text has no words known to the tokenizer, so there is nothing to mask")
         masks = _write_masks(staged.path, config, tokenizer)
         tokenizer.save_pretrained(staged.path / TOKENIZER)
         artifacts.pass_on_sketches([terms_from], staged.path)
@@ -103,21 +98,21 @@ def run(
 
 
 def _check_length(folder: Path, config: PreprocessConfig) -> None:
-    """Refuse sequences that have more tokens than the encoder has positions."""
+    """Reject sequences with more tokens than the encoder has positions."""
     limit = models.position_limit(models.read_config(folder))
     if config.max_length > limit:
         raise UsageError(f"--max-length {config.max_length}: model {config.model!r} takes at most {limit} tokens")
 
 
 class _EncodedBatch(NamedTuple):
-    """What becomes of a batch of documents (see ``EncodedText``); the sentences as a sketch."""
+    """An encoded batch of documents (see ``EncodedText``), with its sentences as a sketch."""
 
     sequences: Sequences
     counts: TextCounts
     seen: Sketch
 
 
-def _encoding(
+def _batch_encoder(
     vocabulary: Vocabulary, terms: Sequence[Term], max_length: int
 ) -> Callable[[Sequence[Document]], _EncodedBatch]:
     """The function that encodes a batch of documents."""
@@ -141,8 +136,8 @@ def _sequences(
     counts: TextCounts,
     seen: Sketch,
 ) -> Iterator[Sequences]:
-    """The sequences of all documents, numbered through; adds up ``counts`` and ``seen``."""
-    prepare = functools.partial(_encoding, vocabulary, terms, config.max_length)
+    """The sequences of all documents, numbered consecutively; updates ``counts`` and ``seen``."""
+    prepare = functools.partial(_batch_encoder, vocabulary, terms, config.max_length)
     n_sequences = 0
     for encoded in map_in_order(prepare, document_batches(documents), workers=config.workers):
         yield encoded.sequences.renumbered(n_sequences, counts.n_documents)
@@ -152,7 +147,7 @@ def _sequences(
 
 
 def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
-    """The same sequences in groups of ``size``; the last group has what is left."""
+    """The sequences in groups of ``size``; the last group may be smaller."""
     waiting: list[Sequences] = []
     n_waiting = 0
     for part in sequences:
@@ -169,7 +164,7 @@ def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
 
 
 def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast") -> MaskSummary:
-    """Draw the masks of every copy of the sequences in ``folder``, and write them unless they are drawn later."""
+    """Draw the masks of every copy for the sequences in ``folder``, and write them unless ``dynamic`` is set."""
     reader = ShardReader(folder)
     strategy = STRATEGIES[config.strategy]
     state = None
@@ -194,7 +189,7 @@ def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "PreTrainedT
 def _statistics(
     text: TextCounts, masks: MaskSummary, n_sequences: int, n_terms: int, config: PreprocessConfig
 ) -> dict[str, Any]:
-    """The content of stats.json: counts of the text, and of each copy's masks what was asked and what came out."""
+    """The content of stats.json: counts of the text, and requested and realised masking for each copy."""
     first = masks.copies[0]
     total = sum(masks.copies, MaskCounts())
     return {
@@ -225,7 +220,7 @@ def _statistics(
 
 
 def _asked(config: PreprocessConfig) -> dict[str, float | str]:
-    """The options that decide how much is masked."""
+    """The options that set how much is masked."""
     given: dict[str, float | str] = {**config.given_rates()}
     if config.budget is None and config.schedule == "constant":
         return given
@@ -234,7 +229,7 @@ def _asked(config: PreprocessConfig) -> dict[str, float | str]:
 
 
 def _report(stats: dict[str, Any], config: PreprocessConfig, statistics: Statistics | None, *, has_terms: bool) -> None:
-    """Say what came out, and what the user should not miss."""
+    """Print a summary table, notes and warnings."""
     n, n_ds, realised = stats["n_tokens"], stats["n_ds_tokens"], stats["realised"]
     rows = [
         [name, f"{count:,}", f"{100 * share(count, n):.1f} %", f"{100 * realised[key]:.2f} %"]
@@ -246,7 +241,7 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, statistics: Statist
     ]
     asked = ", ".join(f"{n} {v if isinstance(v, str) else format(v, 'g')}" for n, v in stats["asked"].items())
     copies = "" if config.copies == 1 else f", {config.copies} copies"
-    copies += ", drawn when they are needed" * config.dynamic
+    copies += ", drawn during training" * config.dynamic
     title = f"{stats['n_sequences']:,} sequences from {stats['n_sentences']:,} sentences"
     console.table(
         f"{title}; {config.strategy}{': ' * bool(asked)}{asked}{copies}", ["tokens", "number", "share", "masked"], rows
@@ -255,13 +250,13 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, statistics: Statist
         (console.warn if remark.is_warning else console.note)(remark.text)
     if has_terms and not stats["n_matched_terms"]:
         console.warn(
-            f"none of the lexicon's {stats['n_terms']:,} terms is in the text ({stats['n_sentences']:,} sentences):"
+            f"none of the lexicon's {stats['n_terms']:,} terms occurs in the text ({stats['n_sentences']:,} sentences):"
             " only generic words are masked"
         )
     lost = [
         (stats["n_cut_words"], "words longer than a sequence were cut"),
-        (stats["n_cut_mentions"], "mentions were cut by the end of a sequence and count as generic words"),
-        (stats["n_special_mentions"], "mentions with a word unknown to the vocabulary are left out"),
+        (stats["n_cut_mentions"], "mentions were cut at the end of a sequence and count as generic words"),
+        (stats["n_special_mentions"], "mentions with a word unknown to the vocabulary were dropped"),
     ]
     for count, what in lost:
         if count:

@@ -1,4 +1,4 @@
-"""``mslm probe``: how well encoders restore DS-terms, and generic text like them."""
+"""``mslm probe``: how well encoders predict masked DS-terms and matched generic text."""
 
 import tempfile
 from collections.abc import Sequence
@@ -24,28 +24,28 @@ from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_s
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import encode, vocabulary_of
-from mslm_cli.terms.lexicon import read_terms
+from mslm_cli.terms.lexicon import TERMS, read_terms
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.training.adaptation import HEAD, Phase, start_phase, training_steps
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.model import load_masked_lm, max_tokens
-from mslm_cli.training.probing import SCORES, score_stretches
+from mslm_cli.training.probing import SCORES, score_spans
 
 _FEW_DOCUMENTS = 20
 _HEAD_LEARNING_RATE, _HEAD_TOKENS = 3e-4, 4096
-KIND_NAMES = {
+ITEM_TITLES = {
     "mention": "DS-terms, whole",
-    "generic_span": "generic, as long and frequent",
+    "generic_span": "generic, matched",
     "mention_word": "a word of a DS-term",
-    "generic_word": "a generic word, as frequent",
-    "general_span": "general text, as long",
-    "general_word": "general text, a word",
+    "generic_word": "a generic word, matched",
+    "general_span": "general text, matched",
+    "general_word": "a word of general text",
 }
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model that is probed, and the names of the parameters of its MLM head that are fresh."""
+    """A probed encoder, and the names of fresh parameters in its MLM head."""
 
     name: str
     folder: Path
@@ -55,7 +55,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Probed:
-    """Items of one kind in the sequences they are in; ``clusters``: int64 [n], what ``resampling`` takes as one."""
+    """Items of one kind in their sequences; ``clusters``: int64 [n], the clusters for ``resampling``."""
 
     batch: RaggedBatch
     items: Items
@@ -65,9 +65,9 @@ class Probed:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a probe measured: the items by kind, and by encoder and kind their ``SCORES``, float64 [n, 4].
+    """Measurements of a probe: items by kind, and their ``SCORES`` by encoder and kind, float64 [n, 4].
 
-    about: of the encoders, the text and the choice of items, as JSON values.
+    about: information on the encoders, the text and the items, as JSON values.
     """
 
     kinds: dict[str, Probed]
@@ -78,8 +78,8 @@ class Measured:
 def run(
     encoders: Sequence[str], files: Sequence[Path], config: ProbeConfig, *, lexicon: Path, general: Path | None = None
 ) -> dict[str, Any]:
-    """What the probe found, as JSON values: scores by encoder and kind, the gaps of DS-terms, and for two encoders
-    the differences, the second less the first; each with its 95 % interval.
+    """The results of the probe as JSON values, with 95 % intervals: scores by encoder and kind of item, gaps of
+    DS-terms, and, for two encoders, differences (the second minus the first).
 
     Raises: as ``measure``.
     """
@@ -90,19 +90,19 @@ def run(
 def measure(
     encoders: Sequence[str], files: Sequence[Path], config: ProbeConfig, *, lexicon: Path, general: Path | None = None
 ) -> Measured:
-    """What each of the encoders restores of the very same items.
+    """Score each encoder on the same items.
 
     Raises:
-        UsageError: an encoder has a fresh MLM head and is not to warm it up, or two have different tokenizers.
-        DataError: the text cannot be read, or none of the lexicon's terms is in it.
+        UsageError: an encoder has a fresh MLM head that is not to be warmed up, or tokenizers differ.
+        DataError: the text is unreadable or has none of the lexicon's terms.
         ArtifactError: the lexicon or an encoder is damaged.
-        UnavailableError: an encoder cannot be had.
+        UnavailableError: an encoder is unavailable.
     """
-    terms = read_terms(artifacts.load(lexicon, "lexicon").path / "terms.jsonl")
+    terms = read_terms(artifacts.load(lexicon, "lexicon").path / TERMS)
     device = select_device(config.device, threads=config.threads)
     loaded = [_load(name, config) for name in encoders]
     if len({encoder.folder.resolve() for encoder in loaded}) < len(loaded):
-        raise UsageError(f"{encoders[0]}: the same encoder twice")
+        raise UsageError(f"{encoders[0]}: the same encoder is given twice")
     shown = _shown(encoders)
     tokenizer = _one_tokenizer(loaded, config)
     for encoder in loaded:
@@ -111,14 +111,14 @@ def measure(
     text, seen = _read(files, loaded, tokenizer, matcher, config)
     for encoder in loaded:
         if encoder.fresh:
-            # the encoder itself stays as it is
+            # only the head is trained; the encoder stays frozen
             _warm_up(encoder, _half(text, 0), tokenizer, config)
     if config.warm_up_head:
         text = _half(text, 1)
     rng = np.random.default_rng(config.seed)
     found = matched_items(text.batch, config.items, rng)
     if not len(found["mention"].starts):
-        raise DataError(f"{files[0]}: contains no term of {lexicon} with generic words to match", hint="give more text")
+        raise DataError(f"{files[0]}: no terms of {lexicon} with matching generic words", hint="give more text")
     kinds, unit = _probed(text, found, config)
     about: dict[str, Any] = {
         "encoders": shown,
@@ -148,14 +148,14 @@ def _load(name: str, config: ProbeConfig) -> Encoder:
     model, fresh = load_masked_lm(folder, allow_pickle=False, seed=config.seed)
     if fresh and not config.warm_up_head:
         raise UsageError(
-            f"{name}: has no MLM head ({len(fresh)} parameters would be random), so it cannot restore anything",
+            f"{name}: has no MLM head ({len(fresh)} parameters would be random), so it cannot predict masked tokens",
             hint="use --warm-up-head, or give the output of `mslm adapt`",
         )
     return Encoder(name, folder, model, fresh)
 
 
 def _shown(names: Sequence[str]) -> list[str]:
-    """The names as they may be written down, made different where only their folders were."""
+    """Display names without private paths, numbered if they would be equal."""
     short = [portable_path(Path(name)) if Path(name).is_absolute() else name for name in names]
     return [f"{name} ({short[:i].count(name) + 1})" if name in short[:i] else name for i, name in enumerate(short)]
 
@@ -164,7 +164,9 @@ def _one_tokenizer(loaded: Sequence[Encoder], config: ProbeConfig) -> PreTrained
     first, *others = (models.load_tokenizer(encoder.folder, lowercase=config.lowercase) for encoder in loaded)
     for encoder, other in zip(loaded[1:], others, strict=True):
         if models.tokenizer_fingerprint(first) != models.tokenizer_fingerprint(other):
-            raise UsageError(f"{loaded[0].name} and {encoder.name} have different tokenizers: nothing can be paired")
+            raise UsageError(
+                f"{loaded[0].name} and {encoder.name} have different tokenizers, so their scores cannot be paired"
+            )
     return first
 
 
@@ -175,27 +177,27 @@ def _read(
     matcher: Matcher,
     config: ProbeConfig,
 ) -> tuple[Sequences, list[str]]:
-    """The text in sequences that every encoder takes, and its sentences."""
+    """The text as sequences short enough for every encoder, and its sentences."""
     max_length = min(config.max_length, *(max_tokens(encoder.model) for encoder in loaded))
     vocabulary = vocabulary_of(tokenizer, loaded[0].folder)
     documents = list(read_documents(source_files(files), config))
     encoded = encode(documents, vocabulary, matcher, max_length)
     if not len(encoded.sequences):
-        raise DataError("it contains no text", path=files[0])
+        raise DataError("contains no text", path=files[0])
     return encoded.sequences, encoded.sentences
 
 
 def _half(text: Sequences, remainder: int) -> Sequences:
-    """Every other document; where there is one document alone, every other sequence."""
+    """Every other document or, if there is only one document, every other sequence."""
     number = text.doc if len(set(text.doc.tolist())) > 1 else np.arange(len(text))
     chosen = [text.rows(i, i + 1) for i in np.flatnonzero(number % 2 == remainder)]
     if not chosen:
-        raise DataError("the text has only one sequence: it cannot be split to warm up a head")
+        raise DataError("the text has only one sequence, so it cannot be split to warm up a head")
     return concatenate(chosen)
 
 
 def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFast, config: ProbeConfig) -> None:
-    """Train the fresh head alone, on whole words masked at random."""
+    """Train only the fresh head, with random whole-word masking."""
     masking = PreprocessConfig(strategy="word", rate=0.15, dynamic=True, seed=config.seed)
     training = AdaptConfig(
         learning_rate=_HEAD_LEARNING_RATE,
@@ -215,7 +217,7 @@ def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFa
 
 
 def _probed(text: Sequences, found: dict[str, Items], config: ProbeConfig) -> tuple[dict[str, Probed], str]:
-    """The items with what is resampled as one: documents, or where there are few of them, sequences; and which."""
+    """The items with their clusters (documents or, if there are few, sequences), and the unit."""
     documents, number = np.unique(text.doc, return_inverse=True)
     unit, clusters = "documents", number.reshape(-1).astype(np.int64)
     if len(documents) < _FEW_DOCUMENTS:
@@ -226,7 +228,7 @@ def _probed(text: Sequences, found: dict[str, Items], config: ProbeConfig) -> tu
 
 
 def _count_seen(encoder: Encoder, sentences: Sequence[str]) -> dict[str, int]:
-    """How many of the sentences the encoder or anything upstream has seen, by what saw them."""
+    """The number of sentences that the encoder or anything upstream has seen, by what saw them."""
     sketches = sorted((encoder.folder / SKETCHES).glob("*.u64"))
     counts = {sketch.stem: Sketch.load(sketch).count(sentences) for sketch in sketches}
     for stem, count in counts.items():
@@ -238,11 +240,11 @@ def _count_seen(encoder: Encoder, sentences: Sequence[str]) -> dict[str, int]:
 def _score(
     model: PreTrainedModel, probed: Probed, tokenizer: PreTrainedTokenizerFast, config: ProbeConfig
 ) -> NDArray[np.float64]:
-    return score_stretches(model, probed.batch, *probed.items, tokenizer, config.batch_tokens)
+    return score_spans(model, probed.batch, *probed.items, tokenizer, config.batch_tokens)
 
 
 def _compared(measured: Measured) -> dict[str, Any]:
-    """Means, gaps between DS-terms and generic text, and differences between encoders, with intervals."""
+    """Mean scores, gaps between DS-terms and generic text, and differences between encoders, with intervals."""
     kinds, scores = measured.kinds, measured.scores
 
     def means(values: NDArray[np.float64], kind: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``mslm show-masks``: sequences of a shards artifact as the model gets them."""
+"""``mslm show-masks``: show sequences of a shards artifact as the model gets them."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,12 +25,12 @@ STYLES = {
     "special": "dim",
     "text": "",
 }
-"""How each ``Run.look`` is shown on a terminal."""
+"""The terminal style of each ``StyledText.look``."""
 
 
 @dataclass(frozen=True)
 class MaskedSequence:
-    """One sequence; all lists but ``spans`` have an entry for each token.
+    """One sequence; all lists except ``spans`` have one entry per token.
 
     ids: as in the text. input_ids: as the model gets them. word_ids: the word, None for a special token.
     kind: 0 not predicted, 1 generic word, 2 DS-term. spans: DS-mentions [start, end) in tokens.
@@ -43,12 +43,12 @@ class MaskedSequence:
     spans: list[list[int]]
 
 
-class Run(NamedTuple):
-    """Neighbouring tokens that fared alike.
+class StyledText(NamedTuple):
+    """The text of adjacent tokens with the same outcome.
 
-    look: text, special or DS-term where nothing is predicted; else "DS-term masked" or "generic masked" for [MASK],
-        random, or kept.
-    text: what to print, the same on a terminal and in a pipe.
+    look: text, special or DS-term if not predicted; else "DS-term masked" or "generic masked" for [MASK], random, or
+        kept.
+    text: the text to print, on a terminal or in a pipe.
     """
 
     look: str
@@ -56,10 +56,10 @@ class Run(NamedTuple):
 
 
 def run(shards: Path, n: int, epoch: int) -> list[MaskedSequence]:
-    """The first ``n`` sequences with the masks of epoch ``epoch``, counted from 0.
+    """The first ``n`` sequences with the masks of epoch ``epoch``, from 0.
 
     Raises:
-        ArtifactError: the shards are damaged, or hold no such epoch.
+        ArtifactError: the shards are damaged or lack this epoch.
     """
     source = artifacts.load(shards, "shards")
     reader = ShardReader(source.path)
@@ -70,15 +70,15 @@ def run(shards: Path, n: int, epoch: int) -> list[MaskedSequence]:
     for index, first, last in zip(indices.tolist(), masks.offsets[:-1], masks.offsets[1:], strict=True):
         sequence = reader[index]
         positions = masks.positions[first:last]
-        input_ids, kind = sequence.input_ids.copy(), np.zeros(len(sequence.input_ids), dtype=np.uint8)
+        input_ids, mask_kinds = sequence.input_ids.copy(), np.zeros(len(sequence.input_ids), dtype=np.uint8)
         input_ids[positions] = masks.replacements[first:last]
-        kind[positions] = masks.kinds[first:last]
+        mask_kinds[positions] = masks.kinds[first:last]
         shown.append(
             MaskedSequence(
                 ids=sequence.input_ids.tolist(),
                 input_ids=input_ids.tolist(),
                 word_ids=[None if word < 0 else word for word in sequence.word_ids.tolist()],
-                kind=kind.tolist(),
+                kind=mask_kinds.tolist(),
                 spans=sequence.spans.tolist(),
             )
         )
@@ -86,12 +86,12 @@ def run(shards: Path, n: int, epoch: int) -> list[MaskedSequence]:
 
 
 def load_tokenizer(shards: Path) -> "PreTrainedTokenizerFast":
-    """The tokenizer that the shards were made with."""
+    """The tokenizer of the shards."""
     return models.load_tokenizer(shards / "tokenizer", lowercase=None)
 
 
-def runs(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list[Run]:
-    """The sequence in words, with what became of those that are predicted."""
+def styled(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list[StyledText]:
+    """The text of a sequence, with the outcome of predicted tokens in braces."""
     in_mention = {position for start, end in sequence.spans for position in range(start, end)}
 
     def look(position: int) -> str:
@@ -108,11 +108,11 @@ def runs(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list
         return str(tokenizer.convert_ids_to_tokens(token))
 
     found = []
-    for (name, kind), group in groupby(range(len(sequence.ids)), lambda p: (look(p), sequence.kind[p])):
+    for (name, mask_kind), group in groupby(range(len(sequence.ids)), lambda p: (look(p), sequence.kind[p])):
         positions = list(group)
         before, after = ([piece(ids[p]) for p in positions] for ids in (sequence.ids, sequence.input_ids))
         text = " ".join(before) if name == "special" else tokenizer.convert_tokens_to_string(before).strip()
-        label = "DS-term" if kind == DS_TERM else "generic"
+        label = "DS-term" if mask_kind == DS_TERM else "generic"
         match name:
             case "DS-term masked" | "generic masked" | "random":
                 text = f"{{{label}: {text} -> {' '.join(after)}}}"
@@ -120,5 +120,5 @@ def runs(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list
                 text = f"{{{label} kept: {text}}}"
             case "DS-term":
                 text = f"{{{text}}}"
-        found.append(Run(name, text))
+        found.append(StyledText(name, text))
     return found

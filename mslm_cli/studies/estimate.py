@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from mslm_cli import console
+from mslm_cli.artifacts import METRICS, STATS
 from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, PreprocessConfig, StudyOptions
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.options import DataOptions
@@ -136,7 +137,7 @@ def measure(planner: Planner) -> Speed:
             study.shards, PreprocessConfig, strategy="word", budget=None, model=str(context.model), **written
         )
         shards_s = _timed(lambda: preprocess.run([text], folder / "shards", masking, lexicon=None))
-        n_tokens = json.loads((folder / "shards" / "stats.json").read_bytes())["n_tokens"]
+        n_tokens = json.loads((folder / "shards" / STATS).read_bytes())["n_tokens"]
         training = planner.config(
             study.adapt,
             AdaptConfig,
@@ -155,7 +156,7 @@ def measure(planner: Planner) -> Speed:
         tuning = planner.config(study.finetune, FinetuneConfig, epochs=1, model=str(context.model))
         finetune.run(train, dev, folder / "ner", tuning)
         cpu_share = (time.process_time() - started[1]) / (time.perf_counter() - started[0])
-        adapted, tuned = (_seconds_per_token(folder / name / "metrics.jsonl") for name in ("encoder", "ner"))
+        adapted, tuned = (_seconds_per_token(folder / name / METRICS) for name in ("encoder", "ner"))
     return Speed(
         lexicon=lexicon_s / n_chars,
         shards=shards_s / n_chars,

@@ -15,7 +15,7 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.writers import write_conll
 from mslm_cli.errors import DataError
-from mslm_cli.terms.lexicon import Term, read_terms
+from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 from mslm_cli.text.tokens import folded_key, tokenise
 
 TRAIN, DEV, SAMPLE = "train.tsv", "dev.tsv", "sample.tsv"
@@ -92,7 +92,7 @@ def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> 
     Recognition"; they replace mentions by others of the training data, we by terms of the lexicon.
     """
     sentences = read_labelled(train, config).sentences
-    choices = _choices(sentences, read_terms(lexicon / "terms.jsonl"))
+    choices = _choices(sentences, read_terms(lexicon / TERMS))
     rng = random.Random(config.seed)
     new = [replaced for s in sentences if s.mentions and (replaced := _replaced(s, choices, config.rate, rng)) is not s]
     with fsio.staged_folder(output) as folder:

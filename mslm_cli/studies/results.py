@@ -14,6 +14,7 @@ from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions
 from mslm_cli.evaluation.comparison import ComparedArm
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Spans, paired_spans
+from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS
 from mslm_cli.evaluation.uncertainty import Float64, clusters_of
 from mslm_cli.studies.plan import Trial
 from mslm_cli.studies.store import PROBE, Spent, StudyStore
@@ -96,7 +97,7 @@ class Results:
         found: Counter[str] = Counter()
         for (_, d, _), trial in self._trials.items():
             if d == data:
-                for name, n in self._store.read(trial.result, "results.json")["seen_upstream"].items():
+                for name, n in self._store.read(trial.result, RESULTS)["seen_upstream"].items():
                     found[name] = max(found[name], n)
         return dict(found)
 
@@ -142,7 +143,7 @@ class Results:
 
     def _read(self, key: tuple[str, str, int]) -> ScoredCorpus:
         if key not in self._scored:
-            path = self._store.path(self._trials[key].result) / "predictions.jsonl"
+            path = self._store.path(self._trials[key].result) / PREDICTIONS
             self._scored[key] = read_predictions(path, None)
         return self._scored[key]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mslm_cli import console, fsio
-from mslm_cli.artifacts import load
+from mslm_cli.artifacts import METRICS, load
 from mslm_cli.studies import resampled_data
 from mslm_cli.studies.plan import OutputOf, StageNode, Trial
 from mslm_cli.workspace import RunOptions
@@ -79,7 +79,7 @@ class StudyStore:
     def spent(self, node: StageNode) -> Spent:
         """Time and tokens of a training node."""
         spent = Spent()
-        with (self.path(node) / "metrics.jsonl").open(encoding="utf-8") as lines:
+        with (self.path(node) / METRICS).open(encoding="utf-8") as lines:
             for record in map(json.loads, lines):
                 if "tokens_per_s" in record:
                     n_tokens = record["n_tokens"]

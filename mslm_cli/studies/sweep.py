@@ -16,7 +16,7 @@ from mslm_cli.artifacts import load
 from mslm_cli.config import StudyOptions
 from mslm_cli.corpus.files import source_files
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, UnavailableError, UsageError
-from mslm_cli.processes import run_beside
+from mslm_cli.processes import run_in_parallel
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import PlanContext, Planner, Runtime, Trial, content_of
 from mslm_cli.studies.queue import Queue
@@ -77,7 +77,7 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     n_versions = claim_code(output, study, accept=config.accept_other_code)
     context = RunContext(file, output, config, root, console.settings())
     if config.jobs > 1:
-        run_beside(functools.partial(_work, context), config.jobs)
+        run_in_parallel(functools.partial(_work, context), config.jobs)
     arms, trials, queue = _work_through(context)
     errors = queue.errors([t.key for t in trials])
     failed = {t.title: errors[t.key] for t in trials if t.key in errors}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mslm_cli import console, fsio
+from mslm_cli.artifacts import MANIFEST
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.arm_scores import ArmScores, Estimate
@@ -181,7 +182,7 @@ def _keep_best(arm: str, results: Results, store: StudyStore) -> dict[str, Any]:
         path = Path(BEST, data) if len(results.data) > 1 else Path(BEST)
         sources[path] = results.ner(arm, data, seed)
         models[data] = {"path": path.as_posix(), "seed": seed}
-    found = {manifest.parent for manifest in (store.folder / BEST).rglob("manifest.json")}
+    found = {manifest.parent for manifest in (store.folder / BEST).rglob(MANIFEST)}
     wanted = {store.folder / path for path in sources}
     if found != wanted or not all(_holds(store.folder / p, s.manifest.fingerprint) for p, s in sources.items()):
         with fsio.staged_folder(store.folder / BEST) as folder:
@@ -191,7 +192,7 @@ def _keep_best(arm: str, results: Results, store: StudyStore) -> dict[str, Any]:
 
 
 def _holds(folder: Path, fingerprint: str) -> bool:
-    found: bool = json.loads((folder / "manifest.json").read_bytes())["fingerprint"] == fingerprint
+    found: bool = json.loads((folder / MANIFEST).read_bytes())["fingerprint"] == fingerprint
     return found
 
 

@@ -1,1 +1,1 @@
-"""What an encoder is fine-tuned for: the interface of a task, the table of tasks, and the tasks themselves."""
+"""Tasks for fine-tuning: the interface, the table of tasks, and the tasks themselves."""

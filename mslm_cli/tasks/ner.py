@@ -1,4 +1,4 @@
-"""Named entity recognition: mentions by IOB2 tags of words."""
+"""Named entity recognition by IOB2 tags of words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,26 +37,26 @@ from mslm_cli.training.tagging import (
 
 @dataclass(frozen=True)
 class EncodedText:
-    """Sentences as windows with one labelled piece a word, and the number of words of each."""
+    """Sentences as windows with one labelled piece per word, and the number of words in each sentence."""
 
     windows: Windows
     n_words: list[int]
 
 
 class Ner:
-    """The task of that name."""
+    """The task ``ner``."""
 
     name: ClassVar[str] = "ner"
     metric: ClassVar[Metric] = Metric("f1", STRICT_F1)
 
     def read(self, path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
-        """Labelled sentences; warns of what is odd about them."""
+        """Labelled sentences; warns about irregularities."""
         return read_gold(path, options, split_words)
 
     def labels(self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
         """O, then B- and I- of each type of the training data."""
         if not train.types:
-            raise DataError("the training data have no mention, so there is nothing to learn", path=train_file)
+            raise DataError("the training data have no mentions, so there is nothing to learn", path=train_file)
         if dev.types and not set(train.types) & set(dev.types):
             raise DataError(
                 f"no type of the dev data is in the training data: {', '.join(dev.types)} there,"
@@ -65,7 +65,7 @@ class Ner:
                 hint="are both files of the same corpus?",
             )
         if unknown := sorted(set(dev.types) - set(train.types)):
-            console.warn(f"types in the dev data that the training data lack, never predicted: {', '.join(unknown)}")
+            console.warn(f"types in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
         return ["O", *(f"{prefix}-{entity_type}" for entity_type in train.types for prefix in "BI")]
 
     def types(self, labels: Sequence[str]) -> set[str]:
@@ -83,7 +83,7 @@ class Ner:
     def training_data(
         self, corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
     ) -> LabelledSequences:
-        """Windows of the sentences, the first or all pieces of each word labelled."""
+        """Windows of the sentences, with the first or all pieces of each word labelled."""
         number = {label: i for i, label in enumerate(labels)}
         label_ids = [
             np.array([number.get(t, 0) for t in tags_from_mentions(s.mentions, len(s.words))], dtype=np.int64)
@@ -97,14 +97,14 @@ class Ner:
     def encode(
         self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
     ) -> EncodedText:
-        """Windows of the sentences; one that is too long is read in several."""
+        """Windows of the sentences; long sentences give several."""
         windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap)
         return EncodedText(windows, list(map(len, sentences)))
 
     def predict(
         self, model: PreTrainedModel, encoded: EncodedText, *, pad_id: int, batch_tokens: int
     ) -> list[PredictedSentence]:
-        """Tags, and the mentions they spell with their probabilities; an I- that continues nothing is in no mention."""
+        """Tags, and their mentions with probabilities; an I- that continues no mention is ignored."""
         labels = label_names(model)
         found = predict_probabilities(model, encoded.windows, encoded.n_words, pad_id=pad_id, batch_tokens=batch_tokens)
         predictions = []
@@ -114,12 +114,12 @@ class Ner:
         return predictions
 
     def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:
-        """Precision, recall and F1 of strict exact match, and the counts behind them."""
+        """Precision, recall and F1 of strict exact match, and the counts."""
         found = [[mention.mention for mention in sentence.mentions] for sentence in predicted]
         return exact_match([s.mentions for s in gold.sentences], found).micro.to_json()
 
     def card(self, config: FinetuneConfig, labels: Sequence[str], best: Best) -> str:
-        """How to use it, and what it scored on dev."""
+        """The model card: usage and dev scores."""
         return model_card.ner(config, sorted(self.types(labels)), best)
 
 

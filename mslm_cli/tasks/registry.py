@@ -1,4 +1,4 @@
-"""The table of tasks: those that ship, and those that installed packages add."""
+"""The table of tasks: built-in tasks and those of installed packages."""
 
 from mslm_cli.errors import UsageError
 from mslm_cli.plugins import Table
@@ -9,12 +9,12 @@ TASKS: Table[Task] = Table("mslm.tasks", Task, [(NER.name, NER)])
 
 
 def find_task(name: str) -> Task:
-    """The task of that name.
+    """The task called ``name``.
 
     Raises:
-        UsageError: there is none.
-        UnavailableError: the package that adds it is broken.
+        UsageError: the task is unknown.
+        UnavailableError: the package of the task is broken.
     """
     if name not in TASKS.names():
-        raise UsageError(f"--task {name}: there is no such task", hint=f"tasks: {', '.join(sorted(TASKS.names()))}")
+        raise UsageError(f"--task {name}: unknown task", hint=f"tasks: {', '.join(sorted(TASKS.names()))}")
     return TASKS[name]

@@ -1,4 +1,4 @@
-"""The interface of a task: all that ``mslm finetune``, ``eval``, ``predict`` and studies ask of it."""
+"""The interface of a task, used by ``mslm finetune``, ``eval``, ``predict`` and studies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,24 +17,24 @@ from mslm_cli.training.supervised import Best, Metric, TrainingData
 
 @runtime_checkable
 class Task(Protocol):
-    """Labels spans of words: gold and predicted ones are compared by exact match of boundaries and label.
+    """A task that labels spans of words; gold and predicted spans are compared by exact match of boundaries and label.
 
-    A task that labels whole words or sentences gives each of them as a span of its own; its F1 then is its accuracy.
+    A task that labels whole words or sentences returns each as a span; its F1 is then its accuracy.
     """
 
     @property
     def name(self) -> str:
-        """What --task calls it."""
+        """The value of --task."""
 
     @property
     def metric(self) -> Metric:
-        """The score by which epochs and, in a study, arms are chosen; what users read."""
+        """The score that selects epochs and, in a study, arms; with its user-facing name."""
 
     def read(self, path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
-        """The sentences of a file with their gold spans.
+        """Read the sentences of a file with their gold spans.
 
         Raises:
-            DataError: the data are not sound; with path and line.
+            DataError: the data are invalid; with path and line.
         """
 
     def labels(self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
@@ -45,27 +45,27 @@ class Task(Protocol):
         """
 
     def types(self, labels: Sequence[str]) -> set[str]:
-        """The labels of spans that a model with these classes can predict."""
+        """The span labels that a model with these classes can predict."""
 
     def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> PreTrainedModel:
-        """The encoder with a fresh head, drawn from the seed.
+        """The encoder with a fresh head, initialised from the seed.
 
         Raises:
             UnavailableError: the encoder cannot be loaded.
         """
 
     def load_model(self, folder: Path) -> PreTrainedModel:
-        """The trained model, as ``save_pretrained`` wrote it."""
+        """Load a trained model saved by ``save_pretrained``."""
 
     def training_data(
         self, corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
     ) -> TrainingData:
-        """The sequences to train on, whose microbatches have the loss; most tokens: tokenizer.model_max_length."""
+        """The training sequences (at most tokenizer.model_max_length tokens); microbatches compute the loss."""
 
     def encode(
         self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
     ) -> Any:
-        """The sentences (their words) as ``predict`` takes them."""
+        """The sentences (as words), encoded for ``predict``."""
 
     def predict(
         self, model: PreTrainedModel, encoded: Any, *, pad_id: int, batch_tokens: int
@@ -73,7 +73,7 @@ class Task(Protocol):
         """The spans of each sentence of ``encoded``."""
 
     def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:
-        """The scores of a dev set, the primary metric among them."""
+        """The scores on a dev set, including the primary metric."""
 
     def card(self, config: FinetuneConfig, labels: Sequence[str], best: Best) -> str:
         """The README.md of a trained model."""

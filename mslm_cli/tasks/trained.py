@@ -1,4 +1,4 @@
-"""A trained model at work: from words to labelled spans with their probabilities."""
+"""Prediction with a trained model: from words to labelled spans with probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from mslm_cli.training.tagging import label_names
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model that is ready to predict, and the task it was trained for."""
+    """A model ready for prediction, and its task."""
 
     task: Task
     model: PreTrainedModel
@@ -28,38 +28,38 @@ class TrainedModel:
 
     @property
     def types(self) -> set[str]:
-        """The labels of spans that it can predict."""
+        """The span labels that the model can predict."""
         return self.task.types(label_names(self.model))
 
     def predict(self, sentences: Sequence[Sequence[str]]) -> list[PredictedSentence]:
-        """The spans of each sentence (its words)."""
+        """The spans in each sentence (given as words)."""
         encoded = self.task.encode(sentences, self.tokenizer, self.config)
         pad_id: int = self.tokenizer.pad_token_id
         return self.task.predict(self.model, encoded, pad_id=pad_id, batch_tokens=self.batch_tokens)
 
 
 def task_of(artifact: Artifact) -> Task:
-    """The task that a model was trained for; ner for those from before there were others.
+    """The task of a trained model; ner for models saved before there were other tasks.
 
     Raises:
-        UsageError, UnavailableError: the package that adds it is not installed, or broken.
+        UsageError, UnavailableError: the package of the task is not installed, or broken.
     """
     return find_task(artifact.manifest.run.get("task", "ner"))
 
 
 def load_trained(artifact: Artifact, *, device: str, threads: int, batch_tokens: int) -> TrainedModel:
-    """The model of a ner artifact, on its device.
+    """Load the model of a ner artifact onto the device.
 
     Args:
-        batch_tokens: most tokens in one forward pass.
+        batch_tokens: maximum number of tokens in a forward pass.
 
     Raises:
-        UsageError: its task is not installed.
-        UnavailableError: the device is not there, or the model or its tokenizer cannot be loaded.
+        UsageError: the task is not installed.
+        UnavailableError: the device is unavailable, or the model or its tokenizer cannot be loaded.
     """
     allocator.keep_freed_memory()
     task = task_of(artifact)
-    # another release of mslm may have had other options
+    # other releases of mslm may have had other options
     options: dict[str, Any] = {k: v for k, v in artifact.manifest.config.items() if k in FinetuneConfig.model_fields}
     config = FinetuneConfig.model_validate(options)
     tokenizer = models.load_tokenizer(artifact.path, lowercase=config.lowercase)

@@ -8,6 +8,9 @@ from pathlib import Path
 from mslm_cli.errors import DataError
 from mslm_cli.text.tokens import exact_key, folded_key
 
+TERMS = "terms.jsonl"
+"""The file with a lexicon's terms."""
+
 USER = "user"
 LABELS = "labels"
 ABBREVIATION = "abbreviation"

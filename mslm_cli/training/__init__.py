@@ -1,1 +1,1 @@
-"""The training path: models, losses, batches, the loop, checkpoints."""
+"""Training: models, losses, batches, the loop, checkpoints."""

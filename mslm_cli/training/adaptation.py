@@ -1,4 +1,4 @@
-"""Masked language modelling in phases: a fresh head alone, then the whole model."""
+"""Masked language modelling in phases: first a fresh head alone, then the whole model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from mslm_cli.training.packing import make_collator
 
 HEAD = "head"
 _HEAD_SPEEDUP = 10
-"""How much higher the learning rate of a fresh head is: it starts far from its optimum."""
+"""Factor on the learning rate for a fresh head, which starts far from its optimum."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with its own optimizer; in the one named ``HEAD`` the encoder itself is frozen."""
+    """A phase of training with its own optimizer; in the phase ``HEAD`` the encoder is frozen."""
 
     name: str
     n_steps: int
@@ -36,7 +36,7 @@ class Phase:
 
 
 def start_phase(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> TrainState:
-    """``model`` at the start of ``phase``."""
+    """The state at the start of ``phase``; freezes or unfreezes the encoder in place."""
     in_encoder = {id(p) for p in model.base_model.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(not (phase.is_head_only and id(parameter) in in_encoder))
@@ -48,7 +48,7 @@ def start_phase(model: PreTrainedModel, phase: Phase, config: AdaptConfig) -> Tr
 def training_steps(
     state: TrainState, phase: Phase, masks: ShardMasks, config: AdaptConfig, pad_id: int
 ) -> Iterator[StepResult[MaskedBatch]]:
-    """The optimizer steps of ``phase`` from where ``state`` is; each is taken when it is drawn."""
+    """Take the optimizer steps of ``phase`` from ``state`` on, lazily."""
     model = state.model
     model.train()
     if phase.is_head_only:
@@ -69,7 +69,7 @@ def training_steps(
 def _updates(
     data: MaskedData, masks: ShardMasks, phase: Phase, config: AdaptConfig, *, start: int
 ) -> Iterator[MaskedUpdate]:
-    """The data of each optimizer step of ``phase``, from step ``start`` on; an epoch has its own masks."""
+    """The data of the optimizer steps of ``phase`` from step ``start``; every epoch has its own masks."""
     lengths = data.reader.lengths.astype(np.int64)
     number = epoch = 0
     while number < phase.n_steps:

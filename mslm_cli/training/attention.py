@@ -1,7 +1,7 @@
-"""Attention for training on a CPU, registered with transformers by name.
+"""Attention for training on CPU, registered with transformers.
 
-Torch has no fused CPU kernel with dropout and falls back to separate operations, each with a copy of all attention
-weights. This is the same formula with fewer copies.
+Torch has no fused CPU kernel with dropout; its separate operations each copy all attention weights. This computes the
+same formula with fewer copies.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ _NAME = "mslm_cpu"
 
 
 class _Attention(torch.autograd.Function):
-    """softmax(Q K^T / sqrt(d) + bias) V, with dropout of the weights."""
+    """softmax(Q K^T / sqrt(d) + bias) V, with dropout on the weights."""
 
     @staticmethod
     def forward(
@@ -27,7 +27,7 @@ class _Attention(torch.autograd.Function):
         value: torch.Tensor,
         bias: torch.Tensor | None,
         factor: float,
-        share: float,
+        rate: float,
     ) -> torch.Tensor:
         n, n_heads, n_queries, size = query.shape
         query, key, value = (t.reshape(n * n_heads, -1, size) for t in (query, key, value))
@@ -35,11 +35,11 @@ class _Attention(torch.autograd.Function):
         if bias is not None:
             scores.view(n, n_heads, n_queries, -1).add_(bias)
         weights = torch.softmax(scores, -1).to(query.dtype)
-        kept = drawn(weights.shape, share) if share else None
+        kept = drawn(weights.shape, rate) if rate else None
         ctx.save_for_backward(query, key, value, weights, kept)
-        ctx.factor, ctx.scale, ctx.heads = factor, scale(share), (n, n_heads)
+        ctx.factor, ctx.scale, ctx.heads = factor, scale(rate), (n, n_heads)
         mixed = torch.bmm(_of(weights, kept), value)
-        return (mixed.mul_(ctx.scale) if share else mixed).view(n, n_heads, n_queries, size)
+        return (mixed.mul_(ctx.scale) if rate else mixed).view(n, n_heads, n_queries, size)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -70,11 +70,11 @@ def cpu_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The mixed values of each query: float [n, n_queries, n_heads, size]; no attention weights are returned.
+    """The attention output: float [n, n_queries, n_heads, size]; the weights are not returned.
 
     Args:
         query: float [n, n_heads, n_queries, size]; key, value: [n, n_heads, n_keys, size].
-        attention_mask: bool [n, 1, n_queries, n_keys], what may be seen; None for all.
+        attention_mask: bool [n, 1, n_queries, n_keys], true where attention is allowed; None for everywhere.
     """
     bias = None
     if attention_mask is not None:
@@ -86,7 +86,7 @@ def cpu_attention(
 
 
 def use_cpu_attention(model: PreTrainedModel) -> None:
-    """Make ``model`` use this attention where it would have used torch's, in place."""
+    """Make ``model`` use this attention instead of torch's, in place."""
     AttentionInterface.register(_NAME, cpu_attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     if model.config._attn_implementation == "sdpa":

@@ -1,8 +1,8 @@
-"""OUTPUT.work: where an unfinished run keeps its checkpoints and metrics, to be resumed from.
+"""OUTPUT.work: the checkpoints and metrics of an unfinished run, for resuming it.
 
-A checkpoint holds every parameter, the optimizer, the schedule and the random generators, as safetensors and JSON, and
-what the last bits depend on: with the same processes, threads, CPU capability and library versions a resumed run ends
-in the same bits as an undisturbed one.
+A checkpoint holds all parameters, the optimizer, the schedule and the random generators, as safetensors and JSON. It
+also records what affects the last bits: with the same number of processes and threads, CPU capability and library
+versions, a resumed run is bit-identical to an uninterrupted one.
 """
 
 import json
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mslm_cli import console, fsio, signals
-from mslm_cli.artifacts import ArtifactBuild
+from mslm_cli.artifacts import METRICS, ArtifactBuild
 from mslm_cli.config import TrainingOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.training import ranks, rng
@@ -27,12 +27,11 @@ from mslm_cli.training.device import numerics
 from mslm_cli.training.loop import TrainState
 from mslm_cli.workspace import RunOptions, checkpoints, damaged, new_checkpoint, work_folder
 
-METRICS = "metrics.jsonl"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def save_checkpoint(folder: Path, state: TrainState, progress: dict[str, Any]) -> None:
-    """Write ``state`` and ``progress`` (JSON values) to ``folder``, whole or not at all."""
+    """Write ``state`` and ``progress`` (JSON values) to ``folder`` atomically."""
     optimizer = state.optimizer.state_dict()
     tensors = {f"model.{name}": p.detach().contiguous() for name, p in state.model.named_parameters()}
     for index, moments in optimizer["state"].items():
@@ -53,10 +52,10 @@ def save_checkpoint(folder: Path, state: TrainState, progress: dict[str, Any]) -
 
 
 def restore_checkpoint(folder: Path, state: TrainState) -> None:
-    """Put ``state`` and the random generators into the state saved in ``folder``.
+    """Restore ``state`` and the random generators from ``folder``.
 
     Raises:
-        ArtifactError: the checkpoint is damaged, or of another model.
+        ArtifactError: the checkpoint is damaged or belongs to another model.
     """
     record = _read_record(folder)
     try:
@@ -94,7 +93,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 @dataclass
 class Workspace:
-    """The OUTPUT.work folder of one run, held for this process."""
+    """The OUTPUT.work folder of a run, locked by this process."""
 
     folder: Path
     every: str
@@ -110,23 +109,23 @@ class Workspace:
         return self.folder / METRICS
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl; warn of a step that was skipped."""
+        """Append a line to metrics.jsonl; warn about a skipped step."""
         if "skipped" in record:
-            console.warn(f"step {record['step']} is skipped: {record['skipped']}")
+            console.warn(f"step {record['step']} was skipped: {record['skipped']}")
         if ranks.is_first():
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
     @contextmanager
     def finishing_steps(self) -> Iterator[None]:
-        """Delay SIGTERM and Ctrl-C in the block until the step is done and a checkpoint is written."""
+        """Delay SIGTERM and Ctrl-C until the current step is done and a checkpoint is written."""
         with signals.deferred() as self._request:
             yield
 
     def save_if_due(self, n_steps: int, state: TrainState, progress: dict[str, Any]) -> None:
-        """``save`` if the time or number of steps between checkpoints has passed, or the process is to end.
+        """``save`` if a checkpoint is due by time or number of steps, or the process was asked to stop.
 
-        No regular checkpoint is written right after a skipped step: nobody wants to go back to it.
+        No regular checkpoint is written right after a skipped step, as it would be a bad one to resume from.
         """
         if self.every.endswith("steps"):
             is_due = n_steps - self._saved_steps >= int(self.every.removesuffix("steps"))
@@ -137,10 +136,10 @@ class Workspace:
             self.save(n_steps, state, progress)
 
     def save(self, n_steps: int, state: TrainState, progress: dict[str, Any]) -> None:
-        """Write a checkpoint after ``n_steps`` steps in total, drop old ones, and stop here if the process is to end.
+        """Write a checkpoint after ``n_steps`` total steps, drop old ones, and stop if the process was asked to.
 
         Raises:
-            KeyboardInterrupt, Terminated: the process is to end.
+            KeyboardInterrupt, Terminated: the process was asked to stop.
         """
         if ranks.is_first():
             fsio.sync(self.metrics)
@@ -152,15 +151,15 @@ class Workspace:
         self._saved_at, self._saved_steps = time.monotonic(), n_steps
         if ranks.total(self._request.is_made):
             self._request.obey()
-            raise signals.Terminated  # another of the processes was asked to end
+            raise signals.Terminated  # another process was asked to stop
 
     def restore(self, state: TrainState) -> None:
-        """Restore ``state`` from the checkpoint that the run resumes from, if there is one."""
+        """Restore ``state`` from the checkpoint to resume from, if any."""
         if self.resumed is not None:
             restore_checkpoint(self.resumed, state)
 
     def kept_progress(self) -> Iterator[dict[str, Any]]:
-        """The progress of every checkpoint that is kept."""
+        """The progress of every kept checkpoint."""
         return (_read_record(step)["progress"] for step in checkpoints(self.folder))
 
 
@@ -168,19 +167,19 @@ class Workspace:
 def workspace(
     build: ArtifactBuild, device: torch.device, config: TrainingOptions, options: RunOptions
 ) -> Iterator[Workspace]:
-    """Yield the run's OUTPUT.work, with the checkpoint to go on from where there is one.
+    """Yield the run's OUTPUT.work, with the checkpoint to resume from, if any.
 
-    It is deleted when the block ends well; otherwise it is kept for the next run if it holds a checkpoint.
+    It is deleted when the block succeeds; otherwise it is kept for the next run if it has a checkpoint.
 
     Args:
-        config: how often checkpoints are written, and how many are kept.
-        options: from which checkpoint to go on.
+        config: how often to write checkpoints, and how many to keep.
+        options: which checkpoint to resume from.
 
     Raises:
-        UsageError: OUTPUT.work belongs to a run with other options or input, or in another environment (the message
-            names what differs), or to no run at all.
-        ArtifactError: the checkpoint that ``options`` names does not exist, or the one to go on from is damaged.
-        UnavailableError: there is no space left on the device.
+        UsageError: OUTPUT.work belongs to a run with other options, inputs or environment (the message names the
+            difference), or is not the work folder of a run.
+        ArtifactError: the checkpoint named in ``options`` does not exist, or the one to resume from is damaged.
+        UnavailableError: no space is left on the device.
     """
     with ExitStack() as stack:
 
@@ -199,7 +198,7 @@ def workspace(
 
 
 def _rewind(metrics: Path, resumed: Path | None, found: dict[str, str], *, anyway: bool) -> dict[str, Any]:
-    """Drop the metrics of steps that will be repeated; returns the progress of the checkpoint."""
+    """Drop the metrics of steps that will be repeated; the progress of the checkpoint."""
     metrics.touch()
     progress: dict[str, Any] = {}
     if resumed is not None:

@@ -1,4 +1,4 @@
-"""The device, its precision and its threads."""
+"""The device, its precision and CPU threads."""
 
 import platform
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +16,7 @@ from mslm_cli.training.gradients import add_gradients_in_place
 
 
 def select_device(name: str, *, threads: int = 0) -> torch.device:
-    """The device to train on; ``auto`` takes CUDA where it is present. ``threads`` > 0 sets CPU threads.
+    """The device to train on; ``auto`` prefers CUDA. ``threads`` > 0 sets the number of CPU threads.
 
     Raises:
         UnavailableError: CUDA is requested but not available.
@@ -30,9 +30,9 @@ def select_device(name: str, *, threads: int = 0) -> torch.device:
 
 
 def choose_gpu(number: int) -> None:
-    """Let this process see one GPU alone, the ``number``-th (modulo their number), if there are several.
+    """Make GPU ``number`` (modulo the number of GPUs) the current device of this process, if there are several.
 
-    Call it before anything is computed on one.
+    Call it before any computation on a GPU.
     """
     n_gpus = torch.cuda.device_count()
     if n_gpus > 1:
@@ -40,20 +40,20 @@ def choose_gpu(number: int) -> None:
 
 
 def prepare_model(model: PreTrainedModel, device: torch.device) -> None:
-    """Move ``model`` to ``device``, in place, and make it use what is fast on it."""
+    """Move ``model`` to ``device`` in place, and on CPU switch it to faster operations."""
     torch.nn.Module.to(model, device)
     if device.type == "cpu":
         use_cpu_attention(model)
         replace_dropout(model)
         add_gradients_in_place(model)
-        _use_fast_products()
+        _use_fast_matmul()
 
 
-def _use_fast_products() -> None:
-    """Have torch multiply matrices with oneDNN, which uses all that a processor of any make has, where that is exact.
+def _use_fast_matmul() -> None:
+    """Make torch use oneDNN for matrix products, which is fast on CPUs of any vendor, if the results stay exact.
 
-    The only way to ask for it is to allow less precision. It makes use of that on processors with units for bf16
-    matrices; the first line would show it: 1 + 1/4096 is no bf16 number.
+    The only way to enable it is to allow lower precision, which oneDNN uses on CPUs with bf16 matrix units. The check
+    detects that: 1 + 1/4096 is not a bf16 number.
     """
     torch.set_float32_matmul_precision("medium")
     numbers = torch.full((128, 128), 1 + 2.0**-12)
@@ -62,27 +62,27 @@ def _use_fast_products() -> None:
 
 
 def precision(name: str, device: torch.device) -> torch.dtype:
-    """What to multiply matrices in: fp32 or bf16; ``auto`` takes bf16 where the device has instructions for it."""
+    """The dtype of matrix products, fp32 or bf16; ``auto`` uses bf16 if the device has instructions for it."""
     return torch.bfloat16 if name == "bf16" or (name == "auto" and _has_bf16(device)) else torch.float32
 
 
 def _has_bf16(device: torch.device) -> bool:
-    """Without instructions for it, a CPU is tens of times slower in bf16 than in fp32."""
+    """Whether the device has bf16 instructions; a CPU without them is tens of times slower in bf16 than in fp32."""
     return device.type == "cuda" or any(torch.cpu.get_capabilities().get(k) for k in ("amx_bf16", "avx512_bf16"))
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """A context in which matrix products run in ``dtype``; parameters and what needs range stay fp32."""
+    """A context with matrix products in ``dtype``; parameters and range-sensitive operations stay in fp32."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def predicting(device: torch.device) -> AbstractContextManager[object]:
-    """``autocast`` for predictions, which are to be the same on every CPU: bf16 on CUDA alone."""
+    """``autocast`` for predictions: bf16 only on CUDA, so that they are the same on every CPU."""
     return autocast(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 
 def numerics(device: torch.device) -> dict[str, str]:
-    """What decides the last bits of a run, apart from seeds: libraries, processes, threads, CPU capability, device."""
+    """What affects the last bits of a run besides seeds: libraries, processes, threads, CPU capability, device."""
     return {
         "torch": str(torch.__version__),
         "transformers": transformers.__version__,

@@ -1,7 +1,7 @@
-"""Dropout that costs little on a CPU.
+"""Fast dropout on CPU.
 
-Torch draws a float for each element there. Two random bytes are enough: they round the dropped share to the next
-1/65536. One byte per element is kept for the backward pass.
+Torch draws a float for each element. Two random bytes are enough: they round the rate to a multiple of 1/65536. One
+byte per element is kept for the backward pass.
 """
 
 from typing import Any
@@ -12,24 +12,24 @@ from torch import nn
 _N = 2**16
 
 
-def drawn(shape: torch.Size, share: float) -> torch.Tensor:
-    """Keep-mask: each element is dropped with probability ``share``; bool of ``shape``, from torch's own generator."""
+def drawn(shape: torch.Size, rate: float) -> torch.Tensor:
+    """Keep-mask: each element is dropped with probability ``rate``; bool of ``shape``, from torch's generator."""
     n = shape.numel()
     bits = torch.empty((n + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:n]
-    return (bits >= round(share * _N) - _N // 2).view(shape)
+    return (bits >= round(rate * _N) - _N // 2).view(shape)
 
 
-def scale(share: float) -> float:
-    """The factor for elements that are kept, so that the mean stays the same."""
-    return _N / (_N - round(share * _N))
+def scale(rate: float) -> float:
+    """The factor for kept elements that preserves the mean."""
+    return _N / (_N - round(rate * _N))
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: torch.Tensor, share: float) -> torch.Tensor:
-        kept = drawn(states.shape, share)
+    def forward(ctx: Any, states: torch.Tensor, rate: float) -> torch.Tensor:
+        kept = drawn(states.shape, rate)
         ctx.save_for_backward(kept)
-        ctx.scale = scale(share)
+        ctx.scale = scale(rate)
         return (states * kept).mul_(ctx.scale)
 
     @staticmethod
@@ -39,7 +39,7 @@ class _Dropout(torch.autograd.Function):
 
 
 class Dropout(nn.Dropout):
-    """``nn.Dropout``, fast on a CPU."""
+    """A faster ``nn.Dropout`` for CPU."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.training or not 0 < self.p < 1:
@@ -49,7 +49,7 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(model: nn.Module) -> None:
-    """Have ``model`` use the fast dropout, in place."""
+    """Make ``model`` use the fast dropout, in place."""
     for module in model.modules():
         if type(module) is nn.Dropout:
             module.__class__ = Dropout

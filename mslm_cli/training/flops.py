@@ -1,4 +1,4 @@
-"""How much arithmetic a step needs, compared to what the device could do in the same time."""
+"""The floating-point operations of a step, compared to the peak of the device."""
 
 import time
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ _HEADS_OF_TRAINING = ("span_boundary_head", "detection_head")
 
 @dataclass(frozen=True)
 class Cost:
-    """Floating-point operations of forward and backward passes that the recipe needs; more may be done.
+    """Floating-point operations that forward and backward passes need; the implementation may do more.
 
-    each: for each token; wanted: for each position whose state or prediction is used, instead of all; pair: for each
-    pair of tokens that see each other.
+    each: per token; wanted: per position whose state or prediction is used; pair: per pair of tokens that attend to
+    each other.
     """
 
     each: float
@@ -31,7 +31,7 @@ class Cost:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Cost":
-        """The cost of ``model`` as it is about to be trained: frozen parameters have no gradient."""
+        """The cost of training ``model`` as it is; frozen parameters need no gradient."""
         encoder, last = model.base_model, last_layer(model.base_model)
         in_encoder = {id(module) for module in encoder.modules()}
         in_last = {id(m) for n, m in last.named_modules() if n.split(".")[-1] not in _KEYS_AND_VALUES} if last else ()
@@ -48,14 +48,14 @@ class Cost:
         return cls(each, wanted, (4.0 if is_frozen else 12.0) * config.hidden_size * config.num_hidden_layers)
 
     def flops(self, batches: Sequence[ModelBatch], n_wanted: int) -> float:
-        """The operations of a step."""
+        """The floating-point operations of a step."""
         n_tokens = sum(int(batch.lengths.sum()) for batch in batches)
         n_pairs = sum(int((batch.lengths**2).sum()) for batch in batches)
         return self.each * n_tokens + self.wanted * n_wanted + self.pair * n_pairs
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product on ``device``, measured in well under a second."""
+    """Operations per second of a large matrix product on ``device``; measured in well under a second."""
     size = 8192 if device.type == "cuda" else 1024
     left, right = (torch.ones(size, size, device=device) for _ in range(2))
     best = float("inf")
@@ -68,7 +68,7 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 class Meter:
-    """How fast steps are, one after the other, of all processes together."""
+    """Measures the speed of consecutive steps, over all processes."""
 
     def __init__(self, model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> None:
         self._cost = Cost.of(model)
@@ -76,11 +76,11 @@ class Meter:
         self._since = time.perf_counter()
 
     def restart(self) -> None:
-        """Do not count the time since the last step."""
+        """Ignore the time since the last step."""
         self._since = time.perf_counter()
 
     def lap(self, batches: Sequence[ModelBatch], n_wanted: int) -> dict[str, float]:
-        """Tokens of the step that has ended, tokens a second, and model FLOPs utilisation (MFU)."""
+        """Tokens of the step just done, tokens per second, and model FLOPs utilisation (MFU)."""
         now = time.perf_counter()
         duration_s, self._since = now - self._since, now
         own = [sum(int(b.lengths.sum()) for b in batches), self._cost.flops(batches, n_wanted)]

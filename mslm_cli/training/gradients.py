@@ -1,7 +1,7 @@
-"""Word embeddings and decoders that add to the gradient of their weights in place.
+"""Word embeddings and decoders that accumulate the gradient of their weights in place.
 
-Autograd allocates this gradient, the largest of the model, in every backward pass, once for each of the two, and adds
-them up afterwards: that takes much of the time and memory of a short pass.
+This gradient is the model's largest. Autograd allocates it in every backward pass, once for each of the two, and then
+adds them up, which takes much of the time and memory of a short pass.
 """
 
 from typing import Any
@@ -64,12 +64,12 @@ class _Decoder(nn.Linear):
 
 class _WordEmbeddings(nn.Embedding):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        states: torch.Tensor = _LookUp.apply(input, self.weight, self.padding_idx)  # type: ignore[no-untyped-call]  # likewise
+        states: torch.Tensor = _LookUp.apply(input, self.weight, self.padding_idx)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return states
 
 
 def add_gradients_in_place(model: PreTrainedModel) -> None:
-    """Make the word embeddings and the decoder of ``model`` do so."""
+    """Make the word embeddings and the decoder of ``model`` accumulate gradients in place."""
     decoder: object = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     embeddings = model.get_input_embeddings()
     if type(decoder) is nn.Linear:

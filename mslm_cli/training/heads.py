@@ -1,4 +1,4 @@
-"""Heads for objectives beside masked language modelling; they serve training and are not saved with the encoder."""
+"""Heads for additional objectives; used only in training and not saved with the encoder."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ _MAX_POSITION = 30
 
 
 class SpanBoundaryHead(nn.Module):
-    """Predicts a masked token from what stands on both sides of its run, and from its place in the run.
+    """Predicts a masked token from the tokens on both sides of its run and its position in the run.
 
     Source: Joshi et al. 2020 (SpanBERT), section 3.2: two layers with GeLU and LayerNorm, then the encoder's own
     input embeddings as the decoder.
@@ -39,8 +39,8 @@ class SpanBoundaryHead(nn.Module):
         """Logits: float [n, vocab].
 
         Args:
-            left, right: float [n, hidden]; the hidden states just outside of the run.
-            place: int64 [n]; the place in the run, from 0.
+            left, right: float [n, hidden]; the hidden states just outside the run.
+            place: int64 [n]; the position in the run, from 0.
             embeddings: float [vocab, embedding].
         """
         known = torch.cat([left, right, self.places(place.clamp(max=_MAX_POSITION - 1))], dim=-1)
@@ -50,7 +50,7 @@ class SpanBoundaryHead(nn.Module):
 
 
 def detection_head(model: PreTrainedModel, seed: int) -> nn.Linear:
-    """A fresh head that tells whether a token is outside of (0), begins (1) or continues (2) a DS-mention."""
+    """A fresh head that classifies tokens as outside (0), beginning (1) or continuing (2) a DS-mention."""
     torch.manual_seed(seed)
     return nn.Linear(model.config.hidden_size, 3)
 
@@ -65,13 +65,13 @@ def embeddings_of(model: PreTrainedModel) -> torch.Tensor:
 def runs(
     row: NDArray[np.int64], positions: NDArray[np.int32], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The positions just left and right of the run of each predicted token, and its place in it: three int64 [n].
+    """The positions left and right of each predicted token's run, and its position in it: int64 [n] each.
 
-    A run is one of neighbouring predicted tokens. A run at the very end of a sequence has itself for a neighbour.
+    A run consists of adjacent predicted tokens. At the end of a sequence a run is its own neighbour.
 
     Args:
         row: int64 [n]; the sequence of each predicted token, ascending. positions: ascending in each sequence.
-        lengths: int64; of each sequence.
+        lengths: int64; the length of each sequence.
     """
     begins = np.ones(len(row), dtype=np.bool_)
     begins[1:] = (row[1:] != row[:-1]) | (positions[1:] != positions[:-1] + 1)

@@ -1,7 +1,7 @@
-"""Sequences with labelled tokens as microbatches, and their loss: what tasks are fine-tuned on.
+"""Sequences with labelled tokens, their microbatches and loss, for fine-tuning on tasks.
 
 ``LabelledSequences.update`` reads the sequences of one optimizer step; ``LabelledUpdate.microbatches`` splits them;
-``LabelledBatch.loss`` is the share of one microbatch in the loss of the step.
+``LabelledBatch.loss`` is a microbatch's contribution to the loss of the step.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from mslm_cli.training.model import logits_at
 
 @dataclass(frozen=True)
 class LabelledSequences:
-    """Sequences end to end, some of their tokens labelled.
+    """Concatenated sequences with some labelled tokens.
 
     offsets: int64 [n + 1]; sequence i is ``[offsets[i], offsets[i + 1])`` of ``input_ids``, int32 [T].
     label_offsets: int64 [n + 1]; its labels are ``[label_offsets[i], label_offsets[i + 1])`` of ``positions``,
-    int64 [P], labelled tokens as places in their sequence, ascending, and of ``classes``, int64 [P], their labels.
+    int64 [P], labelled positions in the sequence, ascending, and of ``classes``, int64 [P], their labels.
     """
 
     offsets: Int64
@@ -38,11 +38,11 @@ class LabelledSequences:
 
     @property
     def lengths(self) -> Int64:
-        """Tokens of each sequence, special ones included: int64 [n]."""
+        """Tokens in each sequence, including special tokens: int64 [n]."""
         return np.diff(self.offsets)
 
     def update(self, sequences: Int64, collate_fn: Collator, device: torch.device) -> "LabelledUpdate":
-        """The optimizer step over the sequences of these numbers, or this process's share of it."""
+        """The optimizer step over the sequences with these numbers: this process's part of it."""
         n_labels = float(np.diff(self.label_offsets)[sequences].sum()) or 1.0
         local = ranks.local_share(sequences)
         local = local[np.argsort(self.lengths[local], kind="stable")]
@@ -56,7 +56,7 @@ class LabelledSequences:
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """The labelled sequences of one forward pass."""
+    """The labelled sequences of a forward pass."""
 
     model_batch: ModelBatch
     targets: Targets
@@ -67,18 +67,18 @@ class LabelledBatch:
         return int(self.model_batch.lengths.sum())
 
     def to(self, device: torch.device) -> "LabelledBatch":
-        """The same on ``device``."""
+        """The batch on ``device``."""
         return LabelledBatch(self.model_batch.to(device), self.targets.to(device))
 
     def loss(self, model: PreTrainedModel) -> torch.Tensor:
-        """The share of this microbatch in the loss of its step, a scalar with gradient."""
+        """This microbatch's contribution to the loss of its step, a scalar with gradient."""
         logits = logits_at(model, self.model_batch, self.targets.positions)
         return weighted_cross_entropy(logits, *self.targets[1:])[0]
 
 
 @dataclass(frozen=True)
 class LabelledUpdate:
-    """The labelled sequences of one optimizer step on this process, shortest first, in flat arrays.
+    """The labelled sequences of an optimizer step on this process, shortest first, as flat arrays.
 
     offsets: int64 [n + 1]. input_ids: int32 [T].
     """
@@ -90,7 +90,7 @@ class LabelledUpdate:
     device: torch.device
 
     def microbatches(self, max_tokens: int) -> list[LabelledBatch]:
-        """The forward passes of the step, each of at most ``max_tokens`` tokens or of one sequence, on the device."""
+        """The forward passes of the step, each with at most ``max_tokens`` tokens or one sequence, on the device."""
         groups = split_rows(np.diff(self.offsets), max_tokens)
         return [self._rows(first, last).to(self.device) for first, last in groups]
 

@@ -1,6 +1,6 @@
-"""The last layer of an encoder, computed only where its output is used.
+"""The last layer of an encoder, computed only at positions whose output is used.
 
-Every position still has a key and a value; only the wanted ones have a query and what follows the attention.
+Every position still has a key and a value; only the wanted positions have a query and the layers after attention.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,10 +22,10 @@ _BERT_LIKE = (BertLayer, ElectraLayer, RobertaLayer, XLMRobertaLayer)
 
 @contextmanager
 def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
-    """Within the block, ``encoder`` returns the states at ``wanted`` alone, [1, n_wanted, hidden], if it can.
+    """Within the block, ``encoder`` returns only the states at ``wanted``, [1, n_wanted, hidden], if supported.
 
-    Yields whether it can: the families whose last layer is neither followed by a norm (ModernBERT) nor knows relative
-    positions (DeBERTa).
+    Yields whether it is supported: not if a norm follows the last layer (ModernBERT), nor with relative positions
+    (DeBERTa).
 
     Args:
         wanted: int64 [n_wanted], ascending indices into the flattened [n * longest] batch.
@@ -34,7 +34,7 @@ def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
     if layer is None or not len(wanted):
         yield False
         return
-    # hides the method of its class until it is deleted again
+    # shadows the method of the class until it is deleted
     layer.forward = partial(_forward_at, layer, wanted)
     try:
         yield True
@@ -56,12 +56,12 @@ def _forward_at(
 
 
 def is_bert_like(encoder: nn.Module) -> bool:
-    """Whether the layers of ``encoder`` are those of BERT."""
+    """Whether ``encoder`` has layers of the BERT architecture."""
     return isinstance(last_layer(encoder), _BERT_LIKE)
 
 
 def last_layer(encoder: nn.Module) -> nn.Module | None:
-    """The last layer of ``encoder``, if it can be computed at some positions alone."""
+    """The last layer of ``encoder``, if it can be computed at selected positions only, else None."""
     for name, module in encoder.named_children():
         layers = getattr(module, "layer", None)
         if name in ("encoder", "transformer") and isinstance(layers, nn.ModuleList):
@@ -99,12 +99,12 @@ def _attention(
     wanted: torch.Tensor,
     more: dict[str, Any],
 ) -> torch.Tensor:
-    """What the wanted positions take from the values: float [n_wanted, hidden].
+    """The attention output at the wanted positions: float [n_wanted, hidden].
 
     Args:
-        query: float [n_wanted, hidden]; it is set out as [n, most wanted of a row] for the attention.
+        query: float [n_wanted, hidden]; padded to [n, maximum of wanted per row] for the attention.
         key, value: float [n, longest, hidden].
-        mask: bool [n, 1, longest, longest], what may be seen; None for all.
+        mask: bool [n, 1, longest, longest], true where attention is allowed; None for everywhere.
     """
     n, longest, _ = key.shape
     row, place = wanted // longest, wanted % longest
@@ -120,5 +120,5 @@ def _attention(
     interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[inner.config._attn_implementation]
     dropout = inner.dropout.p if inner.training else 0.0
     mixed, _ = interface(inner, *heads, mask, dropout=dropout, scaling=inner.scaling, **more)
-    taken: torch.Tensor = mixed.flatten(2)[row, slot]
-    return taken
+    output: torch.Tensor = mixed.flatten(2)[row, slot]
+    return output

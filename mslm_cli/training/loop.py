@@ -1,6 +1,6 @@
-"""The one training loop: a generator that yields after each optimizer step.
+"""The training loop: a generator that yields after each optimizer step.
 
-Saving, logging and progress are left to its caller.
+Saving, logging and progress are up to the caller.
 """
 
 import math
@@ -23,17 +23,17 @@ from mslm_cli.training.device import autocast, precision
 from mslm_cli.training.ranks import rank, sum_gradients
 
 EXPLODED_LOSS = 1000.0
-"""Nats; guessing among the entries of a vocabulary costs about 10."""
-_FEWEST_TOKENS = 16
+"""In nats; guessing uniformly over a vocabulary costs about 10."""
+_MIN_TOKENS = 16
 MAX_SKIPPED = 10
-"""Steps in a row that may be skipped; after that many the weights themselves are beyond repair."""
+"""Maximum number of consecutive skipped steps; beyond that the weights themselves are broken."""
 
 
 class Microbatch(Protocol):
     """The data of one forward and backward pass."""
 
     def loss(self, model: PreTrainedModel) -> torch.Tensor:
-        """Its share of the loss of its step; the shares of all microbatches and processes sum up to the loss."""
+        """Its contribution to the loss of its step, which is the sum over all microbatches and processes."""
 
 
 Batch = TypeVar("Batch", bound=Microbatch)
@@ -41,18 +41,18 @@ Made = TypeVar("Made", bound=Microbatch, covariant=True)
 
 
 class Update(Protocol[Made]):
-    """The data of one optimizer step on this process."""
+    """The data of an optimizer step on this process."""
 
     def microbatches(self, max_tokens: int) -> Sequence[Made]:
-        """The step in microbatches of at most ``max_tokens`` tokens, padding included, or of a single sequence."""
+        """The step in microbatches with at most ``max_tokens`` tokens, including padding, or a single sequence."""
 
 
 @dataclass
 class TrainState:
-    """All that training changes: a model, its optimizer and schedule.
+    """Everything that training changes: model, optimizer and schedule.
 
-    n_steps: steps done. n_skipped: how many of the last ones in a row were skipped. max_tokens: in a microbatch, once
-    memory has run out; 0 before.
+    n_steps: steps done. n_skipped: consecutive skipped steps up to now. max_tokens: limit for a microbatch after memory
+    ran out; 0 before.
     """
 
     model: PreTrainedModel
@@ -65,9 +65,9 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepResult(Generic[Batch]):
-    """One optimizer step that is done: its loss, gradient norm before clipping, learning rate, microbatches.
+    """A finished optimizer step: loss, gradient norm before clipping, learning rate, microbatches.
 
-    is_skipped: the loss or the gradient was not finite or exploded, and the weights are as they were.
+    is_skipped: the loss or the gradient was not finite or exploded, so the weights were left unchanged.
     """
 
     number: int
@@ -78,7 +78,7 @@ class StepResult(Generic[Batch]):
     is_skipped: bool
 
     def outcome(self) -> dict[str, float | str]:
-        """The step in metrics.jsonl: loss and gradient norm, or why it was skipped (JSON has no NaN)."""
+        """The entry in metrics.jsonl: loss and gradient norm, or the reason for skipping (JSON has no NaN)."""
         if self.is_skipped:
             return {"skipped": f"loss {self.loss:.4g}, gradient norm {self.grad_norm:.4g}"}
         return {"loss": round(self.loss, 5), "grad_norm": round(self.grad_norm, 4)}
@@ -86,9 +86,9 @@ class StepResult(Generic[Batch]):
 
 @dataclass(frozen=True)
 class MicrobatchOptions:
-    """How the microbatches of a step are made and run.
+    """How to make and run the microbatches of a step.
 
-    max_tokens: in each, padding included. dtype: what matrices are multiplied in. seed: of dropout.
+    max_tokens: in each, including padding. dtype: of matrix products. seed: for dropout.
     """
 
     max_tokens: int
@@ -97,21 +97,21 @@ class MicrobatchOptions:
 
     @classmethod
     def of(cls, config: TrainingOptions, device: torch.device) -> "MicrobatchOptions":
-        """The options that ``config`` asks for."""
-        most = max_tokens_per_microbatch(config.batch_tokens, config.tokens_per_step, device)
-        return cls(most, precision(config.precision, device), config.seed)
+        """The options from ``config``."""
+        max_tokens = max_tokens_per_microbatch(config.batch_tokens, config.tokens_per_step, device)
+        return cls(max_tokens, precision(config.precision, device), config.seed)
 
 
 def train(
     state: TrainState, updates: Iterable[Update[Batch]], max_grad_norm: float, options: MicrobatchOptions
 ) -> Iterator[StepResult[Batch]]:
-    """Take an optimizer step on each of ``updates``, and yield after it.
+    """Take an optimizer step on each of ``updates`` and yield its result.
 
-    A step whose loss or gradient is not finite, or whose loss is above ``EXPLODED_LOSS``, changes no weight; data and
-    schedule move on.
+    A step with a non-finite loss or gradient, or a loss above ``EXPLODED_LOSS``, changes no weights; data and schedule
+    advance.
 
     Raises:
-        UnavailableError: a single sequence needs more memory than there is.
+        UnavailableError: there is not enough memory for a single sequence.
         DivergedError: more than ``MAX_SKIPPED`` steps in a row were skipped.
     """
     parameters = [p for p in state.model.parameters() if p.requires_grad]
@@ -126,7 +126,7 @@ def train(
             microbatches = update.microbatches(options.max_tokens)
         done = microbatches
         update = next(waiting, None)
-        # built while a GPU still computes the gradients
+        # built while the GPU still computes the gradients
         microbatches = update.microbatches(options.max_tokens) if update else []
         loss = sum_gradients(parameters, loss)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
@@ -138,21 +138,21 @@ def train(
 def _with_less_memory(state: TrainState, options: MicrobatchOptions) -> MicrobatchOptions:
     """The options with microbatches half as large."""
     state.max_tokens = options.max_tokens // 2
-    if state.max_tokens < _FEWEST_TOKENS:
+    if state.max_tokens < _MIN_TOKENS:
         hint = "use shorter sequences (preprocess --max-length) or a smaller encoder"
         raise UnavailableError("out of memory even with one sequence at a time", hint=hint)
-    console.warn(f"out of memory: going on with at most {state.max_tokens:,} tokens in a forward pass")
+    console.warn(f"out of memory: continuing with at most {state.max_tokens:,} tokens in a forward pass")
     return replace(options, max_tokens=state.max_tokens)
 
 
 def _step(state: TrainState, loss: float, grad_norm: float) -> bool:
-    """Let optimizer and schedule take their step; whether it was skipped."""
+    """Step the optimizer and the schedule; whether the step was skipped."""
     is_skipped = not (math.isfinite(grad_norm) and loss <= EXPLODED_LOSS)
     state.n_skipped = state.n_skipped + 1 if is_skipped else 0
     if state.n_skipped > MAX_SKIPPED:
         raise DivergedError(
-            f"{state.n_skipped} steps in a row, the last with loss {loss:.4g} and gradient norm {grad_norm:.4g}, could"
-            " not be used",
+            f"training diverged: {state.n_skipped} steps in a row were skipped, the last with loss {loss:.4g} and"
+            f" gradient norm {grad_norm:.4g}",
             hint="start over with --resume never and a lower --learning-rate",
         )
     if is_skipped:
@@ -167,9 +167,9 @@ def _step(state: TrainState, loss: float, grad_norm: float) -> bool:
 def _gradients(
     state: TrainState, microbatches: Sequence[Microbatch], options: MicrobatchOptions
 ) -> torch.Tensor | None:
-    """The loss of a step, whose gradients are left with the parameters; None if memory ran out.
+    """Compute the gradients of a step; its loss, or None if memory ran out.
 
-    Dropout is drawn anew for each step and process: it depends neither on earlier attempts nor on a resume.
+    Dropout is seeded for each step and process, so it depends neither on earlier attempts nor on resuming.
     """
     device = next(state.model.parameters()).device
     key = np.random.SeedSequence([options.seed, state.n_steps, rank()])
@@ -178,11 +178,11 @@ def _gradients(
         loss = torch.zeros((), device=device)
         for microbatch in microbatches:
             with autocast(device, options.dtype):
-                share = microbatch.loss(state.model)
-            share.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            loss += share.detach()
+                part = microbatch.loss(state.model)
+            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss += part.detach()
         return loss
-    except RuntimeError as error:  # on a CPU, running out of memory has no class of its own
+    except RuntimeError as error:  # CPU out-of-memory errors have no class of their own
         if not (isinstance(error, torch.OutOfMemoryError) or re.search("can't allocate memory", str(error))):
             raise
     state.optimizer.zero_grad(set_to_none=True)

@@ -7,7 +7,7 @@ from torch.autograd.function import once_differentiable
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """That of each position; the gradient takes the place of the log probabilities, the largest array of a step."""
+    """Cross entropy of each position; the gradient reuses the memory of the log probabilities, which is large."""
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -27,23 +27,22 @@ class _CrossEntropy(torch.autograd.Function):
 def weighted_cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, total_weight: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """This microbatch's share of a step's loss, and the plain cross entropy of each position.
+    """This microbatch's contribution to a step's loss, and the plain cross entropy of each position.
 
-    The sum of the shares over all microbatches of a step is
-    ``sum(w_t * CE_t) / sum(w_t)``, both sums over the whole step, so the gradient does not
-    depend on how the step is split or padded.
+    The contributions of all microbatches add up to ``sum(w_t * CE_t) / sum(w_t)``, both sums over the whole step, so
+    the gradient does not depend on how the step is split or padded.
 
     Args:
         logits: float [n_predicted, n_classes].
         targets: int64 [n_predicted].
-        weights: float32 [n_predicted], the weight of each position's kind.
-        total_weight: sum of the weights of all predicted positions of the step.
+        weights: float32 [n_predicted], the weight of each position's mask kind.
+        total_weight: the sum of weights over all predicted positions in the step.
 
     Returns:
-        The share (scalar, with gradient) and cross entropies (float32 [n_predicted], detached), in nats.
+        The contribution (scalar, with gradient) and cross entropies (float32 [n_predicted], detached), in nats.
 
-    Source: MSLM (arXiv 2403.18025), section 3; there the ratio is taken per batch.
+    Source: MSLM (arXiv 2403.18025), section 3; they normalise per batch.
     """
-    per_position: torch.Tensor = _CrossEntropy.apply(logits.float(), targets)  # type: ignore[no-untyped-call]  # likewise
-    share = (per_position * weights).sum() / total_weight
-    return share, per_position.detach()
+    per_position: torch.Tensor = _CrossEntropy.apply(logits.float(), targets)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    loss = (per_position * weights).sum() / total_weight
+    return loss, per_position.detach()

@@ -1,7 +1,7 @@
-"""Masked sequences as microbatches, and their loss.
+"""Masked sequences, their microbatches and loss.
 
 ``MaskedData.update`` reads the sequences and masks of one optimizer step; ``MaskedUpdate.microbatches`` splits them;
-``MaskedBatch.loss`` is the share of one microbatch in the loss of the step.
+``MaskedBatch.loss`` is a microbatch's contribution to the loss of the step.
 """
 
 from dataclasses import dataclass, replace
@@ -26,9 +26,9 @@ _SPAN_BOUNDARY, _DETECTION = "span_boundary_head", "detection_head"
 
 
 class Objectives(NamedTuple):
-    """The weights of objectives beside masked language modelling; 0 leaves one out.
+    """The weights of additional objectives; 0 disables one.
 
-    sbo: predict each run of masked tokens from its neighbours. detect: find the DS-mentions left unmasked.
+    sbo: predict each run of masked tokens from its neighbours. detect: detect unmasked DS-mentions.
     """
 
     sbo: float = 0.0
@@ -36,7 +36,7 @@ class Objectives(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """Of each predicted token: where the tokens left and right of its run are, and its place in the run.
+    """For each predicted token: the tokens left and right of its run, and its position in the run.
 
     left, right: int64 [n_predicted], in the flattened batch. places: int64 [n_predicted], from 0.
     """
@@ -46,14 +46,14 @@ class Neighbours(NamedTuple):
     places: Array
 
     def to(self, device: torch.device) -> "Neighbours":
-        """The same on ``device``."""
+        """A copy on ``device``."""
         return Neighbours(*(to_device(array, device) for array in self))
 
 
 class Predicted(NamedTuple):
-    """How well the predicted tokens of a microbatch were restored.
+    """How well a microbatch's masked tokens were predicted.
 
-    cross_entropy: float32 [n_predicted], in nats. is_top: bool [n_predicted], the right token was the most probable.
+    cross_entropy: float32 [n_predicted], in nats. is_top: bool [n_predicted], the top prediction was correct.
     """
 
     cross_entropy: torch.Tensor
@@ -62,10 +62,10 @@ class Predicted(NamedTuple):
 
 @dataclass
 class MaskedBatch:
-    """The masked sequences of one forward pass; ``loss`` fills in ``predicted``.
+    """The masked sequences of a forward pass; ``loss`` sets ``predicted``.
 
-    kinds: uint8 [n_predicted], GENERIC or DS_TERM. neighbours: with the span-boundary objective. detection: with the
-    detection objective, the tokens that are not masked; classes: 0 outside, 1 begins, 2 continues a DS-mention.
+    kinds: uint8 [n_predicted], GENERIC or DS_TERM. neighbours: for the span-boundary objective. detection: for the
+    detection objective, the unmasked tokens, with classes 0 outside, 1 beginning, 2 continuing a DS-mention.
     """
 
     model_batch: ModelBatch
@@ -82,7 +82,7 @@ class MaskedBatch:
         return int(self.model_batch.lengths.sum())
 
     def to(self, device: torch.device) -> "MaskedBatch":
-        """The same on ``device``; ``kinds`` stay in numpy."""
+        """A copy on ``device``; ``kinds`` stay in numpy."""
         return replace(
             self,
             model_batch=self.model_batch.to(device),
@@ -92,30 +92,30 @@ class MaskedBatch:
         )
 
     def loss(self, model: PreTrainedModel) -> torch.Tensor:
-        """The share of this microbatch in the loss of its step, a scalar with gradient.
+        """This microbatch's contribution to the loss of its step, a scalar with gradient.
 
         Args:
-            model: with a head for each of the objectives (``add_heads``).
+            model: with a head for each objective (``add_heads``).
         """
         targets, (positions, classes, weights, total) = self.targets, self.targets
         others = [*(self.neighbours[:2] if self.neighbours else ()), *(self.detection[:1] if self.detection else ())]
         elsewhere = torch.cat(others) if others else positions[:0]
         logits, states = logits_and_states_at(model, self.model_batch, positions, elsewhere)
-        share, per_position = weighted_cross_entropy(logits, *targets[1:])
+        loss, per_position = weighted_cross_entropy(logits, *targets[1:])
         self.predicted = Predicted(per_position, logits.detach().argmax(-1) == classes)
         if self.neighbours:
             left, right = states[: 2 * len(classes)].chunk(2)
             logits = model.get_submodule(_SPAN_BOUNDARY)(left, right, self.neighbours.places, embeddings_of(model))
-            share = share + self.objectives.sbo * weighted_cross_entropy(logits, classes, weights, total)[0]
+            loss = loss + self.objectives.sbo * weighted_cross_entropy(logits, classes, weights, total)[0]
         if self.detection:
             logits = model.get_submodule(_DETECTION)(states[len(states) - len(self.detection.positions) :])
-            share = share + self.objectives.detect * weighted_cross_entropy(logits, *self.detection[1:])[0]
-        return share
+            loss = loss + self.objectives.detect * weighted_cross_entropy(logits, *self.detection[1:])[0]
+        return loss
 
 
 @dataclass(frozen=True)
 class MaskedUpdate:
-    """The masked sequences of one optimizer step on this process, shortest first, in flat arrays.
+    """The masked sequences of an optimizer step on this process, shortest first, as flat arrays.
 
     offsets: int64 [n + 1]. input_ids: int32 [T], as the model gets them. kinds: as in ``MaskedBatch``.
     neighbours: positions in the flat arrays.
@@ -130,11 +130,11 @@ class MaskedUpdate:
     data: "MaskedData"
 
     def microbatches(self, max_tokens: int) -> list[MaskedBatch]:
-        """The forward passes of the step, each of at most ``max_tokens`` tokens or of one sequence, on the device."""
+        """The forward passes of the step, each with at most ``max_tokens`` tokens or one sequence, on the device."""
         return [batch.to(self.data.device) for batch in self.arrays(max_tokens)]
 
     def arrays(self, max_tokens: int) -> list[MaskedBatch]:
-        """The same in numpy."""
+        """The forward passes as numpy arrays."""
         return [self._rows(first, last) for first, last in split_rows(np.diff(self.offsets), max_tokens)]
 
     def _rows(self, first: int, last: int) -> MaskedBatch:
@@ -143,9 +143,9 @@ class MaskedUpdate:
         shift = model_batch.begins - offsets[:-1]
         part, neighbours = self.targets.part(first, last), None
         if self.neighbours:
-            by = self.targets.spread(first, last, shift)
+            shifts = self.targets.spread(first, last, shift)
             left, right, places = (array[part] for array in self.neighbours)
-            neighbours = Neighbours(left + by, right + by, places)
+            neighbours = Neighbours(left + shifts, right + shifts, places)
         return MaskedBatch(
             model_batch,
             self.targets.rows(first, last, shift),
@@ -158,7 +158,7 @@ class MaskedUpdate:
 
 @dataclass(frozen=True)
 class MaskedData:
-    """What optimizer steps are made from: the sequences, the weights of both kinds of predicted tokens, the layout."""
+    """The data for optimizer steps: sequences, loss weights by mask kind, objectives and collation."""
 
     reader: ShardReader
     kind_weights: KindWeights
@@ -167,7 +167,7 @@ class MaskedData:
     device: torch.device
 
     def update(self, masks: MaskSource, sequences: Int64) -> MaskedUpdate:
-        """The optimizer step over the sequences of these numbers, or this process's share of it."""
+        """The optimizer step over the sequences with these numbers: this process's part of it."""
         local = ranks.local_share(sequences)
         local = local[np.argsort(self.reader.lengths[local], kind="stable")]
         mask = masks.batch(local)
@@ -187,7 +187,7 @@ class MaskedData:
         return RaggedTargets(mask.offsets, flat, classes, weight_of_kind[mask.kinds], total_weight)
 
     def _detection(self, batch: RaggedBatch, masked: Int64) -> RaggedTargets:
-        """The tokens that are neither special nor masked."""
+        """Detection targets: the tokens that are neither special nor masked."""
         classes = batch.in_mention.astype(np.int64) * 2
         classes[batch.mentions[1]] = 1
         is_left = batch.word_ids >= 0
@@ -205,7 +205,7 @@ def _neighbours(offsets: Int64, mask: Masks) -> Neighbours:
 
 
 def add_heads(model: PreTrainedModel, objectives: Objectives, seed: int) -> None:
-    """Make fresh heads for ``objectives`` a part of ``model``, to be trained and checkpointed with it."""
+    """Add fresh heads for ``objectives`` to ``model``, to be trained and checkpointed with it."""
     if objectives.sbo:
         model.add_module(_SPAN_BOUNDARY, SpanBoundaryHead.of(model, seed))
     if objectives.detect:
@@ -213,7 +213,7 @@ def add_heads(model: PreTrainedModel, objectives: Objectives, seed: int) -> None
 
 
 def drop_heads(model: PreTrainedModel) -> None:
-    """Remove these heads again, before ``model`` is saved."""
+    """Remove the heads from ``model`` before saving it."""
     for name in (_SPAN_BOUNDARY, _DETECTION):
         if hasattr(model, name):
             delattr(model, name)

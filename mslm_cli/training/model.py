@@ -1,4 +1,4 @@
-"""Encoders with a head: loading, saving, and logits at chosen positions alone."""
+"""Encoders with a head: loading, saving, and logits at selected positions."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ MLM_HEAD = "mlm_head.safetensors"
 
 
 def load_masked_lm(folder: Path, *, allow_pickle: bool, seed: int) -> tuple[PreTrainedModel, list[str]]:
-    """The encoder with an MLM head, and the names of the head's parameters that are fresh.
+    """The encoder with an MLM head, and the names of the head's fresh parameters.
 
-    A fresh parameter is one that the checkpoint does not hold; it is drawn from ``seed``. A NER checkpoint may have its
-    encoder's MLM head beside it (``MLM_HEAD``).
+    Fresh parameters are missing from the checkpoint and initialised from ``seed``. A NER checkpoint can include its
+    encoder's MLM head in the file ``MLM_HEAD``.
 
     Raises:
-        UsageError: the checkpoint is a pickle and ``allow_pickle`` is false.
-        UnavailableError: it cannot be loaded, or parameters outside the head are missing.
+        UsageError: the checkpoint is a pickle, and ``allow_pickle`` is false.
+        UnavailableError: the checkpoint cannot be loaded, or lacks parameters outside the head.
     """
     model, fresh = _load(AutoModelForMaskedLM, folder, allow_pickle=allow_pickle, seed=seed)
     kept = folder / MLM_HEAD
@@ -41,7 +41,7 @@ def load_masked_lm(folder: Path, *, allow_pickle: bool, seed: int) -> tuple[PreT
 
 
 def mlm_head(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
-    """The parameters of an encoder's MLM head that are not the encoder's own; none where the head is fresh.
+    """The parameters of an encoder's MLM head that it does not share with the encoder; empty if the head is fresh.
 
     Raises: as ``load_masked_lm``.
     """
@@ -52,12 +52,12 @@ def mlm_head(folder: Path, *, allow_pickle: bool) -> dict[str, torch.Tensor]:
 
 
 def save_mlm_head(head: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write what ``mlm_head`` returned beside a checkpoint, for ``load_masked_lm`` to find."""
+    """Add the result of ``mlm_head`` to a checkpoint folder, for ``load_masked_lm``."""
     save_file(head, folder / MLM_HEAD)
 
 
 def load_token_classifier(folder: Path, labels: list[str], *, allow_pickle: bool, seed: int) -> PreTrainedModel:
-    """The encoder with a fresh token-classification head for ``labels``, drawn from ``seed``.
+    """The encoder with a fresh token-classification head for ``labels``, initialised from ``seed``.
 
     Raises: as ``load_masked_lm``.
     """
@@ -91,7 +91,7 @@ def _load(
                 **options,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise UnavailableError(f"{folder}: no encoder can be loaded from it: {reason(error)}") from error
+            raise UnavailableError(f"{folder}: cannot load an encoder from it: {reason(error)}") from error
     prefix = f"{model.base_model_prefix}."
     fresh = sorted(report["missing_keys"])
     lost = [name for name in fresh if name.startswith(prefix) and ".pooler." not in name]
@@ -104,7 +104,7 @@ def _load(
 
 @contextmanager
 def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
-    """``folder``, or a temporary copy of it whose pickled weights are safetensors."""
+    """``folder``, or, if its weights are pickled, a temporary copy with safetensors."""
     pickled = folder / "pytorch_model.bin"
     if any(folder.glob("*.safetensors")) or not pickled.is_file():
         yield folder
@@ -126,46 +126,46 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
 
 
 def max_tokens(model: PreTrainedModel) -> int:
-    """The longest sequence that the encoder takes, special tokens included."""
+    """The maximum sequence length of the encoder, including special tokens."""
     return position_limit(model.config.to_dict())
 
 
 def logits_at(model: PreTrainedModel, batch: ModelBatch, positions: torch.Tensor) -> torch.Tensor:
-    """Logits at chosen positions alone: float [n_positions, n_classes]; see ``logits_and_states_at``."""
+    """Logits at selected positions: float [n_positions, n_classes]; see ``logits_and_states_at``."""
     return logits_and_states_at(model, batch, positions, positions[:0])[0]
 
 
 def logits_and_states_at(
     model: PreTrainedModel, batch: ModelBatch, positions: torch.Tensor, others: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits at chosen positions alone, and the encoder's output at ``others``.
+    """Logits at selected positions, and the encoder's output at ``others``.
 
     float [n_positions, n_classes] and float [n_others, hidden].
 
-    The encoder runs over the whole batch, its last layer only over the positions where that is possible
-    (``last_layer_at``). The head runs over the chosen positions only, whatever the model family: heads work position by
-    position, so the encoder's output is thinned out before the head sees it.
+    The encoder runs over the whole batch, but if possible its last layer only over the selected positions
+    (``last_layer_at``). The head runs only over the selected positions in every model family: heads work position by
+    position, so the encoder's output is reduced before the head.
 
     Args:
         positions, others: int64, indices into the flattened [n * longest] batch.
     """
     wanted, index = torch.unique(torch.cat([positions, others]), return_inverse=True)
-    with last_layer_at(model.base_model, wanted) as is_thin:
-        thinning = _Thinning(None if is_thin else wanted, index, len(positions))
-        handle = model.base_model.register_forward_hook(thinning)
+    with last_layer_at(model.base_model, wanted) as is_selected:
+        selection = _Selection(None if is_selected else wanted, index, len(positions))
+        handle = model.base_model.register_forward_hook(selection)
         try:
             logits: torch.Tensor = model(**batch.inputs).logits
         finally:
             handle.remove()
-    return logits, thinning.others
+    return logits, selection.others
 
 
-class _Thinning:
-    """A hook that gives the head the encoder's output at the positions alone, and keeps it at the others.
+class _Selection:
+    """A hook that passes the encoder's output at ``positions`` to the head and keeps that at ``others``.
 
     Args:
-        wanted: int64, places in the flattened batch; None where the encoder gives the states of these alone.
-        index: int64 [n_positions + n_others], which of the wanted places each of them is.
+        wanted: int64, indices into the flattened batch; None if the encoder already returns only these states.
+        index: int64 [n_positions + n_others], the index of each of them in ``wanted``.
     """
 
     others: torch.Tensor

@@ -1,4 +1,4 @@
-"""The README.md of a checkpoint: what it is, what it was made from, how to use it."""
+"""Model cards: the README.md of a checkpoint, with its contents, origin and usage."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +10,18 @@ from mslm_cli.training.supervised import Best
 _PIECES = {
     "first": """\
 Only the first piece of each word was labelled in training. Decode by words, as `mslm predict` does: a word has the tag
-of its first piece. `transformers.pipeline("token-classification")` opens this checkpoint. Its mentions differ where it
-looks at other pieces (give it `aggregation_strategy="first"`), where a word has punctuation inside ("IL-2R" is three
-words to it, and the later ones were never labelled), where a tag I- follows nothing that it could continue (it begins
-a mention there), and in sentences that are too long for the encoder (it cuts them). `--label-pieces all` labels the
-later parts of words too.""",
+of its first piece. `transformers.pipeline("token-classification")` can load this checkpoint, but finds different
+mentions where it uses other pieces (set `aggregation_strategy="first"`), where a word contains punctuation (it splits
+"IL-2R" into three words, of which the later ones were never labelled), where an I- tag does not continue a mention (it
+begins one there), and in sentences longer than the encoder's limit (it truncates them). `--label-pieces all` labels
+the later pieces of words too.""",
     "all": """\
-All pieces of each word were labelled in training: the first one with the word's tag, the others with I- of its type, or
-O. `transformers.pipeline("token-classification", aggregation_strategy="first")` opens this checkpoint and finds the
-mentions that `mslm predict` finds, except where a tag I- follows nothing that it could continue (the pipeline begins a
-mention there), where the model labels the later pieces of a word against its first one (`mslm` goes by the first; with
-`aggregation_strategy="simple"` that shows more often), and in sentences that are too long for the encoder (the pipeline
-cuts them).""",
+All pieces of each word were labelled in training: the first with the word's tag, the others with I- of its type, or O.
+`transformers.pipeline("token-classification", aggregation_strategy="first")` can load this checkpoint and finds the
+same mentions as `mslm predict`, except where an I- tag does not continue a mention (the pipeline begins one there),
+where the model's labels for later pieces contradict that of the first (`mslm` uses the first; with
+`aggregation_strategy="simple"` this shows more often), and in sentences longer than the encoder's limit (the pipeline
+truncates them).""",
 }
 
 
@@ -39,8 +39,8 @@ tags: [mslm, masked-language-modeling, domain-adaptation]
 `{config.weights}`, {config.epochs} epochs, {summary["n_steps"]:,} steps, {summary["n_tokens"]:,} tokens,
 peak learning rate {config.learning_rate:g}, seed {config.seed}.
 
-`metrics.jsonl` has a line for each step; `manifest.json` has all options and the fingerprints of the inputs;
-`seen/` has hashes of the sentences that were seen, to find test sentences among them.
+`metrics.jsonl` has one line per step; `manifest.json` has all options and the fingerprints of the inputs;
+`seen/` has hashes of the training sentences, to detect test sentences among them.
 
 ```python
 from transformers import AutoModelForMaskedLM, AutoTokenizer
@@ -50,7 +50,7 @@ model, tokenizer = AutoModelForMaskedLM.from_pretrained("."), AutoTokenizer.from
 
 
 def ner(config: FinetuneConfig, types: Sequence[str], best: Best) -> str:
-    """The model card of a NER model."""
+    """The model card of an NER model."""
     scores = best.scores
     return f"""---
 library_name: transformers

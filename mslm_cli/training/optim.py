@@ -1,4 +1,4 @@
-"""AdamW with the usual exceptions from weight decay, and a warm-up and decay schedule."""
+"""AdamW with the usual exceptions from weight decay, and a schedule with warm-up and decay."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 def make_optimizer(
     parameters: Iterable[tuple[str, torch.nn.Parameter]], learning_rate: float, weight_decay: float
 ) -> AdamW:
-    """AdamW over the parameters that require a gradient; vectors (biases, norms) do not decay."""
+    """AdamW over the parameters that require a gradient; no weight decay for vectors (biases, norms)."""
     wanted = [p for _, p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in wanted if p.ndim > 1], "weight_decay": weight_decay},
@@ -20,7 +20,7 @@ def make_optimizer(
 
 
 def make_schedule(optimizer: AdamW, n_steps: int, warmup_share: float) -> LambdaLR:
-    """A learning rate that rises linearly over the warm-up, then falls linearly to zero after ``n_steps``."""
+    """A learning rate that rises linearly during warm-up, then falls linearly to zero at ``n_steps``."""
     n_warmup = round(n_steps * warmup_share)
 
     def factor(step: int) -> float:

@@ -1,6 +1,6 @@
-"""Sequences end to end in one row, without padding, that do not see each other.
+"""Packing: sequences concatenated in one row without padding, with attention only within each sequence.
 
-On CUDA, variable-length attention keeps them apart; everywhere else a mask does, which is as exact but slow.
+On CUDA this uses variable-length attention; elsewhere a mask, which is just as exact but slow.
 """
 
 from functools import partial
@@ -22,10 +22,10 @@ _NAME = "mslm_packed"
 
 
 def make_collator(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> Collator:
-    """The layout of microbatches for ``model``: packed where that is known to work, else padded.
+    """The collator of microbatches for ``model``: packed if that is known to work, else padded.
 
     Args:
-        dtype: what matrices are multiplied in.
+        dtype: the dtype of matrix products.
     """
     device = model.device
     padded = partial(pad, pad_id=pad_id)
@@ -41,7 +41,7 @@ def make_collator(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> Co
 
 
 def first_position(model: PreTrainedModel) -> int:
-    """The number of a sequence's first position; RoBERTa starts after that of padding."""
+    """The position id of a sequence's first token; in RoBERTa, one after that of padding."""
     padding = getattr(model.base_model.get_submodule("embeddings"), "padding_idx", None)
     return padding + 1 if isinstance(padding, int) else 0
 
@@ -49,13 +49,13 @@ def first_position(model: PreTrainedModel) -> int:
 def pack(
     input_ids: NDArray[np.int32], lengths: Indices, first_position: int = 0, *, with_mask: bool = False
 ) -> ModelBatch:
-    """The sequences in one row, for models of the BERT layout; positions restart in each: a ``Collator``.
+    """A batch with all sequences in one row, for BERT-like models; position ids restart in each: a ``Collator``.
 
     ``input_ids``, ``position_ids``: int64 [1, T]. ``sequence_starts``: int32 [n + 1], and ``longest_sequence``, for
-    ``packed_attention``; or ``attention_mask``: bool [1, 1, T, T], what each token may see.
+    ``packed_attention``; or ``attention_mask``: bool [1, 1, T, T], true where attention is allowed.
 
     Args:
-        with_mask: keep them apart by a mask, for any attention, instead of by where they begin.
+        with_mask: separate sequences by a mask, for any attention, instead of by their starts.
     """
     starts = np.concatenate([[0], np.cumsum(lengths)])
     positions = np.arange(starts[-1]) - np.repeat(starts[:-1] - first_position, lengths)
@@ -83,13 +83,13 @@ def packed_attention(
     query_starts: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The mixed values of each query, from its own sequence: half precision [n, n_queries, n_heads, size].
+    """The attention output within each sequence: half precision [n, n_queries, n_heads, size].
 
     Args:
         query: half precision [1, n_heads, n_queries, size]; key, value: [1, n_heads, n_keys, size].
-        attention_mask: bool, what may be seen; only in padded batches.
+        attention_mask: bool, true where attention is allowed; only in padded batches.
         sequence_starts: int32 [n_sequences + 1], in the row of keys; None in padded batches.
-        query_starts: int32 [n_sequences + 1], in the row of queries, where not all positions have one.
+        query_starts: int32 [n_sequences + 1], in the row of queries, if not all positions have one.
     """
     if sequence_starts is None:
         mixed = scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scaling)
@@ -110,7 +110,7 @@ def _varlen(
     scaling: float | None,
 ) -> torch.Tensor:
     """Attention within sequences: [n_queries, n_heads, size]."""
-    if dropout:  # the public function leaves out the dropout that the kernel below it has
+    if dropout:  # the public function does not expose the kernel's dropout
         mixed: torch.Tensor
         mixed, *_ = torch.ops.aten._flash_attention_forward(
             query, key, value, query_starts, key_starts, longest, longest, dropout, False, False, scale=scaling
@@ -124,7 +124,7 @@ def _varlen(
 
 
 def _problem(device: torch.device) -> str:
-    """Why packed attention does not work on ``device``; empty if forward and backward passes work."""
+    """Why packed attention does not work on ``device``; empty if it does."""
     generator = torch.Generator().manual_seed(0)
     states = [torch.randn(48, 2, 32, generator=generator).to(device, torch.bfloat16) for _ in range(3)]
     starts = torch.tensor([0, 17, 20, 48], dtype=torch.int32, device=device)
@@ -140,7 +140,7 @@ def _problem(device: torch.device) -> str:
             if query.grad is None or not all(torch.isfinite(t).all() for t in (found, query.grad)):
                 return "torch's variable-length attention has no gradient here"
             if not dropout and not torch.allclose(found.float(), expected, atol=2e-2):
-                return "torch's variable-length attention is wrong here"
+                return "torch's variable-length attention gives wrong results here"
     except (ImportError, RuntimeError, AttributeError, TypeError) as error:
         return f"torch's variable-length attention does not work here: {str(error).splitlines()[0]}"
     return ""

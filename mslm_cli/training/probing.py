@@ -1,4 +1,4 @@
-"""How well a masked language model restores what is masked."""
+"""How well a masked language model predicts masked spans."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ SCORES = ("loss", "top1", "top5", "reciprocal_rank")
 
 
 @torch.no_grad()
-def score_stretches(
+def score_spans(
     model: PreTrainedModel,
     batch: RaggedBatch,
     starts: NDArray[np.int64],
@@ -22,26 +22,27 @@ def score_stretches(
     tokenizer: PreTrainedTokenizerFast,
     batch_tokens: int,
 ) -> NDArray[np.float64]:
-    """The means over the tokens of each stretch of ``SCORES``: float64 [n, 4]; losses in nats.
+    """``SCORES`` of each span, averaged over its tokens: float64 [n, 4]; losses in nats.
 
-    Each stretch [start, end) of the flat arrays is masked with [MASK] alone, in a copy of its sequence.
+    Each span [start, end) of the flat arrays is replaced by [MASK] tokens on its own, in a copy of its sequence.
     """
     device = model.device
     model.train(False)
     row = batch.row[starts]
     item_offsets = np.concatenate([[0], np.cumsum(ends - starts)])
-    stretches = flat_ranges(starts, ends - starts)
+    span_tokens = flat_ranges(starts, ends - starts)
     found = np.zeros((len(starts), len(SCORES)))
     for group in plan_forward_passes(np.arange(len(starts)), np.diff(batch.offsets)[row], batch_tokens):
         offsets, sources = take_rows(batch.offsets, row[group])
-        items, tokens = take_rows(item_offsets, group)  # the tokens of each stretch, of all stretches end to end
-        places = stretches[tokens] - np.repeat(batch.offsets[row[group]], np.diff(items))  # in their sequence
+        # indices into the concatenated spans
+        items, tokens = take_rows(item_offsets, group)
+        places = span_tokens[tokens] - np.repeat(batch.offsets[row[group]], np.diff(items))  # in their sequence
         ids = batch.input_ids[sources]
         ids[places + np.repeat(offsets[:-1], np.diff(items))] = tokenizer.mask_token_id
         padded = pad(ids, np.diff(offsets), tokenizer.pad_token_id)
         item = np.repeat(np.arange(len(group)), np.diff(items))
         positions = to_device(padded.begins[item] + places, device)
-        targets = to_device(batch.input_ids[stretches[tokens]].astype(np.int64), device)
+        targets = to_device(batch.input_ids[span_tokens[tokens]].astype(np.int64), device)
         with predicting(device):
             logits = logits_at(model, padded.to(device), positions).float()
         of_target = logits.gather(1, targets[:, None])

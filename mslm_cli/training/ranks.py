@@ -1,7 +1,7 @@
-"""Several processes that share every optimizer step: what each computes, and what they sum.
+"""Data parallelism: each process computes a part of every optimizer step, and gradients are summed.
 
-Without ``torch.distributed`` a process is the only one and computes everything. Losses are divided by the total weight
-of the whole step, so the gradient does not depend on the number of processes.
+Without ``torch.distributed``, a single process computes everything. Losses are divided by the total weight of the step,
+so the gradient does not depend on the number of processes.
 """
 
 import json
@@ -20,10 +20,10 @@ _Json = TypeVar("_Json")
 
 @contextmanager
 def process_group(device: str) -> Iterator[None]:
-    """Join the processes that torchrun started for the block; without torchrun, do nothing.
+    """Join torchrun's process group within the block; without torchrun, do nothing.
 
     Args:
-        device: as in the options; on CUDA each process has the device of its number on its machine.
+        device: as in the options; on CUDA each process uses the device with its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         yield
@@ -39,12 +39,12 @@ def process_group(device: str) -> Iterator[None]:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes."""
+    """Whether this is process 0, which writes files."""
     return rank() == 0
 
 
 def from_first(make: Callable[[], _Json]) -> _Json:
-    """The result of ``make``, a JSON value, in all processes; only the first one calls it."""
+    """The result of ``make``, a JSON value, in all processes; only process 0 calls it."""
     if n_ranks() == 1:
         return make()
     text = json.dumps(make()).encode() if is_first() else b""
@@ -57,7 +57,7 @@ def from_first(make: Callable[[], _Json]) -> _Json:
 
 
 def n_ranks() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
@@ -67,7 +67,7 @@ def rank() -> int:
 
 
 def local_share(sequences: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The part of a step's ``sequences`` for this process; adjacent (similar-length) ones go to different processes."""
+    """This process's part of a step's ``sequences``; adjacent (similar-length) ones go to different processes."""
     return sequences if n_ranks() == 1 else sequences[rank() :: n_ranks()]
 
 
@@ -87,9 +87,9 @@ def totals(numbers: Sequence[float]) -> list[float]:
 
 
 def sum_gradients(parameters: Sequence[torch.nn.Parameter], loss: torch.Tensor) -> torch.Tensor:
-    """The sum of ``loss`` over all processes; in place, each gradient becomes the sum over all processes, too.
+    """Sum ``loss`` over all processes, and each gradient in place.
 
-    A parameter that has no gradient in any process keeps none.
+    A parameter without a gradient in any process keeps none.
     """
     if n_ranks() == 1:
         return loss

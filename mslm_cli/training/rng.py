@@ -1,4 +1,4 @@
-"""The random generators of this process: Python's, numpy's, torch's, and that of the CUDA device in use."""
+"""The random generators of this process: Python, numpy, torch, and the CUDA device in use."""
 
 import random
 from typing import Any
@@ -8,14 +8,14 @@ import torch
 
 
 def seed(number: int) -> None:
-    """Start all of them from ``number``."""
+    """Seed all generators."""
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
 
 
 def state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Their states: tensors by name, and JSON values."""
+    """The states of all generators: tensors by name, and JSON values."""
     tensors = {"rng.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -25,10 +25,10 @@ def state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def restore(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
-    """Restore the states that ``state`` returned.
+    """Restore the states returned by ``state``.
 
     Raises:
-        KeyError, TypeError, ValueError, RuntimeError: they are no such states.
+        KeyError, TypeError, ValueError, RuntimeError: the states are invalid.
     """
     version, words, gauss = values["python"]
     random.setstate((version, tuple(words), gauss))

@@ -1,4 +1,4 @@
-"""Fine-tuning for any task: epochs, the best one on dev, checkpoints to resume from."""
+"""Fine-tuning for any task: epochs, selection of the best on dev, resumable checkpoints."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,49 +25,49 @@ from mslm_cli.workspace import new_checkpoint
 
 
 class Metric(NamedTuple):
-    """The score by which the best epoch is chosen: its key among the dev scores, and what users read."""
+    """The score that selects the best epoch: its key in the dev scores, and its user-facing name."""
 
     key: str
     title: str
 
 
 class SupervisedBatch(Microbatch, Protocol):
-    """The labelled data of one forward pass."""
+    """The labelled data of a forward pass."""
 
     @property
     def model_batch(self) -> ModelBatch:
-        """What the encoder is given."""
+        """The input of the encoder."""
 
     @property
     def targets(self) -> Targets:
-        """What is to be predicted."""
+        """The prediction targets."""
 
 
 class TrainingData(Protocol):
-    """Labelled sequences to train on; ``training.labelled.LabelledSequences`` are such data."""
+    """Labelled sequences for training, for example ``training.labelled.LabelledSequences``."""
 
     @property
     def lengths(self) -> Int64:
-        """Tokens of each sequence, special ones included: int64 [n]."""
+        """Tokens in each sequence, including special tokens: int64 [n]."""
 
     def update(self, sequences: Int64, collate_fn: Collator, device: torch.device) -> Update[SupervisedBatch]:
-        """The optimizer step over the sequences of these numbers, or this process's share of it."""
+        """The optimizer step over the sequences with these numbers: this process's part of it."""
 
 
 class DevSet(Protocol):
-    """What an epoch is scored on."""
+    """Dev data, on which epochs are scored."""
 
     @property
     def metric(self) -> Metric:
-        """The score that decides."""
+        """The score that selects the best epoch."""
 
     def scores(self, model: PreTrainedModel) -> dict[str, float]:
-        """All scores of ``model``, by their keys; shares from 0 to 1, or numbers of which more is better."""
+        """All scores of ``model``, by key; fractions from 0 to 1, or other numbers where higher is better."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch, counted from 1; the folder of its model in the workspace; its dev scores."""
+    """The best epoch (from 1), the folder of its model in the workspace, and its dev scores."""
 
     epoch: int
     folder: str
@@ -77,14 +77,14 @@ class Best:
 def fit(
     model: PreTrainedModel, data: TrainingData, dev: DevSet, config: FinetuneConfig, pad_id: int, work: Workspace
 ) -> Best:
-    """Train ``model`` for all epochs, from where ``work`` left off; the best epoch on ``dev``, the first of equals."""
+    """Train ``model`` for all epochs, resuming from ``work``; the best epoch on ``dev`` (the first on ties)."""
     return _Fit(data, dev, config, pad_id, work).run(model)
 
 
 def start_training(
     model: PreTrainedModel, data: TrainingData, config: FinetuneConfig
 ) -> tuple[TrainState, list[list[Int64]]]:
-    """``model`` at the start of the training, and the sequences of each step of each epoch."""
+    """The initial state, and the sequences of each step in each epoch."""
     plans = [plan_steps(data.lengths, config.tokens_per_step, seed=config.seed, epoch=e) for e in range(config.epochs)]
     optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
     return TrainState(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
@@ -93,7 +93,7 @@ def start_training(
 def training_steps(
     state: TrainState, data: TrainingData, plan: Sequence[Int64], config: FinetuneConfig, pad_id: int
 ) -> Iterator[StepResult[SupervisedBatch]]:
-    """The optimizer steps of ``plan``; each is taken when it is drawn."""
+    """Take the optimizer steps of ``plan``, lazily."""
     model = state.model
     model.train()
     options = MicrobatchOptions.of(config, model.device)
@@ -125,7 +125,7 @@ class _Fit:
                     best = self._choose(state, epoch, best)
                     self.work.save(state.n_steps, state, _progress(epoch, best))
                     if ranks.is_first():
-                        self._drop_needless()
+                        self._drop_unneeded_models()
                 n_before += len(plan)
         assert best is not None, "there is at least one epoch"
         return best
@@ -139,7 +139,7 @@ class _Fit:
             self.work.save_if_due(step.number, state, _progress(epoch - 1, best))
 
     def _choose(self, state: TrainState, epoch: int, best: Best | None) -> Best:
-        """Score the model on dev, and keep it if it is the best so far."""
+        """Score the model on dev and save it if it is the best so far."""
         metric, number = self.dev.metric, epoch + 1
         started = time.perf_counter()
         scores = ranks.from_first(partial(self.dev.scores, state.model))
@@ -156,8 +156,8 @@ class _Fit:
                 state.model.save_pretrained(staged)
         return found
 
-    def _drop_needless(self) -> None:
-        """Delete the models that were the best once, and that no checkpoint goes on with."""
+    def _drop_unneeded_models(self) -> None:
+        """Delete former best models that no checkpoint refers to."""
         needed = {(progress["best"] or {}).get("folder") for progress in self.work.kept_progress()}
         for kept in self.work.folder.glob("best-*"):
             if kept.name not in needed:
@@ -165,20 +165,20 @@ class _Fit:
 
 
 def _progress(epoch: int, best: Best | None) -> dict[str, Any]:
-    """What a checkpoint says of the epochs: the last one that is done, counted from 0, and the best one."""
+    """The progress stored in checkpoints: the last finished epoch (from 0) and the best one."""
     return {"epoch": epoch, "best": None if best is None else vars(best)}
 
 
 @dataclass(frozen=True)
 class _Report:
-    """Where steps are shown while they are taken."""
+    """Reports steps during training."""
 
     meter: Meter
     show: Callable[[dict[str, Any]], None]
-    bar: console.Progressing
+    bar: console.ProgressLine
 
     def record(self, step: StepResult[SupervisedBatch], epoch: int) -> dict[str, Any]:
-        """The line of metrics.jsonl for one step, of all processes; it is shown."""
+        """Show a step, and return its line of metrics.jsonl, over all processes."""
         batches = step.microbatches
         speed = self.meter.lap([b.model_batch for b in batches], sum(len(b.targets.positions) for b in batches))
         record = {"step": step.number, **step.outcome(), "learning_rate": step.learning_rate, **speed}

@@ -1,4 +1,4 @@
-"""Token classification on words: windows with labelled pieces, and their prediction."""
+"""Token classification of words: windows with labelled word pieces, and prediction."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from mslm_cli.training.model import logits_at
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches of sentences as the encoder sees them, end to end.
+    """Concatenated windows of sentences, the input of the encoder.
 
-    offsets: int64 [n + 1]; window i is ``[offsets[i], offsets[i + 1])`` of ``input_ids``, int32 [T], special tokens
-    included. sentences: int64 [n], the sentence of each. label_offsets: int64 [n + 1]; the labelled pieces of window i
-    are ``[label_offsets[i], label_offsets[i + 1])`` of ``pieces``, int64 [P], their places in the window, and of
-    ``words``, int64 [P], the words of the sentence that they belong to. A word whose pieces are all labelled comes once
-    for each.
+    offsets: int64 [n + 1]; window i is ``[offsets[i], offsets[i + 1])`` of ``input_ids``, int32 [T], including special
+    tokens. sentences: int64 [n], the sentence of each window. label_offsets: int64 [n + 1]; the labelled pieces of
+    window i are ``[label_offsets[i], label_offsets[i + 1])`` of ``pieces``, int64 [P], their positions in the window,
+    and of ``words``, int64 [P], their words in the sentence. If all pieces of a word are labelled, it occurs once for
+    each.
     """
 
     offsets: Int64
@@ -40,10 +40,10 @@ class Windows:
         return len(self.sentences)
 
     def flat_words(self, n_words: Sequence[int]) -> Int64:
-        """The word of each labelled piece, counted through all sentences: int64 [P].
+        """The word of each labelled piece, numbered over all sentences: int64 [P].
 
         Args:
-            n_words: words of each sentence.
+            n_words: the number of words in each sentence.
         """
         first = np.cumsum([0, *n_words])[:-1]
         flat: Int64 = self.words + np.repeat(first[self.sentences], np.diff(self.label_offsets))
@@ -58,15 +58,14 @@ def make_windows(
     *,
     all_pieces: bool = False,
 ) -> Windows:
-    """The windows of all sentences in order; every word is labelled in exactly one of them.
+    """The windows of all sentences in order; every word is labelled in exactly one window.
 
-    A word that the tokenizer turns into nothing stands as the unknown token; a word of more
-    pieces than fit is cut to those that fit.
+    A word without pieces becomes the unknown token; a word with too many pieces for a window is truncated.
 
     Args:
-        max_length: most tokens in a window, special ones included.
-        overlap: tokens that neighbouring windows of one sentence share.
-        all_pieces: label every piece of a word, for training; else its first one.
+        max_length: maximum number of tokens in a window, including special tokens.
+        overlap: tokens shared by adjacent windows of a sentence.
+        all_pieces: label every piece of a word (for training), else only the first.
     """
     prefix, suffix = special_frame(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
@@ -99,11 +98,11 @@ def make_windows(
 
 
 def piece_classes(windows: Windows, label_ids: Sequence[Int64], continuations: Int64) -> Int64:
-    """The label that each labelled piece should have: int64 [P].
+    """The target label of each labelled piece: int64 [P].
 
     Args:
-        label_ids: of each sentence int64 [n_words], the labels of its words.
-        continuations: int64 [n_labels], the label of a word's later pieces, by that of its first one.
+        label_ids: the labels of the words in each sentence, int64 [n_words].
+        continuations: int64 [n_labels], the label of a word's later pieces, by that of its first.
     """
     flat = windows.flat_words([len(of_words) for of_words in label_ids])
     classes = np.concatenate([np.empty(0, dtype=np.int64), *label_ids])[flat]
@@ -112,12 +111,12 @@ def piece_classes(windows: Windows, label_ids: Sequence[Int64], continuations: I
 
 
 def continuations_of(labels: Sequence[str]) -> NDArray[np.int64]:
-    """The number of I-X for both B-X and I-X, of O for O: int64 [n_labels]."""
+    """The label number of I-X for B-X and I-X, of O for O: int64 [n_labels]."""
     return np.array([labels.index(f"I-{name[2:]}") if name != "O" else i for i, name in enumerate(labels)], np.int64)
 
 
 def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[list[int]]]:
-    """The piece ids of each word of each sentence."""
+    """The piece ids of each word in each sentence."""
     unknown = tokenizer.unk_token_id
     placeholder = [unknown if unknown is not None else tokenizer.mask_token_id]
     for first in range(0, len(sentences), 1000):
@@ -139,11 +138,11 @@ def label_names(model: PreTrainedModel) -> list[str]:
 def predict_probabilities(
     model: PreTrainedModel, windows: Windows, n_words: Sequence[int], *, pad_id: int, batch_tokens: int
 ) -> list[NDArray[np.float32]]:
-    """The probability of every label for every word of every sentence: float32 [n_words, n_labels] each.
+    """The probability of every label for every word, by sentence: float32 [n_words, n_labels] each.
 
     Args:
-        windows: with one labelled piece a word.
-        n_words: words of each sentence.
+        windows: with one labelled piece per word.
+        n_words: the number of words in each sentence.
     """
     device = next(model.parameters()).device
     probabilities = np.zeros((sum(n_words), len(label_names(model))), np.float32)
@@ -161,21 +160,21 @@ def predict_probabilities(
 
 
 def best_tags(probabilities: NDArray[np.float32], labels: Sequence[str]) -> list[str]:
-    """The most probable tag of each word of a sentence."""
+    """The most probable tag of each word in a sentence."""
     return [labels[i] for i in probabilities.argmax(-1).tolist()]
 
 
 def scored_mentions(
     tags: Sequence[str], probabilities: NDArray[np.float32], labels: Sequence[str]
 ) -> list[ScoredMention]:
-    """The mentions that the tags of a sentence spell (strict IOB2), each with its probability, from 0 to 1.
+    """The mentions in the tags of a sentence (strict IOB2), each with its probability from 0 to 1.
 
-    It is the probability that tags drawn word by word, independently, spell this very mention: the product of
-    those of B- for its first word, I- for the others, and anything but this I- for the word after it. It is not
-    calibrated (models are overconfident), but closer to a calibrated one than the mean or the minimum over the words.
+    This is the probability that tags drawn independently for each word give exactly this mention: the product of the
+    probabilities of B- for its first word, I- for the others, and anything but this I- for the word after it. It is not
+    calibrated (models are overconfident), but better than the mean or the minimum over the words.
 
     Args:
-        tags: of types that the labels know.
+        tags: with types that are among the labels.
         probabilities: float32 [n_words, n_labels].
     """
     return [
@@ -188,6 +187,6 @@ def _probability(
     start: int, end: int, entity_type: str, probabilities: NDArray[np.float32], labels: Sequence[str]
 ) -> float:
     begins, inside = labels.index(f"B-{entity_type}"), labels.index(f"I-{entity_type}")
-    spelled = float(probabilities[start, begins] * probabilities[start + 1 : end, inside].prod())
+    probability = float(probabilities[start, begins] * probabilities[start + 1 : end, inside].prod())
     ends = 1.0 - float(probabilities[end, inside]) if end < len(probabilities) else 1.0
-    return spelled * ends
+    return probability * ends

@@ -1,4 +1,4 @@
-"""Metrics for TensorBoard, beside metrics.jsonl."""
+"""Metrics for TensorBoard, in addition to metrics.jsonl."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from mslm_cli.training import ranks
 
 @contextmanager
 def tensorboard_writer(folder: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield what writes a line of metrics.jsonl to ``folder`` as TensorBoard events; without a folder, nothing.
+    """Yield a function that writes a line of metrics.jsonl to ``folder`` as TensorBoard events; no-op without folder.
 
     Raises:
         UnavailableError: TensorBoard is not installed.

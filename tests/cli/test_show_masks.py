@@ -75,7 +75,7 @@ SEQUENCE = show_masks.MaskedSequence(
 
 def test_every_fate_has_a_look_of_its_own(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = show_masks.load_tokenizer(chain / "shards")
-    runs = show_masks.runs(SEQUENCE, tokenizer)
+    runs = show_masks.styled(SEQUENCE, tokenizer)
     assert [run.look for run in runs] == [
         "special",
         "DS-term masked",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.processes import map_in_order, run_beside
+from mslm_cli.processes import map_in_order, run_in_parallel
 from mslm_cli.terms.pipeline import load_pipeline
 
 UPPER = partial(operator.methodcaller, "upper")
@@ -60,10 +60,10 @@ def die(number: int) -> None:
 
 
 def test_work_beside_is_done_once_by_each(tmp_path: Path) -> None:
-    run_beside(partial(note_number, tmp_path), 2)
+    run_in_parallel(partial(note_number, tmp_path), 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
 def test_of_work_beside_the_ones_that_died_are_counted(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=r"2 of 2 worker processes died \(run the same command again"):
-        run_beside(die, 2)
+        run_in_parallel(die, 2)
