@@ -121,7 +121,7 @@ def read_gold(path: Path, options: DataOptions, split_words: SplitWords = token_
     for kind, n in corpus.n_ignored:
         console.note(f"{path}: {n:,} {kind} are not read")
     for kind, n in count_changes(corpus).items():
-        console.note(f"{path}: {n:,} mentions {_SAID[kind]}")
+        console.note(f"{path}: {console.count(n, 'mention')} {_SAID[kind]}")
     for change in corpus.changes:
         after = f" -> {change.after!r}" if change.after else ""
         place = f"{change.doc}:{change.span.start}-{change.span.end}"
@@ -130,12 +130,12 @@ def read_gold(path: Path, options: DataOptions, split_words: SplitWords = token_
 
 
 _SAID = {
-    "widened": "are widened to whole words",
-    "cut at a sentence end": "go on in another sentence; the longer part is read",
-    "in a word with another": "are in a word with another one, and left out",
-    "without a word": "hold no word, and are left out",
-    "overlapping": "overlap others, and are left out (--overlaps)",
-    "discontinuous": "have several parts (--fragments)",
+    "widened": "widened to whole words",
+    "cut at a sentence end": "in two sentences; the longer part is read",
+    "in a word with another": "left out: the word is in another mention already",
+    "without a word": "left out: no word in it",
+    "overlapping": "left out: overlapping another one (see --overlaps)",
+    "discontinuous": "of several parts (see --fragments)",
 }
 
 

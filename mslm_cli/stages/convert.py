@@ -78,7 +78,7 @@ def _columns(paths: Sequence[Path], config: ConvertConfig, scheme: TagScheme) ->
             doc = sentence.doc
             tags = tags_from_mentions(sentence.mentions, len(sentence.words), scheme)
             yield Part(mark + conll_block(sentence.words, ("_".join(tag.split()) for tag in tags)))
-    console.note(f"{n_mentions:,} mentions in {n_sentences:,} sentences")
+    console.note(f"{console.count(n_mentions, 'mention')} in {console.count(n_sentences, 'sentence')}")
 
 
 def _counted(documents: Iterable[AnnotatedDocument]) -> Iterator[AnnotatedDocument]:
@@ -88,5 +88,7 @@ def _counted(documents: Iterable[AnnotatedDocument]) -> Iterator[AnnotatedDocume
         n_mentions += len(document.annotations)
         n_relations += len(document.relations)
         yield document
-    relations = f" and {n_relations:,} relations" if n_relations else ""
-    console.note(f"{n_mentions:,} mentions{relations} in {n_documents:,} documents")
+    found = console.count(n_mentions, "mention")
+    if n_relations:
+        found += f" and {console.count(n_relations, 'relation')}"
+    console.note(f"{found} in {console.count(n_documents, 'document')}")
