@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mslm_cli import console
 from mslm_cli.artifacts import Input, file_input
+from mslm_cli.corpus import hub
 from mslm_cli.corpus.documents import OWN_HEADER, Change, Document, LabelledCorpus, LabelledSentence
 from mslm_cli.corpus.files import labels_of, source_files
 from mslm_cli.corpus.formats import FORMATS
@@ -99,8 +100,13 @@ def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
 def read_annotated(path: Path, options: DataOptions) -> Iterator[AnnotatedDocument]:
     """The documents of one file, or of all files in a folder, with their mentions by characters, if they have any.
 
-    Raises: as ``read_labelled``.
+    ``hf:NAME:SPLIT`` is a data set of the hub.
+
+    Raises: as ``read_labelled``; UnavailableError where a data set of the hub cannot be had.
     """
+    if str(path).startswith(hub.PREFIX):
+        yield from hub.annotated(str(path), options)
+        return
     told: set[str] = set()
     files = source_files([path])
     for file, label in zip(files, labels_of(files), strict=True):

@@ -112,11 +112,12 @@ def _check_data(study: Study, root: Path) -> None:
     known = {content_of(file): what for path, what in learnt.items() for file in source_files([root / path])}
     for data in study.data:
         for what, held_out in (("dev", data.dev), ("test", data.test)):
-            if held_out is not None and (same := known.get(content_of(root / held_out))):
-                raise DataError(
-                    f"the {what} data of {data.name} are {same}: nothing learnt from them can be measured on them",
-                    path=root / held_out,
-                )
+            for file in [] if held_out is None else source_files([root / held_out]):
+                if same := known.get(content_of(file)):
+                    raise DataError(
+                        f"the {what} data of {data.name} are {same}: nothing learnt from them can be measured on them",
+                        path=file,
+                    )
 
 
 def claim(output: Path, text: str) -> None:
