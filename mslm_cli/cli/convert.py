@@ -19,7 +19,12 @@ mslm convert export.json --to jsonl | jq -r .text"""
 @subcommand("convert", ConvertConfig, examples=EXAMPLES)
 def convert(
     data: Annotated[
-        list[Path], typer.Argument(help="Labelled files, folders, or - for stdin.", metavar="DATA", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Labelled files, folders, hf:NAME:SPLIT for a data set of the hub, or - for stdin.",
+            metavar="DATA",
+            show_default=False,
+        ),
     ],
     to: Annotated[
         str,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mslm_cli import console
 from mslm_cli.artifacts import Input, file_input
+from mslm_cli.corpus import hub
 from mslm_cli.corpus.documents import OWN_HEADER, Change, Document, LabelledCorpus, LabelledSentence
 from mslm_cli.corpus.files import labels_of, source_files
 from mslm_cli.corpus.formats import FORMATS
@@ -99,8 +100,13 @@ def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
 def read_annotated(path: Path, options: DataOptions) -> Iterator[AnnotatedDocument]:
     """The documents of one file, or of all files in a folder, with their mentions by characters, if they have any.
 
-    Raises: as ``read_labelled``.
+    ``hf:NAME:SPLIT`` is a data set of the hub.
+
+    Raises: as ``read_labelled``; UnavailableError where a data set of the hub cannot be had.
     """
+    if str(path).startswith(hub.PREFIX):
+        yield from hub.annotated(str(path), options)
+        return
     told: set[str] = set()
     files = source_files([path])
     for file, label in zip(files, labels_of(files), strict=True):
@@ -123,7 +129,7 @@ def read_gold(path: Path, options: DataOptions, split_words: SplitWords = token_
     for kind, n in corpus.n_ignored:
         console.note(f"{path}: {n:,} {kind} are not read")
     for kind, n in count_changes(corpus).items():
-        console.note(f"{path}: {n:,} mentions {_SAID[kind]}")
+        console.note(f"{path}: {console.count(n, 'mention')} {_SAID[kind]}")
     for change in corpus.changes:
         after = f" -> {change.after!r}" if change.after else ""
         place = f"{change.doc}:{change.span.start}-{change.span.end}"
@@ -132,12 +138,12 @@ def read_gold(path: Path, options: DataOptions, split_words: SplitWords = token_
 
 
 _SAID = {
-    "widened": "are widened to whole words",
-    "cut at a sentence end": "go on in another sentence; the longer part is read",
-    "in a word with another": "are in a word with another one, and left out",
-    "without a word": "hold no word, and are left out",
-    "overlapping": "overlap others, and are left out (--overlaps)",
-    "discontinuous": "have several parts (--fragments)",
+    "widened": "widened to whole words",
+    "cut at a sentence end": "in two sentences; the longer part is read",
+    "in a word with another": "left out: the word is in another mention already",
+    "without a word": "left out: no word in it",
+    "overlapping": "left out: overlapping another one (see --overlaps)",
+    "discontinuous": "of several parts (see --fragments)",
 }
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from mslm_cli import console
 from mslm_cli.config import ConvertConfig
+from mslm_cli.corpus import hub
+from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.formats.format import Part, Writer
 from mslm_cli.corpus.labels import TagScheme, tags_from_mentions
 from mslm_cli.corpus.output import check_output, refuse_standard_output, write_parts
 from mslm_cli.corpus.readers import read_annotated, read_gold
-from mslm_cli.corpus.standoff import AnnotatedDocument
+from mslm_cli.corpus.standoff import AnnotatedDocument, labelled_corpus
 from mslm_cli.corpus.writers import conll_block, document_mark
 from mslm_cli.errors import UsageError
 
@@ -71,14 +73,21 @@ def _columns(paths: Sequence[Path], config: ConvertConfig, scheme: TagScheme) ->
     doc = None
     n_sentences = n_mentions = 0
     for path in paths:
-        for sentence in read_gold(path, config).sentences:
+        for sentence in _gold(path, config).sentences:
             n_sentences += 1
             n_mentions += len(sentence.mentions)
             mark = document_mark(sentence.doc) if sentence.doc is not None and sentence.doc != doc else ""
             doc = sentence.doc
             tags = tags_from_mentions(sentence.mentions, len(sentence.words), scheme)
             yield Part(mark + conll_block(sentence.words, ("_".join(tag.split()) for tag in tags)))
-    console.note(f"{n_mentions:,} mentions in {n_sentences:,} sentences")
+    console.note(f"{console.count(n_mentions, 'mention')} in {console.count(n_sentences, 'sentence')}")
+
+
+def _gold(path: Path, config: ConvertConfig) -> LabelledCorpus:
+    if str(path).startswith(hub.PREFIX):
+        documents = read_annotated(path, config)
+        return labelled_corpus(documents, overlaps=config.overlaps, fragments=config.fragments)
+    return read_gold(path, config)
 
 
 def _counted(documents: Iterable[AnnotatedDocument]) -> Iterator[AnnotatedDocument]:
@@ -88,5 +97,7 @@ def _counted(documents: Iterable[AnnotatedDocument]) -> Iterator[AnnotatedDocume
         n_mentions += len(document.annotations)
         n_relations += len(document.relations)
         yield document
-    relations = f" and {n_relations:,} relations" if n_relations else ""
-    console.note(f"{n_mentions:,} mentions{relations} in {n_documents:,} documents")
+    found = console.count(n_mentions, "mention")
+    if n_relations:
+        found += f" and {console.count(n_relations, 'relation')}"
+    console.note(f"{found} in {console.count(n_documents, 'document')}")

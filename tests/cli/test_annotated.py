@@ -81,7 +81,7 @@ def test_mentions_inside_words_are_missed_and_said(place: Path, mslm: Mslm) -> N
     found = json.loads(scored.stdout)
     assert found["n_off_boundary_mentions"] == 1
     assert (found["exact_match"]["gold"], found["exact_match"]["correct"]) == (1, 0)
-    assert "test.jsonl: 1 mentions are widened to whole words" in scored.stderr
+    assert "test.jsonl: 1 mention widened to whole words" in scored.stderr
     assert "1:18-31 Disease: widened: 'heart failure' -> 'heart failures'" in scored.stderr
     assert "1 of 1 gold mentions begin or end where no word does, and count as missed" in scored.stderr
 

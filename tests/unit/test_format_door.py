@@ -1,6 +1,7 @@
 """A format that is defined here alone, and comes with an installed package, works in every command that reads data."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -165,3 +166,56 @@ def test_a_broken_plug_in_is_named(
     assert refused.stderr.startswith(f"error: plug-in '{name}' of package mslm-toy (entry point mslm_toy:ENTRY, group ")
     assert said in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+BRACKETS = '''
+    """Text with mentions as [text|Type] under a first line of %brackets, offsets by what the text is without them."""
+
+    import re
+
+    from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
+    from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation
+
+    def annotated(source):
+        lines = source.lines()
+        next(lines)
+        for number, line in enumerate(lines, 1):
+            text, annotations = "", []
+            for part in re.split(r"(\\[[^|]+\\|\\w+\\])", line):
+                mention, bar, kind = part.strip("[]").partition("|")
+                if bar:
+                    annotations.append(Annotation(((len(text), len(text) + len(mention)),), kind))
+                text += mention if bar else part
+            yield AnnotatedDocument(f"{source.label}:{number}", text, tuple(annotations), has_id=False)
+
+    def matches(path, head):
+        return head.raw.startswith(b"%brackets")
+
+    def parts(documents, target):
+        yield Part("%brackets\\n")
+        for document in documents:
+            text, position = "", 0
+            for annotation in document.annotations:
+                start, end = annotation.bounds
+                text += f"{document.text[position:start]}[{document.text[start:end]}|{annotation.type}]"
+                position = end
+            yield Part(text + document.text[position:] + "\\n")
+
+    ENTRY = standoff_format("brackets", "text with mentions in brackets", matches, annotated, Writer(parts))
+'''
+
+
+def test_a_format_that_annotates_characters(workplace: Path, monkeypatch: pytest.MonkeyPatch, mslm: Mslm) -> None:
+    plugin.install(workplace / "site", monkeypatch, "mslm.formats", "brackets", BRACKETS)
+    Path("a.txt").write_text("%brackets\nThe [heart failure|Disease]. It was [colon can|Disease]cer.\n")
+    corpus = read_labelled(Path("a.txt"))
+    assert [[" ".join(s.words[a:b]) for a, b, _ in s.mentions] for s in corpus.sentences] == [
+        ["heart failure"],
+        ["colon cancer"],
+    ]
+    assert [document.text for document in documents(Path("a.txt"))] == ["The heart failure. It was colon cancer."]
+    written = mslm("convert", "a.txt", "--to", "brackets")
+    assert written.stdout == Path("a.txt").read_text()
+    predicted = mslm("predict", "ner", "a.txt", "--to", "brackets")
+    assert predicted.exit_code == 0, predicted.stderr
+    assert re.sub(r"[][]|[|]Disease", "", predicted.stdout) == "%brackets\nThe heart failure. It was colon cancer.\n"

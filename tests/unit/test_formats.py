@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ from spacy.tokens import DocBin
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.options import DataOptions
-from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.readers import read_annotated, read_labelled
 from mslm_cli.corpus.source import Source
 from mslm_cli.corpus.standoff import AnnotatedDocument
-from mslm_cli.errors import DataError, UsageError
+from mslm_cli.errors import DataError, UnavailableError, UsageError
 
 PUBTATOR = """\
 1234|t|Zorblatitis and quuxamab
@@ -728,3 +730,37 @@ def test_what_was_not_asked_for_says_what_it_looks_like(tmp_path: Path, content:
     with pytest.raises(DataError) as caught:
         read_labelled(path, DataOptions(format=insisted))
     assert str(caught.value).endswith(f"{said})")
+
+
+# The hub
+
+
+class HubSet(list[dict[str, Any]]):
+    """What ``datasets`` gives: rows, and features with the names of labels."""
+
+    features = {  # noqa: RUF012 - as the original has it
+        "tokens": types.SimpleNamespace(feature=types.SimpleNamespace(dtype="string")),
+        "ner_tags": types.SimpleNamespace(feature=types.SimpleNamespace(names=["O", "B-Disease"])),
+    }
+
+
+def test_data_sets_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(name: str, split: str) -> HubSet:
+        asked.append((name, split))
+        if name == "nobody/nothing":
+            raise FileNotFoundError("no such data set")
+        return HubSet([{"tokens": ["Zorblatitis", "helps"], "ner_tags": [1, 0]}])
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    for reference in ("hf:somebody/corpus", "hf:somebody/corpus:test"):
+        (document,) = read_annotated(Path(reference), DataOptions())
+        assert document.text == "Zorblatitis helps"
+        assert [(a.bounds, a.type) for a in document.annotations] == [((0, 11), "Disease")]
+    assert asked == [("somebody/corpus", "train"), ("somebody/corpus", "test")]
+    with pytest.raises(UnavailableError, match="hf:nobody/nothing: cannot be had: FileNotFoundError: no such data set"):
+        list(read_annotated(Path("hf:nobody/nothing"), DataOptions()))
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UnavailableError, match=r"need the package `datasets` \(pip install 'mslm\[datasets\]'\)"):
+        list(read_annotated(Path("hf:somebody/corpus"), DataOptions()))
