@@ -24,14 +24,6 @@ def installed(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
 
 
-def versions(group: str) -> dict[str, str]:
-    """The package and version of each entry point of a group, by name; part of fingerprints."""
-    return {
-        name: f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-        for name, point in installed(group).items()
-    }
-
-
 class Table(Generic[_T]):
     """Objects of one type by name: ``built_in`` ones and those of plug-ins."""
 

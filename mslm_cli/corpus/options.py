@@ -2,11 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mslm_cli import plugins
 from mslm_cli.corpus.standoff import FragmentRule, OverlapRule
 from mslm_cli.options import Config, OneOf, parse_list
 
@@ -88,12 +87,6 @@ class DataOptions(Config):
     fragments: FragmentRule = Field(
         "span", description="How to read a discontinuous mention: as one span, its first part, or not at all."
     )
-
-    def identity(self) -> dict[str, Any]:
-        """Also the packages that may have told or read the format."""
-        found = plugins.versions(GROUP)
-        of_format = found if self.format == AUTO else {name: v for name, v in found.items() if name == self.format}
-        return super().identity() | ({"format_plugins": of_format} if of_format else {})
 
     @property
     def column_names(self) -> dict[str, str]:

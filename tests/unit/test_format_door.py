@@ -11,7 +11,7 @@ import tiny_study
 from reading import documents
 from typer.testing import Result
 
-from mslm_cli.config import MatchConfig
+from mslm_cli import code_identity
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.studies.spec import read_study
 
@@ -133,11 +133,11 @@ def test_a_study_of_one_data_set_says_how_it_is_read(place: Path, mslm: Mslm) ->
     ] * 4
 
 
-def test_the_package_is_part_of_the_fingerprint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_package = [MatchConfig(format=name).identity() for name in ("auto", "slashes", "text")]
-    assert [found.get("format_plugins") for found in with_package] == [{"slashes": "mslm-toy 1.0"}] * 2 + [None]
-    monkeypatch.undo()
-    assert "format_plugins" not in MatchConfig().identity()
+def test_its_source_is_part_of_the_fingerprint(place: Path) -> None:
+    counted = [
+        "mslm_toy" in code_identity.sources_of("lexicon", {"format": name}) for name in ("auto", "slashes", "text")
+    ]
+    assert counted == [True, True, False]
 
 
 def test_its_name_is_a_format(place: Path, mslm: Mslm) -> None:
