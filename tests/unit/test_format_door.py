@@ -153,8 +153,8 @@ def test_its_name_is_a_format(place: Path, mslm: Mslm) -> None:
     [
         ("slashes", "import no_such_module", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"),
         ("slashes", "ENTRY = 3", "expected a mslm_cli.corpus.formats.format.Format, found int"),
-        ("slashed", SLASHES, "it calls itself 'slashes'"),
-        ("conll", SLASHES, "mslm itself has 'conll'"),
+        ("slashed", SLASHES, "its name is 'slashes'"),
+        ("conll", SLASHES, "'conll' is built into mslm"),
     ],
 )
 def test_a_broken_plug_in_is_named(
