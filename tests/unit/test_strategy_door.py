@@ -112,7 +112,7 @@ def test_it_adapts_an_encoder(place: Path, mslm: Mslm) -> None:
     assert "`rare`" in Path("adapted-on-rare/README.md").read_text()
     refused = mslm(*arguments, "--sbo", 1, "-o", "with-sbo")
     assert refused.exit_code == 2
-    assert "strategy rare has none (it goes with --strategy mslm, entity, span, pmi)" in refused.stderr
+    assert "strategy rare has none (use --strategy mslm, entity, span, pmi)" in refused.stderr
 
 
 def test_it_is_an_arm_of_a_study_and_of_its_verdict(place: Path, mslm: Mslm) -> None:
