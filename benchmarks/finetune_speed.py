@@ -47,7 +47,7 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
     )
     encoder = models.resolve(config.model, offline=True, allow_pickle=False)
     tokenizer = models.load_tokenizer(encoder)
-    corpus = NER.read(file, encoding=config.encoding, errors=config.errors)
+    corpus = NER.read(file, config)
     labels = NER.labels(corpus, corpus, file)
     model = NER.new_model(encoder, labels, config)
     prepare_model(model, select_device(config.device, threads=config.threads))

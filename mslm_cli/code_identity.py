@@ -12,12 +12,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import fsio
+from mslm_cli import fsio, plugins
 from mslm_cli.errors import UnavailableError
 
 _PACKAGE = "mslm_cli"
@@ -72,7 +71,7 @@ def sources_of(kind: str, options: Mapping[str, Any]) -> dict[str, str]:
     sources = dict(_closure(_ENTRY[kind]))
     for option, group in _PLUGINS.items():
         if option in options:
-            for entry in entry_points(group=group):
+            for entry in plugins.installed(group).values():
                 if options[option] in (entry.name, "auto"):
                     sources |= _closure(entry.module)
     return sources

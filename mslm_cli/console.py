@@ -97,6 +97,11 @@ def marked(text: str, marks: Sequence[tuple[int, int, str]]) -> str:
     return captured.get()
 
 
+def count(n: int, noun: str) -> str:
+    """``n`` of something: "1 mention", "2,000 mentions"."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def note(message: str) -> None:
     """Print a note (not with -q)."""
     if not _state["quiet"]:

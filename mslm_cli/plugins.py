@@ -24,14 +24,6 @@ def installed(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
 
 
-def versions(group: str) -> dict[str, str]:
-    """The package and version of each entry point of a group, by name; part of fingerprints."""
-    return {
-        name: f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-        for name, point in installed(group).items()
-    }
-
-
 class Table(Generic[_T]):
     """Objects of one type by name: ``built_in`` ones and those of plug-ins."""
 
@@ -43,6 +35,10 @@ class Table(Generic[_T]):
     def names(self) -> tuple[str, ...]:
         """All names, built-in ones first."""
         return (*self._built_in, *(name for name in installed(self.group) if name not in self._built_in))
+
+    def built_in(self) -> tuple[_T, ...]:
+        """The built-in objects; what can be asked while no plug-in is to be imported."""
+        return tuple(self._built_in.values())
 
     def __iter__(self) -> Iterator[_T]:
         """All objects, plug-ins first: whoever installs one wants it to be used.

@@ -23,7 +23,7 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import ArtifactError, MslmError, UsageError
 from mslm_cli.options import Config, OneOf
 
-Texts = Annotated[list[Path], typer.Argument(help="Files or folders of text, or - for stdin.", metavar="TEXT")]
+Texts = Annotated[list[Path], typer.Argument(help="Text or annotated files, folders, or - for stdin.", metavar="TEXT")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)]
 Resume = Annotated[
     str,

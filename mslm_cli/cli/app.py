@@ -20,6 +20,8 @@ _MODULES = (
     "predict",
     "evaluate",
     "compare",
+    "inspect_data",
+    "convert",
     "show_masks",
     "probe",
     "study",

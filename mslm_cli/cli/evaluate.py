@@ -24,7 +24,7 @@ def evaluate(
         Path | None,
         typer.Argument(metavar="NER", help="NER model from `mslm finetune`, or - to read its path from a pipe."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Labelled sentences to score on.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Labelled data to score on.")] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Any system's output: gold and predicted tags in the last two columns, or JSON lines."),

@@ -23,7 +23,8 @@ def extract_terms(
     texts: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Files or folders of text, or - for stdin; optional with --terms or --from-labels.", metavar="TEXT"
+            help="Text or annotated files, folders, or - for stdin; optional with --terms or --from-labels.",
+            metavar="TEXT",
         ),
     ] = None,
     terms: Annotated[
@@ -32,7 +33,7 @@ def extract_terms(
     ] = None,
     from_labels: Annotated[
         list[Path] | None,
-        typer.Option(help="Labelled training sentences whose mentions become terms. May be repeated."),
+        typer.Option(help="Labelled training data whose mentions become terms. May be repeated."),
     ] = None,
     background: Annotated[
         list[Path] | None,

@@ -24,8 +24,8 @@ mslm finetune --train train.tsv --dev devel.tsv -o vanilla --epochs 10 --seed 1"
 
 @subcommand("finetune", FinetuneConfig, examples=EXAMPLES)
 def finetune(
-    train: Annotated[Path, typer.Option(help="Labelled training sentences.", show_default=False)],
-    dev: Annotated[Path, typer.Option(help="Labelled sentences used to choose the best epoch.", show_default=False)],
+    train: Annotated[Path, typer.Option(help="Labelled training data.", show_default=False)],
+    dev: Annotated[Path, typer.Option(help="Labelled data used to choose the best epoch.", show_default=False)],
     output: Output,
     config: FinetuneConfig,
     resume: Resume = "auto",

@@ -8,6 +8,8 @@ import typer
 
 from mslm_cli.cli._command import Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import PredictConfig
+from mslm_cli.corpus.formats import FORMATS
+from mslm_cli.corpus.output import refuse_standard_output
 from mslm_cli.errors import UsageError
 
 EXAMPLES = """\
@@ -15,6 +17,9 @@ mslm predict ner abstracts.txt
 mslm predict ner abstracts/ -o mentions.jsonl
 mslm predict ner abstracts/ --to brat -o annotations
 zcat notes.gz | mslm predict ner - --no-text | jq -r .type | sort | uniq -c"""
+
+
+_FORMS = ("auto", "json", "conll", "html")
 
 
 @subcommand("predict", PredictConfig, examples=EXAMPLES)
@@ -25,9 +30,14 @@ def predict(
     texts: Texts,
     config: PredictConfig,
     to: Annotated[
-        Literal["auto", "json", "conll", "brat", "html"],
-        typer.Option(help="Output format: JSON lines, CoNLL columns, BRAT standoff (-o names a folder) or HTML."),
+        str,
+        typer.Option(
+            help="Output format: one JSON line per mention, CoNLL columns, an HTML page, or whole documents in a format"
+            " of `mslm convert` (for brat, -o names a folder).",
+            metavar=f"<{'|'.join([*_FORMS, *(each.name for each in FORMATS.built_in() if each.writer)])}>",
+        ),
     ] = "auto",
+    scheme: Annotated[Literal["IOB2", "IOBES"], typer.Option(help="--to conll: scheme of the tags.")] = "IOB2",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; its path is printed. - means standard output.")
     ] = Path("-"),
@@ -43,12 +53,16 @@ def predict(
     """
     refuse_shared_stdin({"the model": ner, "the text": "-" if Path("-") in texts else None})
     file = None if output == Path("-") else output
-    if to == "brat" and file is None:
-        raise UsageError("--to brat writes a folder: name it with -o")
-    if no_text and to in ("conll", "brat", "html"):
+    writers = {each.name: each.writer for each in FORMATS if each.writer}
+    if to not in _FORMS and to not in writers:
+        raise UsageError(f"--to: expected {', '.join([*_FORMS, *writers])}, found {to!r}")
+    if to in writers and file is None:
+        refuse_standard_output(to, writers[to])
+    if no_text and to not in ("auto", "json"):
         raise UsageError(f"--to {to} contains the text, which --no-text excludes", hint="use --to json")
     from mslm_cli.stages import predict as stage
 
     is_shown = to == "auto" and file is None and not no_text and sys.stdout.isatty()
     form: stage.Form = "text" if is_shown else "json" if to == "auto" else to
-    stage.run(artifact_path(ner), texts, config, stage.Result(form, file, not no_text, overwrite))
+    result = stage.Result(form, file, scheme, not no_text, overwrite)
+    stage.run(artifact_path(ner), texts, config, result)

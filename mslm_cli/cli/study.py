@@ -18,15 +18,15 @@ mslm study --text abstracts/ --train train.tsv --test test.tsv -o study --search
 
 @subcommand("study", StudyConfig, examples=EXAMPLES)
 def study(
-    train: Annotated[Path, typer.Option(help="Labelled training sentences.", show_default=False)],
-    test: Annotated[Path, typer.Option(help="Labelled sentences to score on.", show_default=False)],
+    train: Annotated[Path, typer.Option(help="Labelled training data.", show_default=False)],
+    test: Annotated[Path, typer.Option(help="Labelled data to score on.", show_default=False)],
     output: Output,
     config: StudyConfig,
     text: Annotated[
         list[Path] | None, typer.Option(help="Domain text, in addition to the training sentences. May be repeated.")
     ] = None,
     dev: Annotated[
-        Path | None, typer.Option(help="Labelled sentences used to choose; default: held out from the end of --train.")
+        Path | None, typer.Option(help="Labelled data used to choose; default: held out from the end of --train.")
     ] = None,
     general: Annotated[Path | None, typer.Option(help="General text, to measure what adaptation forgets.")] = None,
     as_json: Json = False,

@@ -2,14 +2,40 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mslm_cli.corpus.labels import Mention
 
 EMPTY_WORD = "\ufffd"
 """Stands for a word that is empty in a labelled file."""
 
+OWN_HEADER = "# written_by = mslm\n"
+"""How columns in UTF-8 begin that this program wrote between two commands."""
+
 MAX_DOCUMENT_CHARS = 500_000
 """Longer documents are handed out in parts, cut at the end of a line, else of a sentence: memory stays bounded."""
+
+
+class CharSpan(NamedTuple):
+    """A mention: characters [start, end) of its document's text, and its type."""
+
+    start: int
+    end: int
+    type: str
+
+
+class Change(NamedTuple):
+    """What became of an annotated mention that is not read as it was annotated.
+
+    kind: what was done, such as ``widened``. before, after: its text as annotated and as read, which is empty where it
+    was left out.
+    """
+
+    kind: str
+    span: CharSpan
+    before: str
+    after: str = ""
+    doc: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +78,8 @@ class LabelledSentence:
     ``id`` is unique in its file: the document and the sentence's number in it (``10051005:3``), or the
     number alone, from 1. ``doc`` is the document's id from the input, ``doc1``, ``doc2``... where the
     input marks documents without naming them, and None where it marks none. ``tags``: as they stand in the file.
+    ``offsets``: the characters [start, end) of each word in the document's text, and ``gold``: the mentions as they
+    were annotated, disjoint; both where the input annotates characters, else None.
     """
 
     id: str
@@ -59,6 +87,8 @@ class LabelledSentence:
     words: tuple[str, ...]
     mentions: tuple[Mention, ...]
     tags: tuple[str, ...]
+    offsets: tuple[tuple[int, int], ...] | None = None
+    gold: tuple[CharSpan, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +97,8 @@ class LabelledCorpus:
 
     ``types``: sorted. ``scheme``: IOB2, IOB1, IO, IOBES or BILOU, as detected. ``n_orphans``: mentions that
     start without a start tag, in schemes that want one. ``n_empty_words``: words empty in the file, each
-    replaced by U+FFFD so that word numbers go on agreeing with the file's lines.
+    replaced by U+FFFD so that word numbers go on agreeing with the file's lines. ``changes``: mentions that are not
+    read as they were annotated. ``n_ignored``: annotations that are no mentions, by kind.
     """
 
     sentences: tuple[LabelledSentence, ...]
@@ -75,3 +106,5 @@ class LabelledCorpus:
     scheme: str
     n_orphans: int
     n_empty_words: int = 0
+    changes: tuple[Change, ...] = ()
+    n_ignored: tuple[tuple[str, int], ...] = ()

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 Mention = tuple[int, int, str]
 """A mention of one sentence: words [start, end) and its type."""
 
+TagScheme = Literal["IOB2", "IOBES"]
+"""The schemes that tags are written in."""
+
 
 class ScoredMention(NamedTuple):
-    """A predicted mention: words [start, end), its type, and its probability, None where it has none."""
+    """A predicted mention: words [start, end), its type, and its probability, None if it has none."""
 
     start: int
     end: int
@@ -109,8 +112,8 @@ def strict_mentions(tags: Sequence[str], scheme: str = "IOB2") -> list[Mention]:
     return mentions
 
 
-def tags_from_mentions(mentions: Iterable[Mention], n_words: int) -> list[str]:
-    """IOB2 tags of one sentence, ``n_words`` of them.
+def tags_from_mentions(mentions: Iterable[Mention], n_words: int, scheme: TagScheme = "IOB2") -> list[str]:
+    """IOB2 or IOBES tags of one sentence, ``n_words`` of them.
 
     Raises:
         ValueError: a mention is empty, lies outside the sentence or overlaps another one.
@@ -122,6 +125,8 @@ def tags_from_mentions(mentions: Iterable[Mention], n_words: int) -> list[str]:
         if any(tag != "O" for tag in tags[start:end]):
             raise ValueError(f"mention [{start}, {end}) overlaps another one")
         tags[start:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
+        if scheme == "IOBES":
+            tags[end - 1] = f"{'S' if end - start == 1 else 'E'}-{kind}"
     return tags
 
 

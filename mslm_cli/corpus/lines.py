@@ -66,19 +66,28 @@ def read_blocks(file: Path, on_read: OnRead = ignore_progress) -> Iterator[bytes
         raise DataError(f"cannot be read: {error.strerror or error}", path=name) from error
 
 
-def decoded_lines(blocks: Iterable[bytes], name: str, encoding: str, errors: str) -> Iterator[str]:
-    """The lines in ``blocks`` of bytes of the file that messages call ``name``.
+def checked_encoding(encoding: str) -> str:
+    """The name of an encoding.
 
-    Raises: as ``read_lines``.
+    Raises:
+        UsageError: there is no such one, or it is not one of text.
     """
     try:
         b"ab".decode(encoding, "ignore")
     except LookupError as error:
         raise UsageError(f"--encoding: {error}") from error
+    return encoding
+
+
+def decoded_lines(blocks: Iterable[bytes], name: str, encoding: str, errors: str) -> Iterator[str]:
+    """The lines in ``blocks`` of bytes of the file that messages call ``name``.
+
+    Raises: as ``read_lines``.
+    """
     n_lines = 0
     pending: list[str] = []
     n_pending = 0
-    for text in _decoded(blocks, name, encoding, errors):
+    for text in decoded(blocks, name, encoding, errors):
         head, newline, tail = text.rpartition("\n")
         if newline:
             pending.append(head)
@@ -97,9 +106,12 @@ def decoded_lines(blocks: Iterable[bytes], name: str, encoding: str, errors: str
         yield last.removesuffix("\r")
 
 
-def _decoded(blocks: Iterable[bytes], name: str, encoding: str, errors: str) -> Iterator[str]:
-    """The text in ``blocks``, without a byte order mark."""
-    decoder = codecs.getincrementaldecoder(encoding)(errors)
+def decoded(blocks: Iterable[bytes], name: str, encoding: str, errors: str) -> Iterator[str]:
+    """The text in ``blocks`` of bytes, block by block, without a byte order mark.
+
+    Raises: as ``read_lines``.
+    """
+    decoder = codecs.getincrementaldecoder(checked_encoding(encoding))(errors)
     at_start = True
     n_lines = 0
     raw = b""

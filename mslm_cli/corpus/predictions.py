@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.formats.conll import labelled_corpus, read_conll
+from mslm_cli.corpus.formats.conll import read_conll
 from mslm_cli.corpus.labels import (
     Mention,
     ScoredMention,
@@ -20,7 +20,9 @@ from mslm_cli.corpus.labels import (
     tags_from_mentions,
 )
 from mslm_cli.corpus.lines import display_name, read_lines
+from mslm_cli.corpus.scoring import scoring_units
 from mslm_cli.corpus.seen import sentence_hash
+from mslm_cli.corpus.tagged import corpus_of
 from mslm_cli.errors import DataError
 
 
@@ -76,7 +78,8 @@ class ScoredCorpus:
     """A test set with predictions; ``scheme`` and ``predicted_scheme``: those that the tags came in.
 
     ``n_orphans``: gold mentions that start without a start tag, and were taken as mentions. ``n_predicted_orphans``:
-    predicted tags that continue nothing, and make no mention.
+    predicted tags that continue nothing, and make no mention. ``n_off_boundary``: gold mentions that begin or end where
+    no word does, or in another sentence: no prediction can be right about them.
     """
 
     sentences: tuple[ScoredSentence, ...]
@@ -84,6 +87,7 @@ class ScoredCorpus:
     predicted_scheme: str = "IOB2"
     n_orphans: int = 0
     n_predicted_orphans: int = 0
+    n_off_boundary: int = 0
 
     def without_text(self) -> "ScoredCorpus":
         """The same without the words."""
@@ -122,10 +126,16 @@ def scored_corpus(
     """
     sentences = []
     n_orphans = 0
+    n_off_boundary = 0
     for sentence, prediction in zip(corpus.sentences, predictions, strict=True):
-        predicted = tuple(found.mention for found in prediction.mentions)
+        tags, predicted = prediction.tags, tuple(found.mention for found in prediction.mentions)
         scores = tuple(found.score for found in prediction.mentions if found.score is not None)
-        predicted_tags = _orphaned(prediction.tags, predicted) if scheme == "IOB2" else None
+        if sentence.gold is not None:
+            units = scoring_units(sentence)
+            n_off_boundary += units.n_off_boundary
+            sentence, tags = units.sentence, units.expanded(prediction.tags)
+            predicted = tuple(strict_mentions(tags, scheme))
+        predicted_tags = _orphaned(tags, predicted) if scheme == "IOB2" else None
         n_orphans += 0 if predicted_tags is None else count_orphans(predicted_tags)
         sentences.append(
             ScoredSentence(
@@ -141,7 +151,7 @@ def scored_corpus(
                 predicted_tags,
             )
         )
-    return ScoredCorpus(tuple(sentences), corpus.scheme, scheme, corpus.n_orphans, n_orphans)
+    return ScoredCorpus(tuple(sentences), corpus.scheme, scheme, corpus.n_orphans, n_orphans, n_off_boundary)
 
 
 def _orphaned(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, ...] | None:
@@ -181,9 +191,9 @@ def read_predictions(
         return _from_json_lines(lines, file, gold, gold_name)
     blocks = read_conll(lines, display_name(file), n_tags=2 if gold is None else 1)
     if gold is None:
-        gold = labelled_corpus(blocks, [block.gold for block in blocks])
+        gold = corpus_of(blocks, [block.gold for block in blocks])
     else:
-        found = labelled_corpus(blocks, [block.tags for block in blocks])
+        found = corpus_of(blocks, [block.tags for block in blocks])
         rows = [(block.line, len(s.words), s.words) for block, s in zip(blocks, found.sentences, strict=True)]
         _refuse_other_text(file, rows, gold, gold_name)
     scheme = _scheme_of_predictions(gold.scheme, [block.tags for block in blocks])

@@ -1,24 +1,31 @@
 """Reading what users have, in whatever format: as documents of running text, or as gold sentences."""
 
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from mslm_cli import console
-from mslm_cli.corpus.documents import Document, LabelledCorpus
-from mslm_cli.corpus.files import labels_of
+from mslm_cli.artifacts import Input, file_input
+from mslm_cli.corpus import hub
+from mslm_cli.corpus.documents import OWN_HEADER, Change, Document, LabelledCorpus, LabelledSentence
+from mslm_cli.corpus.files import labels_of, source_files
 from mslm_cli.corpus.formats import FORMATS
+from mslm_cli.corpus.formats.brat import annotations_beside
 from mslm_cli.corpus.formats.format import Format
+from mslm_cli.corpus.formats.refused import refused_form
+from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.options import AUTO, DataOptions
 from mslm_cli.corpus.source import Source, no_text
-from mslm_cli.errors import UsageError
+from mslm_cli.corpus.standoff import AnnotatedDocument, SplitWords, labelled_corpus
+from mslm_cli.errors import DataError, UsageError
+from mslm_cli.text.tokens import token_spans
 
-_LABELLED_DEFAULT = "conll"
+_TEXT, _COLUMNS = "text", "conll"
 _DEFAULTS = DataOptions()
-
-OWN_HEADER = "# written_by = mslm\n"
-"""How columns in UTF-8 begin that this program wrote between two commands."""
 
 
 def read_documents(
@@ -35,57 +42,187 @@ def read_documents(
         UsageError: the encoding is unknown.
         UnavailableError: a plug-in that adds a format is broken.
     """
+    told: set[str] = set()
     for file, label in zip(files, labels_of(files), strict=True):
         source = _opened(Source(file, options, label=label, on_read=on_read))
-        documents = format_of(source).documents(source)
-        first = next(documents, None)
+        documents = _format_of(source, _TEXT, told).documents(source)
+        with _saying_what_it_looks_like(source):
+            first = next(documents, None)
         if first is None:
             raise no_text(source.name, is_empty=source.head.raw in (b"", BOM_UTF8))
         yield first
         yield from documents
 
 
-def read_gold(file: Path, options: DataOptions) -> LabelledCorpus:
-    """As ``read_labelled``; says what is odd about the labels."""
-    corpus = read_labelled(file, options)
-    if corpus.n_orphans:
-        console.warn(
-            f"{file}: {corpus.n_orphans} mentions start with I- without a B- before; each is taken as a mention"
-        )
-    return corpus
+def read_labelled(
+    path: Path, options: DataOptions = _DEFAULTS, split_words: SplitWords = token_spans
+) -> LabelledCorpus:
+    """The labelled sentences of one file, or of all files in a folder.
 
-
-def read_labelled(file: Path, options: DataOptions = _DEFAULTS) -> LabelledCorpus:
-    """The labelled sentences of one file.
+    Args:
+        split_words: splits text into words ([start, end) characters) where the format annotates characters.
 
     Raises:
-        DataError: the file holds no sentences, cannot be read (see ``read_lines``), or is not in its format.
+        DataError: a file holds no sentences, cannot be read (see ``read_lines``), or is not in its format.
         UsageError: the encoding is unknown, or the format has no labels.
         UnavailableError: a plug-in that adds a format is broken.
     """
-    source = _opened(Source(file, options))
-    chosen = format_of(source)
-    if chosen.labelled is None and source.options.format != AUTO:
-        raise UsageError(f"--format {options.format} has no labels", hint=f"those with labels: {_with_labels()}")
-    # of what is no format with labels, the reader of columns says best what is wrong with it
-    read = chosen.labelled or FORMATS[_LABELLED_DEFAULT].labelled
-    assert read is not None
-    return read(source)
+    told: set[str] = set()
+    files = source_files([path])
+    corpora = []
+    for file, label in zip(files, labels_of(files), strict=True):
+        source = _opened(Source(file, options, label=label))
+        source.split_words = split_words
+        chosen = _format_of(source, _COLUMNS, told)
+        if chosen.labelled is None and source.options.format != AUTO:
+            having = ", ".join(each.name for each in FORMATS if each.labelled)
+            raise UsageError(f"--format {options.format} has no labels", hint=f"those with labels: {having}")
+        # of what is no format with labels, the reader of columns says best what is wrong with it
+        read = chosen.labelled or FORMATS[_COLUMNS].labelled
+        assert read is not None
+        with _saying_what_it_looks_like(source):
+            corpora.append(read(source))
+    return corpora[0] if len(corpora) == 1 else _joined(corpora, labels_of(files))
 
 
-def format_of(source: Source) -> Format:
-    """The format that the options name, or with auto the first that the file matches."""
-    if source.options.format != AUTO:
-        return FORMATS[source.options.format]
-    return next(each for each in FORMATS if each.matches(source.path, source.head))
+def read_any(path: Path, options: DataOptions, formats: Iterable[str]) -> LabelledCorpus:
+    """As ``read_gold``; where none of the ``formats`` has labels, all sentences, without mentions."""
+    without_labels = not any(FORMATS[name].labelled for name in formats)
+    return labelled_corpus(read_annotated(path, options)) if without_labels else read_gold(path, options)
+
+
+def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
+    """How many files of each format there are at ``path``."""
+    sources = [_opened(Source(file, options)) for file in source_files([path])]
+    return dict(Counter(_format_of(source, _COLUMNS, {each.name for each in FORMATS}).name for source in sources))
+
+
+def read_annotated(path: Path, options: DataOptions) -> Iterator[AnnotatedDocument]:
+    """The documents of one file, or of all files in a folder, with their mentions by characters, if they have any.
+
+    ``hf:NAME:SPLIT`` is a data set of the hub.
+
+    Raises: as ``read_labelled``; UnavailableError where a data set of the hub cannot be had.
+    """
+    if str(path).startswith(hub.PREFIX):
+        yield from hub.annotated(str(path), options)
+        return
+    told: set[str] = set()
+    files = source_files([path])
+    for file, label in zip(files, labels_of(files), strict=True):
+        source = _opened(Source(file, options, label=label))
+        chosen = _format_of(source, _COLUMNS, told)
+        with _saying_what_it_looks_like(source):
+            if chosen.annotated is not None:
+                yield from chosen.annotated(source)
+            else:
+                yield from (AnnotatedDocument(d.id, d.text, (), d.has_id) for d in chosen.documents(source))
+
+
+def read_gold(path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
+    """As ``read_labelled``; says what is odd about the labels, and what was changed."""
+    corpus = read_labelled(path, options, split_words)
+    if corpus.n_orphans:
+        console.warn(
+            f"{path}: {corpus.n_orphans} mentions start with I- without a B- before; each is taken as a mention"
+        )
+    for kind, n in corpus.n_ignored:
+        console.note(f"{path}: {n:,} {kind} are not read")
+    for kind, n in count_changes(corpus).items():
+        console.note(f"{path}: {console.count(n, 'mention')} {_SAID[kind]}")
+    for change in corpus.changes:
+        after = f" -> {change.after!r}" if change.after else ""
+        place = f"{change.doc}:{change.span.start}-{change.span.end}"
+        console.detail(f"{place} {change.span.type}: {change.kind}: {change.before!r}{after}")
+    return corpus
+
+
+_SAID = {
+    "widened": "widened to whole words",
+    "cut at a sentence end": "in two sentences; the longer part is read",
+    "in a word with another": "left out: the word is in another mention already",
+    "without a word": "left out: no word in it",
+    "overlapping": "left out: overlapping another one (see --overlaps)",
+    "discontinuous": "of several parts (see --fragments)",
+}
+
+
+def gold_inputs(role: str, path: Path) -> list[Input]:
+    """A labelled file or folder as inputs of an artifact: itself, and the annotations beside a file of text."""
+    beside = annotations_beside(path)
+    return [file_input(role, path), *([] if beside is None else [file_input(role, beside)])]
+
+
+def count_changes(corpus: LabelledCorpus) -> dict[str, int]:
+    """How many mentions were not read as they were annotated, by what was done."""
+    return dict(sorted(Counter(change.kind for change in corpus.changes).items()))
 
 
 def _opened(source: Source) -> Source:
     """``source``, read as columns whatever its options say if they are columns that this program wrote."""
     if source.head.raw.startswith(OWN_HEADER.encode()):
-        source.options = DataOptions(format=_LABELLED_DEFAULT)
+        source.options = DataOptions(format=_COLUMNS)
     return source
 
 
-def _with_labels() -> str:
-    return ", ".join(each.name for each in FORMATS if each.labelled)
+def _format_of(source: Source, usual: str, told: set[str]) -> Format:
+    """The format that the options name, or with auto the first that the file matches.
+
+    Says which, once each: those ``told`` already, and the ``usual`` one, go without saying.
+    """
+    if source.options.format != AUTO:
+        return FORMATS[source.options.format]
+    chosen = _recognised(source)
+    if chosen.name == _TEXT and (refused := refused_form(source.head)):
+        raise DataError(f"this looks like {refused.what}", path=source.name, hint=refused.hint)
+    if chosen.name not in (_TEXT, usual, *told):
+        told.add(chosen.name)
+        console.note(f"{source.name}: read as {chosen.help} (--format {chosen.name})")
+    return chosen
+
+
+def _recognised(source: Source) -> Format:
+    return next(each for each in FORMATS if each.matches(source.path, source.head))
+
+
+@contextmanager
+def _saying_what_it_looks_like(source: Source) -> Iterator[None]:
+    """Tell of a file that cannot be read as what was asked for what it looks like."""
+    try:
+        yield
+    except DataError as error:
+        try:
+            looks_like = _recognised(source) if source.head.raw else None
+        except DataError:
+            looks_like = None
+        if looks_like and looks_like.name == _TEXT:
+            error.hint = "; ".join(filter(None, [error.hint, "this looks like plain text"]))
+        elif looks_like and looks_like.name != source.options.format != AUTO:
+            error.hint = f"this looks like {looks_like.help}: --format {looks_like.name}"
+        raise
+
+
+def _joined(corpora: Sequence[LabelledCorpus], labels: Sequence[str]) -> LabelledCorpus:
+    """The sentences of several files, their ids told apart by the files' names where documents have none."""
+    is_mixed = len({corpus.scheme for corpus in corpora}) > 1
+    sentences: list[LabelledSentence] = []
+    for corpus, label in zip(corpora, labels, strict=True):
+        for sentence in corpus.sentences:
+            tags = tuple(tags_from_mentions(sentence.mentions, len(sentence.words))) if is_mixed else sentence.tags
+            if sentence.doc is None:
+                sentence = replace(sentence, id=f"{label}:{sentence.id}", doc=label)
+            sentences.append(replace(sentence, tags=tags))
+    n_ignored: Counter[str] = Counter()
+    changes: list[Change] = []
+    for corpus in corpora:
+        n_ignored.update(dict(corpus.n_ignored))
+        changes += corpus.changes
+    return LabelledCorpus(
+        tuple(sentences),
+        tuple(sorted({kind for corpus in corpora for kind in corpus.types})),
+        "IOB2" if is_mixed else corpora[0].scheme,
+        sum(corpus.n_orphans for corpus in corpora),
+        sum(corpus.n_empty_words for corpus in corpora),
+        tuple(changes),
+        tuple(sorted(n_ignored.items())),
+    )

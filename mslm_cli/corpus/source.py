@@ -1,13 +1,22 @@
 """A file that is being read: its beginning, to tell its format by, and its content as lines or bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from mslm_cli.corpus.lines import OnRead, decoded_lines, display_name, ignore_progress, read_blocks
+from mslm_cli.corpus.lines import (
+    OnRead,
+    checked_encoding,
+    decoded,
+    decoded_lines,
+    display_name,
+    ignore_progress,
+    read_blocks,
+)
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import DataError
+from mslm_cli.text.tokens import token_spans
 
 _SAMPLE_LINES = 200
 _SAMPLE_BYTES = 4096
@@ -17,6 +26,7 @@ class Source:
     """A file from which a format reads, once; it is opened when something is first asked of it.
 
     ``name``: what messages call it. ``label``: what its documents are numbered under where they have no id.
+    ``split_words``: how text is split into words ([start, end) characters) where the format does not say.
     """
 
     def __init__(
@@ -26,6 +36,7 @@ class Source:
         self.options = options
         self.name = display_name(path)
         self.label = path.name if label is None else label
+        self.split_words: Callable[[str], list[tuple[int, int]]] = token_spans
         self._blocks = read_blocks(path, on_read)
         self._begun: list[bytes] = []
 
@@ -49,6 +60,13 @@ class Source:
         """
         return decoded_lines(self.blocks(), self.name, self.options.encoding, self.options.errors)
 
+    def text(self) -> str:
+        """All of it, decoded as the options say, line ends as they are; for forms that cannot be read line by line.
+
+        Raises: as ``read_lines``.
+        """
+        return "".join(decoded(self.blocks(), self.name, self.options.encoding, self.options.errors))
+
     def look_ahead(self) -> Iterator[bytes]:
         """As ``blocks``, but what is taken here is there again."""
         yield from tuple(self._begun)
@@ -63,6 +81,11 @@ class Head:
     def __init__(self, source: Source) -> None:
         self._source = source
 
+    @property
+    def options(self) -> DataOptions:
+        """How the file is to be read."""
+        return self._source.options
+
     @cached_property
     def raw(self) -> bytes:
         """Its first bytes, 4096 or more where there are so many."""
@@ -72,6 +95,12 @@ class Head:
             if len(head) >= _SAMPLE_BYTES:
                 break
         return head
+
+    @cached_property
+    def text(self) -> str:
+        """``raw`` as text, whatever cannot be decoded replaced; cut off anywhere."""
+        encoding = checked_encoding(self.options.encoding)
+        return self.raw.decode(encoding, "replace").removeprefix("\ufeff")
 
     @cached_property
     def lines(self) -> list[str]:

@@ -1,12 +1,11 @@
-"""Documents with mentions in the forms that other tools read: CoNLL columns and BRAT standoff."""
+"""Sentences as CoNLL columns, and names for files."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from mslm_cli.corpus.documents import EMPTY_WORD, LabelledSentence
+from mslm_cli.corpus.documents import EMPTY_WORD, OWN_HEADER, LabelledSentence
 from mslm_cli.corpus.labels import tags_from_mentions
-from mslm_cli.corpus.readers import OWN_HEADER
 
 _NO_NAME = re.compile(r"[^\w-]+")
 
@@ -33,34 +32,6 @@ def document_mark(doc: str) -> str:
     return f"# doc_id = {' '.join(doc.split())}\n"
 
 
-def brat_annotations(text: str, mentions: Sequence[tuple[int, int, str]]) -> str:
-    """The lines of the .ann file that goes with ``text``: one a mention (characters [start, end), type), from T1 on.
-
-    A mention that goes over a line end has a fragment for each line, as BRAT wants it; what is no letter, digit,
-    hyphen or underscore in a type becomes an underscore. An empty mention is left out.
-
-    Source: BRAT standoff format, https://brat.nlplab.org/standoff.html
-    """
-    lines: list[str] = []
-    for start, end, kind in mentions:
-        if fragments := list(_fragments(text, start, end)):
-            place = ";".join(f"{first} {last}" for first, last in fragments)
-            shown = " ".join(text[first:last] for first, last in fragments)
-            lines.append(f"T{len(lines) + 1}\t{brat_type(kind)} {place}\t{shown}\n")
-    return "".join(lines)
-
-
-def brat_configuration(types: Iterable[str]) -> str:
-    """An annotation.conf with ``types``, which BRAT wants beside the documents."""
-    entities = "".join(f"{brat_type(kind)}\n" for kind in types)
-    return f"[entities]\n{entities}\n[relations]\n\n[events]\n\n[attributes]\n"
-
-
-def brat_type(kind: str) -> str:
-    """A type as BRAT can write it."""
-    return _NO_NAME.sub("_", kind)
-
-
 def file_stem(doc: str, taken: set[str]) -> str:
     """A name for the files of document ``doc``, none of those in ``taken`` whatever their case; it is added to them."""
     plain = _NO_NAME.sub("_", doc)[:100].strip("_-") or "document"
@@ -70,12 +41,3 @@ def file_stem(doc: str, taken: set[str]) -> str:
         name = f"{plain}-{number}"
     taken.add(name.casefold())
     return name
-
-
-def _fragments(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The parts of [start, end) that stand on one line, without the white space around them."""
-    for line in re.finditer(r"[^\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+", text[start:end]):
-        part = line[0].strip()
-        if part:
-            first = start + line.start() + line[0].index(part)
-            yield first, first + len(part)

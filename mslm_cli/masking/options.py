@@ -1,10 +1,9 @@
 """The options that determine the masks of given sequences."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mslm_cli import plugins
 from mslm_cli.masking.strategies import BUILT_IN, STRATEGIES
 from mslm_cli.options import Config, OneOf, Rate
 
@@ -61,11 +60,6 @@ class MaskingOptions(Config):
         False, description="Store no masks: `mslm adapt` draws the same ones while it trains, anew for each epoch."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Seed for the masks.")
-
-    def identity(self) -> dict[str, Any]:
-        """Includes the package of a strategy from a plugin."""
-        found = plugins.versions(STRATEGIES.group).get(self.strategy)
-        return super().identity() | ({"strategy_plugin": found} if found else {})
 
     def given_rates(self) -> dict[str, float]:
         """The strategy's rates if no budget is given."""

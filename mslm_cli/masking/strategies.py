@@ -6,6 +6,7 @@ add strategies through entry points of the group ``mslm.strategies``, each a ``S
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -80,8 +81,10 @@ class Strategy:
 def late(where: str) -> Callable[..., Any]:
     """The function at ``where`` (``package.module:name``), imported when it is first called."""
 
+    resolve = cache(lambda: resolve_name(where))
+
     def call(*arguments: Any) -> Any:
-        return resolve_name(where)(*arguments)
+        return resolve()(*arguments)
 
     return call
 

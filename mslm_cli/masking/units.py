@@ -152,10 +152,12 @@ def draw(strategy: Strategy, context: DrawContext, rates: Mapping[str, float]) -
     for name, found in strategy.units(context).items():
         masked = np.flatnonzero(is_below(found.draws, rates[name]))
         starts = found.starts[masked]
+        if np.any(starts[1:] < starts[:-1]):  # spans are in the order of placement
+            at = np.full(n_tokens, -1)
+            at[starts] = masked
+            masked = at[at >= 0]
+            starts = found.starts[masked]
         lengths = found.ends[masked] - starts
         tokens, units = flat_ranges(starts, lengths), np.repeat(found.anchors[masked], lengths)
-        if np.any(tokens[1:] < tokens[:-1]):  # spans are in the order of placement
-            order = np.argsort(tokens)
-            tokens, units = tokens[order], units[order]
         parts.append(DrawnTokens(tokens, units, found.mask_kind))
     return Drawn(n_tokens, tuple(parts))

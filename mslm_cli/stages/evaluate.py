@@ -15,7 +15,7 @@ from mslm_cli.config import EvalConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, scored_corpus
-from mslm_cli.corpus.readers import read_gold
+from mslm_cli.corpus.readers import gold_inputs, read_gold
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_long_enough
 from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.exact_match import STRICT_F1, match_spans
@@ -26,6 +26,7 @@ from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS, RESULTS_VERSION, s
 from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
 from mslm_cli.reporting import page
 from mslm_cli.terms.lexicon import TERMS, Term, read_terms
+from mslm_cli.text.tokens import splitter
 
 CURVES = {"ner": artifacts.METRICS, "encoder": artifacts.ENCODER_METRICS}
 """Training logs in a ner artifact: of the model, and of its encoder."""
@@ -72,7 +73,7 @@ def run(
     lexicon = None if sources.lexicon is None else artifacts.load(sources.lexicon, "lexicon")
     inputs = [ner.as_input("ner")] if ner else []
     files = {"data": sources.data, "predictions": sources.predictions, "train": sources.train}
-    inputs += [artifacts.file_input(role, path) for role, path in files.items() if path is not None]
+    inputs += [one for role, path in files.items() if path is not None for one in gold_inputs(role, path)]
     inputs += [lexicon.as_input("lexicon")] if lexicon else []
     build = None if output is None else ArtifactBuild("eval", output, config, inputs)
     if build and build.is_done(overwrite=overwrite):
@@ -160,7 +161,7 @@ def _read(file: Path, config: EvalConfig, ner: Artifact | None) -> LabelledCorpu
         # torch is imported only to run a model, not to read predictions
         from mslm_cli.tasks.trained import task_of
 
-        return task_of(ner).read(file, config)
+        return task_of(ner).read(file, config, splitter(ner.manifest.run.get("words", "")))
     return read_gold(file, config)
 
 
@@ -214,6 +215,7 @@ def score(
         "predicted_tag_scheme": corpus.predicted_scheme,
         "n_orphan_tags": corpus.n_orphans,
         "n_predicted_orphan_tags": corpus.n_predicted_orphans,
+        "n_off_boundary_mentions": corpus.n_off_boundary,
         "resampled": {
             "unit": unit,
             "n": int(clusters.max()) + 1,
@@ -319,6 +321,11 @@ def _print_warnings(results: dict[str, Any]) -> None:
         console.warn("the test set has no mentions; precision, recall and F1 are 0 by convention")
     elif not match["predicted"]:
         console.warn("no mentions were predicted; precision is 0 by convention")
+    if results.get("n_off_boundary_mentions"):
+        off = results["n_off_boundary_mentions"]
+        console.note(
+            f"{off:,} of {match['gold']:,} gold mentions are not aligned with word boundaries and count as missed"
+        )
     if results["types_unknown_to_model"]:
         console.warn(f"types that are never predicted: {', '.join(results['types_unknown_to_model'])}")
     for name, count in results["seen_upstream"].items():

@@ -17,7 +17,7 @@ from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import Document, document_batches
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import display_name, read_lines
-from mslm_cli.corpus.readers import read_documents, read_labelled
+from mslm_cli.corpus.readers import gold_inputs, read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UnavailableError, UsageError
 from mslm_cli.processes import map_in_order
@@ -54,8 +54,9 @@ class TermInputs:
 
     def inputs(self) -> Iterator[Input]:
         """All files as inputs of an artifact."""
-        for role, files in (("terms", self.terms), ("labels", self.labels)):
-            yield from (artifacts.file_input(role, file) for file in files)
+        yield from (artifacts.file_input("terms", file) for file in self.terms)
+        for file in self.labels:
+            yield from gold_inputs("labels", file)
         yield from (artifacts.file_input("background", file) for file in source_files(self.background))
         if self.link is not None:
             yield artifacts.file_input("link", self.link)

@@ -12,6 +12,7 @@ from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.artifacts import ENCODER_METRICS, METRICS, Artifact, ArtifactBuild, StagedArtifact
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.readers import count_changes, gold_inputs
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.tasks.registry import find_task
 from mslm_cli.tasks.task import Task
@@ -61,7 +62,7 @@ def run(
     """
     allocator.keep_freed_memory()
     task = find_task(config.task)
-    inputs = [artifacts.file_input("train", train_file), artifacts.file_input("dev", dev_file)]
+    inputs = [*gold_inputs("train", train_file), *gold_inputs("dev", dev_file)]
     train, dev = (task.read(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
@@ -97,6 +98,7 @@ def run(
             _pass_on(parent, {"train": train, "dev": dev}, staged)
             staged.seeds["training"] = config.seed
             staged.run |= _about(task, best) | {"n_sequences": len(data.lengths), "words": _word_form(train)}
+            staged.run["changed_mentions"] = {"train": count_changes(train), "dev": count_changes(dev)}
     score = f"{task.metric.title} {100 * best.scores[task.metric.key]:.2f}"
     console.note(f"best epoch {best.epoch} of {config.epochs}: {score} on dev")
     return output

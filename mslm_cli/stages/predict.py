@@ -4,30 +4,35 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from mslm_cli import artifacts, console, fsio
+from mslm_cli import artifacts, console
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.documents import EMPTY_WORD, Document
 from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.formats import FORMATS
+from mslm_cli.corpus.formats.format import Part
+from mslm_cli.corpus.labels import TagScheme, tags_from_mentions
 from mslm_cli.corpus.lines import OnRead, ignore_progress
+from mslm_cli.corpus.output import check_output, write_parts
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import sentence_hash
-from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_block, document_mark, file_stem
-from mslm_cli.errors import UsageError
+from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation
+from mslm_cli.corpus.writers import conll_block, document_mark
 from mslm_cli.tasks.trained import TrainedModel, load_trained
 from mslm_cli.terms.display import Mark, html_page
 from mslm_cli.text.sentences import split_sentences
-from mslm_cli.text.tokens import joined_spans, token_spans
+from mslm_cli.text.tokens import splitter
 
-Form = Literal["json", "conll", "brat", "html", "text"]
+Form = str
+"""``json``, ``conll``, ``html``, ``text``, or a format that has a writer."""
 
 WORDS_PER_ROUND = 4096
 """Documents are read until they have this many words, then their windows are sorted by length; bounds memory."""
 
-_BRAT_SUFFIXES = {".ann", ".txt", ".conf"}
+_OWN_FORMS = ("json", "conll", "html", "text")
 
 
 class Span(NamedTuple):
@@ -79,11 +84,13 @@ class Totals:
 class Result(NamedTuple):
     """Destination and format of the mentions; without a path, standard output.
 
-    with_text: whether JSON lines have the text of mentions; otherwise they have the hash of the sentence.
+    scheme: of the tags of ``conll``. with_text: whether JSON lines have the text of mentions; otherwise they have the
+    hash of the sentence.
     """
 
     form: Form
     path: Path | None = None
+    scheme: TagScheme = "IOB2"
     with_text: bool = True
     overwrite: bool = False
 
@@ -91,17 +98,19 @@ class Result(NamedTuple):
 def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result) -> None:
     """Write the mentions, document by document in input order.
 
-    ``json``: one line per mention; ``conll``: one line per word; ``brat``: a folder with a .txt and a .ann file for
-    each document; ``html``: a page; ``text``: documents with marked mentions.
+    ``json``: one line per mention; ``conll``: one line per word; ``html``: a page; ``text``: documents with marked
+    mentions; the name of a format with a writer (``brat``, ``pubtator``, ...): the documents in it.
 
     Raises:
         UsageError: the path exists and must not be overwritten, or has files that this command did not write.
         ArtifactError: ``ner`` is not a valid ner artifact.
         DataError: the text is unreadable.
     """
-    form, output, with_text, overwrite = result
+    form, output = result.form, result.path
+    writer = None if form in _OWN_FORMS else FORMATS[form].writer
+    is_folder = writer is not None and writer.is_folder
     if output is not None:
-        _check_output(output, form, overwrite=overwrite)
+        check_output(output, is_folder=is_folder, overwrite=result.overwrite)
     source = artifacts.load(ner, "ner")
     files = source_files(texts)
     model = load_trained(source, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
@@ -109,16 +118,11 @@ def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result)
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("predict", n_bytes or None, shown=form != "text") as bar:
         rounds = _counted(predict(files, model, config, word_splitter(source, config.words), bar.advance), totals)
-        if form == "brat":
-            assert output is not None
-            _write_brat(rounds, model.types, output)
-        elif output is not None:
-            with fsio.staged_file(output) as file:
-                for part in render(rounds, model.types, form, with_text=with_text):
-                    file.write(part)
+        if writer is not None:
+            parts = writer.parts(_annotated(rounds), "" if output is None else output.name)
         else:
-            for part in render(rounds, model.types, form, with_text=with_text):
-                console.stream([part])
+            parts = map(Part, render(rounds, model.types, result))
+        write_parts(parts, output, is_folder=is_folder)
     if output is not None:
         console.result(str(output))
     console.note(
@@ -126,23 +130,9 @@ def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result)
     )
 
 
-def _check_output(output: Path, form: Form, *, overwrite: bool) -> None:
-    if output.exists():
-        if not overwrite:
-            raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
-        if form == "brat" and not output.is_dir():
-            raise UsageError(f"{output} is a file, but the output is a folder", hint="choose another -o")
-        if form != "brat" and output.is_dir():
-            raise UsageError(f"{output} is a folder, but the output is a file", hint="choose another -o")
-        if form == "brat" and (other := sorted(p for p in output.iterdir() if p.suffix not in _BRAT_SUFFIXES)):
-            raise UsageError(f"{output} cannot be overwritten: it contains {other[0].name}", hint="choose another -o")
-    fsio.check_writable(output)
-
-
 def word_splitter(ner: Artifact, words: str) -> Callable[[str], list[tuple[int, int]]]:
     """The function that splits text into words ([start, end) characters): as in the training data, or by ``words``."""
-    form = ner.manifest.run.get("words", "punctuation") if words == "auto" else words
-    return joined_spans if form == "joined" else token_spans
+    return splitter(ner.manifest.run.get("words", "punctuation") if words == "auto" else words)
 
 
 def predict(
@@ -212,8 +202,9 @@ def _counted(rounds: Iterable[list[DocumentMentions]], totals: Totals) -> Iterat
         yield documents
 
 
-def render(rounds: Iterable[list[DocumentMentions]], types: Set[str], form: Form, *, with_text: bool) -> Iterator[str]:
+def render(rounds: Iterable[list[DocumentMentions]], types: Set[str], result: Result) -> Iterator[str]:
     """The output in parts, at least one for each round, so that each can be written at once."""
+    form = result.form
     if form == "html":
         documents = (
             (f.segmented.document.id, f.segmented.document.text, [Mark(s.start, s.end, s.type) for s in f.spans])
@@ -222,7 +213,11 @@ def render(rounds: Iterable[list[DocumentMentions]], types: Set[str], form: Form
         )
         yield from html_page("mslm predict", documents, sorted(types))
         return
-    show = {"json": lambda f: _records(f, with_text=with_text), "conll": _columns, "text": _marked}[form]
+    show = {
+        "json": lambda f: _records(f, with_text=result.with_text),
+        "conll": lambda f: _columns(f, result.scheme),
+        "text": _marked,
+    }[form]
     for found in rounds:
         yield "".join(map(show, found))
 
@@ -240,11 +235,16 @@ def _records(found: DocumentMentions, *, with_text: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _columns(found: DocumentMentions) -> str:
+def _columns(found: DocumentMentions, scheme: TagScheme) -> str:
     document = found.segmented.document
     # a CoNLL input without document marks gets none in the output
     mark = document_mark(document.id) if document.has_id or document.sentences is None else ""
-    blocks = (conll_block(found.segmented.words(i), tagged.tags) for i, tagged in enumerate(found.tagged))
+    blocks = []
+    for i, tagged in enumerate(found.tagged):
+        words = found.segmented.words(i)
+        mentions = [span.mention for span in tagged.mentions]
+        tags = tagged.tags if scheme == "IOB2" else tags_from_mentions(mentions, len(words), scheme)
+        blocks.append(conll_block(words, tags))
     return mark + "".join(blocks)
 
 
@@ -253,15 +253,13 @@ def _marked(found: DocumentMentions) -> str:
     return console.marked(found.segmented.document.text, marks) + "\n\n"
 
 
-def _write_brat(rounds: Iterable[list[DocumentMentions]], types: Set[str], output: Path) -> None:
-    taken: set[str] = set()
-    with fsio.staged_folder(output) as folder:
-        for documents in rounds:
-            for found in documents:
-                text = found.segmented.document.text
-                stem = file_stem(found.segmented.document.id, taken)
-                mentions = [(span.start, span.end, span.type) for span in found.spans]
-                (folder / f"{stem}.txt").write_text(text, encoding="utf-8", newline="")
-                annotations = brat_annotations(text, mentions)
-                (folder / f"{stem}.ann").write_text(annotations, encoding="utf-8", newline="")
-        (folder / "annotation.conf").write_text(brat_configuration(sorted(types)), encoding="utf-8")
+def _annotated(rounds: Iterable[list[DocumentMentions]]) -> Iterator[AnnotatedDocument]:
+    for documents in rounds:
+        for found in documents:
+            document = found.segmented.document
+            annotations = tuple(
+                Annotation(((span.start, span.end),), span.type, f"T{number}", score=span.score)
+                for number, span in enumerate(found.spans, 1)
+                if span.start < span.end
+            )
+            yield AnnotatedDocument(document.id, document.text, annotations, document.has_id)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from mslm_cli import artifacts
 from mslm_cli.config import AdaptConfig, EvalConfig, ExtractTermsConfig, PreprocessConfig, ProbeConfig
+from mslm_cli.corpus.formats.brat import annotations_beside
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import DataError
 from mslm_cli.options import Config
@@ -75,11 +76,12 @@ def content_of(path: Path) -> str:
     Raises:
         DataError: it cannot be read.
     """
+    beside = annotations_beside(path)
     try:
-        found = path.stat()
+        parts = [(each, each.stat()) for each in (path, beside) if each is not None]
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", path=path) from error
-    return _content_of(path, found.st_mtime_ns, found.st_size)
+    return " ".join(_content_of(each, found.st_mtime_ns, found.st_size) for each, found in parts)
 
 
 @lru_cache(maxsize=4096)

@@ -121,11 +121,9 @@ def _check_data(study: Study, root: Path) -> None:
     known = {content_of(file): what for path, what in learnt.items() for file in source_files([root / path])}
     for data in study.data:
         for what, held_out in (("dev", data.dev), ("test", data.test)):
-            if held_out is not None and (same := known.get(content_of(root / held_out))):
-                raise DataError(
-                    f"the {what} data of {data.name} are also {same}: use held-out data",
-                    path=root / held_out,
-                )
+            for file in [] if held_out is None else source_files([root / held_out]):
+                if same := known.get(content_of(file)):
+                    raise DataError(f"the {what} data of {data.name} are also {same}: use held-out data", path=file)
 
 
 def claim(output: Path, text: str) -> None:

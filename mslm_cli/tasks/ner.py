@@ -15,8 +15,10 @@ from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_gold
+from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import STRICT_F1, exact_match
+from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.labelled import LabelledSequences
 from mslm_cli.training.model import load_ner, load_token_classifier
@@ -47,14 +49,21 @@ class Ner:
     name: ClassVar[str] = "ner"
     metric: ClassVar[Metric] = Metric("f1", STRICT_F1)
 
-    def read(self, file: Path, options: DataOptions) -> LabelledCorpus:
+    def read(self, path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
         """Labelled sentences; warns about irregularities."""
-        return read_gold(file, options)
+        return read_gold(path, options, split_words)
 
     def labels(self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
         """O, then B- and I- of each type of the training data."""
         if not train.types:
             raise DataError("the training data have no mentions, so there is nothing to learn", path=train_file)
+        if dev.types and not set(train.types) & set(dev.types):
+            raise DataError(
+                f"no type of the dev data is in the training data: {', '.join(dev.types)} there,"
+                f" {', '.join(train.types)} in training",
+                path=train_file,
+                hint="are both files of the same corpus?",
+            )
         if unknown := sorted(set(dev.types) - set(train.types)):
             console.warn(f"types in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
         return ["O", *(f"{prefix}-{entity_type}" for entity_type in train.types for prefix in "BI")]

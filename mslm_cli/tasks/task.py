@@ -10,6 +10,8 @@ from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
+from mslm_cli.corpus.standoff import SplitWords
+from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.supervised import Best, Metric, TrainingData
 
 
@@ -28,7 +30,7 @@ class Task(Protocol):
     def metric(self) -> Metric:
         """The score that selects epochs and, in a study, arms; with its user-facing name."""
 
-    def read(self, file: Path, options: DataOptions) -> LabelledCorpus:
+    def read(self, path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
         """Read the sentences of a file with their gold spans.
 
         Raises:

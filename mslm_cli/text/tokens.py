@@ -6,7 +6,7 @@ are the same three tokens. Tokens keep their offsets in the original text, and n
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import chain, groupby
 
@@ -56,6 +56,11 @@ def joined_spans(text: str) -> list[tuple[int, int]]:
             inside[first : last + 1] = [(inside[first][0], inside[last][1])]
         spans += inside
     return spans
+
+
+def splitter(form: str) -> Callable[[str], list[tuple[int, int]]]:
+    """What splits text into words: ``joined_spans`` for the form ``joined``, ``token_spans`` for ``punctuation``."""
+    return joined_spans if form == "joined" else token_spans
 
 
 def keeps_punctuation(words: Iterable[str]) -> bool:

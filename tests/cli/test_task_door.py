@@ -20,6 +20,8 @@ from mslm_cli.corpus.labels import ScoredMention, tags_from_mentions
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.standoff import SplitWords
+from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.labelled import LabelledSequences
 from mslm_cli.training.model import load_ner, load_token_classifier
 from mslm_cli.training.supervised import Best, Metric
@@ -37,8 +39,8 @@ class WordKind:
     name: str = "word-kind"
     metric: Metric = field(default_factory=lambda: Metric("accuracy", "word accuracy"))
 
-    def read(self, file: Path, options: DataOptions) -> LabelledCorpus:
-        corpus = read_labelled(file, options)
+    def read(self, path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
+        corpus = read_labelled(path, options, split_words)
         return replace(corpus, sentences=tuple(map(self._by_words, corpus.sentences)), types=(PLAIN, TERM))
 
     def _by_words(self, sentence: LabelledSentence) -> LabelledSentence:

@@ -71,8 +71,8 @@ def test_a_missing_labelled_file_is_an_error(tmp_path: Path) -> None:
         read_labelled(tmp_path / "nowhere.tsv")
 
 
-def test_a_folder_as_labelled_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+def test_an_empty_folder_as_labelled_data_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no files"):
         read_labelled(tmp_path)
 
 
@@ -220,7 +220,6 @@ def test_conll_is_recognised_and_its_tags_ignored(file: Path, content: str, expe
         "Patients\twere given 5 mg\tof aspirin.\nThe\trest\tplacebo.\n",
         "Gene therapy works in mice\tB\nIt does not work in men\tO\n",
         "term\tcount\naspirin\t5\nulcer\t3\n",
-        "8701013|t|Famotidine\n8701013\t0\t10\tFamotidine\tChemical\tD015738\n",
         "A table with a vitamin B\nin it , and\ntwo words O\nof this many other lines\nthat are prose O\n",
         "# Heading\n\nSome prose under it.\n",
         "x -DOCSTART- O\nprose\n",

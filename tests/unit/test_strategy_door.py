@@ -10,7 +10,7 @@ import pytest
 import tiny_study
 from typer.testing import Result
 
-from mslm_cli.config import PreprocessConfig
+from mslm_cli import code_identity
 
 Mslm = Callable[..., Result]
 
@@ -136,9 +136,9 @@ def test_its_name_is_a_strategy(place: Path, mslm: Mslm) -> None:
     assert refused.stderr == said
 
 
-def test_the_package_is_part_of_the_fingerprint(place: Path) -> None:
-    assert PreprocessConfig(strategy="rare").identity()["strategy_plugin"] == "mslm-toy 1.0"
-    assert "strategy_plugin" not in PreprocessConfig(strategy="word").identity()
+def test_its_source_is_part_of_the_fingerprint(place: Path) -> None:
+    assert "mslm_toy" in code_identity.sources_of("shards", {"strategy": "rare"})
+    assert "mslm_toy" not in code_identity.sources_of("shards", {"strategy": "word"})
 
 
 def test_a_broken_plug_in_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch, mslm: Mslm) -> None:

@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli.corpus.writers import brat_annotations, brat_configuration, conll_block, file_stem
+from mslm_cli.corpus.formats.brat import annotation_lines, configuration
+from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation
+from mslm_cli.corpus.writers import conll_block, file_stem
+
+
+def brat_annotations(text: str, mentions: list[tuple[int, int, str]]) -> str:
+    annotations = tuple(Annotation(((start, end),), kind) for start, end, kind in mentions)
+    return annotation_lines(AnnotatedDocument("1", text, annotations))
 
 
 def test_a_mention_over_a_line_end_has_a_fragment_for_each_line() -> None:
@@ -38,4 +45,4 @@ def test_file_names_are_plain_and_differ() -> None:
 
 def test_columns_and_configuration() -> None:
     assert conll_block(["IL", ""], ["B-Gene", "O"]) == "IL\tB-Gene\n\ufffd\tO\n\n"
-    assert brat_configuration(["A b", "C"]).startswith("[entities]\nA_b\nC\n\n[relations]")
+    assert configuration(["A b", "C"]).startswith("[entities]\nA_b\nC\n\n[relations]")

@@ -7,38 +7,27 @@ blank line ends a sentence. Documents are marked by ``-DOCSTART-`` (an id may fo
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, chain, islice
+from itertools import chain, islice
 from pathlib import Path
 
-from mslm_cli.corpus import documents as units
-from mslm_cli.corpus.documents import EMPTY_WORD, Document, LabelledCorpus, LabelledSentence
+from mslm_cli.corpus.documents import Document, LabelledCorpus
 from mslm_cli.corpus.formats.format import Format
-from mslm_cli.corpus.labels import count_orphans, detect_scheme, mentions_from_tags, split_tag
 from mslm_cli.corpus.source import Head, Source, no_text
+from mslm_cli.corpus.standoff import AnnotatedDocument
+from mslm_cli.corpus.tagged import (
+    TaggedSentence,
+    is_tag,
+    known_tag,
+    tagged_annotated,
+    tagged_corpus,
+    tagged_documents,
+)
 from mslm_cli.errors import DataError
 
 _DOCSTART = "-DOCSTART-"
 _DOCUMENT_COMMENT = re.compile(r"#\s+(?:newdoc|document|doc)(?:[ _-]?id)?(?:\s*[:=]\s*|\s+|$)(.*)|###\w+:(.+)")
 _COMMENT = re.compile(r"#\s+[\w.:-]+(?:\s[\w.:-]+)?\s*=\s")
-_TAG_HINT = "the last column must hold O and B-TYPE, I-TYPE (or E-, S-, L-, U-), or bare O, B, I"
-
-
-@dataclass(slots=True)
-class ConllSentence:
-    """The rows of one sentence; ``doc`` is named by the input or, with ``named`` false, by its number.
-
-    ``tags``: the last column; ``gold``: the one before it, where both are to be tags. ``line``: of the first row.
-    """
-
-    doc: str | None
-    named: bool
-    words: list[str] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
-    gold: list[str] = field(default_factory=list)
-    line: int = 0
 
 
 def matches(path: Path, head: Head) -> bool:
@@ -51,7 +40,7 @@ def documents(source: Source) -> Iterator[Document]:
 
     A file that marks no documents is one document.
     """
-    return _documents(source.lines(), source.name, source.label)
+    return tagged_documents(conll_sentences(source.lines(), source.name, n_tags=0), source.label)
 
 
 def labelled(source: Source) -> LabelledCorpus:
@@ -61,14 +50,18 @@ def labelled(source: Source) -> LabelledCorpus:
     such mentions are counted, except in IO and IOB1, where this is the rule. A file whose only tags besides
     O are I- is IO. An empty word becomes U+FFFD and is counted.
     """
-    blocks = read_conll(source.lines(), source.name)
-    return labelled_corpus(blocks, [block.tags for block in blocks])
+    return tagged_corpus(read_conll(source.lines(), source.name))
 
 
-FORMAT = Format("conll", "words and tags in columns", matches, documents, labelled)
+def annotated(source: Source) -> Iterator[AnnotatedDocument]:
+    """The text of ``documents`` with the mentions of ``labelled``."""
+    return tagged_annotated(read_conll(source.lines(), source.name), source.label)
 
 
-def read_conll(lines: Iterable[str], name: str, n_tags: int = 1) -> list[ConllSentence]:
+FORMAT = Format("conll", "words and tags in columns", matches, documents, labelled, annotated)
+
+
+def read_conll(lines: Iterable[str], name: str, n_tags: int = 1) -> list[TaggedSentence]:
     """The sentences in the ``lines`` of a CoNLL-style file whose last column, or last two with ``n_tags`` 2, hold tags.
 
     Raises:
@@ -81,32 +74,6 @@ def read_conll(lines: Iterable[str], name: str, n_tags: int = 1) -> list[ConllSe
     if not blocks:
         raise no_text(name, is_empty=not head)
     return blocks
-
-
-def labelled_corpus(blocks: Sequence[ConllSentence], tags: Sequence[Sequence[str]]) -> LabelledCorpus:
-    """The sentences with the mentions of ``tags``, which are one of the columns of ``blocks``."""
-    scheme = detect_scheme(tags)
-    n_orphans = 0 if scheme in ("IO", "IOB1") else sum(map(count_orphans, tags))
-    n_empty_words = 0
-    sentences: list[LabelledSentence] = []
-    numbers: Counter[str | None] = Counter()
-    types: set[str] = set()
-    for block, of_words in zip(blocks, tags, strict=True):
-        numbers[block.doc] += 1
-        number = str(numbers[block.doc])
-        mentions = tuple(mentions_from_tags(of_words))
-        types.update(kind for _, _, kind in mentions)
-        n_empty_words += block.words.count("")
-        sentences.append(
-            LabelledSentence(
-                id=number if block.doc is None else f"{block.doc}:{number}",
-                doc=block.doc,
-                words=tuple(word or EMPTY_WORD for word in block.words),
-                mentions=mentions,
-                tags=tuple(of_words),
-            )
-        )
-    return LabelledCorpus(tuple(sentences), tuple(sorted(types)), scheme, n_orphans, n_empty_words)
 
 
 def looks_like_conll(lines: Sequence[str]) -> bool:
@@ -129,7 +96,7 @@ def looks_like_conll(lines: Sequence[str]) -> bool:
             continue
         n_rows += 1
         cells = _cells(row, 0)
-        if len(cells) > 1 and " " not in cells[0] and _is_tag(cells[-1]):
+        if len(cells) > 1 and " " not in cells[0] and is_tag(cells[-1]):
             tags_by_columns.setdefault(len(cells), []).append(cells[-1])
             has_tabs |= "\t" in row
     tags = max(tags_by_columns.values(), key=len, default=[])
@@ -138,7 +105,7 @@ def looks_like_conll(lines: Sequence[str]) -> bool:
     return ("O" in tags and (has_tabs or len(tags) > 1)) or (has_tabs and any("-" in tag for tag in tags))
 
 
-def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator[ConllSentence]:
+def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator[TaggedSentence]:
     """The sentences of a CoNLL-style file that hold a word.
 
     Args:
@@ -153,13 +120,13 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
     least = max(2, n_tags + 1)
     wanted = "a word and a tag" if least == 2 else "a word, its gold tag and its predicted tag"
     known: list[dict[str, str]] = [{}, {}]
-    block = ConllSentence(None, False)
+    block = TaggedSentence(None, False)
     for number, line in enumerate(lines, 1):
         row = line.rstrip()
         if not row:
             if block.words:
                 yield block
-                block = ConllSentence(block.doc, block.named)
+                block = TaggedSentence(block.doc, block.named)
             continue
         if row[0] in "-#":
             document = _document_mark(row)
@@ -167,7 +134,7 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
                 if block.words:
                     yield block
                 n_documents += 1
-                block = ConllSentence(document or f"doc{n_documents}", bool(document))
+                block = TaggedSentence(document or f"doc{n_documents}", bool(document))
                 continue
             if _is_comment(row):
                 continue
@@ -182,31 +149,11 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
         if not block.words:
             block.line = number
         block.words.append(cells[0])
-        block.tags.append(_known_tag(cells[-1], known[0], name, number) if n_tags else cells[-1])
+        block.tags.append(known_tag(cells[-1], known[0], name, number) if n_tags else cells[-1])
         if n_tags == 2:
-            block.gold.append(_known_tag(cells[-2], known[1], name, number))
+            block.gold.append(known_tag(cells[-2], known[1], name, number))
     if block.words:
         yield block
-
-
-def _known_tag(tag: str, known: dict[str, str], name: str, line: int) -> str:
-    """``tag``, one and the same object wherever it stands in the column."""
-    if tag in known:
-        return known[tag]
-    if not _is_tag(tag):
-        raise DataError(f"unknown tag {tag[:40]!r}", path=name, line=line, hint=_TAG_HINT)
-    if tag != "O" and any(other != "O" and ("-" in other) != ("-" in tag) for other in known):
-        kinds = ("typed", "bare") if "-" in tag else ("bare", "typed")
-        raise DataError(f"{kinds[0]} tag {tag[:40]!r} in a file with {kinds[1]} tags", path=name, line=line)
-    return known.setdefault(tag, tag)
-
-
-def _is_tag(cell: str) -> bool:
-    try:
-        split_tag(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _cells(row: str, n_columns: int) -> list[str]:
@@ -236,31 +183,3 @@ def _document_mark(row: str) -> str | None:
 
 def _is_comment(row: str) -> bool:
     return row[0] == "#" and "\t" not in row and _COMMENT.match(row) is not None
-
-
-def _documents(lines: Iterable[str], name: str, label: str) -> Iterator[Document]:
-    sentences: list[Sequence[str]] = []
-    n_chars = n_documents = 0
-    doc: str | None = None
-    named = False
-    for block in conll_sentences(lines, name, n_tags=0):
-        if not any(block.words):
-            continue
-        if sentences and (block.doc != doc or n_chars > units.MAX_DOCUMENT_CHARS):
-            n_documents += 1
-            yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
-            sentences.clear()
-            n_chars = 0
-        doc, named = block.doc, block.named
-        sentences.append(block.words)
-        n_chars += sum(len(word) + 1 for word in block.words)
-    if sentences:
-        n_documents += 1
-        yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
-
-
-def _assembled(sentences: Sequence[Sequence[str]], doc_id: str, has_id: bool) -> Document:
-    texts = [" ".join(filter(None, words)) for words in sentences]
-    ends = list(accumulate(len(text) + 1 for text in texts))
-    spans = tuple((end - 1 - len(text), end - 1) for text, end in zip(texts, ends, strict=True))
-    return Document(doc_id, "\n".join(texts), spans, has_id, tuple(map(tuple, sentences)))

@@ -1,0 +1,317 @@
+"""BioC, in XML or JSON: documents of passages, with annotations by their offset and length.
+
+Source: Comeau et al. 2013, BioC: a minimalist approach to interoperability for biomedical text processing, Database;
+JSON as PubTator and PubMed Central give it out.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element, ParseError, SubElement, XMLPullParser, tostring
+
+from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
+from mslm_cli.corpus.json_values import parse_json
+from mslm_cli.corpus.source import Head, Source
+from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
+from mslm_cli.errors import DataError
+
+_NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Characters that XML cannot hold; a space stands for each."""
+
+_MAX_GAP = 1000
+"""Passages that begin farther from the one before are put next to it, and their offsets are not kept."""
+
+
+class _Piece(NamedTuple):
+    """A passage, or a sentence of one, in the input's own offsets."""
+
+    offset: int
+    text: str
+    kind: str
+    annotations: Sequence[Mapping[str, Any]]
+    goes_on: bool
+
+
+@dataclass
+class _Reading:
+    """A document as it is put together."""
+
+    id: str
+    name: str
+    text: str = ""
+    annotations: list[Annotation] = field(default_factory=list)
+    passages: list[tuple[int, int, str]] = field(default_factory=list)
+    n_ignored: Counter[str] = field(default_factory=Counter)
+
+    def add(self, piece: _Piece) -> None:
+        gap = piece.offset - len(self.text)
+        if not 0 <= gap <= _MAX_GAP:
+            gap = 1 if self.text else 0
+        filler = " " * gap if piece.goes_on else "\n" * min(gap, 2) + " " * (gap - 2)
+        start = len(self.text) + gap
+        self.text += filler + piece.text
+        if piece.goes_on and self.passages:
+            self.passages[-1] = (self.passages[-1][0], len(self.text), self.passages[-1][2])
+        else:
+            self.passages.append((start, len(self.text), piece.kind))
+        for annotation in piece.annotations:
+            self._annotate(annotation, piece, start)
+
+    def _annotate(self, given: Mapping[str, Any], piece: _Piece, start: int) -> None:
+        infons = given.get("infons") or {}
+        kind, shown, id_ = infons.get("type"), str(given.get("text") or ""), str(given.get("id", ""))
+        where = f"document {self.id}, annotation {id_ or shown[:40]!r}"
+        places = given.get("locations") or []
+        if not places and shown.strip() and piece.text.count(shown) == 1:
+            places = [{"offset": piece.offset + piece.text.index(shown), "length": len(shown)}]
+        if not places:
+            self.n_ignored["annotations without a place"] += 1
+            return
+        if not isinstance(kind, str) or not kind:
+            raise DataError(f"{where}: has no type", path=self.name)
+        try:
+            spans = sorted((int(p["offset"]) - piece.offset, int(p["length"])) for p in places)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{where}: expected locations with offset and length", path=self.name) from error
+        fragments = [(first, first + length) for first, length in spans]
+        if not _fits(fragments, shown, piece.text):
+            fragments = [_of_bytes(fragment, piece.text) for fragment in fragments]
+        if not _fits(fragments, shown, piece.text):
+            first = spans[0][0]
+            message = f"{where}: is {shown[:40]!r}, the text at its offset is {piece.text[max(first, 0) :][:40]!r}"
+            raise DataError(message, path=self.name)
+        concept = next((str(infons[key]) for key in ("identifier", "MESH", "concept_id") if infons.get(key)), "")
+        placed = tuple((start + first, start + last) for first, last in fragments)
+        self.annotations.append(Annotation(placed, kind, id_, concept))
+
+
+def matches(path: Path, head: Head) -> bool:
+    """Whether it is XML with a collection of documents, or JSON with passages."""
+    start = head.text.lstrip()
+    if start.startswith("<"):
+        return "<collection" in start and ("BioC" in start or "<passage" in start or "<document" in start)
+    return start.startswith(("{", "[")) and '"passages"' in start
+
+
+def annotated(source: Source) -> Iterator[AnnotatedDocument]:
+    """The documents, one after the other.
+
+    Text stands at its own offsets where these ascend. Offsets that count bytes are recognised by the annotations' text.
+    An annotation without a place is where its text stands, if that is one place of the passage.
+
+    Raises:
+        DataError: the file is damaged, or an annotation is not the text at its place.
+    """
+    documents = _from_xml(source) if source.head.text.lstrip().startswith("<") else _from_json(source)
+    for number, given in enumerate(documents, 1):
+        yield _document(given, source, number)
+
+
+def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
+    """A collection: in XML where the output's name ends in .xml, else in JSON."""
+    is_xml = target.endswith(".xml")
+    if is_xml:
+        yield Part('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n')
+        yield Part("<collection><source>mslm</source><date></date><key></key>\n")
+    else:
+        yield Part('{"source": "mslm", "date": "", "key": "", "infons": {}, "documents": [\n')
+    for number, document in enumerate(documents):
+        values = _values(document)
+        if is_xml:
+            element = _element("document", values)
+            yield Part(_NOT_XML.sub(" ", tostring(element, encoding="unicode")).replace("\r", "&#13;") + "\n")
+        else:
+            yield Part(f"{',' * (number > 0)}{json.dumps(values, ensure_ascii=False)}\n")
+    yield Part("</collection>\n" if is_xml else "]}\n")
+
+
+FORMAT = standoff_format("bioc", "BioC, XML or JSON", matches, annotated, Writer(parts))
+
+
+def _values(document: AnnotatedDocument) -> dict[str, Any]:
+    """A document in BioC's JSON form; its passages, or one with all of the text."""
+    passages = []
+    bounds = document.passages or ((0, len(document.text), "passage"),)
+    for number, (start, end, kind) in enumerate(bounds):
+        after = bounds[number + 1][0] if number + 1 < len(bounds) else len(document.text) + 1
+        inside = [
+            annotation
+            for annotation in document.annotations
+            if annotation.bounds[0] < after and (number == 0 or annotation.bounds[0] >= start)
+        ]
+        end = max([end, *(annotation.bounds[1] for annotation in inside)])
+        passages.append(
+            {
+                "infons": {"type": kind},
+                "offset": start,
+                "text": document.text[start:end],
+                "annotations": [_annotation_values(annotation, document.text) for annotation in inside],
+            }
+        )
+    relations = [
+        {
+            "id": relation.id or f"R{number}",
+            "infons": {"type": relation.type},
+            "nodes": [{"refid": target, "role": role} for role, target in relation.arguments],
+        }
+        for number, relation in enumerate(document.relations)
+    ]
+    return {"id": document.id, "infons": {}, "passages": passages, "relations": relations}
+
+
+def _annotation_values(annotation: Annotation, text: str) -> dict[str, Any]:
+    infons = {"type": annotation.type} | ({"identifier": annotation.concepts} if annotation.concepts else {})
+    return {
+        "id": annotation.id,
+        "infons": infons | ({} if annotation.score is None else {"score": f"{annotation.score:.6f}"}),
+        "text": " ".join(text[start:end] for start, end in annotation.fragments),
+        "locations": [{"offset": start, "length": end - start} for start, end in annotation.fragments],
+    }
+
+
+def _element(tag: str, values: Mapping[str, Any]) -> Element:
+    """The XML form of what ``_xml_values`` reads."""
+    own = ("annotation", "relation", "location", "node")
+    attributes = {"id": str(values["id"])} if tag in own and values.get("id") else {}
+    element = Element(tag, attributes)
+    if tag in ("location", "node"):
+        element.attrib |= {key: str(value) for key, value in values.items()}
+        return element
+    if tag == "document":
+        SubElement(element, "id").text = str(values["id"])
+    for key, value in values.get("infons", {}).items():
+        SubElement(element, "infon", {"key": key}).text = value
+    for inner in ("locations", "nodes"):
+        element.extend(_element(inner[:-1], value) for value in values.get(inner, ()))
+    for inner in ("offset", "text"):
+        if inner in values:
+            SubElement(element, inner).text = str(values[inner])
+    for inner in ("passages", "annotations", "relations"):
+        element.extend(_element(inner[:-1], value) for value in values.get(inner, ()))
+    return element
+
+
+def _document(given: Mapping[str, Any], source: Source, number: int) -> AnnotatedDocument:
+    id_ = str(given.get("id") or given.get("_id") or given.get("pmid") or "")
+    reading = _Reading(id_ or f"{source.label}:{number}", source.name)
+    relations = [_relation(relation) for relation in given.get("relations") or ()]
+    try:
+        for passage in given["passages"]:
+            for piece in _pieces(passage):
+                reading.add(piece)
+            relations += [_relation(relation) for relation in passage.get("relations") or ()]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"document {reading.id}: expected passages with offset and text ({type(error).__name__}: {error})"
+        raise DataError(message, path=source.name) from error
+    return AnnotatedDocument(
+        reading.id,
+        reading.text,
+        tuple(reading.annotations),
+        bool(id_),
+        tuple(relations),
+        tuple(reading.passages),
+        tuple(sorted(reading.n_ignored.items())),
+    )
+
+
+def _pieces(passage: Mapping[str, Any]) -> Iterator[_Piece]:
+    """The passage, or its sentences where these hold the text; annotations of the passage go with the first."""
+    infons = passage.get("infons") or {}
+    kind = str(infons.get("type") or infons.get("section_type") or "passage")
+    own, sentences = list(passage.get("annotations") or ()), list(passage.get("sentences") or ())
+    if passage.get("text") or not sentences:
+        own += [annotation for sentence in sentences for annotation in sentence.get("annotations") or ()]
+        yield _Piece(int(passage["offset"]), str(passage.get("text") or ""), kind, own, goes_on=False)
+        return
+    for number, sentence in enumerate(sentences):
+        annotations = [*(own if not number else ()), *(sentence.get("annotations") or ())]
+        yield _Piece(int(sentence["offset"]), str(sentence["text"]), kind, annotations, goes_on=number > 0)
+
+
+def _relation(given: Mapping[str, Any]) -> Relation:
+    arguments = tuple((str(node.get("role", "")), str(node.get("refid", ""))) for node in given.get("nodes") or ())
+    return Relation(str((given.get("infons") or {}).get("type", "")), arguments, str(given.get("id", "")))
+
+
+def _fits(fragments: Sequence[tuple[int, int]], shown: str, text: str) -> bool:
+    inside = all(0 <= start < end <= len(text) for start, end in fragments)
+    return inside and (not shown or "".join(shown.split()) == "".join("".join(text[a:b].split()) for a, b in fragments))
+
+
+def _of_bytes(fragment: tuple[int, int], text: str) -> tuple[int, int]:
+    """Offsets in the bytes of UTF-8 as offsets in characters."""
+    start, end = (len(text.encode()[: max(0, at)].decode(errors="ignore")) for at in fragment)
+    return start, end
+
+
+def _from_json(source: Source) -> Iterator[Mapping[str, Any]]:
+    start = source.head.text.lstrip()
+    is_lines = start.startswith("{") and "\n" in start and _is_whole(start.split("\n", 1)[0])
+    if is_lines:
+        for number, line in enumerate(source.lines(), 1):
+            if line.strip():
+                yield from _documents_in(parse_json(line, source.name, number), source.name)
+    else:
+        yield from _documents_in(parse_json(source.text(), source.name), source.name)
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        parse_json(line, "")
+    except DataError:
+        return False
+    return True
+
+
+def _documents_in(value: object, name: str) -> Iterator[Mapping[str, Any]]:
+    """The documents of a collection, of a list of either, or the one that this is."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _documents_in(inner, name)
+    elif isinstance(value, dict) and "passages" in value:
+        yield value
+    elif isinstance(value, dict):
+        lists = [inner for inner in value.values() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
+        if not lists:
+            raise DataError("expected a collection of documents with passages", path=name)
+        for inner in lists:
+            yield from _documents_in(inner, name)
+    else:
+        raise DataError(f"expected a document with passages, found {str(value)[:40]}", path=name)
+
+
+def _from_xml(source: Source) -> Iterator[Mapping[str, Any]]:
+    parser: Any = XMLPullParser(events=("start", "end"))
+    root: Element | None = None
+    try:
+        for block in source.blocks():
+            parser.feed(block)
+            for event, element in parser.read_events():
+                assert isinstance(element, Element)
+                root = element if root is None else root
+                if event == "end" and element.tag == "document":
+                    yield _xml_values(element)
+                    root.clear()
+        parser.close()
+    except ParseError as error:
+        line = error.position[0]
+        raise DataError(f"not XML: {error}", path=source.name, line=line) from error
+
+
+def _xml_values(element: Element) -> Mapping[str, Any]:
+    """A document, passage, sentence, annotation or relation as its JSON form has it."""
+    found: dict[str, Any] = dict(element.attrib)
+    for child in element:
+        if child.tag == "infon":
+            found.setdefault("infons", {})[child.get("key", "")] = child.text or ""
+        elif child.tag in ("location", "node"):
+            found.setdefault(f"{child.tag}s", []).append(dict(child.attrib))
+        elif child.tag in ("passage", "sentence", "annotation", "relation"):
+            found.setdefault(f"{child.tag}s", []).append(_xml_values(child))
+        else:
+            found[child.tag] = child.text or ""
+    return found

@@ -1,0 +1,65 @@
+"""Forms that are annotated or marked up, and that nothing here reads: they are never taken for plain text."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mslm_cli.corpus.source import Head
+from mslm_cli.corpus.tagged import is_tag
+
+_XML = re.compile(r"<\?xml|<!DOCTYPE|<html[\s>]", re.IGNORECASE)
+_ROOT = re.compile(r"<([A-Za-z][\w:.-]*)(?:\s[^<>]*)?>")
+_JSON = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*"')
+_MIN_ROWS = 3
+
+
+class Refused(NamedTuple):
+    """What a file looks like, and what can be done with it."""
+
+    what: str
+    hint: str
+
+
+def refused_form(head: Head) -> Refused | None:
+    """What a file that no format matches looks like, if it is not plain text."""
+    start = head.text.lstrip()
+    insist = "or insist with --format text"
+    if start.startswith("{\\rtf"):
+        return Refused("RTF", "save it as plain text")
+    if start.startswith("#FORMAT=WebAnno"):
+        return Refused("WebAnno TSV", f"export it as CoNLL 2002 instead, {insist}")
+    if _XML.match(start) or _has_elements(start):
+        return Refused("XML or HTML", f"of XML only BioC is read; take the text out of it, {insist}")
+    if _JSON.match(start):
+        return Refused("a JSON document", f"JSON lines or an array of records are read (--format jsonl), {insist}")
+    rows = [line for line in head.lines if line.strip()]
+    if _is_conll_u([row for row in rows if not row.startswith("#")]):
+        return Refused("CoNLL-U", f"it has no entities; take its sentences from the `# text =` lines, {insist}")
+    if _is_table_of_tags(rows):
+        return Refused("a table of words and tags", f"name its columns: --format table --columns word=NAME, {insist}")
+    return None
+
+
+def _has_elements(text: str) -> bool:
+    """Whether it begins with an element of XML, and has more of them."""
+    root = _ROOT.match(text)
+    closed = set(re.findall(r"</([A-Za-z][\w:.-]*)\s*>", text))
+    return root is not None and (len(closed) >= 2 or (len(closed) == 1 and root[1] in closed and text.count("</") > 2))
+
+
+def _is_conll_u(rows: Sequence[str]) -> bool:
+    like = [row for row in rows if row.count("\t") == 9 and row[0].isdigit()]
+    return len(like) >= _MIN_ROWS and len(like) == len(rows)
+
+
+def _is_table_of_tags(rows: Sequence[str]) -> bool:
+    """Whether most rows have as many cells between commas or semicolons, the last of them a tag."""
+    for delimiter in ",;":
+        cells = [row.split(delimiter) for row in rows]
+        counts = Counter(len(row) for row in cells if len(row) > 1 and is_tag(row[-1].strip().strip('"')))
+        tags = {row[-1].strip().strip('"') for row in cells if len(row) > 1}
+        n_like = max(counts.values(), default=0)
+        if n_like >= _MIN_ROWS and 2 * n_like > len(rows) and "O" in tags:
+            return True
+    return False
