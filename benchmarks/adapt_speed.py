@@ -1,21 +1,21 @@
-"""How fast `mslm adapt` is, against transformers' Trainer and against its own matrix products timed alone.
+"""Speed of `mslm adapt`, compared to transformers' Trainer and to its own matrix products alone.
 
     python benchmarks/adapt_speed.py DATA [--threads N] [--precision auto|fp32|bf16] [--quick] [--json]
 
 DATA holds the public corpora; the text is the training split of NCBI-disease, the encoder MiniLM. All sides have the
 same recipe: dropout 0.1, 15 % of the tokens predicted (80/10/10), about 4096 tokens per step, AdamW, gradients
-clipped to 1. What is counted is real tokens, special ones included, padding not, a second.
+clipped to 1. Speeds are in non-padding tokens per second, including special tokens.
 
-a  Trainer as run_mlm.py --line_by_line sets it up by default: every sentence a sequence, batches of 8 in random order,
-   padded to the longest of the batch (that script pads to the full length only with --pad_to_max_length).
-b  The same without --line_by_line: text in blocks of 128 tokens (group_texts), 8 a batch.
-   Both gather batches (gradient accumulation) until a step has as many tokens as mslm's.
-c  The floor: every matrix product that mslm's steps consist of, forward and both backward ones, with the same
-   operands' shapes and layouts, and nothing else; multiplied as torch does by default.
-d  The same, multiplied as mslm has torch do it (oneDNN): a higher bar than (c) where the processor is AMD's.
+a  Trainer as set up by run_mlm.py --line_by_line by default: one sequence per sentence, batches of 8 in random order,
+   padded to the longest in the batch (the script pads to the full length only with --pad_to_max_length).
+b  The same without --line_by_line: text in blocks of 128 tokens (group_texts), batches of 8.
+   Both accumulate gradients until a step has as many tokens as in mslm.
+c  A lower bound on time: only the matrix products of mslm's steps, forward and both backward, with operands of the
+   same shapes and layouts, multiplied with torch's defaults.
+d  The same, multiplied with oneDNN as in mslm: a stricter bound than (c) on AMD processors.
 
-Each side is a process of its own; they take turns. Given are the median and the range of the ratios of neighbouring
-turns, and the most memory that each process ever held.
+Each side runs in its own process; they take turns. Reported are the median and range of the ratios of adjacent turns,
+and the peak memory of each process.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def _text(given: argparse.Namespace) -> Path:
 
 
 def preprocess(text: Path, shards: Path) -> None:
-    """Make the shards that mslm reads."""
+    """Make the shards for mslm."""
     from mslm_cli.config import PreprocessConfig
     from mslm_cli.stages import preprocess
 
@@ -59,14 +59,14 @@ def preprocess(text: Path, shards: Path) -> None:
 
 
 def mslm(folder: Path, given: argparse.Namespace) -> Steps:
-    """The steps of `mslm adapt`, by its own functions."""
+    """The steps of `mslm adapt`, with its own functions."""
     from mslm_cli.training.adaptation import training_steps
 
     return timed(training_steps(*_adapting(folder, given)))
 
 
 def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
-    """What ``training_steps`` wants."""
+    """The arguments of ``training_steps``."""
     from mslm_cli import allocator, models
     from mslm_cli.config import AdaptConfig, PreprocessConfig
     from mslm_cli.masking.recipe import open_masks
@@ -95,14 +95,14 @@ def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
 
 
 def trainer_line_by_line(folder: Path, given: argparse.Namespace) -> Steps:
-    """The steps of Trainer with sentences as they come."""
+    """The steps of Trainer with one sequence per sentence."""
     tokenizer = _tokenizer()
     rows = tokenizer(_sentences(given), truncation=True, max_length=BLOCK, return_special_tokens_mask=True)
     return _trainer([{k: rows[k][i] for k in rows} for i in range(len(rows["input_ids"]))], tokenizer)
 
 
 def trainer_blocks(folder: Path, given: argparse.Namespace) -> Steps:
-    """The steps of Trainer with blocks of one length; as in run_mlm.py, 1000 sentences are joined at a time."""
+    """The steps of Trainer with blocks of equal length; as in run_mlm.py, from 1000 sentences at a time."""
     tokenizer = _tokenizer()
     sentences = _sentences(given)
     made = []
@@ -145,7 +145,7 @@ def _trainer(rows: list[dict[str, list[int]]], tokenizer: Any) -> Steps:
 
 
 def products_by_default(folder: Path, given: argparse.Namespace) -> Steps:
-    """The matrix products of some of mslm's steps, replayed as torch multiplies by default."""
+    """The matrix products of some of mslm's steps, replayed with torch's defaults."""
     return products(folder, given, "highest")
 
 
@@ -153,7 +153,7 @@ def products(folder: Path, given: argparse.Namespace, float32: str = "") -> Step
     """The matrix products of some of mslm's steps, replayed.
 
     Args:
-        float32: torch's setting of how exact they are; that of mslm if not given.
+        float32: torch's precision setting; default: that of mslm.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode

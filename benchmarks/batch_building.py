@@ -1,14 +1,14 @@
-"""How fast microbatches of masked sequences are built, without a model.
+"""Speed of building microbatches of masked sequences, without a model.
 
     python benchmarks/batch_building.py [--max-tokens N] [--against CHECKOUT] [--quick] [--json]
 
 Synthetic shards with stored masks: sequences of 64 to 128 tokens, 15 % of them predicted. A step has 65,536 tokens, in
-microbatches of at most --max-tokens tokens (by default the whole step is one, as on a GPU). What is timed: reading the
-rows and masks of a step, applying the masks, laying out each microbatch (padded, then packed) in numpy arrays. One
-process, one thread; tokens are counted without padding.
+microbatches of at most --max-tokens tokens (default: the whole step, as on a GPU). Timed: reading the rows and masks of
+a step, applying the masks, and collating each microbatch (padded, then packed) into numpy arrays. One process, one
+thread; tokens are counted without padding.
 
---against measures another checkout of this project too, in a process of its own; the sides take turns, and the ratio is
-that of neighbouring turns. A checkout from before microbatches were objects is measured by the functions it had.
+--against also measures another checkout of this project, in its own process; the sides take turns, and ratios are of
+adjacent turns. Checkouts from before microbatches were objects are measured with the functions they had.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def report(rates: dict[str, dict[str, list[float]]], *, as_json: bool) -> None:
-    """Print median and range over the turns, and the ratios of neighbouring turns."""
+    """Print median and range over the turns, and the ratios of adjacent turns."""
     found = {name: {layout: _spread(values) for layout, values in of.items()} for name, of in rates.items()}
     if "against" in rates:
         pairs = {
@@ -71,7 +71,7 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 
 
 def write_shards(folder: Path, n_tokens: int, longest: int) -> None:
-    """Random sequences of ``longest`` / 2 to ``longest`` tokens and their masks, as ``mslm preprocess`` writes them."""
+    """Write random sequences of ``longest`` / 2 to ``longest`` tokens and masks, as ``mslm preprocess`` does."""
     import numpy as np
 
     from mslm_cli.masking.batch import Masks, RaggedBatch
@@ -104,7 +104,7 @@ def write_shards(folder: Path, n_tokens: int, longest: int) -> None:
 
 
 def start(root: Path, shards: Path, max_tokens: int) -> "subprocess.Popen[str]":
-    """This script, serving turns with the code in ``root``."""
+    """Start this script as a server of turns, with the code in ``root``."""
     command = [sys.executable, __file__, "--serve", str(shards), "--max-tokens", str(max_tokens)]
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -113,7 +113,7 @@ def start(root: Path, shards: Path, max_tokens: int) -> "subprocess.Popen[str]":
 
 
 def turn(process: "subprocess.Popen[str]") -> dict[str, float]:
-    """One turn of a side: tokens a second by layout."""
+    """One turn of a side: tokens per second, by layout."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("go\n")
@@ -123,7 +123,7 @@ def turn(process: "subprocess.Popen[str]") -> dict[str, float]:
 
 
 def serve(shards: Path, max_tokens: int) -> None:
-    """Measure once for each line of standard input."""
+    """Measure once for every line on standard input."""
     import numpy as np
 
     from mslm_cli.masking.shards import ShardReader
@@ -144,7 +144,7 @@ def serve(shards: Path, max_tokens: int) -> None:
 
 
 def builder(reader: Any, layout: str) -> Callable[[Any, int], object]:
-    """What builds the microbatches of a step, with the code that is imported."""
+    """The function that builds the microbatches of a step, with the imported code."""
     import torch
 
     from mslm_cli.masking.weights import kind_weights
@@ -166,7 +166,7 @@ def builder(reader: Any, layout: str) -> Callable[[Any, int], object]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--max-tokens", type=int, default=2 * TOKENS_PER_STEP, help="most tokens in a microbatch")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout to measure beside this one")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout to measure as well")
     parser.add_argument("--quick", action="store_true", help="3 turns in place of 15")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)

@@ -1,21 +1,21 @@
-"""Do the intervals cover the truth, and do the paired tests find differences where there are none?
+"""Coverage of the intervals, and false positives of the paired tests.
 
 python benchmarks/coverage.py [--quick] [--json]
 
-Test sets are drawn from a population whose true precision, recall and F1 are known in closed form, and handed to the
-functions that `mslm eval` and `mslm compare` use. Two systems, A and B, read each test set.
+Test sets are drawn from a population with known precision, recall and F1, and scored by the functions behind `mslm
+eval` and `mslm compare`. Two systems, A and B, annotate each test set.
 
-A sentence holds Poisson(1.2 d) gold mentions; a system finds each with its skill; of those that it does not find, it
-predicts half with wrong boundaries; and Poisson(0.2 d) mentions are spurious, half of them for both systems. In
-`independent` sets d is 1 and the skill of a mention is (u + v) / 2, u shared by the systems, v the system's own, both
-Beta(5.1, 0.9), of mean 0.85. In `clustered` sets documents have 10 sentences, d is Gamma of mean 1 and standard
-deviation 0.5, and u and v are drawn once a document. So both systems have the same true scores: every difference that a
-test finds is a false one. In `other balance` B has skill 0.8 (Beta(4.8, 1.2) for v and u) and as many fewer spurious
-mentions as make its F1 that of A: the F1 are equal, but the systems cannot be exchanged, and draw nothing in common.
-`seeds` are independent sets with three runs an arm, whose skills differ from run to run with a standard deviation of 1
-or 2 points; truth is the mean over seeds.
+A sentence has Poisson(1.2 d) gold mentions; a system finds each with a probability, its skill. Half of the mentions it
+does not find are predicted with wrong boundaries, and Poisson(0.2 d) mentions are spurious, half of them shared by both
+systems. In `independent` sets, d is 1 and the skill for a mention is (u + v) / 2, where u is shared by the systems and
+v is not, both Beta(5.1, 0.9) with mean 0.85. In `clustered` sets, documents have 10 sentences, d is Gamma with mean 1
+and standard deviation 0.5, and u and v are drawn once per document. So both systems have the same true scores, and
+every significant difference is a false positive. In `other balance`, B has skill 0.8 (Beta(4.8, 1.2) for u and v) and
+fewer spurious mentions, so that its F1 equals that of A: the F1 are equal, but the systems are not exchangeable and
+share no draws. `seeds` are independent sets with three runs per arm, whose skills vary between runs with a standard
+deviation of 1 or 2 points; the true value is the mean over seeds.
 
-4,000 test sets for each row, 1,000 replicates each; standard errors in brackets.
+4,000 test sets per row, 1,000 replicates each; standard errors in brackets.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ALPHA = 0.05
 
 
 class Population(NamedTuple):
-    """How test sets are drawn: whether in documents, the mean skill and spurious mentions of each system."""
+    """How to draw test sets: whether in documents, and the mean skill and spurious mentions of each system."""
 
     is_clustered: bool
     skills: tuple[float, float] = (SKILL, SKILL)
@@ -44,14 +44,14 @@ class Population(NamedTuple):
 
 
 def truth(skill: float, spurious: float) -> Float64:
-    """Precision, recall and F1 of the population."""
+    """The true precision, recall and F1."""
     correct = DENSITY * skill
     predicted = correct + 0.5 * DENSITY * (1 - skill) + spurious
     return np.array([correct / predicted, skill, 2 * correct / (DENSITY + predicted)])
 
 
 def equal_f1(skill: float) -> float:
-    """The spurious mentions of a sentence with which a system of this skill has the F1 of A."""
+    """The spurious mentions per sentence that give a system of this skill the F1 of A."""
     correct = DENSITY * skill
     return float(2 * correct / truth(SKILL, SPURIOUS)[2] - DENSITY - correct - 0.5 * DENSITY * (1 - skill))
 
@@ -61,7 +61,7 @@ def beta(mean: float, rng: np.random.Generator, size: int) -> Float64:
 
 
 def draw(population: Population, n: int, rng: np.random.Generator) -> tuple[Float64, Float64]:
-    """The counts of both systems on one test set: [n, 3] each."""
+    """The counts of both systems on a test set: [n, 3] each."""
     n_docs = n // LENGTH if population.is_clustered else n
     document = np.arange(n) // LENGTH if population.is_clustered else np.arange(n)
     density = rng.gamma(4, 0.25, n_docs)[document] if population.is_clustered else np.ones(n)
@@ -89,7 +89,7 @@ def share(hits: Float64) -> dict[str, float]:
 
 
 def simulate(population: Population, n: int, unit: str, n_sets: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Coverage of A's intervals, and how often the tests find a difference."""
+    """The coverage of A's intervals, and how often the tests find a difference."""
     true = truth(population.skills[0], population.spurious[0])
     clusters = np.arange(n) // (LENGTH if unit == "documents" else 1)
     covered, widths, false = np.zeros((n_sets, 3)), np.zeros((n_sets, 3)), np.zeros((n_sets, 2))
@@ -114,7 +114,7 @@ def simulate(population: Population, n: int, unit: str, n_sets: int, rng: np.ran
 
 
 def simulate_seeds(sd: float, n: int, n_runs: int, n_sets: int, rng: np.random.Generator) -> dict[str, Any]:
-    """The same with several runs an arm, whose skills differ."""
+    """The same with several runs per arm, whose skills differ."""
     true = truth(SKILL, SPURIOUS)[2]
     covered, false = np.zeros(n_sets), np.zeros((n_sets, 2))
     for i in range(n_sets):

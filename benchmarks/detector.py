@@ -1,11 +1,11 @@
-"""Scores and speed of the packaged mention detector, on text that it has not been trained on.
+"""Scores and speed of the packaged mention detector on held-out text.
 
     python benchmarks/detector.py DATA [--split test] [--pipeline NAME] [--quick] [--json]
 
-DATA holds the public corpora (see recipes/detector/corpora.py). Strict: both boundaries and the type agree. Only the
-types that a corpus marks are scored on it. Found, exact and overlapping: the share of gold mentions for which any
-mention of any type has the same boundaries, or shares a character. BC5CDR is scored on its abstracts as they were
-published, the others on single sentences put together from their words.
+DATA holds the public corpora (see recipes/detector/corpora.py). Strict: boundaries and type agree. On each corpus, only
+the types it annotates are scored. Found, exact and overlapping: the fraction of gold mentions for which a mention of
+any type has the same boundaries, or overlaps. BC5CDR is scored on its original abstracts, the others on single
+sentences joined from their words.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def words_per_second(nlp: Language, texts: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """Median, lowest and highest speed of the pipeline and of its tokenizer alone, run by turns on one thread."""
+    """Median, lowest and highest speed of the pipeline and of its tokenizer alone, in turns on one thread."""
     n_words = sum(len(text.split()) for text in texts)
     runs: dict[str, Callable[[], Iterator[Any]]] = {
         "detector": lambda: iter(nlp.pipe(texts, batch_size=64)),

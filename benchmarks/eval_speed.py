@@ -1,14 +1,13 @@
-"""Speed of scoring, beside seqeval's classification_report.
+"""Speed of scoring, compared to seqeval's classification_report.
 
 python benchmarks/eval_speed.py CONLL_FILE... [--quick] [--json]
 
-The gold tags are those of the files, over and over until there are 20,000 sentences; the predicted ones are the same
-with one tag in twenty drawn anew. Both sides get the same lists of strings and give precision, recall, F1 and support
-by type, micro, macro and weighted; the numbers are compared before they are timed. The sides take turns, so that a busy
-machine slows both alike; the ratio is that of the turns' own pairs. Times are CPU time of one thread; those of the
-bootstrap are of the clock too.
-The bootstrap is of 1,000 replicates over the 20,000 sentences: of strict exact match (micro, macro, weighted, every
-type), and of all that `mslm eval` reports (with partial match, slices and lengths), both from the mentions on.
+The gold tags are those in the files, repeated up to 20,000 sentences; in the predicted tags, one in twenty is replaced
+at random. Both sides get the same lists of strings and compute precision, recall, F1 and support by type, micro, macro
+and weighted; the numbers are compared before timing. The sides take turns, so a busy machine slows both equally; ratios
+are of paired turns. Times are CPU times of one thread; for the bootstrap, also wall-clock times.
+The bootstrap has 1,000 replicates over the 20,000 sentences: for strict exact match (micro, macro, weighted, every
+type), and for everything that `mslm eval` reports (with partial match, slices and lengths), both from mentions on.
 """
 
 import argparse
@@ -59,7 +58,7 @@ def noisy_tags(files: Sequence[Path]) -> tuple[Tags, Tags]:
 
 
 def measure(gold: Tags, predicted: Tags, n_turns: int) -> dict[str, Any]:
-    warnings.simplefilter("ignore")  # seqeval on shares that are undefined
+    warnings.simplefilter("ignore")  # seqeval warns about undefined scores
     readings: dict[TagMode, dict[str, Any]] = {"strict": {"mode": "strict", "scheme": IOB2}, "default": {}}
     result: dict[str, Any] = {
         "n_sentences": len(gold),
@@ -96,7 +95,7 @@ def measure(gold: Tags, predicted: Tags, n_turns: int) -> dict[str, Any]:
 
 
 def refuse_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """End if a number of the two reports is not the same to 1e-12."""
+    """Exit if any number differs between the two reports by more than 1e-12."""
     rows = {**ours["per_type"], "micro avg": ours, "macro avg": ours["macro"], "weighted avg": ours["weighted"]}
     assert rows.keys() == theirs.keys()
     for name, row in rows.items():

@@ -1,14 +1,14 @@
-"""Kill commands at random moments, run them again, and compare with what an undisturbed run makes.
+"""Kill commands at random moments, run them again, and compare the output with that of an uninterrupted run.
 
 python benchmarks/faults.py [--kills 80] [--quick] [--json] [--seed 0]
 
-extract-terms, preprocess, adapt and finetune run on the sample corpus with a tiny random encoder (nothing is
-fetched). A quarter of the kills (SIGKILL) go to each. Their moments are spread over the whole of an undisturbed
-run, one at random in each of as many equal parts as there are kills; one in four is drawn in the time from when the
-output's hidden folder appears to the end instead, for publishing is short. A moment that comes after the end of the
-command is drawn again, before it. Then the same command is run to its end. "same" is: every file of the output byte
-for byte, but for durations, speeds and versions (manifest.json, metrics.jsonl), and nothing else left beside it.
-The exit code is 1 if a run was not the same.
+extract-terms, preprocess, adapt and finetune run on the sample corpus with a tiny random encoder (no downloads). Each
+gets a quarter of the kills (SIGKILL). Their moments are spread over an uninterrupted run, which is divided into as many
+equal parts as there are kills, with a random moment in each; one in four is instead drawn between the appearance of the
+output's hidden folder and the end, because publishing is short. If the command ends before the kill, an earlier moment
+is drawn. Then the same command is run to its end. "same" means: every file of the output is identical byte for byte,
+except for durations, speeds and versions (manifest.json, metrics.jsonl), and no other files are left. The exit code is
+1 if any run was not the same.
 """
 
 import argparse
@@ -45,7 +45,7 @@ _PRELOADED = [
 
 @dataclass
 class Tally:
-    """What came of the kills of one command."""
+    """The outcome of the kills of one command."""
 
     duration_s: float
     n_kills: int = 0
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def make_inputs(folder: Path) -> None:
-    """Fill ``folder`` with what the commands read."""
+    """Write the inputs of the commands to ``folder``."""
     folder.mkdir()
     sample = fsio.resource("sample")
     text = (sample / "unlabelled.txt").read_text() + "\n\n" + (sample / "annotated.txt").read_text()
@@ -94,7 +94,7 @@ def make_inputs(folder: Path) -> None:
 
 
 def make_encoder(lines: Sequence[str]) -> None:
-    """Save a random BERT of two layers, with a vocabulary of its own, in the folder ``encoder``."""
+    """Save a random two-layer BERT, with its own vocabulary, to the folder ``encoder``."""
     import torch
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -118,7 +118,7 @@ def run_command(arguments: Sequence[str]) -> None:
 
 
 def start(work: Callable[[Any], None], folder: Path, argument: Any) -> ForkServerProcess:
-    """Start ``work(argument)`` in ``folder``, in a process that has all libraries imported."""
+    """Start ``work(argument)`` in ``folder``, in a process with all libraries imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     process = context.Process(target=_enter, args=(work, folder, argument))
@@ -134,14 +134,14 @@ def _enter(work: Callable[[Any], None], folder: Path, argument: Any) -> None:
 
 
 def finish(process: ForkServerProcess) -> None:
-    """Wait for the end of ``process``, which is to end well."""
+    """Wait for ``process``, which must succeed."""
     process.join()
     if process.exitcode != 0:
         raise SystemExit(f"a command that nobody disturbed ended with {process.exitcode}")
 
 
 def torment(command: list[str], inputs: Path, folder: Path, n_kills: int, rng: random.Random) -> Tally:
-    """Kill ``command`` so often, each time in a folder of its own, and run it again."""
+    """Kill ``command`` that often, each time in a new folder, and run it again."""
     command = [*command, "-o", "out"]
     undisturbed = fresh(inputs, folder)
     began = time.perf_counter()
@@ -174,7 +174,7 @@ def torment(command: list[str], inputs: Path, folder: Path, n_kills: int, rng: r
 
 
 def fresh(inputs: Path, folder: Path) -> Path:
-    """A folder of its own, with links to the inputs."""
+    """A new folder with links to the inputs."""
     place = Path(tempfile.mkdtemp(dir=folder))
     for source in inputs.iterdir():
         (place / source.name).symlink_to(source)
@@ -200,7 +200,7 @@ def killed(command: list[str], place: Path, moment: float, *, from_publishing: b
 
 
 def content(output: Path) -> dict[str, Any]:
-    """The files of an artifact by name, less what depends on the clock."""
+    """The files of an artifact by name, without timings."""
     found: dict[str, Any] = {}
     for path in sorted(p for p in output.rglob("*") if p.is_file()):
         name = path.relative_to(output).as_posix()
@@ -217,7 +217,7 @@ def content(output: Path) -> dict[str, Any]:
 
 
 def fault_of(exit_code: int | None, said: str, place: Path, expected: dict[str, Any]) -> str:
-    """What is wrong with the outcome of a run after a kill; empty if nothing is."""
+    """The differences after a killed and repeated run; empty if there are none."""
     if exit_code != 0:
         return f"exit code {exit_code}: {said.splitlines()[-1:]}"
     found = content(place / "out")
@@ -228,7 +228,7 @@ def fault_of(exit_code: int | None, said: str, place: Path, expected: dict[str, 
 
 
 def table(tallies: dict[str, Tally]) -> str:
-    """The tallies as a Markdown table, and what was wrong."""
+    """The tallies as a Markdown table, and the differences."""
     rows = [
         "| command | undisturbed | kills | of them while or after publishing | went on from a checkpoint | same |",
         "|---|---|---|---|---|---|",

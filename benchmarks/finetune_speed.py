@@ -1,16 +1,16 @@
-"""How fast `mslm finetune` trains, against transformers' Trainer.
+"""Training speed of `mslm finetune`, compared to transformers' Trainer.
 
     python benchmarks/finetune_speed.py DATA [--threads N] [--precision auto|fp32|bf16] [--quick] [--json]
 
 DATA holds the public corpora; the sentences are the training split of NCBI-disease, the encoder MiniLM. All sides have
 the same recipe: about 1,024 tokens per step (Trainer: batches of 32 sentences), dropout 0.1, AdamW, gradients clipped
-to 1. What is counted is real tokens, special ones included, padding not, a second, of training alone.
+to 1. Speeds are in non-padding tokens per second, including special tokens, for training only.
 
-a  Trainer with batches in random order, padded to the longest of the batch.
-b  The same with batches of like length: train_sampling_strategy="group_by_length", once the option group_by_length.
+a  Trainer with batches in random order, padded to the longest in the batch.
+b  The same with batches of similar length: train_sampling_strategy="group_by_length", formerly group_by_length.
 
-Each side is a process of its own; they take turns. Given are the median and the range of the ratios of neighbouring
-turns, and the most memory that each process ever held.
+Each side runs in its own process; they take turns. Reported are the median and range of the ratios of adjacent turns,
+and the peak memory of each process.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def mslm(file: Path, given: argparse.Namespace) -> Steps:
-    """The steps of `mslm finetune`, by its own functions."""
+    """The steps of `mslm finetune`, with its own functions."""
     from mslm_cli import allocator, models
     from mslm_cli.config import FinetuneConfig
     from mslm_cli.tasks.ner import NER
@@ -59,12 +59,12 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
 
 
 def trainer_random(file: Path, given: argparse.Namespace) -> Steps:
-    """The steps of Trainer with batches as they come."""
+    """The steps of Trainer with batches in random order."""
     return _trainer(file, "random")
 
 
 def trainer_by_length(file: Path, given: argparse.Namespace) -> Steps:
-    """The steps of Trainer with batches of like length."""
+    """The steps of Trainer with batches of similar length."""
     return _trainer(file, "group_by_length")
 
 

@@ -1,14 +1,14 @@
-"""How fast `mslm adapt` is on a CUDA device, and whether what makes it fast there is right.
+"""Speed of `mslm adapt` on a CUDA device, and correctness of its fast paths.
 
     python benchmarks/gpu.py [--model FOLDER] [--compile] [--quick] [--json]
 
-BERT-base shape with random weights at length 128 and 512, sequences of many lengths packed; and MiniLM (or what --model
-names) at 128, by the functions of `mslm adapt`: bf16, 15 % of the tokens predicted, dropout 0.1, AdamW, 65,536 tokens
-per step. Tokens a second are real ones. The share of the peak counts the arithmetic that the recipe needs, against
---peak (989 TFLOP/s, an H100's dense bf16, if not given). Before that: packed gradients in bf16 against the plain
-model's in fp32, dropout 0. --compile measures the same with the encoder's layers compiled by torch.compile, beside.
+BERT-base shape with random weights at length 128 and 512, packed sequences of many lengths; and MiniLM (or --model) at
+128, with the functions of `mslm adapt`: bf16, 15 % of the tokens predicted, dropout 0.1, AdamW, 65,536 tokens per step.
+Tokens per second exclude padding. The fraction of the peak counts the operations the recipe needs, relative to --peak
+(default: 989 TFLOP/s, an H100's dense bf16). Before that, packed gradients in bf16 are compared with the plain model's
+in fp32, without dropout. --compile also measures the encoder's layers compiled by torch.compile.
 
-Without a device it says "not measured".
+Without a device it prints "not measured".
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def report(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print what was measured, on which device."""
+    """Print the measurements and the device."""
     device = torch.cuda.get_device_name()
     if as_json:
         ratios = {r["model"]: r["tokens_per_s"] / WANTED[r["model"]] for r in rows if not r["compiled"]}
@@ -93,7 +93,7 @@ def _model(name: str, folder: str) -> PreTrainedModel:
 
 @contextmanager
 def random_data(model: PreTrainedModel, n_tokens: int, longest: int, collate_fn: Collator) -> Iterator[MaskedData]:
-    """Random masked sequences of ``longest`` / 2 to ``longest`` tokens, about ``n_tokens`` in all, in a folder."""
+    """Write random masked sequences of ``longest`` / 2 to ``longest`` tokens, about ``n_tokens`` in total."""
     with TemporaryDirectory() as folder:
         write_shards(Path(folder), n_tokens, longest)
         uniform = kind_weights("uniform", 1, 1)
@@ -101,7 +101,7 @@ def random_data(model: PreTrainedModel, n_tokens: int, longest: int, collate_fn:
 
 
 def updates(data: MaskedData, tokens_per_step: int) -> Iterator[MaskedUpdate]:
-    """Optimizer steps over ``data``, without end."""
+    """Optimizer steps over ``data``, endlessly."""
     masks, lengths = data.reader.epoch(0), data.reader.lengths.astype(np.int64)
     for epoch in count():
         for sequences in plan_steps(lengths, tokens_per_step, seed=0, epoch=epoch):
@@ -109,7 +109,7 @@ def updates(data: MaskedData, tokens_per_step: int) -> Iterator[MaskedUpdate]:
 
 
 def speed(model: PreTrainedModel, length: int, *, n_steps: int, peak: float) -> dict[str, Any]:
-    """Tokens a second of whole steps, and what they take of the device."""
+    """Tokens per second of whole steps, and their use of the device."""
     model.train()
     optimizer = make_optimizer(model.named_parameters(), 1e-4, 0.01)
     state = TrainState(model, optimizer, make_schedule(optimizer, 10_000, 0.06))
@@ -142,9 +142,9 @@ def speed(model: PreTrainedModel, length: int, *, n_steps: int, peak: float) -> 
 
 
 def bf16_error(model: PreTrainedModel, length: int) -> float:
-    """The relative norm of the difference between the gradient of packed bf16 passes and of the plain model in fp32.
+    """The relative norm of the difference between gradients of packed bf16 passes and of the plain model in fp32.
 
-    Wanted: at most 2e-2.
+    Target: at most 2e-2.
     """
     model.train()
     rates = {m: m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}

@@ -1,7 +1,7 @@
-"""The peer: token classification with a plain transformers ``Trainer``.
+"""The baseline: token classification with a plain transformers ``Trainer``.
 
-Same encoder, data, epochs and learning rate as ``mslm finetune``; nothing of
-mslm is imported. Scores the test split with seqeval (strict, IOB2) on words.
+Same encoder, data, epochs and learning rate as ``mslm finetune``; imports nothing from mslm. Scores the test split with
+seqeval (strict, IOB2) on words.
 
     python benchmarks/hf_trainer_ner.py --data NCBI-disease/ --model MODEL --seeds 1 2 3 -o out.json
 """
@@ -30,7 +30,7 @@ Sentence = tuple[list[str], list[str]]
 
 
 def read_tsv(path: Path) -> list[Sentence]:
-    """Sentences of a two-column file, bare B/I tags given the type ``MENTION``."""
+    """The sentences of a two-column file; bare B/I tags get the type ``MENTION``."""
     sentences: list[Sentence] = []
     words: list[str] = []
     tags: list[str] = []
@@ -65,7 +65,7 @@ def encode(sentences: list[Sentence], tokenizer, labels: list[str]) -> list[dict
 
 
 def tag_lists(logits: np.ndarray, gold: np.ndarray, sentences: list[Sentence], labels: list[str]) -> list[list[str]]:
-    """Predicted tags, one a word; words lost to truncation are O."""
+    """Predicted tags, one per word; truncated words are O."""
     out = []
     for row, keep, (words, _) in zip(logits.argmax(-1), gold != -100, sentences, strict=True):
         tags = [labels[k] for k in row[keep]]
@@ -97,7 +97,7 @@ def main() -> None:
     train, dev, test = (read_tsv(args.data / f"{s}.tsv.gz") for s in ("train", "devel", "test"))
     labels = ["O", "B-MENTION", "I-MENTION"]
     tokenizer = AutoTokenizer.from_pretrained(args.model)
-    # all-MiniLM-L6-v2 bakes truncation and fixed padding into tokenizer.json
+    # all-MiniLM-L6-v2 sets truncation and fixed padding in tokenizer.json
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     train_rows, dev_rows, test_rows = (encode(s, tokenizer, labels) for s in (train, dev, test))

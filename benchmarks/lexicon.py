@@ -1,20 +1,20 @@
-"""How good and how fast lexicons are: mentions and terms against gold, abbreviations, extraction, matching.
+"""Quality and speed of lexicons: mentions and terms against gold, abbreviations, extraction, matching.
 
 python benchmarks/lexicon.py shared/data [--quick] [--json] [--pipeline NAME] [--only mentions,terms,...]
 
-mentions       A lexicon from the text of the training splits of NCBI-disease, BC5CDR and BC2GM (their labels are
-               not looked at) and two sets of unlabelled abstracts, matched back on the test splits; each source
-               alone and all together, and beside them the gold mentions of the training splits (the paper's way).
-terms          The terms of a text against the term list that annotators made of it (ACTER, heart failure).
-abbreviations  Pairs of short and long form on MED1250, beside scispaCy's AbbreviationDetector on whole documents.
-extraction     Words a second of `mslm extract-terms --workers 2` beside the same pipeline through bare
-               `nlp.pipe(n_process=2)`, start-up included on both sides, the sides in turn.
-matching       Words a second, time to build and peak memory of the matcher beside spaCy's PhraseMatcher (LOWER, with
-               filter_spans), tokenising included, with 50,000 terms from the training text, the sides in turn.
-               One thread and its CPU time, which on an idle machine is that of the clock.
+mentions       A lexicon from the text of the training splits of NCBI-disease, BC5CDR and BC2GM (without their labels)
+               and two sets of unlabelled abstracts, matched on the test splits; each source alone, all together, and
+               for comparison the gold mentions of the training splits (as in the paper).
+terms          The terms of a text against the annotators' term list (ACTER, heart failure).
+abbreviations  Pairs of short and long forms on MED1250, compared to scispaCy's AbbreviationDetector on whole documents.
+extraction     Words per second of `mslm extract-terms --workers 2`, compared to the same pipeline with plain
+               `nlp.pipe(n_process=2)`, including start-up, in turns.
+matching       Words per second, build time and peak memory of the matcher, compared to spaCy's PhraseMatcher (LOWER,
+               with filter_spans), including tokenisation, with 50,000 terms from the training text, in turns. One
+               thread and its CPU time, which equals wall-clock time on an idle machine.
 
-Each side of a timing runs in a process of its own. --quick reads less text and takes one turn in
-place of three (extraction) or five (matching).
+Each side of a timing runs in its own process. --quick reads less text and takes one turn instead of three (extraction)
+or five (matching).
 """
 
 import argparse
@@ -57,7 +57,7 @@ TEST = {
     "BC2GM": "BC2GM/test.tsv.gz",
 }
 TYPES = {"NCBI-disease": ["Disease"], "BC5CDR": ["Chemical", "Disease"], "BC2GM": ["Gene"]}
-# The CRAFT articles beside them share sentences with test splits.
+# The CRAFT articles in the same folder share sentences with test splits.
 UNLABELLED = ["unlabelled/med1250_abstracts.txt.gz", "unlabelled/pubmedqa_abstracts.txt.gz"]
 TIMED = [*UNLABELLED, "unlabelled/craft_fulltext_30articles.txt.gz"]
 SOURCES = ("pipeline", "abbreviation", "termhood")
@@ -67,7 +67,7 @@ Lexicons = dict[str, list[Term]]
 
 
 def prf(right: int, found: int, gold: int, hit: int | None = None) -> dict[str, float]:
-    """Precision, recall and F1 in percent; ``hit``: gold ones that were found, where that is not ``right``."""
+    """Precision, recall and F1 in percent; ``hit``: the number of gold ones found, if different from ``right``."""
     precision = 100 * right / max(1, found)
     recall = 100 * (right if hit is None else hit) / max(1, gold)
     return {"P": precision, "R": recall, "F1": 2 * precision * recall / max(1e-9, precision + recall)}
@@ -77,7 +77,7 @@ def prf(right: int, found: int, gold: int, hit: int | None = None) -> dict[str, 
 
 
 def lexicons(texts: Sequence[Path], labels: Sequence[Path], pipeline: str, folder: Path) -> Lexicons:
-    """Lexicons by each source alone, by all together, by gold mentions, and by all of these."""
+    """Lexicons from each source, from all sources, from gold mentions, and from everything."""
     plans: dict[str, tuple[tuple[str, ...], Sequence[Path], Sequence[Path]]] = {
         **{source: ((source,), texts, ()) for source in SOURCES if source != "pipeline" or has_pipeline(pipeline)},
         "all": (SOURCES, texts, ()),
@@ -117,7 +117,7 @@ def mentions(data: Path, pipeline: str, folder: Path, *, quick: bool) -> dict[st
 
 
 def score_mentions(terms: Sequence[Term], sentences: Iterable[LabelledSentence]) -> dict[str, Any]:
-    """Scores of the matches of ``terms``, types left out of account."""
+    """Scores of the matches of ``terms``, ignoring types."""
     matcher = Matcher(terms)
     n_gold = n_found = n_exact = n_right = n_hit = 0
     for sentence in sentences:
@@ -132,7 +132,7 @@ def score_mentions(terms: Sequence[Term], sentences: Iterable[LabelledSentence])
 
 
 def matched_words(matcher: Matcher, words: Sequence[str]) -> Spans:
-    """The matches as [start, end) in words; a match that begins or ends inside a word is widened to it."""
+    """The matches as [start, end) in words, extended to whole words."""
     text = " ".join(words)
     word_at = [i for i, word in enumerate(words) for _ in range(len(word) + 1)]
     return [(word_at[match.start], word_at[match.end - 1] + 1) for match in matcher.find(text)]
@@ -213,7 +213,7 @@ def scispacy_pairs() -> Callable[[str], Iterator[tuple[str, str]]]:
     return find
 
 
-# timings: each side is a process of its own, which prints what it measured
+# timings: each side is a process that prints its measurements
 
 
 def in_turn(sides: dict[str, list[str]], n_turns: int) -> dict[str, list[dict[str, Any]]]:
@@ -236,7 +236,7 @@ def measure(side: str, arguments: Sequence[str]) -> dict[str, Any]:
     memory: dict[str, Any] = {"peak_mb": 0.0}
     with peak_memory(memory):
         measured = sides[side](*arguments)
-    multiprocessing.active_children()  # those that have ended are waited for, and their time counts
+    multiprocessing.active_children()  # finished children are waited for, and their time counts
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     cpu_s = sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, kinds))
     return {**measured, **memory, "cpu_s": cpu_s}
@@ -244,9 +244,9 @@ def measure(side: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def peak_memory(found: dict[str, Any]) -> Iterator[None]:
-    """Put into ``found`` the largest memory of this process and those below it while the block ran (Linux alone).
+    """Put into ``found`` the peak memory of this process and its children during the block (Linux only).
 
-    Proportional set size, every 50 ms: what processes share counts once, and nothing of who started this one does.
+    Proportional set size, sampled every 50 ms: shared memory counts once, and the parent process does not count.
     """
     ended = threading.Event()
 
@@ -377,7 +377,7 @@ def matching(data: Path, folder: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def ratios(measured: dict[str, list[dict[str, Any]]], peer: str, ours: str, key: str) -> list[float]:
-    """How many times faster ``ours`` is than ``peer``, turn by turn."""
+    """The speed of ``ours`` relative to ``peer``, turn by turn."""
     return [p[key] / o[key] for p, o in zip(measured[peer], measured[ours], strict=True)]
 
 
@@ -436,7 +436,7 @@ def numbers(scores: dict[str, float]) -> list[str]:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """The median, and the range where there are several."""
+    """The median, and the range if there are several values."""
     median = format(statistics.median(values), form)
     return median if len(values) == 1 else f"{median} ({min(values):{form}} to {max(values):{form}})"
 

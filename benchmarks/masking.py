@@ -1,15 +1,14 @@
-"""Speed of masking, beside transformers' DataCollatorForLanguageModeling.
+"""Speed of masking, compared to transformers' DataCollatorForLanguageModeling.
 
 python benchmarks/masking.py NCBI-disease/train.tsv.gz --model MINILM [--quick] [--json]
 
-One process, one thread. Both sides deliver the same padded tensors (input_ids, attention_mask, labels, int64)
-batch by batch, from the same sequences in memory; the collator gets lists of ids alone, the form it is fastest with.
-Every mask is drawn anew in every turn. What is known of a sequence before any mask is drawn (its ids, words and
-mentions) is kept from turn to turn, as `mslm preprocess --copies` does; "first epoch" is with fresh sequences whose
-words and mentions are still to be located in every turn. The sides take turns, so that a busy machine slows both
-alike; a turn is one epoch of the collator, and ten of the much shorter ones of each strategy. The ratio is that of
-the turns' own pairs. Time is CPU time, which on an idle machine is that of the clock.
-Tokens are counted with their special tokens, without padding.
+One process, one thread. Both sides produce the same padded tensors (input_ids, attention_mask, labels, int64) batch by
+batch, from the same sequences in memory; the collator gets lists of ids only, its fastest input. All masks are drawn
+anew in every turn. What does not depend on masks (ids, words and mentions of sequences) is kept between turns, as in
+`mslm preprocess --copies`; "first epoch" uses fresh sequences, whose words and mentions must be located in every turn.
+The sides take turns, so a busy machine slows both equally; a turn is one epoch of the collator and ten of the much
+shorter epochs of each strategy. Ratios are of paired turns. Time is CPU time, which equals wall-clock time on an idle
+machine. Tokens include special tokens, but no padding.
 """
 
 import argparse
@@ -115,7 +114,7 @@ def measure(reader: ShardReader, n_turns: int) -> dict[str, Any]:
     sides = {"collator": collate} | {strategy: deliver(strategy, kept) for strategy in AIMS}
     sides |= {f"{strategy}, first epoch": deliver(strategy, None) for strategy in AIMS}
     for side in sides.values():
-        check_the_same_but_for_masks(collate(0), side(0))
+        check_same_except_masks(collate(0), side(0))
     speeds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(n_turns):
         for name, side in sides.items():
@@ -141,8 +140,8 @@ def measure(reader: ShardReader, n_turns: int) -> dict[str, Any]:
     }
 
 
-def check_the_same_but_for_masks(one: Iterator[PaddedMasks], other: Iterator[PaddedMasks]) -> None:
-    """Stop unless both deliver the same tensors wherever neither masks, and labels that rebuild the sequences."""
+def check_same_except_masks(one: Iterator[PaddedMasks], other: Iterator[PaddedMasks]) -> None:
+    """Exit unless both produce the same tensors where neither masks, and labels that restore the sequences."""
     for batches in zip(one, other, strict=True):
         (ids, mask, labels), (other_ids, other_mask, other_labels) = batches
         assert all(t.dtype == torch.int64 for batch in batches for t in batch)

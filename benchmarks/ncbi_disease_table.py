@@ -1,4 +1,4 @@
-"""The table of a run of ncbi_disease.sh, as Markdown on stdout.
+"""Print the table of a run of ncbi_disease.sh as Markdown.
 
 python benchmarks/ncbi_disease_table.py RUN
 """

@@ -2,8 +2,8 @@
 
 python benchmarks/pipeline_agreement.py NER NCBI-disease/devel.tsv.gz [--strategy simple] [--sentences 500] [--json]
 
-Both read the same raw sentences (the words of the file with a space between them). A sentence agrees when both find
-the same mentions: characters [start, end) and type. Fine-tune with `--label-pieces all` for the strategy "simple".
+Both read the same raw sentences (the words of the file, joined by spaces). They agree on a sentence if both find the
+same mentions: characters [start, end) and type. Fine-tune with `--label-pieces all` for the strategy "simple".
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def mentions(ner: Path, texts: list[str]) -> list[Mentions]:
-    """The mentions of `mslm predict` in each text, every text a document."""
+    """The mentions found by `mslm predict` in each text, one document per text."""
     artifact = artifacts.load(ner, "ner")
     config = PredictConfig(one_per_line=True, format="text")
     model = load_trained(artifact, device="cpu", threads=1, batch_tokens=config.batch_tokens)

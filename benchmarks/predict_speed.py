@@ -1,14 +1,14 @@
-"""Speed of `mslm predict`, beside transformers' token-classification pipeline.
+"""Speed of `mslm predict`, compared to transformers' token-classification pipeline.
 
 python benchmarks/predict_speed.py NER NCBI-disease/devel.tsv.gz [--quick] [--json]
 
 NER is an artifact of `mslm finetune`. Both sides find mentions in the same sentences of raw text (the words of the
-file with a space between them), with the same weights in fp32, on CPU with the same number of threads. Ours reads them
-from a file, one a line, splits them into sentences and words, and makes the JSON lines; the pipeline gets a list of
-strings, at the batch size at which it is fastest here (each of --batch-sizes is tried once first, after a turn to warm
-up) and with the aggregation strategy that reads words as ours does ("first"). The sides take turns, so that a busy
-machine slows both alike; the ratio is that of the turns' own pairs. Time is CPU time, which with one thread on an idle
-machine is that of the clock; --wall measures the clock.
+file, joined by spaces), with the same weights in fp32, on CPU with the same number of threads. mslm reads them from a
+file, one per line, splits them into sentences and words, and makes JSON lines; the pipeline gets a list of strings,
+with its fastest batch size on this machine (each of --batch-sizes is tried once after a warm-up turn) and the
+aggregation strategy that treats words like mslm ("first"). The sides take turns, so a busy machine slows both equally;
+ratios are of paired turns. Time is CPU time, which with one thread on an idle machine equals wall-clock time; --wall
+measures the latter.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     ner = artifacts.load(options.ner, "ner")
     config = PredictConfig(one_per_line=True, format="text", threads=options.threads)
     model = load_trained(ner, device="cpu", threads=options.threads, batch_tokens=config.batch_tokens)
-    default = "highest"  # torch's; the setting is of the process, and both sides are in this one
+    default = "highest"  # torch's setting applies to the process, which runs both sides
     own = default if options.mkl else torch.get_float32_matmul_precision()
     split_words = predict.word_splitter(ner, "auto")
     models.quiet_transformers()

@@ -1,9 +1,9 @@
-"""Whether a study's search found what its grid would have found, and at what share of the cost.
+"""Whether a study's search found the best combination of its grid, and at what fraction of the cost.
 
 python benchmarks/search_cost.py STUDY
 
-STUDY is a folder that `mslm sweep grid.toml --search` made. The searched arm is one of the grid's combinations with the
-same seeds, so both share its trials; its cost is counted with the search's.
+STUDY is a folder made by `mslm sweep grid.toml --search`. The searched arm is a combination of the grid with the same
+seeds, so both share its trials, whose cost counts for the search.
 """
 
 import json

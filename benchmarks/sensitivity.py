@@ -1,17 +1,17 @@
-"""Does masking DS-terms make an encoder restore them better? Arms of one budget, from one warmed-up MiniLM.
+"""Does masking DS-terms help an encoder predict them? Arms with the same budget, from the same warmed-up MiniLM.
 
 python benchmarks/sensitivity.py --data SHARED/data --work WORK [--seeds 0 1] [--epochs 3] [--steps N] [--quick]
 
-Text: med1250, pubmedqa and craft of SHARED/data/unlabelled. Every tenth abstract of the first two is held out, less
-those that share a sentence with what is trained on; the lexicon, the shards and all training see the others alone.
-A head for MiniLM, which has none, is warmed up once (the head alone, then one epoch of everything, single tokens
-masked), and every arm starts from there, with the same sequences, budget, steps, learning rate and order of
-sequences. The seeds change masks, order and dropout. Probed are the held-out abstracts and WikiText-2's test part.
+Text: med1250, pubmedqa and craft in SHARED/data/unlabelled. Every tenth abstract of the first two is held out, except
+those that share a sentence with the training text; the lexicon, the shards and all training use only the others.
+MiniLM has no head, so one is warmed up once (first the head alone, then one epoch of the whole model with token
+masking), and every arm starts from there, with the same sequences, budget, steps, learning rate and order of sequences.
+Seeds change masks, order and dropout. The held-out abstracts and the test part of WikiText-2 are probed.
 
-A value is the mean over the seeds; its interval is a bootstrap over documents of that mean and says nothing of seeds,
-so the range over the seeds stands beside it. Differences to `word` are paired, item by item.
+A value is the mean over seeds; its interval is a bootstrap of that mean over documents and does not cover seeds, so the
+range over seeds is also shown. Differences to `word` are paired by item.
 
-Everything made is kept in WORK, and the same command goes on where it was.
+Everything is kept in WORK, and the same command resumes there.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def split(folder: Path, work: Path, *, quick: bool) -> tuple[Path, Path]:
-    """The files of what is trained on and of what is held out, documents parted by blank lines."""
+    """The training and held-out files, with documents separated by blank lines."""
     train, held_out = [], []
     for name in TEXTS[:1] if quick else TEXTS:
         text = gzip.decompress((folder / name).read_bytes()).decode("utf-8", errors="replace")
@@ -111,7 +111,7 @@ def split(folder: Path, work: Path, *, quick: bool) -> tuple[Path, Path]:
 
 
 def train_arms(train: Path, lexicon: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The encoders of every arm by seed, what was masked for them, and how long a step took."""
+    """The encoders of every arm by seed, their masking statistics, and the time of a step."""
     common: dict[str, Any] = {"threads": options.threads, "learning_rate": options.learning_rate}
     tokens = preprocess.run(
         [train], options.work / "shards-warm", PreprocessConfig(strategy="token", seed=99), lexicon=lexicon
@@ -152,7 +152,7 @@ def train_arms(train: Path, lexicon: Path, options: argparse.Namespace) -> dict[
 def cost_of_masks(
     shards: dict[str, Path], lexicon: Path, options: argparse.Namespace, step_s: list[float]
 ) -> dict[str, Any]:
-    """What it takes to draw the masks of a step when the batch is made, beside the step itself."""
+    """The time to draw the masks of a step during training, and the time of the step."""
     any_shards = next(iter(shards.values()))
     reader, tokenizer = ShardReader(any_shards), load_tokenizer(any_shards / "tokenizer")
     lengths = reader.lengths.astype(np.int64)
@@ -175,7 +175,7 @@ def cost_of_masks(
 
 
 def compare(measured: Measured, encoders: list[str], n_seeds: int) -> dict[str, Any]:
-    """Loss and top-1 of every arm and kind, and their differences to the baseline, relative ones too."""
+    """Loss and top-1 of every arm and kind of item, and absolute and relative differences to the baseline."""
     names = measured.about["encoders"]
     of_arm = {"warm": names[:1]} | {arm: names[1 + i * n_seeds : 1 + (i + 1) * n_seeds] for i, arm in enumerate(ARMS)}
     assert len(names) == len(encoders) == 1 + len(ARMS) * n_seeds

@@ -1,4 +1,4 @@
-"""Sides of a comparison of speed: each a process of its own that does some steps when it is asked to, in turns."""
+"""Speed comparisons: each side is a process that runs some steps on request, in turns."""
 
 import argparse
 import json
@@ -44,11 +44,11 @@ def arguments(description: str | None) -> argparse.Namespace:
 def compare(
     sides: Mapping[str, Work], n_steps: Mapping[str, int], folder: Path, given: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Tokens a second of each side in each round, and the most memory that each held, in MiB.
+    """Tokens per second of each side in each round, and its peak memory in MiB.
 
     Args:
-        n_steps: of each side in a round.
-        folder: handed to the sides, with the options.
+        n_steps: steps of each side per round.
+        folder: passed to the sides, with the options.
     """
     running = {name: _Side(work, folder, given) for name, work in sides.items()}
     rates: dict[str, list[float]] = {name: [] for name in sides}
@@ -62,7 +62,7 @@ def compare(
 def report(
     rates: Mapping[str, list[float]], memory: Mapping[str, int], wanted: Mapping[str, float], *, as_json: bool
 ) -> None:
-    """Print the tokens a second of each side, and the ratio of the first to the others, turn by turn."""
+    """Print the tokens per second of each side, and the ratios of the first to the others, turn by turn."""
     first, *others = rates
     ratios = {s: [m / r for m, r in zip(rates[first], rates[s], strict=True)] for s in others}
     shown = {f"{first}/{s}": median(r) for s, r in ratios.items()}
@@ -86,16 +86,16 @@ class _Side:
         self._process = multiprocessing.Process(target=_serve, args=(other, work, folder, given), daemon=True)
         self._process.start()
         other.close()
-        self.rate(1)  # the first step is slow and not counted
+        self.rate(1)  # the first step is slow and does not count
 
     def rate(self, n_steps: int) -> float:
-        """Tokens a second over the next steps."""
+        """Tokens per second over the next steps."""
         self._pipe.send(n_steps)
         n_tokens, seconds = self._pipe.recv()
         return float(n_tokens / seconds)
 
     def stop(self) -> int:
-        """The most memory that the process held, in MiB."""
+        """The peak memory of the process, in MiB."""
         self._pipe.send(0)
         peak: int = self._pipe.recv()
         self._process.join()
@@ -118,7 +118,7 @@ def _serve(pipe: Connection, work: Work, folder: Path, given: argparse.Namespace
 
 
 def alone(function: Callable[..., None], *given: Any) -> None:
-    """Run ``function`` in a process of its own, so that this one, from which the sides are started, stays small."""
+    """Run ``function`` in a separate process, so that this one, which starts the sides, stays small."""
     process = multiprocessing.Process(target=function, args=given)
     process.start()
     process.join()
@@ -135,7 +135,7 @@ def timed(steps: Iterator[Any]) -> Steps:
 
 
 def trainer_steps(model: Any, rows: list[dict[str, list[int]]], collate: Any, **settings: Any) -> Steps:
-    """The steps of transformers' Trainer over ``rows``; between two it waits, in its own thread, to be asked."""
+    """The steps of transformers' Trainer over ``rows``; its thread waits for a request before each step."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     n_tokens: list[int] = []
@@ -151,7 +151,7 @@ def trainer_steps(model: Any, rows: list[dict[str, list[int]]], collate: Any, **
 
     class Pause(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            last = state.global_step * n_gathered  # batches are fetched ahead
+            last = state.global_step * n_gathered  # batches are prefetched
             done.put(sum(n_tokens[last - n_gathered : last]))
             asked.get()
 

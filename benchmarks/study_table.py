@@ -1,4 +1,4 @@
-"""The tables of a study, as Markdown on stdout: arms, data sets, seeds, slices, boundaries, probes and cost.
+"""Print the tables of a study as Markdown: arms, data sets, seeds, slices, boundaries, probes and cost.
 
 python benchmarks/study_table.py STUDY
 """

@@ -181,7 +181,7 @@ def held(path: Path) -> Iterator[None]:
 
 def _sibling(output: Path, suffix: str) -> Path:
     if output.name in ("", ".."):
-        raise UsageError(f"{output} cannot be replaced as a whole", hint="name a folder inside it")
+        raise UsageError(f"{output} exists and cannot be replaced as a whole", hint="name a folder inside it")
     return output.with_name(f".{output.name}.{suffix}")
 
 

@@ -1,13 +1,13 @@
-"""What `run.sh` does on a machine with a GPU, one step a call: equality, product, profile or trials.
+"""The steps of `run.sh` on a machine with a GPU, one per call: equality, product, profile or trials.
 
     python benchmarks/device/checks.py STEP FILE
 
-Each step appends what it finds to FILE as it goes. DRY=1 runs a step on a CPU at tiny sizes.
+Each step appends its findings to FILE as it goes. DRY=1 runs a step on a CPU at tiny sizes.
 
 equality  the attention kernel against fp64, both dropout paths; gradients of packed bf16 passes against padded fp32
 product   `mslm adapt` itself, at three sizes of a step
 profile   where the time of a step goes
-trials    adapt (not at all, word, mslm), fine-tune, score on test; seed by seed, so that a cut leaves whole seeds
+trials    adapt (not at all, word, mslm), fine-tune, score on test; seed by seed, so that a stop leaves whole seeds
 """
 
 import json
@@ -48,7 +48,7 @@ SMALLEST_DROPOUT = 1e-6
 
 
 def equality() -> Iterator[dict[str, Any]]:
-    """Yield how far the device is from exact arithmetic."""
+    """Yield deviations of the device from exact arithmetic."""
     if not DRY:
         yield {"problem": packing._problem(DEVICE)}
         for size in (64, 32):
@@ -98,13 +98,13 @@ def kernel(size: int) -> Iterator[dict[str, Any]]:
 
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The norm of the difference over the norm of what is expected."""
+    """The norm of the difference divided by the norm of the expected value."""
     found, expected = found.detach().double(), expected.detach().double()
     return float((found - expected).norm() / expected.norm())
 
 
 def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
-    """The gradient of one step without dropout: padded in bf16, and packed, against padded in fp32."""
+    """The gradient of a step without dropout: padded and packed in bf16, compared to padded in fp32."""
     rng = np.random.default_rng(0)
     model = encoder(name)
     prepare_model(model, DEVICE)
@@ -125,7 +125,7 @@ def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
     weights = torch.ones(len(target_ids), device=DEVICE)
     padded = partial(pad, pad_id=0)
     kinds = [("fp32 padded", padded), ("bf16 padded", padded)]
-    if not DRY:  # changes the model's attention, so it comes last
+    if not DRY:  # last, because it changes the model's attention
         kinds.append(("bf16 packed", None))
     expected = None
     for kind, collate_fn in kinds:
@@ -171,7 +171,7 @@ def adapt_config(arm: str, tokens_per_step: int, steps: int, seed: int = 1) -> A
 
 
 def product() -> Iterator[dict[str, Any]]:
-    """What users get: `mslm adapt` at the default size of a step and at large ones."""
+    """`mslm adapt` as users run it, at the default size of a step and at larger ones."""
     for tokens, steps in ((4096, 2), (512, 2)) if DRY else ((4096, 200), (65_536, 60), (16_384, 100)):
         output = SCRATCH / "product"
         shutil.rmtree(output, ignore_errors=True)
@@ -190,7 +190,7 @@ def product() -> Iterator[dict[str, Any]]:
 
 
 def profile() -> Iterator[str]:
-    """Yield a table of the kernels of one step, with the time of a step without the profiler above it."""
+    """Yield a table of the kernels of a step, preceded by the time of a step without the profiler."""
     sys.path.insert(0, "benchmarks")
     import gpu  # type: ignore[import-not-found]  # found in the folder above
     from torch.profiler import ProfilerActivity
@@ -223,7 +223,7 @@ def profile() -> Iterator[str]:
 
 
 def trials() -> Iterator[dict[str, Any]]:
-    """The smallest useful study: all labels, three arms, as many seeds as there is time for."""
+    """The smallest useful study: all labels, three arms, as many seeds as time allows."""
     data = {name: CARRIED / "data" / f"{name}.tsv.gz" for name in ("train", "devel", "test")}
     for seed in range(1, 2) if DRY else count(1):
         for arm in ("vanilla", "word", "mslm"):
@@ -260,7 +260,7 @@ def trials() -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Run the step that is named, writing each finding as it comes."""
+    """Run the given step and write each finding at once."""
     step, target = sys.argv[1:]
     for finding in {"equality": equality, "product": product, "profile": profile, "trials": trials}[step]():
         line = finding if isinstance(finding, str) else json.dumps(finding)

@@ -148,13 +148,13 @@ def _term_list(file: Path) -> TermList:
     name = display_name(file)
     found = read_term_list(read_lines(file), name)
     skipped = {
-        "duplicated": found.n_duplicates,
-        "with fewer than two letters or digits": found.n_too_short,
-        "too long": found.n_too_long,
+        "duplicate terms": found.n_duplicates,
+        "terms with fewer than two letters or digits": found.n_too_short,
+        "terms that are too long": found.n_too_long,
     }
     for what, n in skipped.items():
         if n:
-            console.note(f"{name}: skipped {n:,} terms {what}")
+            console.note(f"{name}: skipped {n:,} {what}")
     if found.n_cleaned:
         console.warn(f"{name}: replaced control characters in {found.n_cleaned:,} terms by spaces")
     return found

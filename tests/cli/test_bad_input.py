@@ -95,7 +95,7 @@ def test_tags_that_cannot_be_read(refused: Refused, command: str, content: bytes
     refused(COMMANDS[command.split()[0]], DATA, file + said[0], *said[1:])
 
 
-def test_other_encodings_get_through_when_named(workplace: Path, mslm: Mslm) -> None:
+def test_other_encodings_can_be_named(workplace: Path, mslm: Mslm) -> None:
     text = Path("text.txt").read_text().replace("patients", "caf\xe9")
     Path("text.txt").write_bytes(text.encode("latin-1"))
     named = mslm(*COMMANDS["extract-terms"].split(), "--encoding", "latin-1")
@@ -117,7 +117,7 @@ def test_an_unknown_encoding_is_a_usage_error(refused: Refused) -> None:
         refused(COMMANDS[command] + " --encoding utf-99", USAGE, "--encoding", "utf-99")
 
 
-def test_orphan_continuations_are_taken_counted_and_said(workplace: Path, mslm: Mslm) -> None:
+def test_orphan_continuations_are_accepted_and_counted(workplace: Path, mslm: Mslm) -> None:
     block = "heart\tI-Disease\nfailure\tI-Disease\nthe\tO\nbreast\tB-Disease\ncancer\tI-Disease\n\n"
     for name in ("train", "dev", "test"):
         Path(f"{name}.tsv").write_text(block * 2)
@@ -152,7 +152,7 @@ def test_orphan_continuations_are_taken_counted_and_said(workplace: Path, mslm: 
         (FINETUNE + " --resume nowhere", ARTIFACT, ["--resume nowhere"]),
     ],
 )
-def test_something_that_is_not_there(refused: Refused, command: str, exit_code: int, said: list[str]) -> None:
+def test_missing_inputs(refused: Refused, command: str, exit_code: int, said: list[str]) -> None:
     refused(command, exit_code, *said)
 
 
@@ -195,13 +195,15 @@ def test_shards_of_another_tokenizer(
     refused: Refused, tiny_vocab: list[str], make_encoder: Callable[..., Path]
 ) -> None:
     make_encoder(Path("other"), [*tiny_vocab, "warfarins"])
-    refused("adapt shards --model other -o out", ARTIFACT, "shards", "another tokenizer", "'other'", "mslm preprocess")
+    refused(
+        "adapt shards --model other -o out", ARTIFACT, "shards", "a different tokenizer", "'other'", "mslm preprocess"
+    )
 
 
 def test_an_output_that_exists(refused: Refused, workplace: Path) -> None:
     shutil.copytree("shards", "out")
     preprocess = COMMANDS["preprocess"]
-    refused(preprocess + " --seed 7", USAGE, "out exists", "seed 0 there, 7 now", "--overwrite")
+    refused(preprocess + " --seed 7", USAGE, "out exists", "seed was 0, is 7", "--overwrite")
     for command in COMMANDS.values():
         if command != preprocess:
             refused(command, USAGE, "out exists", "shards artifact")
@@ -218,7 +220,7 @@ def test_an_output_that_exists(refused: Refused, workplace: Path) -> None:
         refused(command + " --overwrite", USAGE, "out exists", "not an mslm artifact")
 
 
-def test_an_output_that_cannot_be(refused: Refused) -> None:
+def test_an_output_that_cannot_be_created(refused: Refused) -> None:
     for command in COMMANDS.values():
         refused(command.replace("-o out", "-o ."), USAGE, ". exists")
         refused(command.replace("-o out", "-o text.txt/out"), USAGE, "text.txt/out: cannot be made")
@@ -247,7 +249,7 @@ def test_an_output_that_cannot_be(refused: Refused) -> None:
         (COMMANDS["preprocess"] + " --max-length 65", ["--max-length 65", "at most 64 tokens"]),
     ],
 )
-def test_options_that_make_no_sense(refused: Refused, command: str, said: list[str]) -> None:
+def test_invalid_options(refused: Refused, command: str, said: list[str]) -> None:
     refused(command, USAGE, *said)
 
 
@@ -268,7 +270,7 @@ def test_a_config_file_with_a_mistake(refused: Refused, content: str, said: list
     refused("adapt shards --config options.toml -o out", USAGE, *said)
 
 
-def test_a_config_file_that_is_no_manifest(refused: Refused) -> None:
+def test_a_config_file_that_is_not_a_manifest(refused: Refused) -> None:
     for content in ("[]", "{", '{"config": 3}', "\xff"):
         Path("options.json").write_text(content, encoding="latin-1")
         refused("adapt shards --config options.json -o out", USAGE, "options.json")
@@ -291,7 +293,7 @@ def test_a_model_folder_without_what_it_needs(refused: Refused) -> None:
         refused(command, ENVIRONMENT, "bare", "model.safetensors")
     Path("bare/model.safetensors").write_bytes(b"\0" * 100)
     for command in commands[1:]:
-        refused(command, ENVIRONMENT, "bare", "no encoder can be loaded")
+        refused(command, ENVIRONMENT, "bare", "cannot load an encoder")
     Path("bare/config.json").write_text("{")
     for command in commands:
         refused(command, ENVIRONMENT, "bare", "config.json")
@@ -301,7 +303,7 @@ def test_a_model_folder_without_what_it_needs(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize("command", ["adapt", "finetune", "eval"])
-def test_cuda_where_there_is_none(refused: Refused, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_device(refused: Refused, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -315,6 +317,6 @@ def test_shards_that_are_too_long_for_the_encoder(
     refused("adapt shards --model short -o out", ARTIFACT, "shards", "tokens", "12")
 
 
-def test_data_without_a_mention_teach_nothing(refused: Refused) -> None:
+def test_data_without_mentions_are_refused(refused: Refused) -> None:
     Path("train.tsv").write_text("the\tO\nheart\tO\n")
     refused(FINETUNE, DATA, "train.tsv", "no mention")

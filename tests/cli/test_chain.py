@@ -71,7 +71,7 @@ def test_json_on_stdout_is_results_json(chain: Path) -> None:
     assert json.loads((chain / "stdout.json").read_text()) == results(chain)
 
 
-def test_the_model_learns_what_there_is_to_learn(chain: Path) -> None:
+def test_the_model_learns_the_training_data(chain: Path) -> None:
     assert results(chain)["exact_match"]["f1"] > 0.8
 
 
@@ -89,7 +89,7 @@ def test_scores_are_those_of_seqeval_strict(chain: Path) -> None:
     assert set(match["per_type"]) == {"Disease", "Drug"}
 
 
-def test_no_gold_mention_of_a_long_sentence_is_lost(chain: Path) -> None:
+def test_long_sentences_keep_all_gold_mentions(chain: Path) -> None:
     long = next(row for row in predictions(chain) if len(row["words"]) > 64)
     assert long["gold"] == [[92, 94, "Disease"], [95, 96, "Drug"]]
 
@@ -100,7 +100,7 @@ def test_document_ids_are_kept_through_to_predictions(chain: Path) -> None:
     assert [row["id"] for row in rows[-2:]] == ["PMID8:1", "PMID8:2"]
 
 
-def test_test_sentences_seen_upstream_are_counted_and_said(chain: Path) -> None:
+def test_test_sentences_seen_upstream_are_counted_and_reported(chain: Path) -> None:
     seen = results(chain)["seen_upstream"]
     assert seen["finetune-train"] == 1
     assert {name for name, n in seen.items() if n == 1} == {"finetune-train", "preprocess", "extract-terms"}
@@ -138,7 +138,7 @@ def test_adaptation_trains_the_head_and_then_the_encoder(chain: Path, tiny_encod
     assert (before[name] != after[f"bert.{name}"]).any()
 
 
-def test_no_artifact_says_where_or_on_which_machine_it_was_made(chain: Path) -> None:
+def test_artifacts_contain_no_path_and_no_machine_name(chain: Path) -> None:
     for manifest in chain.glob("*/manifest.json"):
         text = manifest.read_text()
         assert str(chain) not in text

@@ -67,12 +67,12 @@ def test_a_real_difference_holds_up_and_is_counted(runs: Path, mslm: Mslm) -> No
     assert sum(of["wins"] for of in pair["slices"] if of["name"].startswith("words")) == pair["wins"]
 
 
-def test_what_people_read(runs: Path, mslm: Mslm) -> None:
+def test_the_printed_tables(runs: Path, mslm: Mslm) -> None:
     shown = mslm("compare", "bad=bad-*.jsonl", "good=good-0.jsonl", "--show", "2")
     assert shown.exit_code == 0, shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "good - bad" in shown.stdout
-    assert "one run of good: what its seed changes is not in the intervals" in shown.stdout
+    assert "one run of good: its intervals do not cover variation between seeds" in shown.stdout
     assert shown.stdout.count("\nsentence ") == 2
     assert shown.stdout.count("  gold: ") == 2
 
@@ -95,7 +95,7 @@ def test_an_arm_with_leaks_is_named(runs: Path, mslm: Mslm) -> None:
     assert mslm("eval", "--predictions", "bad-0.jsonl", "-o", "clean").exit_code == 0
     assert mslm("eval", "--predictions", "good-0.jsonl", "--train", "train.tsv", "-o", "leaky").exit_code == 0
     shown = mslm("compare", "clean", "leaky")
-    assert shown.stderr == "warning: leaky: 4 of 81 sentences were seen upstream: it has an unfair lead\n"
+    assert shown.stderr == "warning: leaky: 4 of 81 sentences were seen upstream: it has an unfair advantage\n"
 
 
 def test_scores_of_another_version_are_refused(runs: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,40 +123,40 @@ def _other_gold(rows: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_less, "80 sentences, 81 there"),
-        (_other_word, "sentence 2 (test-001:2) has 'Odd' for its word 1, 'In' there"),
-        (_other_gold, "sentence 3 (test-001:3) has no gold mention [0, 1) Drug"),
+        (_less, "80 sentences instead of 81"),
+        (_other_word, "sentence 2 (test-001:2) has 'Odd' instead of 'In' as word 1"),
+        (_other_gold, "sentence 3 (test-001:3) lacks the gold mention [0, 1) Drug"),
     ],
 )
-def test_another_test_set_is_refused_with_the_first_difference(
+def test_a_different_test_set_is_refused_with_the_first_difference(
     runs: Path, mslm: Mslm, change: Callable[[list[dict[str, Any]]], object], said: str
 ) -> None:
     write(runs / "other.jsonl", 0.9, 1, change)
     refused = mslm("compare", "good-0.jsonl", "other.jsonl")
     assert (refused.exit_code, refused.stdout) == (3, "")
-    assert "other.jsonl: another test set than good-0.jsonl" in refused.stderr
+    assert "other.jsonl: not the test set of good-0.jsonl" in refused.stderr
     assert said in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("arms", "exit_code", "said"),
     [
-        (["good-0.jsonl"], 2, "two arms or more"),
-        (["a=good-0.jsonl", "a=bad-0.jsonl"], 2, "two arms or more"),
+        (["good-0.jsonl"], 2, "at least two arms"),
+        (["a=good-0.jsonl", "a=bad-0.jsonl"], 2, "at least two arms"),
         (["a=none-*.jsonl", "good-0.jsonl"], 2, "none-*.jsonl: no such file or folder"),
         (["a=good-0.jsonl,good-0.jsonl", "bad-0.jsonl"], 2, "good-0.jsonl is given twice in a"),
         (["good-0.jsonl", "none.jsonl"], 3, "none.jsonl: no such file"),
         (["good-0.jsonl", "."], 4, "expected an eval artifact"),
     ],
 )
-def test_what_cannot_be_compared(runs: Path, mslm: Mslm, arms: list[str], exit_code: int, said: str) -> None:
+def test_invalid_comparisons_are_refused(runs: Path, mslm: Mslm, arms: list[str], exit_code: int, said: str) -> None:
     refused = mslm("compare", *arms)
     assert (refused.exit_code, refused.stdout) == (exit_code, "")
     assert said in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_predictions_without_text_are_compared_with_those_that_have_it(runs: Path, mslm: Mslm) -> None:
+def test_predictions_with_and_without_text_can_be_compared(runs: Path, mslm: Mslm) -> None:
     from mslm_cli.corpus.seen import sentence_hash
 
     def without_text(rows: list[dict[str, Any]]) -> None:

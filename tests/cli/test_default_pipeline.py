@@ -64,7 +64,7 @@ def test_the_name_and_the_content_of_the_detector_identify_the_lexicon(
     assert detector not in manifest("lexicon")["inputs"]
 
 
-def test_without_it_nothing_has_a_type(text: Path, mslm: Mslm) -> None:
+def test_without_a_detector_terms_have_no_types(text: Path, mslm: Mslm) -> None:
     assert mslm("extract-terms", text, "-o", "lexicon", "--pipeline", "none", "--min-score", 0).exit_code == 0
     assert {term["type"] for term in terms("lexicon").values()} == {None}
     assert [i["role"] for i in manifest("lexicon")["inputs"]] == ["text"]

@@ -26,7 +26,7 @@ def page(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return text
 
 
-def test_the_commands_print_what_the_page_says(page: str, mslm: Mslm) -> None:
+def test_the_output_of_commands_matches_the_page(page: str, mslm: Mslm) -> None:
     blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 3
     for block in blocks:
@@ -40,7 +40,7 @@ def test_the_commands_print_what_the_page_says(page: str, mslm: Mslm) -> None:
             assert shown == block
 
 
-def test_the_sums_by_hand(page: str, mslm: Mslm) -> None:
+def test_the_hand_computed_scores(page: str, mslm: Mslm) -> None:
     found = json.loads(mslm("eval", "--predictions", "example.tsv", "--json").stdout)
     match = found["exact_match"]
     assert (match["correct"], match["predicted"], match["gold"]) == (2, 5, 5)

@@ -41,7 +41,7 @@ def shown(mslm: Mslm, shards: str, epoch: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("strategy", OPTIONS)
-def test_what_is_drawn_is_what_would_have_been_stored(workplace: Path, mslm: Mslm, strategy: str) -> None:
+def test_drawn_masks_equal_stored_masks(workplace: Path, mslm: Mslm, strategy: str) -> None:
     make(mslm, strategy, "stored", "--copies", 3, "--shard-sequences", 7)
     make(mslm, strategy, "drawn", "--copies", 3, "--dynamic")
     assert not list(Path("drawn").glob("masks-*"))
@@ -52,7 +52,7 @@ def test_what_is_drawn_is_what_would_have_been_stored(workplace: Path, mslm: Msl
         assert any(any(line["kind"]) for line in stored)
 
 
-def test_epochs_beyond_the_copies_are_new_and_keep_the_last_budget(workplace: Path, mslm: Mslm) -> None:
+def test_later_epochs_have_new_masks_and_the_last_budget(workplace: Path, mslm: Mslm) -> None:
     make(mslm, "word", "drawn", "--copies", 2, "--dynamic")
     shares = []
     for epoch in (0, 1, 5):

@@ -91,7 +91,7 @@ def test_predictions_score_the_same_again(in_tmp: Path, mslm: Mslm) -> None:
     Path("out.tsv").write_text(text)
     made = mslm("eval", "--predictions", "out.tsv", "-o", "scores")
     assert made.exit_code == 0
-    assert "1 gold mentions start with I- without a B- before" in made.stderr
+    assert "1 gold mentions start with I- instead of B-" in made.stderr
     assert "1 predicted tags are I- that continue nothing" in made.stderr
     first = json.loads(Path("scores/results.json").read_text())
     again = results(mslm, "--predictions", "scores/predictions.jsonl")
@@ -145,7 +145,7 @@ def test_tags_of_other_schemes_are_read_by_them(in_tmp: Path, mslm: Mslm) -> Non
     assert results(mslm, "--predictions", "cut.tsv", "--data", "gold.tsv")["exact_match"]["predicted"] == 1
     Path("io.tsv").write_text("a I-X\nb I-X\nc O\nd O\n")
     done = mslm("eval", "--predictions", "io.tsv", "--data", "gold.tsv")
-    assert "2 predicted tags are I- that continue nothing" in done.stderr or "1 predicted tags" in done.stderr
+    assert "2 predicted I- tags continue no mention" in done.stderr or "1 predicted tags" in done.stderr
     assert "no mention was predicted; precision is 0 by convention" in done.stderr
 
 
@@ -162,7 +162,7 @@ def test_gold_tags_without_b_do_not_join_predicted_mentions(in_tmp: Path, mslm: 
     assert results(mslm, "--predictions", "pred.tsv", "--data", "gold.tsv")["exact_match"]["correct"] == 2
 
 
-def test_what_a_model_finds_does_not_depend_on_the_scheme_of_the_gold(workplace: Path, mslm: Mslm) -> None:
+def test_predictions_do_not_depend_on_the_gold_tag_scheme(workplace: Path, mslm: Mslm) -> None:
     content = Path("test.tsv").read_text()
     Path("io.tsv").write_text(content.replace("\tB", "\tI"))
     one, other = (results(mslm, "ner", "--data", name) for name in ("test.tsv", "io.tsv"))
@@ -192,7 +192,7 @@ def test_what_a_model_finds_does_not_depend_on_the_scheme_of_the_gold(workplace:
         ('{"words": ["Aa", "Bb"], "pred": []\n', "pred.tsv:1: not a JSON line"),
     ],
 )
-def test_predictions_that_do_not_fit(in_tmp: Path, mslm: Mslm, predicted: str, said: str) -> None:
+def test_predictions_that_do_not_match_the_data(in_tmp: Path, mslm: Mslm, predicted: str, said: str) -> None:
     Path("gold.tsv").write_text("Aa O\nBb B-X\n\nCc O\nDd O\n")
     Path("pred.tsv").write_text(predicted)
     assert said in refused(mslm, "--predictions", "pred.tsv", "--data", "gold.tsv")
@@ -203,19 +203,19 @@ def test_a_file_with_one_column_of_tags_needs_the_gold(in_tmp: Path, mslm: Mslm)
     assert "expected a word, its gold tag and its predicted tag" in refused(mslm, "--predictions", "pred.tsv")
 
 
-def test_nothing_or_two_things_to_score(in_tmp: Path, mslm: Mslm) -> None:
+def test_neither_or_both_of_model_and_predictions(in_tmp: Path, mslm: Mslm) -> None:
     for arguments in ([], ["ner"], ["--data", "x"], ["ner", "--predictions", "x", "--data", "y"]):
         assert "expected a NER model and --data FILE, or --predictions FILE" in refused(mslm, *arguments, exit_code=2)
 
 
-def test_a_test_set_without_a_mention(in_tmp: Path, mslm: Mslm) -> None:
+def test_a_test_set_without_mentions(in_tmp: Path, mslm: Mslm) -> None:
     Path("out.tsv").write_text("Aa O O\nBb O O\n\nCc O B-X\n")
     found = results(mslm, "--predictions", "out.tsv")
     match = found["exact_match"]
     assert [match[s] for s in ("precision", "recall", "f1")] == [0.0, 0.0, 0.0]
     assert match["intervals"]["recall"] == [0.0, 0.0]
     done = mslm("eval", "--predictions", "out.tsv")
-    assert "the test set has no mention; precision, recall and F1 are 0 by convention" in done.stderr
+    assert "the test set has no mentions; precision, recall and F1 are 0 by convention" in done.stderr
     assert "types that no gold mention has, all wrong: X" in done.stderr
     Path("none.tsv").write_text("Aa O O\n")
     assert results(mslm, "--predictions", "none.tsv")["partial_match"]["partial"]["f1"] == 0.0
@@ -305,9 +305,9 @@ def test_test_sentences_seen_at_any_stage_are_counted(workplace: Path, mslm: Msl
     assert "none of 15 sentences was seen upstream" in mslm("eval", "clean-ner", "--data", "test.tsv").stderr
 
 
-def test_predictions_say_nothing_of_what_was_seen(in_tmp: Path, mslm: Mslm) -> None:
+def test_predictions_alone_have_no_sketches(in_tmp: Path, mslm: Mslm) -> None:
     shown = mslm("eval", "--predictions", EXAMPLE)
-    assert "what the system was trained on is unknown" in shown.stderr
+    assert "the system's training data are unknown" in shown.stderr
     rows = [json.loads(line) for line in EXAMPLE.read_text().splitlines()]
     Path("train.tsv").write_text("\n\n".join("\n".join(f"{w}\tO" for w in row["words"]) for row in rows[:4]) + "\n")
     with_train = mslm("eval", "--predictions", EXAMPLE, "--train", "train.tsv")

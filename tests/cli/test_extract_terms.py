@@ -136,7 +136,7 @@ def test_a_users_terms_are_kept_whatever_their_count(text: Path) -> None:
     assert found["APC"]["count"] == 2
     assert (found["in most families"]["count"], found["in most families"]["doc_count"]) == (1, 1)
     assert (found["hypothyroidism"]["count"], found["hypothyroidism"]["score"]) == (0, 0)
-    assert "1 terms repeated" in result.stderr
+    assert "skipped 1 duplicate terms" in result.stderr
     assert "1 terms of fewer than two" in result.stderr
     assert "control characters in 1 terms" in result.stderr
     assert stats_of(Path("lexicon"))["user_list"] == {
@@ -149,7 +149,7 @@ def test_a_users_terms_are_kept_whatever_their_count(text: Path) -> None:
     }
 
 
-def test_bounds_and_limits_are_heeded(text: Path) -> None:
+def test_thresholds_and_limits_are_respected(text: Path) -> None:
     assert run(text, "-o", "all", "--min-count", 1, "--min-score", 0).exit_code == 0
     everything = terms_of(Path("all"))
     assert min(term["count"] for term in everything.values()) == 1
@@ -175,7 +175,7 @@ def test_a_pipelines_mentions_become_terms_with_types(text: Path) -> None:
     assert stats_of(Path("lexicon"))["n_terms_by_type"] == {"Drug": 1}
 
 
-def test_a_document_that_no_pipeline_takes_whole(in_tmp: Path) -> None:
+def test_a_document_too_long_for_the_pipeline(in_tmp: Path) -> None:
     nlp = spacy.blank("en")
     nlp.add_pipe("entity_ruler").add_patterns([{"label": "Drug", "pattern": "sulindac"}])  # type: ignore[attr-defined]  # add_pipe returns any component
     nlp.to_disk("ruler")
@@ -208,7 +208,7 @@ def test_a_text_that_cannot_be_read(in_tmp: Path) -> None:
     assert_fails(run("-", "-o", "lexicon", stdin=b"caf\xe9\n"), 3, "<stdin>:1: not valid UTF-8", "--encoding")
 
 
-def test_a_pipeline_that_is_not_there(text: Path) -> None:
+def test_a_missing_pipeline(text: Path) -> None:
     result = run(text, "--pipeline", "en_core_none", "-o", "lexicon")
     assert_fails(result, 5, "'en_core_none' is neither an installed pipeline nor a folder", "--pipeline none")
     Path("folder").mkdir()
@@ -221,7 +221,7 @@ def test_options_out_of_bounds(text: Path) -> None:
     assert_fails(run(text, "-o", "lexicon", "--max-words", 13), 2, "--max-words")
 
 
-def test_standard_input_is_read_once(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_given_only_once(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe cannot be rewound; what identifies it and what is read are one copy."""
 
     class Pipe(io.BytesIO):

@@ -94,7 +94,7 @@ def test_mentions_are_found_and_masked_whole(made: Path) -> None:
     assert {"heart failure", "chronic kidney disease", "breast cancer"} <= found
 
 
-def test_the_first_word_is_the_same_word_as_any_other(made: Path, family: str) -> None:
+def test_the_first_word_is_encoded_like_any_other(made: Path, family: str) -> None:
     for name in ("shards/tokenizer", "adapted", "ner"):
         tokenizer = models.load_tokenizer(made / name)
         whole = tokenizer("kidney kidney", add_special_tokens=False)["input_ids"]
@@ -104,7 +104,7 @@ def test_the_first_word_is_the_same_word_as_any_other(made: Path, family: str) -
             assert tokenizer.convert_ids_to_tokens(whole)[0].startswith("Ġ")
 
 
-def test_logits_at_chosen_positions_are_those_of_the_whole(made: Path) -> None:
+def test_logits_at_selected_positions_equal_the_full_ones(made: Path) -> None:
     model = load_masked_lm(made / "encoder", allow_pickle=False, seed=0)[0].eval()
     reader = ShardReader(made / "shards")
     ids = [reader[i].input_ids for i in range(3)]

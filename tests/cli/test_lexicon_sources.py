@@ -40,7 +40,7 @@ def extract(in_tmp: Path, mslm: Mslm) -> Extract:
     return run
 
 
-def test_lists_of_several_forms_become_one_lexicon(extract: Extract) -> None:
+def test_lists_in_several_formats_become_one_lexicon(extract: Extract) -> None:
     Path("a.txt").write_text("sulindac\n")
     Path("b.csv").write_text("term,type,case\nSulindac,Drug,\nfap,Disease,no\n")
     Path("c.obo.gz").write_bytes(gzip.compress(b'[Term]\nname: polyps\nsynonym: "rectal polyps" EXACT []\n'))
@@ -85,7 +85,7 @@ def test_labels_without_mentions(extract: Extract, mslm: Mslm) -> None:
     Path("train.tsv").write_text("the\tO\n")
     result = mslm("extract-terms", "text.txt", "--from-labels", "train.tsv", "-o", "lexicon")
     assert result.exit_code == 3
-    assert "train.tsv: no mention in the labelled sentences" in result.stderr
+    assert "train.tsv: no mentions in the labelled sentences" in result.stderr
 
 
 def test_sources_can_be_chosen(extract: Extract) -> None:
@@ -114,7 +114,7 @@ def test_the_forms_of_an_abbreviation_share_a_type(extract: Extract) -> None:
     assert found["FAP"]["sources"] == ["abbreviation", "termhood"]
 
 
-def test_what_is_common_in_general_english_is_no_term(extract: Extract) -> None:
+def test_phrases_common_in_general_english_are_no_terms(extract: Extract) -> None:
     plain = extract("--min-score", 0, "--sources", "termhood")
     Path("english.txt").write_text("Rectal polyps are spoken of here. " * 40 + "Nothing else is. " * 10)
     compared = extract("--min-score", 0, "--sources", "termhood", "--background", "english.txt")
@@ -149,7 +149,7 @@ def test_a_knowledge_base_types_terms_but_not_those_that_have_one(extract: Extra
         (None, "kb.jsonl: no such file"),
     ],
 )
-def test_a_file_that_is_no_knowledge_base(extract: Extract, mslm: Mslm, content: bytes | None, said: str) -> None:
+def test_an_invalid_knowledge_base(extract: Extract, mslm: Mslm, content: bytes | None, said: str) -> None:
     if content is not None:
         Path("kb.jsonl").write_bytes(content)
     result = mslm("extract-terms", "text.txt", "--link", "kb.jsonl", "-o", "lexicon")
@@ -169,9 +169,7 @@ def test_a_file_that_is_no_knowledge_base(extract: Extract, mslm: Mslm, content:
     ],
     ids=["binary", "not-utf8", "missing"],
 )
-def test_whatever_is_given_is_named(
-    extract: Extract, mslm: Mslm, option: str, content: bytes | None, said: str
-) -> None:
+def test_every_input_is_recorded(extract: Extract, mslm: Mslm, option: str, content: bytes | None, said: str) -> None:
     if content is not None:
         Path("given").write_bytes(
             content if option != "--link" else content.replace(b"gout", json.dumps(KB[0]).encode())

@@ -72,7 +72,7 @@ def test_a_line_for_each_match_with_offsets_into_the_document(place: Path, mslm:
     assert "8 matches of 7 terms in 3 documents" in result.stderr
 
 
-def test_what_is_tokenised_matches_too(place: Path, mslm: Mslm) -> None:
+def test_tokenised_text_matches_too(place: Path, mslm: Mslm) -> None:
     Path("text.tsv").write_text("# doc 7\nIL\tO\n-\tO\n2\tO\n\nheart\tB\nfailure\tI\n", encoding="utf-8")
     found = records(mslm("match", "text.tsv", "--lexicon", "lexicon").stdout)
     assert [(r["doc"], r["start"], r["end"], r["text"]) for r in found] == [
@@ -81,7 +81,7 @@ def test_what_is_tokenised_matches_too(place: Path, mslm: Mslm) -> None:
     ]
 
 
-def test_offsets_go_on_in_the_parts_of_a_long_document(
+def test_offsets_continue_over_the_parts_of_a_long_document(
     place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sentences = "".join(f"Heart{number}\tO\nheart\tO\nfailure\tO\n\n" for number in range(20))
@@ -119,7 +119,7 @@ def test_a_page_holds_text_and_types_escaped(place: Path, mslm: Mslm) -> None:
     assert re.sub(r"\s", "", plain).count("<script>heartfailure") == 1
 
 
-def test_a_file_appears_whole_and_is_not_overwritten_unasked(place: Path, mslm: Mslm) -> None:
+def test_a_file_is_written_atomically_and_not_overwritten(place: Path, mslm: Mslm) -> None:
     expected = mslm("match", "text.txt", "--lexicon", "lexicon").stdout
     written = mslm("match", "text.txt", "--lexicon", "lexicon", "-o", "out/found.jsonl")
     assert (written.exit_code, written.stdout) == (0, "out/found.jsonl\n")

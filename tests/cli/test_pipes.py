@@ -92,15 +92,15 @@ def test_standard_input_stands_for_a_file_and_quiet_is_silent(
     assert "out is up to date" in again.stderr, "the same work by another name"
 
 
-def test_an_input_that_can_be_read_once_only(workplace: Path, mslm: Mslm) -> None:
+def test_an_input_that_can_be_read_only_once(workplace: Path, mslm: Mslm) -> None:
     os.mkfifo("pipe")
     refused = mslm("extract-terms", "pipe", "-o", "out")
     assert refused.exit_code == 3
-    assert refused.stderr.startswith("error: pipe: a pipe, which can be read only once (")
+    assert refused.stderr.startswith("error: pipe: a pipe can be read only once (")
 
 
 @pytest.mark.parametrize("result", ["--json -o out", "--latex", ""])
-def test_a_reader_that_goes_away(workplace: Path, result: str) -> None:
+def test_a_closed_pipe(workplace: Path, result: str) -> None:
     os.mkfifo("stdout")
     process = child_process.start("eval", "ner", "--data", "test.tsv", "-q", *result.split(), folder=workplace)
     os.close(os.open("stdout", os.O_RDONLY))

@@ -148,7 +148,7 @@ def test_its_columns_can_be_scored(place: Path, mslm: Mslm) -> None:
     assert scores[0]["correct"] == 22
 
 
-def test_offsets_go_on_in_the_next_part_of_a_long_document(
+def test_offsets_continue_in_the_next_part_of_a_long_document(
     place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("long.tsv").write_text("# doc_id = 7\n" + (place / "test.tsv").read_text())
@@ -169,7 +169,7 @@ def test_an_empty_word_keeps_its_line(place: Path, mslm: Mslm) -> None:
     assert [r["text"] for r in records(run(mslm, "empty.tsv"))] == ["heart failure", "aspirin"]
 
 
-def test_raw_text_is_parted_as_the_training_data_were(place: Path, mslm: Mslm) -> None:
+def test_raw_text_is_split_like_the_training_data(place: Path, mslm: Mslm) -> None:
     manifest = json.loads((place / "ner" / "manifest.json").read_text())
     assert manifest["run"]["words"] == "joined"
     words = [line.split("\t")[0] for line in run(mslm, "text.txt", "--to", "conll").splitlines()]
@@ -212,7 +212,7 @@ def test_a_page_with_the_mentions_marked(place: Path, mslm: Mslm) -> None:
     assert "&lt;" in page
 
 
-def test_without_text_there_are_offsets_and_hashes_alone(place: Path, mslm: Mslm) -> None:
+def test_without_text_there_are_only_offsets_and_hashes(place: Path, mslm: Mslm) -> None:
     out = run(mslm, "text.txt", "--no-text")
     assert not re.search("heart|aspirin|drugx|toxicity", out)
     found = records(out)
@@ -228,10 +228,10 @@ def test_without_text_there_are_offsets_and_hashes_alone(place: Path, mslm: Mslm
         (("text.txt", "-o", "text.txt"), "text.txt exists"),
         (("text.txt", "-o", "ner", "--overwrite"), "is a folder"),
         (("text.txt", "--to", "brat", "-o", "text.txt", "--overwrite"), "is a file"),
-        (("text.txt", "--to", "brat", "-o", "ner", "--overwrite"), "is not overwritten"),
+        (("text.txt", "--to", "brat", "-o", "ner", "--overwrite"), "cannot be overwritten"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_nothing_is_lost(
+def test_invalid_outputs_are_refused_and_nothing_is_lost(
     place: Path, mslm: Mslm, arguments: tuple[str, ...], said: str
 ) -> None:
     result = mslm("predict", "ner", *arguments)

@@ -14,7 +14,7 @@ Mslm = Callable[..., Result]
 USER, HOST = "maria.mustermann", "laptop-of-maria"
 
 
-def test_no_file_of_a_chain_names_the_folder_the_user_or_the_machine(
+def test_no_file_names_the_folder_the_user_or_the_machine(
     chain: Path, tmp_path: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Absolute paths go in everywhere; none comes out."""

@@ -58,7 +58,7 @@ def test_scores_of_four_kinds_with_intervals(held_out: Path, mslm: Mslm) -> None
     assert gap["value"] == pytest.approx(scores["mention"]["loss"]["value"] - scores["generic_span"]["loss"]["value"])
 
 
-def test_the_same_probe_twice_is_the_same(held_out: Path, mslm: Mslm) -> None:
+def test_a_probe_is_reproducible(held_out: Path, mslm: Mslm) -> None:
     arguments = ("adapted", "held_out.txt", "--items", 20, "--general", "general.txt")
     assert probed(mslm, *arguments) == probed(mslm, *arguments)
     assert probed(mslm, *arguments, "--seed", 1) != probed(mslm, *arguments)
@@ -126,7 +126,7 @@ def test_an_encoder_without_an_mlm_head_leaves_none_to_its_ner_model(held_out: P
     assert refused.exit_code == 2
 
 
-def test_text_that_was_seen_is_said(held_out: Path, mslm: Mslm) -> None:
+def test_seen_text_is_reported(held_out: Path, mslm: Mslm) -> None:
     result = mslm("probe", "adapted", "text.txt", "--lexicon", "lexicon", "--items", 5, "--replicates", 5, "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["seen_upstream"]["adapted"]["preprocess"] == 60
@@ -138,7 +138,7 @@ def test_a_table_on_stdout(held_out: Path, mslm: Mslm) -> None:
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert [line.split("  ")[0] for line in lines if line.endswith("top-5")] == ["adapted", "ner", "ner less adapted"]
+    assert [line.split("  ")[0] for line in lines if line.endswith("top-5")] == ["adapted", "ner", "ner minus adapted"]
     assert "95 % intervals by bootstrap over documents of the text" in result.stderr
 
 
@@ -146,12 +146,12 @@ def test_a_table_on_stdout(held_out: Path, mslm: Mslm) -> None:
     ("arguments", "exit_code", "said"),
     [
         (("adapted", "no.txt"), 3, "no.txt"),
-        (("adapted", "general.txt"), 3, "contains no term"),
+        (("adapted", "general.txt"), 3, "no terms of lexicon"),
         (("lexicon", "held_out.txt"), 4, "config.json"),
-        (("adapted", "held_out.txt", "--against", "adapted"), 2, "the same encoder twice"),
+        (("adapted", "held_out.txt", "--against", "adapted"), 2, "the same encoder is given twice"),
     ],
 )
-def test_what_cannot_be_probed(
+def test_invalid_probes_are_refused(
     held_out: Path, mslm: Mslm, arguments: tuple[str, ...], exit_code: int, said: str
 ) -> None:
     refused = mslm("probe", *arguments, "--lexicon", "lexicon")

@@ -72,7 +72,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory, mslm: Mslm) -> Path:
     return folder
 
 
-def test_it_says_what_the_results_are(scores: Path) -> None:
+def test_the_page_shows_the_results(scores: Path) -> None:
     results = json.loads((scores / "results.json").read_text())
     page = _Text((scores / "report.html").read_text())
     match = results["exact_match"]
@@ -105,7 +105,7 @@ def test_all_text_is_escaped(evil: Path) -> None:
     assert f"sentence {EVIL}0" in parsed.text
 
 
-def test_without_text_there_is_none(tmp_path: Path, mslm: Mslm) -> None:
+def test_without_text_the_page_has_none(tmp_path: Path, mslm: Mslm) -> None:
     made = mslm("eval", "--predictions", SCORES / "predictions.jsonl", "-o", tmp_path / "scores", "--no-text")
     assert made.exit_code == 0, made.stderr
     words = {w for line in lines(SCORES) for w in line["words"] if len(w) > 8 and w.isalpha()}
@@ -147,7 +147,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
 
 @needs_chromium
 @pytest.mark.parametrize("name", ["scores", "evil"])
-def test_it_fits_a_phone_and_asks_for_nothing(name: str, window: browser.Page, request: pytest.FixtureRequest) -> None:
+def test_it_fits_a_phone_and_loads_nothing(name: str, window: browser.Page, request: pytest.FixtureRequest) -> None:
     file = request.getfixturevalue(name) / "report.html"
     window.complaints.clear()
     window.requests.clear()

@@ -45,7 +45,7 @@ def test_epochs_are_counted_from_zero(workplace: Path, mslm: Mslm, tiny_encoder:
     assert "masks for 2 epochs, none for epoch 2" in refused.stderr
 
 
-def test_more_sequences_than_there_are_is_all_of_them(workplace: Path, mslm: Mslm) -> None:
+def test_asking_for_too_many_sequences_shows_all(workplace: Path, mslm: Mslm) -> None:
     n = len(ShardReader(Path("shards")))
     assert len(mslm("show-masks", "shards", "--n", n + 5, "--json").stdout.splitlines()) == n
     assert mslm("show-masks", "shards", "--n", 0).exit_code == 2
@@ -73,7 +73,7 @@ SEQUENCE = show_masks.MaskedSequence(
 )
 
 
-def test_every_fate_has_a_look_of_its_own(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_outcome_has_its_own_look(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = show_masks.load_tokenizer(chain / "shards")
     runs = show_masks.styled(SEQUENCE, tokenizer)
     assert [run.look for run in runs] == [
@@ -99,7 +99,7 @@ def test_a_terminal_gets_colours(capsys: pytest.CaptureFixture[str], monkeypatch
     assert capsys.readouterr().out == "{entity: [a] b\n"
 
 
-def test_something_else_than_shards_is_an_artifact_error(workplace: Path, mslm: Mslm) -> None:
+def test_a_folder_that_is_not_shards_is_an_artifact_error(workplace: Path, mslm: Mslm) -> None:
     refused = mslm("show-masks", "lexicon", "--json")
     assert refused.exit_code == 4
     assert "expected a shards artifact" in refused.stderr

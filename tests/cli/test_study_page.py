@@ -12,7 +12,7 @@ import pytest
 
 from mslm_cli.reporting.study import write_study
 
-SENTENCE = "mslm gains 1.2 points (95 % from 0.4 to 2.0) over vanilla; the data do not separate it from span."
+SENTENCE = "mslm gains 1.2 points (95 % interval 0.4 to 2.0) over vanilla; the data do not separate it from span."
 DATA = ("NCBI-disease", "BC5CDR-disease")
 
 
@@ -80,7 +80,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
         yield opened
 
 
-def test_the_first_screen_has_the_answer_what_to_do_and_where_the_model_is(
+def test_the_first_screen_has_the_verdict_the_advice_and_the_model(
     verdict: dict[str, Any], page: browser.Page, tmp_path: Path
 ) -> None:
     write_study(tmp_path, verdict)
@@ -97,7 +97,7 @@ def test_the_first_screen_has_the_answer_what_to_do_and_where_the_model_is(
     assert all(request.startswith(("file:", "data:")) for request in page.requests)
 
 
-def test_every_arm_and_every_kind_of_chart_is_there(verdict: dict[str, Any], tmp_path: Path) -> None:
+def test_every_arm_and_chart_is_shown(verdict: dict[str, Any], tmp_path: Path) -> None:
     write_study(tmp_path, verdict)
     text = (tmp_path / "index.html").read_text()
     assert not re.search(r"""(src|href)=["']?http""", text)
@@ -110,7 +110,7 @@ def test_every_arm_and_every_kind_of_chart_is_there(verdict: dict[str, Any], tmp
     assert "All seeds of an arm share one adaptation." in text
 
 
-def test_leaks_and_failures_stand_above_all(verdict: dict[str, Any], tmp_path: Path) -> None:
+def test_leaks_and_failures_are_at_the_top(verdict: dict[str, Any], tmp_path: Path) -> None:
     verdict["seen_upstream"][DATA[0]]["preprocess"] = 30
     verdict["failed"] = {"toy · greedy · seed 1": "a budget of 0.01"}
     write_study(tmp_path, verdict)
@@ -126,7 +126,7 @@ def test_names_cannot_break_the_page(verdict: dict[str, Any], tmp_path: Path) ->
     assert "<script>" not in (tmp_path / "index.html").read_text()
 
 
-def test_it_is_written_again_over_an_old_one(verdict: dict[str, Any], tmp_path: Path) -> None:
+def test_an_old_page_is_replaced(verdict: dict[str, Any], tmp_path: Path) -> None:
     write_study(tmp_path, verdict)
     before = (tmp_path / "index.html").read_bytes()
     shutil.rmtree(tmp_path / "charts")

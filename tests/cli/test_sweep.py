@@ -79,10 +79,10 @@ def test_the_table_is_at_most_80_columns_wide_and_ends_with_the_sentence(
     end = next(i for i, line in enumerate(lines) if line.startswith("* best on dev"))
     assert max(map(len, lines[start:end])) <= 80
     assert [line.split()[0] for line in lines[start + 2 : end]] == ["vanilla", "word", "mslm"]
-    assert "Nothing is shown: " in lines[-2]
+    assert "No conclusion: " in lines[-2]
 
 
-def test_what_is_done_is_not_done_again(study: Path, mslm: Mslm) -> None:
+def test_finished_work_is_not_repeated(study: Path, mslm: Mslm) -> None:
     before, journal = made(study), trials_in_journal(study)
     done = mslm(*SWEEP)
     assert done.exit_code == 0
@@ -90,7 +90,7 @@ def test_what_is_done_is_not_done_again(study: Path, mslm: Mslm) -> None:
     assert trials_in_journal(study) == journal
 
 
-def test_a_grown_study_makes_only_what_is_new(study: Path, mslm: Mslm) -> None:
+def test_an_extended_study_makes_only_what_is_new(study: Path, mslm: Mslm) -> None:
     before = made(study)
     Path("study.toml").write_text(Path("study.toml").read_text() + '\n[[arm]]\nkind = "augment"\n')
     done = mslm(*SWEEP)
@@ -103,7 +103,7 @@ def test_a_grown_study_makes_only_what_is_new(study: Path, mslm: Mslm) -> None:
     assert [arm["name"] for arm in verdict["arms"]] == ["vanilla", "word", "mslm", "augment"]
 
 
-def test_what_was_lost_is_made_again(study: Path, mslm: Mslm) -> None:
+def test_missing_work_is_made_again(study: Path, mslm: Mslm) -> None:
     before = Path("study/verdict.json").read_bytes()
     lost = next(Path("study/work").glob("eval-*"))
     shutil.rmtree(lost)
@@ -112,7 +112,7 @@ def test_what_was_lost_is_made_again(study: Path, mslm: Mslm) -> None:
     assert Path("study/verdict.json").read_bytes() == before
 
 
-def test_an_arm_that_cannot_work_does_not_stop_the_others(study: Path, mslm: Mslm) -> None:
+def test_a_failing_arm_does_not_stop_the_others(study: Path, mslm: Mslm) -> None:
     arm = '\n[[arm]]\nkind = "mslm"\nname = "greedy"\nelm_rate = 1.0\nbudget = 0.01\n'
     Path("study.toml").write_text(Path("study.toml").read_text() + arm)
     done = mslm(*SWEEP)
@@ -139,7 +139,7 @@ def test_the_search_finds_rates_without_the_test_data(study: Path, mslm: Mslm) -
     ]
 
 
-def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(study: Path, mslm: Mslm) -> None:
+def test_a_dry_run_prints_the_plan_and_does_nothing(study: Path, mslm: Mslm) -> None:
     before = made(study)
     Path("study.toml").write_text(Path("study.toml").read_text().replace("[1, 2]", "[1, 2, 3]"))
     done = mslm(*SWEEP, "--dry-run", "--json")
@@ -157,14 +157,24 @@ def test_a_dry_run_says_what_is_to_be_done_and_does_nothing(study: Path, mslm: M
 @pytest.mark.parametrize(
     ("old", "new", "code", "message"),
     [
-        ('text = ["text-of-train.txt"]', 'text = ["test.tsv"]', 3, "test.tsv: the test data of toy are text test.tsv"),
-        ('dev = "dev.tsv"', 'dev = "train.tsv"', 3, "train.tsv: the dev data of toy are the training data of toy"),
-        ('test = "test.tsv"', 'test = "tset.tsv"', 3, "tset.tsv: no such file or folder (paths start from data_root"),
+        (
+            'text = ["text-of-train.txt"]',
+            'text = ["test.tsv"]',
+            3,
+            "test.tsv: the test data of toy are also text test.tsv",
+        ),
+        ('dev = "dev.tsv"', 'dev = "train.tsv"', 3, "train.tsv: the dev data of toy are also the training data of toy"),
+        (
+            'test = "test.tsv"',
+            'test = "tset.tsv"',
+            3,
+            "tset.tsv: no such file or folder (paths are relative to data_root",
+        ),
         ('kind = "word"', 'kind = "wort"', 2, "study.toml:36: arm[1].kind: expected"),
         ('model = "encoder"', 'model = "./nowhere"', 5, "no such folder"),
     ],
 )
-def test_mistakes_are_found_before_the_work(
+def test_mistakes_are_found_before_any_work(
     workplace: Path, mslm: Mslm, old: str, new: str, code: int, message: str
 ) -> None:
     text = tiny_study.HEAD + tiny_study.ARMS
@@ -183,10 +193,10 @@ def test_test_data_in_a_folder_of_text_are_found(workplace: Path, mslm: Mslm) ->
     shutil.copy("test.tsv", "texts/more.tsv")
     done = mslm(*SWEEP)
     assert done.exit_code == 3
-    assert "test.tsv: the test data of toy are text texts" in done.stderr
+    assert "test.tsv: the test data of toy are also text texts" in done.stderr
 
 
-def test_a_second_data_set_has_a_model_of_its_own(study: Path, mslm: Mslm) -> None:
+def test_a_second_data_set_has_its_own_model(study: Path, mslm: Mslm) -> None:
     """It is the dev data of the first one here, so that there is something to score on."""
     second = '[[data]]\nname = "toy 2"\ntrain = "train.tsv"\ntest = "dev.tsv"\ndev_share = 0.3\n'
     Path("study.toml").write_text(
@@ -205,7 +215,7 @@ def test_a_second_data_set_has_a_model_of_its_own(study: Path, mslm: Mslm) -> No
     assert [arm["f1"]["value"] for arm in verdict["arms"]] == pytest.approx([sum(pair) / 2 for pair in f1])
 
 
-def test_a_folder_that_is_no_study_is_not_touched(workplace: Path, mslm: Mslm) -> None:
+def test_a_folder_that_is_not_a_study_is_left_alone(workplace: Path, mslm: Mslm) -> None:
     tiny_study.write(workplace)
     done = mslm("sweep", "study.toml", "-o", "ner")
     assert done.exit_code == 2

@@ -150,7 +150,7 @@ def test_it_is_scored_by_its_own_metric(trained: Path, mslm: Mslm) -> None:
     assert ": word accuracy " in Path("scores/report.html").read_text()
 
 
-def test_it_predicts_and_is_compared_with_its_like_alone(trained: Path, mslm: Mslm) -> None:
+def test_it_predicts_and_is_compared_only_with_the_same_metric(trained: Path, mslm: Mslm) -> None:
     text = "the patients with heart failure ."
     Path("note.txt").write_text(f"{text}\n")
     found = mslm("predict", trained, "note.txt")
@@ -189,13 +189,13 @@ def test_a_study_of_it(workplace: Path, mslm: Mslm, plug_in: Callable[..., None]
     assert "strict F1" not in page
 
 
-def test_what_is_missing_or_broken_is_one_line(workplace: Path, mslm: Mslm, plug_in: Callable[..., None]) -> None:
+def test_missing_and_broken_tasks_are_one_line(workplace: Path, mslm: Mslm, plug_in: Callable[..., None]) -> None:
     plug_in("word-kind")
     plug_in("gone", "import no_such_module\n")
     plug_in("odd", "ENTRY = 'not a task at all'\n")
     command = [*FINETUNE]
     for name, code, said in [
-        ("parsing", 2, "error: --task parsing: there is no such task (tasks: gone, ner, odd, word-kind)"),
+        ("parsing", 2, "error: --task parsing: unknown task (tasks: gone, ner, odd, word-kind)"),
         ("gone", 5, "cannot be loaded: ModuleNotFoundError: "),
         ("odd", 5, "expected a mslm_cli.tasks.task.Task, found str"),
     ]:
@@ -211,4 +211,4 @@ def test_a_model_whose_task_is_not_installed_says_so(
     monkeypatch.setattr(plugins, "installed", lambda group: {})
     refused = mslm("eval", trained, "--data", "test.tsv")
     assert refused.exit_code == 2
-    assert "word-kind: there is no such task" in refused.stderr
+    assert "word-kind: unknown task" in refused.stderr

@@ -98,7 +98,7 @@ def test_finetune(folder: Path) -> None:
     assert difference(folder / "ner-together", folder / "ner-alone") < 1e-5
 
 
-def test_another_number_of_processes_goes_on_only_when_told_to(folder: Path) -> None:
+def test_a_different_number_of_processes_resumes_only_if_told_to(folder: Path) -> None:
     command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2steps -o"
     assert child_process.run(*command.split(), "whole", folder=folder) == 0
     ended = both(folder, f"{command} halves", dies_after="checkpoint-0000004")

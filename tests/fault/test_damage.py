@@ -106,7 +106,7 @@ def test_a_flipped_byte_in_any_file(place: Path, mslm: Mslm, artifact: str, comm
 
 
 @pytest.mark.parametrize("artifact", READERS)
-def test_a_flipped_byte_in_an_output_that_is_there(place: Path, mslm: Mslm, artifact: str) -> None:
+def test_a_flipped_byte_in_an_existing_output(place: Path, mslm: Mslm, artifact: str) -> None:
     """It is not said to be up to date."""
     assert "up to date" in mslm(*MAKERS[artifact].split()).stderr
     for path in sorted(p for p in Path(artifact).rglob("*") if p.is_file() and p.stat().st_size):
@@ -125,14 +125,14 @@ def test_a_flipped_byte_anywhere_in_a_manifest(place: Path, mslm: Mslm, artifact
 
 
 @pytest.mark.parametrize(("artifact", "command"), CASES)
-def test_a_file_that_is_gone(place: Path, mslm: Mslm, artifact: str, command: str) -> None:
+def test_a_missing_file(place: Path, mslm: Mslm, artifact: str, command: str) -> None:
     path = min(p for p in Path(artifact).rglob("*") if p.suffix in (".arrow", ".safetensors", ".jsonl"))
     with changed(path, None):
         assert_found(mslm, command, str(path), "missing")
 
 
 @pytest.mark.parametrize(("artifact", "command"), CASES)
-def test_a_newer_form(place: Path, mslm: Mslm, artifact: str, command: str) -> None:
+def test_a_newer_schema(place: Path, mslm: Mslm, artifact: str, command: str) -> None:
     path = Path(artifact, "manifest.json")
     with changed(path, with_fields(path, schema_version=SCHEMA_VERSION + 1, license="what nobody knows of yet")):
         assert_found(
@@ -154,7 +154,7 @@ def test_options_of_another_release(place: Path, mslm: Mslm) -> None:
 
 @pytest.mark.parametrize("command", [READERS["lexicon"][0], "finetune --train train.tsv --dev dev.tsv --model encoder"])
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
-def test_half_a_file_of_a_model_that_is_no_artifact(place: Path, mslm: Mslm, command: str, name: str) -> None:
+def test_a_truncated_model_file_outside_artifacts(place: Path, mslm: Mslm, command: str, name: str) -> None:
     path = Path("encoder", name)
     with changed(path, path.read_bytes()[: path.stat().st_size // 2]):
         done = mslm(*command.split(), "-o", "out")

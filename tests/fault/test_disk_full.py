@@ -89,7 +89,7 @@ def test_a_disk_that_fills_up_at_any_point(small_disk: Path, mslm: Mslm, kind: a
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_an_output_that_was_there_stays(small_disk: Path, mslm: Mslm, kind: artifacts.Kind) -> None:
+def test_an_existing_output_is_kept(small_disk: Path, mslm: Mslm, kind: artifacts.Kind) -> None:
     command = [*COMMANDS[kind].split(), "-o", "disk/out"]
     made = mslm(*command)
     assert made.exit_code == 0, made.stderr
@@ -103,7 +103,7 @@ def test_an_output_that_was_there_stays(small_disk: Path, mslm: Mslm, kind: arti
 
 
 @pytest.mark.parametrize("kind", ["encoder", "ner"])
-def test_a_run_that_ran_out_of_space_goes_on(small_disk: Path, mslm: Mslm, kind: artifacts.Kind) -> None:
+def test_a_run_that_ran_out_of_space_can_be_resumed(small_disk: Path, mslm: Mslm, kind: artifacts.Kind) -> None:
     command = [*COMMANDS[kind].split(), "-o", "disk/out"]
     made = mslm(*command)
     assert made.exit_code == 0, made.stderr

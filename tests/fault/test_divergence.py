@@ -42,7 +42,7 @@ def poison(name: str, factor: float, after: int, every: int) -> None:
 
 
 @COMMANDS
-def test_bad_steps_are_skipped_said_and_the_same_over_a_resume(workplace: Path, command: list[str]) -> None:
+def test_bad_steps_are_skipped_reported_and_reproduced_after_a_resume(workplace: Path, command: list[str]) -> None:
     fault = functools.partial(poison, command[0], math.nan, 0, 3 if command is ADAPT else 5)
     assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
     said = [line for line in Path("stderr").read_text().splitlines() if " is skipped: loss " in line]
@@ -86,7 +86,7 @@ def poison_and_end(name: str, after: int, n: int) -> None:
     at_step(n, [signal.SIGTERM])
 
 
-def test_those_in_a_row_are_counted_over_a_resume(workplace: Path) -> None:
+def test_consecutive_skips_are_counted_across_a_resume(workplace: Path) -> None:
     assert child_process.run(*ADAPT, folder=workplace, prepare=functools.partial(poison_and_end, "adapt", 4, 9)) == 143
     assert json.loads(Path("out.work/checkpoint-0000009/state.json").read_text())["n_skipped"] == 5
     assert child_process.run(*ADAPT, folder=workplace, prepare=functools.partial(poison, "adapt", math.nan, 0, 1)) == 6

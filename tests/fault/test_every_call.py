@@ -86,7 +86,7 @@ def clear(place: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def test_what_has_its_name_is_whole(undisturbed: Undisturbed, in_tmp: Path) -> None:
+def test_a_file_under_its_final_name_is_complete(undisturbed: Undisturbed, in_tmp: Path) -> None:
     """In every state the output is the old one, the new one, or not there, and the newest checkpoint is whole."""
     kind = artifacts._kind_at(undisturbed.folder / "out")
     assert kind is not None
@@ -113,7 +113,7 @@ def test_what_has_its_name_is_whole(undisturbed: Undisturbed, in_tmp: Path) -> N
     assert n_steps or kind == "shards"
 
 
-def test_what_was_written_outlives_a_power_loss(undisturbed: Undisturbed, in_tmp: Path) -> None:
+def test_finished_writes_survive_a_power_loss(undisturbed: Undisturbed, in_tmp: Path) -> None:
     """The output when the command has ended, and a checkpoint before there is an output."""
     trees = durable(undisturbed.store)
     restore(trees[-1], undisturbed.store)
@@ -122,7 +122,7 @@ def test_what_was_written_outlives_a_power_loss(undisturbed: Undisturbed, in_tmp
         assert any("out" not in tree and any(p.startswith("out.work/checkpoint-") for p in tree) for tree in trees)
 
 
-def test_the_next_run_ends_as_the_undisturbed_one(undisturbed: Undisturbed, place: Path, mslm: Mslm) -> None:
+def test_the_next_run_ends_like_an_uninterrupted_one(undisturbed: Undisturbed, place: Path, mslm: Mslm) -> None:
     expected = made(undisturbed.folder / "out")
     clean = names(place) | {"out"}
     states = undisturbed.states
@@ -138,7 +138,7 @@ def test_the_next_run_ends_as_the_undisturbed_one(undisturbed: Undisturbed, plac
         assert names(place) == clean, at
 
 
-def test_a_state_is_what_a_process_leaves_that_dies_there(undisturbed: Undisturbed, place: Path) -> None:
+def test_simulated_crash_states_equal_real_ones(undisturbed: Undisturbed, place: Path) -> None:
     killed = [state for state in undisturbed.states if state.cause == "killed"]
     if (undisturbed.folder / "before").exists():
         shutil.copytree(undisturbed.folder / "before", "out")

@@ -68,9 +68,7 @@ def run(
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "cpu"])
-def test_the_result_is_that_of_smaller_passes_from_the_start(
-    error: RuntimeError, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_result_equals_that_of_smaller_passes(error: RuntimeError, capsys: pytest.CaptureFixture[str]) -> None:
     expected, _ = run(16)
     capsys.readouterr()
     found, steps = run(64, fits=16, error=error)
@@ -82,11 +80,11 @@ def test_the_result_is_that_of_smaller_passes_from_the_start(
     assert not torch.equal(run(64)[0], expected), "or dropout had no part in it"
 
 
-def test_where_one_sequence_is_too_much_the_run_ends() -> None:
+def test_the_run_ends_if_one_sequence_is_too_large() -> None:
     with pytest.raises(UnavailableError, match="one sequence at a time"):
         run(64, fits=4)
 
 
-def test_other_errors_are_not_taken_for_it() -> None:
+def test_other_errors_are_not_mistaken_for_it() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         run(64, fits=16, error=RuntimeError("a bug"))

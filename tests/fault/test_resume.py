@@ -85,7 +85,7 @@ def test_killed_from_outside_and_run_again(
     assert_same(workplace / "out", expected)
 
 
-def test_the_two_phases_of_adapt_are_both_in_the_middle(undisturbed: Undisturbed) -> None:
+def test_both_phases_of_adapt_can_be_interrupted(undisturbed: Undisturbed) -> None:
     phases = [record["phase"] for record in logged(undisturbed(ADAPT))]
     assert phases[2] == "head"
     assert phases[len(phases) // 2] == "adapt"
@@ -150,7 +150,7 @@ Stopped = Callable[[list[str]], None]
         (FINETUNE, ["--model", "encoder"], "other inputs: model"),
     ],
 )
-def test_a_run_with_other_options_does_not_go_on(
+def test_a_run_with_other_options_does_not_resume(
     stopped: Stopped, mslm: Mslm, command: list[str], option: list[str], said: str
 ) -> None:
     stopped(command)
@@ -165,7 +165,7 @@ def test_a_run_with_other_options_does_not_go_on(
 
 
 @COMMANDS
-def test_resume_never_starts_again(stopped: Stopped, mslm: Mslm, command: list[str], undisturbed: Undisturbed) -> None:
+def test_resume_never_starts_over(stopped: Stopped, mslm: Mslm, command: list[str], undisturbed: Undisturbed) -> None:
     stopped([*command, "--seed", "7"])
     again = mslm(*command, "--resume", "never")
     assert again.exit_code == 0, again.stderr
@@ -185,7 +185,7 @@ def test_resume_takes_a_checkpoint_by_its_path(stopped: Stopped, mslm: Mslm, und
 
 
 @pytest.mark.parametrize("file", ["state.safetensors", "state.json", "../identity.json", "../metrics.jsonl"])
-def test_a_damaged_checkpoint_is_not_gone_on_from(
+def test_a_damaged_checkpoint_is_not_resumed_from(
     stopped: Stopped, mslm: Mslm, file: str, undisturbed: Undisturbed
 ) -> None:
     stopped(ADAPT)
@@ -211,7 +211,7 @@ def test_a_folder_of_the_users_own_is_left_alone(workplace: Path, mslm: Mslm) ->
 
 
 @COMMANDS
-def test_an_interrupt_keeps_the_checkpoint_and_says_so(workplace: Path, command: list[str]) -> None:
+def test_an_interrupt_keeps_and_reports_the_checkpoint(workplace: Path, command: list[str]) -> None:
     process = child_process.start(*command, folder=workplace)
     while process.is_alive():
         if any(workplace.glob("out.work/checkpoint-*")):
@@ -238,7 +238,7 @@ def test_two_runs_do_not_share_an_output(workplace: Path, mslm: Mslm) -> None:
 
 
 @COMMANDS
-def test_a_run_of_other_code_goes_on_only_when_told_to(
+def test_a_run_with_other_code_resumes_only_if_told_to(
     stopped: Stopped, mslm: Mslm, command: list[str], undisturbed: Undisturbed
 ) -> None:
     stopped(command)

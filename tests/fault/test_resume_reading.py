@@ -110,7 +110,7 @@ def test_killed_when_two_things_must_agree(place: Path, undisturbed: Path, momen
     assert_same(place, undisturbed)
 
 
-def test_what_was_read_is_not_read_again(place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_already_read_is_not_read_again(place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
     assert child_process.run(*EXTRACT, folder=place, dies_after="checkpoint-0000001") == child_process.DIED
     n_read = 0
     read = extract_terms._passage
@@ -126,7 +126,7 @@ def test_what_was_read_is_not_read_again(place: Path, mslm: Mslm, monkeypatch: p
     assert 0 < n_read < n_documents * (N_BATCHES - 0.5) / N_BATCHES
 
 
-def test_another_run_does_not_go_on_from_it(place: Path, mslm: Mslm) -> None:
+def test_another_run_does_not_resume_from_it(place: Path, mslm: Mslm) -> None:
     assert child_process.run(*EXTRACT, folder=place, dies_after="checkpoint-0000001") == child_process.DIED
     refused = mslm(*EXTRACT, "--min-count", 7)
     assert refused.exit_code == 2

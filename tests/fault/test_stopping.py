@@ -163,7 +163,7 @@ def test_other_commands_leave_nothing_half_written(
     assert Path("out", made).is_file()
 
 
-def test_going_on_in_another_environment_is_refused_and_the_difference_named(workplace: Path) -> None:
+def test_resuming_in_another_environment_is_refused_with_the_difference(workplace: Path) -> None:
     assert stopped(workplace, ADAPT, 5) == 143
     other = ["2" if option == "1" else option for option in ADAPT]
     assert child_process.run(*other, folder=workplace) == 2
@@ -174,7 +174,7 @@ def test_going_on_in_another_environment_is_refused_and_the_difference_named(wor
     assert "resuming in another environment (threads was 1, is 2)" in Path("stderr").read_text()
 
 
-def test_what_decides_on_the_last_bits_is_in_the_checkpoint(workplace: Path) -> None:
+def test_the_checkpoint_records_what_affects_the_last_bits(workplace: Path) -> None:
     assert stopped(workplace, ADAPT, 2) == 143
     state = json.loads(Path("out.work/checkpoint-0000002/state.json").read_text())
     assert state["numerics"].keys() >= {

@@ -146,7 +146,7 @@ def test_labelled_files_are_text_with_their_sentences(shared_data: Path, name: s
             assert "\n" not in document.text[start:end]
 
 
-def test_document_marks_without_ids_part_documents(shared_data: Path) -> None:
+def test_document_marks_without_ids_separate_documents(shared_data: Path) -> None:
     corpus = read_labelled(shared_data / "sciie/train.txt.gz")
     assert len({sentence.doc for sentence in corpus.sentences}) == 350
     documents = list(read_documents([shared_data / "pico-AD/train.txt.gz"], DataOptions()))
@@ -165,13 +165,13 @@ def test_document_marks_without_ids_part_documents(shared_data: Path) -> None:
         ("re-BC5CDR-CID/test.pubtator.txt.gz", 500),
     ],
 )
-def test_running_text_is_not_taken_for_conll(shared_data: Path, name: str, n_documents: int) -> None:
+def test_running_text_is_not_mistaken_for_conll(shared_data: Path, name: str, n_documents: int) -> None:
     documents = list(read_documents([shared_data / name], DataOptions()))
     assert len(documents) == n_documents
     assert all(document.sentences is None for document in documents)
 
 
-def test_tables_that_are_no_conll_are_not_taken_for_it(shared_data: Path) -> None:
+def test_other_tables_are_not_mistaken_for_conll(shared_data: Path) -> None:
     for name in ("re-GAD/train.tsv.gz", "re-GAD/test.tsv.gz", "re-chemprot/test.jsonl.gz"):
         first = next(read_documents([shared_data / name], DataOptions()))
         assert first.sentences is None

@@ -380,7 +380,7 @@ def test_collected_masks_rebuild_the_corrupted_sequences(
         assert np.all(masks.kinds[here] > 0)
 
 
-def test_touching_mentions_are_drawn_apart() -> None:
+def test_touching_mentions_are_drawn_independently() -> None:
     seen = set()
     for epoch in range(200):
         (kinds, _), *_ = masked(
@@ -391,7 +391,7 @@ def test_touching_mentions_are_drawn_apart() -> None:
 
 
 @given(st.lists(sequences(), min_size=1, max_size=4), seeds, epochs)
-def test_a_higher_rate_masks_what_a_lower_one_masks_and_more(examples: list[Example], seed: int, epoch: int) -> None:
+def test_a_higher_rate_masks_a_superset(examples: list[Example], seed: int, epoch: int) -> None:
     known = collocations(examples)
     for strategy in STRATEGIES:
         low, high = (

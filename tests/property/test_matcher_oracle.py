@@ -69,7 +69,7 @@ def test_finds_what_a_plain_search_finds(terms: list[Term], text: str) -> None:
 
 
 @given(st.text(CHARACTERS, min_size=1, max_size=12), TEXTS, TEXTS)
-def test_a_term_is_found_where_it_stands(term: str, before: str, after: str) -> None:
+def test_a_term_is_found_at_its_position(term: str, before: str, after: str) -> None:
     text = f"{before} {term} {after}"
     found = Matcher([Term(term, ("user",), case_sensitive=True)]).find(text)
     if tokens(term) and not any(unicodedata.category(c)[0] == "M" for c in term[:1]):
@@ -78,7 +78,7 @@ def test_a_term_is_found_where_it_stands(term: str, before: str, after: str) -> 
 
 
 @given(TERMS, TEXTS)
-def test_matches_lie_in_order_and_apart(terms: list[Term], text: str) -> None:
+def test_matches_are_ordered_and_disjoint(terms: list[Term], text: str) -> None:
     found = Matcher(terms).find(text)
     assert all(one.end <= other.start for one, other in pairwise(found))
     assert all(0 <= match.start < match.end <= len(text) for match in found)

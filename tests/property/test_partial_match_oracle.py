@@ -52,7 +52,7 @@ def test_the_assignment_is_the_best_of_all(sentences: list[tuple[list[Mention], 
 
 @settings(max_examples=200, deadline=None)
 @given(disjoint(), disjoint())
-def test_every_mention_is_right_or_has_one_error(gold: list[Mention], predicted: list[Mention]) -> None:
+def test_every_mention_is_correct_or_has_one_error(gold: list[Mention], predicted: list[Mention]) -> None:
     spans = paired_spans([gold], [predicted])
     pairs = pair(*spans)
     found = errors(*spans, pairs)

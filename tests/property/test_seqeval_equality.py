@@ -56,7 +56,7 @@ def test_flat_arrays_hold_what_sentences_hold(sentences: Tags) -> None:
 @pytest.mark.parametrize(("scheme", "theirs", "letters"), [("IOBES", IOBES, "BIES"), ("BILOU", BILOU, "BILU")])
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_strict_reading_of_schemes_with_ends_is_seqevals(
+def test_strict_mentions_of_schemes_with_ends_equal_seqevals(
     scheme: str, theirs: type, letters: str, data: st.DataObject
 ) -> None:
     tags = ["O", *(f"{letter}-{kind}" for letter in letters for kind in "XY")]
@@ -66,7 +66,7 @@ def test_strict_reading_of_schemes_with_ends_is_seqevals(
 
 
 @pytest.mark.parametrize("reading", ["strict", "default"])
-def test_where_seqeval_has_no_number_ours_is_0(reading: TagMode) -> None:
+def test_undefined_scores_of_seqeval_are_0_here(reading: TagMode) -> None:
     """Listed in docs/metrics.md."""
     nothing = [["O", "O"], ["O"]]
     with warnings.catch_warnings():
@@ -98,6 +98,6 @@ def test_bare_tags_have_another_name_and_the_same_scores() -> None:
     assert ours["per_type"]["MENTION"]["f1"] == theirs["_"]["f1-score"] == 0.5
 
 
-def test_sides_that_differ_in_words_are_refused() -> None:
-    with pytest.raises(ValueError, match="differ in their sentences"):
+def test_tags_with_different_numbers_of_words_are_refused() -> None:
+    with pytest.raises(ValueError, match="differ in the number of sentences"):
         spans_from_tags([["O", "O"]], [["O"]])

@@ -41,20 +41,20 @@ def test_both_forms_are_terms_counted_where_they_are_defined() -> None:
     assert general == set()
 
 
-def test_a_pair_stands_or_falls_by_its_more_frequent_form() -> None:
+def test_a_pair_is_kept_by_its_more_frequent_form() -> None:
     document = ("FAP", "familial polyposis", "familial polyposis (FAP), FAP, FAP")
     assert pairs(document, min_count=3) == [("FAP", "familial polyposis")]
     assert pairs(document, min_count=4) == []
 
 
-def test_forms_of_general_words_are_none_and_are_named() -> None:
+def test_forms_of_general_words_are_excluded_and_reported() -> None:
     ci = ("CI", "confidence interval", "confidence interval (CI)")
     implant = ("CI", "cochlear implant", "cochlear implant (CI)")
     assert counted(ci, ci, implant).pairs(READER, min_count=1) == ([], {"CI"})
     assert pairs(ci, implant) == [("CI", "cochlear implant")]
 
 
-def test_what_is_no_form_of_a_term_is_left_out() -> None:
+def test_forms_that_are_not_terms_are_left_out() -> None:
     text = "any text"
     assert pairs(("nm", "nanometre", text)) == []
     assert pairs(("X", "xenon", text)) == []

@@ -138,14 +138,14 @@ def test_only_the_top_runs_stages_in_sequence() -> None:
 
 
 @pytest.mark.parametrize("library", ROOMS)
-def test_a_library_stays_in_its_rooms(library: str) -> None:
+def test_a_library_is_imported_only_in_its_packages(library: str) -> None:
     found = {room(module_name(path)) for path in FILES if library in {name.split(".")[0] for name in imports(path)}}
     assert found <= ROOMS[library]
     assert found, f"{library} is imported nowhere"
 
 
 @pytest.mark.parametrize("library", sorted(LAZY))
-def test_a_library_that_may_be_absent_is_imported_late(library: str) -> None:
+def test_heavy_and_optional_libraries_are_imported_late(library: str) -> None:
     for path in FILES:
         early = {name.split(".")[0] for name in imports(path, at_import_only=True)}
         assert library not in early, f"{module_name(path)} imports {library} when it is imported"

@@ -17,7 +17,7 @@ def arm(name: str, found: float, *, spread: float = 0.0, noise: int = 0, n_group
     return ComparedArm(name, np.stack([counts] * n_groups, axis=2))
 
 
-def test_on_one_test_set_it_is_what_compare_says() -> None:
+def test_on_one_test_set_it_agrees_with_compare() -> None:
     arms = [arm("one", 0.6), arm("other", 0.7, noise=1)]
     shown, pairs = compared(arms, ["all"], 5000, np.random.default_rng([0, 0]))
     arm_scores = ArmScores({"toy": arms})
@@ -30,7 +30,7 @@ def test_on_one_test_set_it_is_what_compare_says() -> None:
     assert difference.p == pytest.approx(max(pairs[0]["p_bootstrap"], pairs[0]["p_randomisation"]), abs=0.002)
 
 
-def test_an_arm_does_not_differ_from_one_that_answers_alike() -> None:
+def test_an_arm_does_not_differ_from_an_identical_one() -> None:
     found = ArmScores({"toy": [arm("one", 0.7), arm("other", 0.7)]}).difference("one", "other")
     assert found.value == 0
     assert found.p == 1
@@ -72,7 +72,7 @@ def test_a_group_has_its_own_difference() -> None:
     assert arm_scores.difference("one", "other", group=1).value < -0.05
 
 
-def test_several_test_sets_are_surer_than_one() -> None:
+def test_several_test_sets_narrow_the_interval() -> None:
     """What is uncertain about independent test sets adds up in squares; the mean has half of its root."""
     sets = {data: [arm("one", 0.8, noise=n), arm("other", 0.7, noise=n + 1)] for n, data in ((0, "a"), (2, "b"))}
     arm_scores = ArmScores(sets)

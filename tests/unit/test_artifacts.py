@@ -60,16 +60,16 @@ def test_the_same_work_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureF
     assert not ArtifactBuild("shards", tmp_path / "other", PreprocessConfig(), [TEXT]).is_done(overwrite=False)
 
 
-def test_an_output_of_other_work_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+def test_a_different_output_is_refused_with_the_difference(tmp_path: Path) -> None:
     make(tmp_path / "shards")
-    with pytest.raises(UsageError, match=r"seed 0 there, 3 now.*--overwrite"):
+    with pytest.raises(UsageError, match=r"seed was 0, is 3.*--overwrite"):
         ArtifactBuild("shards", tmp_path / "shards", PreprocessConfig(seed=3), [TEXT]).is_done(overwrite=False)
     other = Input(role="text", path="b.txt", fingerprint="def")
     with pytest.raises(UsageError, match=r"other input .text."):
         ArtifactBuild("shards", tmp_path / "shards", PreprocessConfig(), [other]).is_done(overwrite=False)
 
 
-def test_a_folder_that_is_no_artifact_is_never_overwritten(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_an_artifact_is_never_overwritten(tmp_path: Path) -> None:
     precious = tmp_path / "thesis"
     precious.mkdir()
     (precious / "chapter1.tex").write_text("years of work")
@@ -118,7 +118,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value", "message"), [("schema_version", 99, "found 99"), ("files", 3, "invalid")])
-def test_a_manifest_of_another_form_is_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
+def test_a_manifest_with_another_schema_is_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
     make(tmp_path / "shards")
     path = tmp_path / "shards" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value, "digest": None}))

@@ -24,14 +24,14 @@ def test_steps_hold_the_tokens_asked_for() -> None:
     assert tokens.max() < 1000 + 60
 
 
-def test_sequences_of_an_step_are_of_like_length() -> None:
+def test_sequences_of_a_step_have_similar_lengths() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, size=20_000)
     steps = plan_steps(lengths, 1000, seed=0, epoch=0)
     padded = sum(lengths[u].max() * len(u) for u in steps)
     assert lengths.sum() / padded > 0.97
 
 
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+def test_the_order_depends_only_on_seed_and_epoch() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, size=500)
 
     def order(seed: int, epoch: int) -> list[int]:

@@ -98,7 +98,7 @@ def test_a_change_counts_for_the_artifacts_that_it_decides(copy: Path, file: str
         ("config.py", "description=", "title='x', description="),
     ],
 )
-def test_what_only_reports_does_not_count(copy: Path, file: str, old: str, new: str) -> None:
+def test_reporting_code_does_not_count(copy: Path, file: str, old: str, new: str) -> None:
     change(copy, file, old, new)
     assert touched(HERE, sources(copy)) == set()
 
@@ -166,7 +166,7 @@ def test_up_to_date_means_made_by_this_code(copy: Path, tmp_path: Path, tiny_enc
 STUDY = 'text = ["a.txt"]\n[[data]]\nname = "toy"\ntrain = "train.tsv"\ntest = "test.tsv"\n[[arm]]\nkind = "vanilla"\n'
 
 
-def test_a_study_goes_on_under_other_code_only_when_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_continues_with_other_code_only_if_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "study.toml"
     file.write_text(STUDY)
     study, output = read_study(file), tmp_path / "study"
@@ -178,7 +178,9 @@ def test_a_study_goes_on_under_other_code_only_when_told_to(tmp_path: Path, monk
     monkeypatch.setattr(
         code_identity, "sources_of", lambda stage, options: real(stage, options) | {"mslm_cli.training.losses": "other"}
     )
-    with pytest.raises(UsageError, match=r"this study was begun with other code \(training.losses\).*--accept-other-code"):
+    with pytest.raises(
+        UsageError, match=r"this study was begun with other code \(training.losses\).*--accept-other-code"
+    ):
         claim_code(output, study, accept=False)
     assert claim_code(output, study, accept=True) == 2
     assert claim_code(output, study, accept=False) == 2, "accepted once and for all"

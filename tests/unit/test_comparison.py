@@ -41,7 +41,7 @@ def test_randomisation_is_that_of_all_exchanges() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
-def test_no_p_is_below_the_least_that_so_many_clusters_allow(n: int) -> None:
+def test_p_is_never_below_the_minimum_for_the_number_of_clusters(n: int) -> None:
     bad, good = np.tile([10.0, 10.0, 0.0], (n, 1)), np.tile([10.0, 10.0, 10.0], (n, 1))
     assert randomisation_p(bad, good, 20_000, np.random.default_rng(0)) == pytest.approx(least_p(n), abs=0.015)
 
@@ -70,7 +70,7 @@ def test_a_large_difference_holds_up_and_a_small_one_does_not() -> None:
     assert shown[0]["f1"]["sd"] is None
 
 
-def test_what_seeds_change_widens_the_interval() -> None:
+def test_variation_between_seeds_widens_the_interval() -> None:
     runs = np.stack([sentences(seed, 300, skill) for seed, skill in enumerate((0.6, 0.7, 0.8))])[:, :, None]
     one, three = ComparedArm("one", runs[1:2]), ComparedArm("three", runs)
     alone, together = arm_replicates([one, three], 4000, np.random.default_rng(0))
@@ -80,7 +80,7 @@ def test_what_seeds_change_widens_the_interval() -> None:
     assert np.subtract(*np.quantile(alone[:, 0, 2], [0.975, 0.025])) < (high - low) / 3
 
 
-def test_runs_that_differ_by_sentences_alone_add_little() -> None:
+def test_runs_that_differ_only_by_sampling_add_little() -> None:
     widths = []
     for first in range(0, 100, 5):
         runs = np.stack([sentences(first + i, 300, 0.7) for i in range(5)])[:, :, None]

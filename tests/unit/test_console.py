@@ -5,7 +5,7 @@ import pytest
 from mslm_cli import console
 
 
-def test_hushed_says_warnings_alone_and_each_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_only_prints_each_warning_once(capsys: pytest.CaptureFixture[str]) -> None:
     console.configure()
     for _ in range(2):
         with console.warnings_only():
@@ -15,7 +15,7 @@ def test_hushed_says_warnings_alone_and_each_once(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "warning: a warning that is said once\nsaid again\n"
 
 
-def test_hushed_says_all_when_all_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_only_prints_everything_with_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     console.configure(verbose=True)
     with console.warnings_only():
         console.note("a note")

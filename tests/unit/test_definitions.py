@@ -70,12 +70,12 @@ def test_short_forms(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "H", "12", "in the", "weight", "A B C", "ABCDEFGHIJK", "VII"])
-def test_what_is_no_short_form(text: str) -> None:
+def test_texts_that_are_not_short_forms(text: str) -> None:
     assert not is_short_form(text)
 
 
 @given(st.text("aAbHF(5)[], -\u0130β;", max_size=60) | st.text(max_size=60))
-def test_both_forms_stand_in_the_sentence(sentence: str) -> None:
+def test_both_forms_occur_in_the_sentence(sentence: str) -> None:
     for pair in find_abbreviations(sentence):
         assert isinstance(pair, Abbreviation)
         assert pair.short in sentence
@@ -83,7 +83,7 @@ def test_both_forms_stand_in_the_sentence(sentence: str) -> None:
         assert len(pair.long) > len(pair.short)
 
 
-def test_a_long_bracket_takes_no_long_time() -> None:
+def test_a_long_bracket_is_fast() -> None:
     assert found("a (" + "word " * 50_000 + ")") == []
     assert len(found("word " * 50_000 + "(WW)")) == 1
     assert found("(" * 50_000) == []

@@ -136,5 +136,5 @@ def test_a_damaged_detector_is_said_to_be_so(copy: Path, damaged: str, damage: s
     file.unlink()
     if damage == "cut short":
         file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UnavailableError, match=r"the packaged detector cannot be loaded: .*install mslm again"):
+    with pytest.raises(UnavailableError, match=r"the packaged detector cannot be loaded: .*reinstall mslm"):
         load_pipeline(pipeline.DEFAULT)

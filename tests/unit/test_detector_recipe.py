@@ -52,7 +52,7 @@ def test_text_is_put_together_as_it_was(recipe: dict[str, ModuleType], text: str
 
 
 @given(WORDS)
-def test_every_word_stands_where_it_is_said_to(recipe: dict[str, ModuleType], words: list[str]) -> None:
+def test_word_offsets_are_correct(recipe: dict[str, ModuleType], words: list[str]) -> None:
     text, offsets = recipe["corpora"].detokenise(words)
     assert [text[start:end] for start, end in offsets] == words
     assert text.replace(" ", "") == "".join(words)
@@ -130,7 +130,7 @@ def test_annotation_is_completed(
     assert sorted((span.start, span.end, span.label_) for span in spans) == expected
 
 
-def test_leaning_to_recall_finds_more(recipe: dict[str, ModuleType]) -> None:
+def test_favouring_recall_finds_more(recipe: dict[str, ModuleType]) -> None:
     from mslm_cli.terms.pipeline import DEFAULT, load_pipeline
 
     text = "Warfarin and lithium in mice: p53 in hepatocytes of a man with gout was not lost. " * 5

@@ -63,7 +63,7 @@ def test_without_mentions_every_score_is_zero(sentences: list[list[tuple[int, in
 
 
 def test_a_different_number_of_sentences_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 sentences of gold against 1"):
+    with pytest.raises(ValueError, match="2 gold sentences, but 1 predicted"):
         exact_match([[], []], [[]])
 
 

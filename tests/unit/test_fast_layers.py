@@ -89,7 +89,7 @@ def test_positions_may_be_wanted_in_any_order_and_twice() -> None:
     torch.testing.assert_close(states, whole.flatten(0, 1)[others], rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_fast_does_not_show_in_what_is_saved(tmp_path: Path) -> None:
+def test_fast_layers_do_not_change_saved_models(tmp_path: Path) -> None:
     without_dropout("bert").save_pretrained(tmp_path / "plain")
     model = without_dropout("bert")
     prepare_model(model, torch.device("cpu"))
@@ -98,7 +98,7 @@ def test_what_is_fast_does_not_show_in_what_is_saved(tmp_path: Path) -> None:
         assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "placed" / name).read_bytes()
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+def test_dropout_drops_at_its_rate_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     states = torch.ones(500, 400, requires_grad=True)
     layer = dropout.Dropout(0.1)
@@ -116,7 +116,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, 0.1, 0.5, 1 / 3])
-def test_dropout_of_any_share(share: float) -> None:
+def test_dropout_at_any_rate(share: float) -> None:
     torch.manual_seed(0)
     dropped = dropout.Dropout(share).train()(torch.ones(100_003))
     assert float((dropped == 0).float().mean()) == pytest.approx(share, abs=0.01)

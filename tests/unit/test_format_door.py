@@ -104,7 +104,7 @@ def test_a_study_reads_it(place: Path, mslm: Mslm) -> None:
     assert {arm["name"] for arm in json.loads(done.stdout)["arms"]} == {"vanilla", "augment", "mslm"}
 
 
-def test_what_a_study_writes_is_read_whatever_it_is_told(place: Path, mslm: Mslm) -> None:
+def test_data_written_by_a_study_are_read_despite_the_options(place: Path, mslm: Mslm) -> None:
     """Dev sentences that are split off are columns in UTF-8, the file they come from is not."""
     sentences = read_labelled(Path("train.slashes")).sentences
     text = Path("train.slashes").read_text().replace("patients", "pätients")
@@ -121,7 +121,7 @@ def test_what_a_study_writes_is_read_whatever_it_is_told(place: Path, mslm: Mslm
     assert len(read_labelled(written).sentences) == round(0.15 * len(sentences))
 
 
-def test_a_study_of_one_data_set_says_how_it_is_read(place: Path, mslm: Mslm) -> None:
+def test_a_study_records_how_its_data_are_read(place: Path, mslm: Mslm) -> None:
     planned = mslm(
         *("study", "--train", "train.slashes", "--dev", "dev.slashes", "--test", "test.slashes", "--format", "slashes"),
         *("--model", "encoder", "--seeds", 1, "--dry-run", "--threads", 1, "-o", "study"),

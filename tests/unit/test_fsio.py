@@ -21,7 +21,7 @@ def test_a_staged_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert [p.name for p in output.parent.iterdir()] == ["out"]
 
 
-def test_a_staged_folder_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_a_staged_folder_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     fill(tmp_path / "out", "text")
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
 
@@ -49,7 +49,7 @@ def test_replacing_leaves_no_stray_folder(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_leftovers_of_a_killed_run_do_not_get_in(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_not_published(tmp_path: Path) -> None:
     leftover = tmp_path / ".out.partial"
     leftover.mkdir()
     (leftover / "stale.txt").write_text("stale")
@@ -59,7 +59,7 @@ def test_leftovers_of_a_killed_run_do_not_get_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("new_is_there", [False, True])
-def test_a_kill_between_the_two_renames_is_mended(tmp_path: Path, new_is_there: bool) -> None:
+def test_a_kill_between_the_two_renames_is_recovered(tmp_path: Path, new_is_there: bool) -> None:
     output, old = tmp_path / "out", tmp_path / ".out.old"
     fill(old, "old")
     if new_is_there:
@@ -69,7 +69,7 @@ def test_a_kill_between_the_two_renames_is_mended(tmp_path: Path, new_is_there: 
     assert not old.exists()
 
 
-def test_what_a_killed_run_left_beside_an_output_is_cleared_away(tmp_path: Path) -> None:
+def test_leftovers_next_to_an_output_are_removed(tmp_path: Path) -> None:
     output = tmp_path / "out"
     fill(output, "there")
     for name in (".out.partial", ".out.gone"):

@@ -146,6 +146,6 @@ def test_strict_reading_refuses_other_schemes() -> None:
         ([(0, 2, "X"), (1, 2, "Y")], "overlaps"),
     ],
 )
-def test_mentions_that_no_tags_can_hold_are_refused(mentions: list[Mention], message: str) -> None:
+def test_mentions_that_tags_cannot_represent_are_refused(mentions: list[Mention], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tags_from_mentions(mentions, 2)

@@ -72,7 +72,7 @@ def test_a_line_has_the_documented_keys(tmp_path: Path) -> None:
         (GOOD | {"type": []}, "type cannot be []"),
         (GOOD | {"sources": [1]}, "sources cannot be [1]"),
         (GOOD | {"case_sensitive": 0}, "case_sensitive cannot be 0"),
-        (GOOD | {"term": "a-"}, "a term needs two letters or digits, found 'a-'"),
+        (GOOD | {"term": "a-"}, "a term needs at least two letters or digits, found 'a-'"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, bad: str | dict[str, Any], reason: str) -> None:
@@ -109,7 +109,7 @@ def test_identity_is_the_folded_tokens_unless_case_counts() -> None:
     assert identity("mTOR") == identity("mtor")
 
 
-def test_a_case_rule_of_its_own_wins_over_the_spelling() -> None:
+def test_an_explicit_case_rule_overrides_the_spelling() -> None:
     assert matches_case(Term("mTOR", ("user",), case_sensitive=True))
     assert not matches_case(Term("APC", ("user",), case_sensitive=False))
     assert matches_case(Term("APC", ("user",)))
@@ -132,11 +132,11 @@ def test_terms_of_several_sources_become_one() -> None:
     assert merged == [Term("Breast cancer", ("pipeline:ner", "termhood", "user"), "Disease", 9, 5, 7.5)]
 
 
-def test_terms_with_other_case_rules_stay_apart() -> None:
+def test_terms_with_different_case_rules_stay_separate() -> None:
     merged = merge([Term("AIDS", ("abbreviation",), case_sensitive=True), Term("aids", ("user",))])
     assert sorted(term.term for term in merged) == ["AIDS", "aids"]
 
 
-def test_a_term_found_in_any_case_takes_in_the_one_spelled_alike() -> None:
+def test_a_case_insensitive_term_absorbs_its_exact_spelling() -> None:
     merged = merge([Term("mTOR", ("abbreviation",), case_sensitive=True), Term("mTOR", ("termhood",), None, 4)])
     assert merged == [Term("mTOR", ("abbreviation", "termhood"), None, 4)]

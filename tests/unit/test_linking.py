@@ -33,7 +33,7 @@ def test_terms_get_the_first_type_of_the_most_similar_concept() -> None:
     assert linker.types([]) == []
 
 
-def test_the_bound_decides_how_similar() -> None:
+def test_the_threshold_applies_to_similarity() -> None:
     assert Linker(lines(*CONCEPTS), "kb.jsonl", min_similarity=0.99).types(["cardiac failures"]) == [None]
     assert Linker(lines(*CONCEPTS), "kb.jsonl", min_similarity=0.3).types(["acute heart failure"]) == ["Disease"]
 
@@ -57,7 +57,7 @@ def test_of_two_concepts_of_one_name_the_smaller_id_wins() -> None:
         (GOOD | {"concept_id": 7}, "kb.jsonl:2: concept_id cannot be 7"),
     ],
 )
-def test_a_line_that_is_no_concept_is_named(bad: object, reason: str) -> None:
+def test_an_invalid_concept_is_reported_with_its_line(bad: object, reason: str) -> None:
     with pytest.raises(DataError, match=re.escape(reason)):
         Linker(lines(GOOD, bad), "kb.jsonl", min_similarity=0.8)
 
@@ -81,7 +81,7 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["scispacy", "nmslib"])
-def test_without_scispacy_terms_are_typed_all_the_same(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_terms_are_typed_without_scispacy(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     without(monkeypatch, missing)
     linker = Linker(lines(*CONCEPTS, ""), "kb.jsonl", min_similarity=0.8)
     terms = ["heart failure", "cardiac failures", "gout", "aspirin", "sodium chloride", "dog", "§§"]

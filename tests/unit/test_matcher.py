@@ -16,7 +16,7 @@ def test_a_match_names_its_term_and_its_place() -> None:
     assert matcher.find("Aspirin in kidney disease.") == [Match(0, 7, 0), Match(11, 25, 1)]
 
 
-def test_terms_stand_on_word_boundaries() -> None:
+def test_terms_match_on_word_boundaries() -> None:
     assert find("beta blockers", "beta", "beta block") == ["beta"]
     assert find("the IL-2R gene", "IL-2") == []
     assert find("COVID-19-related (COVID-19)", "covid-19") == ["COVID-19", "COVID-19"]

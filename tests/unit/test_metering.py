@@ -32,7 +32,7 @@ def test_the_arithmetic_of_a_step() -> None:
     assert flops == 6 * everywhere * 21 + 6 * wanted * 4 + 12 * H * 3 * (49 + 25 + 81)
 
 
-def test_what_is_frozen_costs_a_third() -> None:
+def test_frozen_parameters_cost_a_third() -> None:
     model = BertForTokenClassification(CONFIG)
     trained = Cost.of(model)
     model.base_model.requires_grad_(False)
@@ -42,7 +42,7 @@ def test_what_is_frozen_costs_a_third() -> None:
     assert frozen.wanted == pytest.approx((trained.wanted - 6 * H * 2) / 3 + 6 * H * 2), "but for the head"
 
 
-def test_the_meter_counts_what_was_done_since_the_last_lap() -> None:
+def test_the_meter_counts_since_the_last_lap() -> None:
     meter = Meter(BertForMaskedLM(CONFIG), CPU, torch.float32)
     speed = meter.lap([model_batch(7, 5)], 3)
     assert speed["n_tokens"] == 12
@@ -85,7 +85,7 @@ def test_tensorboard_gets_the_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert written == ["events", ("loss", 1.5, 3), ("generic/loss", 2.0, 3), "closed"]
 
 
-def test_without_tensorboard_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tensorboard_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UnavailableError, match="not installed"), tensorboard_writer("events"):
         pass

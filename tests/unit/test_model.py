@@ -40,7 +40,7 @@ def batch(n: int = 3, longest: int = 9) -> ModelBatch:
 
 
 @pytest.mark.parametrize("make", FAMILIES, ids=["bert", "roberta", "electra", "distilbert"])
-def test_logits_at_chosen_positions_are_those_of_the_whole(make) -> None:
+def test_logits_at_selected_positions_equal_the_full_ones(make) -> None:
     model: PreTrainedModel = make().eval()
     padded, positions = batch(), torch.tensor([1, 4, 10, 26])
     whole = model(**padded.inputs).logits

@@ -48,7 +48,7 @@ def test_an_uncased_vocabulary_under_a_case_keeping_tokenizer_is_refused(tiny_en
         library.load_tokenizer(tmp_path / "saved")
 
 
-def test_truncation_and_padding_baked_into_a_tokenizer_are_reset(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_truncation_and_padding_of_a_tokenizer_are_reset(tiny_encoder: Path, tmp_path: Path) -> None:
     backend = Tokenizer.from_file(str(tiny_encoder / "tokenizer.json"))
     backend.enable_truncation(8)
     backend.enable_padding(length=8)
@@ -83,7 +83,7 @@ def test_a_byte_level_tokenizer_that_cannot_have_a_prefix_space_is_refused(tmp_p
     split = pre_tokenizers.Split(Regex(r" ?\w+"), "isolated")
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
     PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>").save_pretrained(tmp_path)
-    with pytest.raises(UnavailableError, match="the first word of a text is another than the same word later"):
+    with pytest.raises(UnavailableError, match="the first word of a text differently from the same word later"):
         library.load_tokenizer(tmp_path)
 
 
@@ -108,7 +108,7 @@ def test_a_local_folder_is_an_encoder(tiny_encoder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "someone/some-model", "no-such-model"])
-def test_a_model_that_cannot_be_had_names_the_choices(name: str) -> None:
+def test_an_unavailable_model_names_the_choices(name: str) -> None:
     with pytest.raises(UnavailableError, match=r"choose `minilm`, a local model folder, or a hub id"):
         library.resolve(name, offline=True)
 

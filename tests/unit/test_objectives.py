@@ -64,7 +64,7 @@ def test_an_encoder_is_adapted_with_it_and_saved_without_its_head(workplace: Pat
     assert logs[0][0]["generic"]["n"] == logs[1][0]["generic"]["n"]
 
 
-def test_it_wants_spans(workplace: Path, mslm: Mslm) -> None:
+def test_the_span_boundary_objective_needs_spans(workplace: Path, mslm: Mslm) -> None:
     masking = ["--model", "encoder", "--max-length", 64, "--strategy", "word"]
     assert mslm("preprocess", "text.txt", *masking, "-o", "words").exit_code == 0
     refused = mslm("adapt", "words", "--model", "encoder", "--sbo", 0.1, "-o", "adapted-words")
@@ -72,7 +72,7 @@ def test_it_wants_spans(workplace: Path, mslm: Mslm) -> None:
     assert "strategy word has none" in refused.stderr
 
 
-def test_detection_wants_mentions(workplace: Path, mslm: Mslm) -> None:
+def test_the_detection_objective_needs_mentions(workplace: Path, mslm: Mslm) -> None:
     masking = ["--model", "encoder", "--max-length", 64, "--strategy", "word"]
     assert mslm("preprocess", "text.txt", *masking, "-o", "words").exit_code == 0
     refused = mslm("adapt", "words", "--model", "encoder", "--detect", 0.1, "-o", "adapted-words")

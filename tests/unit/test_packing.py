@@ -82,7 +82,7 @@ def pack(model: PreTrainedModel, sequences: list[NDArray[np.int32]], *, with_mas
 
 
 @pytest.mark.parametrize("with_mask", [True, False])
-def test_what_each_comes_to_is_what_it_comes_to_alone(
+def test_packed_sequences_have_the_same_output_as_alone(
     model: PreTrainedModel, sequences: list[NDArray[np.int32]], monkeypatch: pytest.MonkeyPatch, with_mask: bool
 ) -> None:
     expected = alone(model, sequences)
@@ -97,7 +97,7 @@ def test_what_each_comes_to_is_what_it_comes_to_alone(
 
 
 @pytest.mark.parametrize("with_mask", [True, False])
-def test_a_change_in_one_does_not_show_in_the_others(
+def test_a_change_in_one_sequence_does_not_affect_the_others(
     model: PreTrainedModel, sequences: list[NDArray[np.int32]], monkeypatch: pytest.MonkeyPatch, with_mask: bool
 ) -> None:
     if not with_mask:
@@ -136,7 +136,7 @@ def test_on_a_cpu_sequences_are_padded(model: PreTrainedModel, sequences: list[N
     assert collate_fn(*flat(sequences)).inputs["input_ids"].shape == (4, 19)
 
 
-def test_a_kernel_that_does_not_work_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_kernel_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "does not work here" in packing._problem(torch.device("cpu"))
 
     def blind(query: torch.Tensor, *_: object) -> torch.Tensor:

@@ -8,7 +8,7 @@ import spacy
 from mslm_cli.errors import UnavailableError
 from mslm_cli.terms.mentions import MentionCounts
 from mslm_cli.terms.pipeline import (
-    Mention,
+    DetectedMention,
     find_mentions,
     load_pipeline,
     source_name,
@@ -29,7 +29,7 @@ def ruler(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_mentions_come_with_their_types_and_companions(ruler: Path) -> None:
     texts = [("breast cancer and gout", 1), ("nothing", 2), ("", 3)]
     assert list(find_mentions(load_pipeline(str(ruler)), texts)) == [
-        ([Mention("breast cancer", "Disease"), Mention("gout", None)], 1),
+        ([DetectedMention("breast cancer", "Disease"), DetectedMention("gout", None)], 1),
         ([], 2),
         ([], 3),
     ]
@@ -40,7 +40,7 @@ def test_white_space_in_a_mention_is_one_space(ruler: Path) -> None:
     nlp.get_pipe("entity_ruler").add_patterns(
         [{"label": "D", "pattern": [{"LOWER": "lung"}, {"IS_SPACE": True}, {"LOWER": "cancer"}]}]
     )  # type: ignore[attr-defined]  # get_pipe returns any component
-    assert [m for m, _ in find_mentions(nlp, [("lung \n cancer", None)])] == [[Mention("lung cancer", "D")]]
+    assert [m for m, _ in find_mentions(nlp, [("lung \n cancer", None)])] == [[DetectedMention("lung cancer", "D")]]
 
 
 def test_a_pipeline_that_is_missing(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_pipeline_that_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["numpy", "packaging"])
-def test_an_installed_package_that_is_no_pipeline(module: str) -> None:
+def test_an_installed_package_that_is_not_a_pipeline(module: str) -> None:
     with pytest.raises(UnavailableError, match=f"pipeline '{module}' cannot be loaded"):
         load_pipeline(module)
 
@@ -64,9 +64,14 @@ def test_a_source_is_named_without_its_path() -> None:
 def test_mentions_are_counted_by_identity() -> None:
     counts = MentionCounts()
     counts.add_document(
-        [Mention("Gout", "Disease"), Mention("gout", "Disease"), Mention("gout", "Symptom"), Mention("x", None)]
+        [
+            DetectedMention("Gout", "Disease"),
+            DetectedMention("gout", "Disease"),
+            DetectedMention("gout", "Symptom"),
+            DetectedMention("x", None),
+        ]
     )
-    counts.add_document([Mention("gout", None), Mention("MS", None), Mention("ms", None)])
+    counts.add_document([DetectedMention("gout", None), DetectedMention("MS", None), DetectedMention("ms", None)])
     (gout,) = counts.terms("pipeline:ner", min_count=2)
     assert (gout.term, gout.sources, gout.type, gout.count, gout.doc_count) == (
         "gout",

@@ -67,7 +67,7 @@ def test_values_worked_out_by_hand() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from([A, B, C]), min_size=1, max_size=9), min_size=1, max_size=6))
-def test_every_value_is_the_least_over_all_cuttings(sentences: list[list[int]]) -> None:
+def test_every_value_is_the_minimum_over_all_segmentations(sentences: list[list[int]]) -> None:
     counts = {n: Counter(tuple(s[i : i + n]) for s in sentences for i in range(len(s) - n + 1)) for n in range(1, 6)}
 
     def p(gram: tuple[int, ...]) -> float:
@@ -99,7 +99,7 @@ def test_rare_ones_are_left_out_and_blocks_do_not_matter(sentences: list[list[in
         assert found[n].counts.tolist() == every[n].counts[often].tolist()
 
 
-def test_words_are_told_apart_by_all_their_tokens_in_order() -> None:
+def test_words_differ_if_any_of_their_tokens_do() -> None:
     words = [[A], [B], [A, B], [B, A], [A, B, C], [A, A], [A, B]]
     sizes = [len(w) for w in words]
     batch = RaggedBatch(

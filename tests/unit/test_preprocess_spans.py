@@ -309,7 +309,7 @@ def test_mentions_are_widened_to_words_and_one_word_is_one_mention(process: Run,
     assert stats["n_overlapping_mentions"] == 1
 
 
-def test_sentences_of_one_word_are_words_of_their_own(process: Run) -> None:
+def test_one_word_sentences_stay_separate_words(process: Run) -> None:
     reader, _, _ = process("aspirin\tO\n\nwarfarin\tO\n\ndrug\tO\n", ["dose"], strategy="mslm")
     assert reader[0].word_ids.tolist() == [-1, 0, 1, 2, -1]
     assert reader[0].sentences.tolist() == [1, 2, 3]

@@ -47,7 +47,7 @@ def test_folders_are_searched_in_order_and_hidden_files_skipped(tmp_path: Path) 
     assert source_files([tmp_path]) == [tmp_path / name for name in ("a.txt", "b.txt", "sub/c.txt")]
 
 
-def test_named_files_keep_their_order_and_come_once(tmp_path: Path) -> None:
+def test_named_files_keep_their_order_without_duplicates(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", ".named"):
         (tmp_path / name).touch()
     paths = [tmp_path / "b.txt", tmp_path / ".named", Path("-"), tmp_path, Path("-")]
@@ -225,7 +225,7 @@ def test_conll_is_recognised_and_its_tags_ignored(file: Path, content: str, expe
         "x -DOCSTART- O\nprose\n",
     ],
 )
-def test_prose_is_not_taken_for_conll(file: Path, content: str) -> None:
+def test_prose_is_not_mistaken_for_conll(file: Path, content: str) -> None:
     file.write_text(content)
     assert all(document.sentences is None for document in documents(file))
     assert "\n\n".join(texts(file)) == content.strip()

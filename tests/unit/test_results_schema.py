@@ -18,20 +18,20 @@ def validator(name: str) -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
-def test_the_example_fits() -> None:
+def test_the_example_validates() -> None:
     validator("results").validate(json.loads((SCORES / "results.json").read_bytes()))
     for line in (SCORES / "predictions.jsonl").read_text().splitlines():
         validator("predictions").validate(json.loads(line))
 
 
 @pytest.mark.parametrize("part", ["version", "exact_match", "resampled", "errors", "slices", "confidence"])
-def test_a_part_that_is_missing_does_not_fit(part: str) -> None:
+def test_a_missing_part_does_not_validate(part: str) -> None:
     results = json.loads((SCORES / "results.json").read_bytes())
     del results[part]
     assert not validator("results").is_valid(results)
 
 
-def test_a_number_that_is_no_share_does_not_fit() -> None:
+def test_a_number_outside_0_to_1_does_not_validate() -> None:
     results = json.loads((SCORES / "results.json").read_bytes())
     results["exact_match"]["f1"] = 86.6
     assert not validator("results").is_valid(results)

@@ -16,7 +16,7 @@ def test_sentences_end_at_full_stops_that_are_none_of_an_abbreviation() -> None:
     assert split(text) == ["Smith et al. (1999) gave 2.5 mg, e.g. in Fig. 2.", "Was it E. coli?", "Yes!", "No"]
 
 
-def test_no_sentence_holds_a_blank_line() -> None:
+def test_no_sentence_contains_a_blank_line() -> None:
     assert split("A title\n \nof two\n\n\n  lines  \n\n") == ["A title", "of two", "lines"]
 
 
@@ -31,12 +31,12 @@ def test_wrapped_lines_are_one_sentence() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \n\n \t"])
-def test_nothing_but_space(text: str) -> None:
+def test_only_white_space(text: str) -> None:
     assert split(text) == []
 
 
 @given(st.text("aA. \n\t)?é", max_size=60))
-def test_sentences_lie_in_order_without_space_around_and_lose_nothing(text: str) -> None:
+def test_sentences_are_ordered_stripped_and_complete(text: str) -> None:
     spans = split_sentences(text)
     assert "".join("".join(split(text)).split()) == "".join(text.split())
     assert all(text[start:end].strip() == text[start:end] != "" for start, end in spans)
@@ -51,7 +51,7 @@ def test_text_without_any_end_is_cut_at_spaces() -> None:
 
 
 @given(st.integers(0, 300_000), st.integers(0, 300_000))
-def test_chunks_are_the_whole(start: int, length: int) -> None:
+def test_chunks_cover_the_text(start: int, length: int) -> None:
     text = ("x" * 99_999 + " " + "y" * 250_000 + " " + "z" * 250_000)[: start + length]
     parts = list(chunks(text, start, len(text))) if start <= len(text) else []
     assert "".join(text[a:b] for a, b in parts) == text[start:]

@@ -90,7 +90,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.data())
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_cut_into_files_and_record_batches_says_nothing(
+def test_the_division_into_files_and_record_batches_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], data: st.DataObject
 ) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, len(lengths)), max_size=4)) | {len(lengths)})
@@ -172,7 +172,7 @@ def test_kinds_are_counted_over_all_files(tmp_path: Path) -> None:
     assert ShardReader(tmp_path).epoch(1).count_kinds() == expected
 
 
-def test_a_sequence_that_is_not_there_is_an_index_error(tmp_path: Path) -> None:
+def test_a_missing_sequence_is_an_index_error(tmp_path: Path) -> None:
     write(tmp_path, make_sequences(LENGTHS), [8])
     reader = ShardReader(tmp_path)
     assert reader[-1].input_ids.tolist() == reader[7].input_ids.tolist()
@@ -208,7 +208,7 @@ def test_an_epoch_without_masks_is_refused(tmp_path: Path) -> None:
         ShardReader(tmp_path).epoch(2)
 
 
-def test_masks_that_do_not_fit_the_sequences_are_refused(tmp_path: Path) -> None:
+def test_masks_that_do_not_match_the_sequences_are_refused(tmp_path: Path) -> None:
     write(tmp_path, make_sequences(LENGTHS), [3, 5])
     (tmp_path / "masks-000-00001.arrow").unlink()
     with pytest.raises(ArtifactError, match="3 rows for 8 sequences"):

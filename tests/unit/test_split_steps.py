@@ -172,7 +172,7 @@ def test_shared_by_two_processes(folder: Path, expected: torch.Tensor) -> None:
     assert_same(first[2], gradient(folder, 64, SEQUENCES[:1].tolist()))
 
 
-def test_one_process_sums_up_alone() -> None:
+def test_one_process_needs_no_sum() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
     loss = torch.tensor(3.0)
     assert ranks.total(2.5) == 2.5

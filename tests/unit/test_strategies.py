@@ -127,7 +127,7 @@ def test_mslm_masks_every_word_position_alike(big: RaggedBatch) -> None:
     assert abs(chi_square - used.sum()) < N_SIGMA * np.sqrt(2 * used.sum())
 
 
-def test_one_mention_says_nothing_about_the_next_one(big: RaggedBatch) -> None:
+def test_mentions_are_masked_independently(big: RaggedBatch) -> None:
     kinds = draw("mslm", big, elm_rate=0.5, blm_rate=0.15, seed=11, epoch=0).kinds
     row, starts, _ = big.mentions
     masked = kinds[starts] == DS_TERM
@@ -156,7 +156,7 @@ ASKED = {"rate": 0.15, "elm_rate": 0.5, "blm_rate": 0.15, "seed": 11, "epoch": 0
 
 @pytest.mark.parametrize("strategy", sorted(RATES.keys() - {"none"}))
 @pytest.mark.parametrize("shares", [(0.8, 0.1, 0.1), (0.5, 0.5, 0.0), (0.0, 0.3, 0.7)])
-def test_corruption_has_its_shares_per_unit(
+def test_corruption_has_the_given_fractions_per_unit(
     big: RaggedBatch, collocations: pmi.PmiVocabulary, strategy: str, shares: tuple[float, float, float]
 ) -> None:
     drawn = draw(strategy, big, **ASKED, vocabulary=collocations)
@@ -189,7 +189,7 @@ def test_mask_alone_masks_every_predicted_token(big: RaggedBatch) -> None:
     assert np.all(corrupted(big, drawn, (1.0, 0.0, 0.0))[drawn.kinds > 0] == MASK_ID)
 
 
-def test_random_tokens_are_uniform_over_the_ids_that_are_not_special(big: RaggedBatch) -> None:
+def test_random_tokens_are_uniform_over_non_special_ids(big: RaggedBatch) -> None:
     drawn = draw("token", big, rate=1.0, seed=11, epoch=0)
     ids = corrupted(big, drawn, (0.0, 1.0, 0.0))[drawn.kinds > 0]
     observed = np.bincount(ids, minlength=VOCAB_SIZE)
@@ -221,7 +221,7 @@ def test_collect_keeps_the_predicted_tokens_in_order(big: RaggedBatch) -> None:
 
 @pytest.mark.parametrize("strategy", ["word", "span", "pmi"])
 @pytest.mark.parametrize("rate", [0.15, 0.4])
-def test_words_spans_and_collocations_mask_so_many_tokens(
+def test_words_spans_and_collocations_mask_the_expected_tokens(
     big: RaggedBatch, collocations: pmi.PmiVocabulary, strategy: str, rate: float
 ) -> None:
     kinds = draw(strategy, big, rate=rate, seed=11, epoch=0, vocabulary=collocations).kinds
@@ -232,7 +232,7 @@ def test_words_spans_and_collocations_mask_so_many_tokens(
     assert not np.any(kinds == DS_TERM)
 
 
-def test_spans_mask_their_share_of_every_sequence(big: RaggedBatch) -> None:
+def test_spans_mask_the_rate_in_every_sequence(big: RaggedBatch) -> None:
     kinds = draw("span", big, rate=0.15, seed=11, epoch=0).kinds
     masked = np.bincount(big.row[kinds > 0], minlength=len(big))
     assert np.all(np.abs(masked - 0.15 * big.n_ordinary) < 4), "to less than the pieces of a word"

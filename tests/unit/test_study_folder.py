@@ -12,7 +12,7 @@ from mslm_cli.studies.sweep import STUDY, claim
 N_AT_ONCE, N_ROUNDS = 8, 40
 
 
-def test_those_that_begin_at_once_all_find_the_study(tmp_path: Path) -> None:
+def test_processes_that_start_at_once_all_find_the_study(tmp_path: Path) -> None:
     barrier = threading.Barrier(N_AT_ONCE)
 
     def begin(i: int) -> None:
@@ -27,7 +27,7 @@ def test_those_that_begin_at_once_all_find_the_study(tmp_path: Path) -> None:
             assert sorted(path.name for path in (tmp_path / str(i)).iterdir()) == ["locks", STUDY, "work"]
 
 
-def test_a_study_that_was_killed_as_it_began_goes_on(tmp_path: Path) -> None:
+def test_a_study_killed_at_its_start_can_be_resumed(tmp_path: Path) -> None:
     (tmp_path / "study" / "locks").mkdir(parents=True)
     (tmp_path / "study" / f".{STUDY}.partial").write_text("seeds")
     claim(tmp_path / "study", "seeds = [1]\n")
@@ -35,7 +35,7 @@ def test_a_study_that_was_killed_as_it_began_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes.txt", ".git"])
-def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, name: str) -> None:
+def test_a_foreign_folder_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(UsageError, match="exists and is not a study"):
         claim(tmp_path, "seeds = [1]\n")

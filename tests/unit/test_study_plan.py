@@ -41,7 +41,7 @@ def model_of(node: StageNode) -> object:
     return dict(node.inputs)["model"]
 
 
-def test_arms_share_all_that_they_have_in_common(context: PlanContext) -> None:
+def test_arms_share_common_work(context: PlanContext) -> None:
     found = list(trials(context).values())
     assert len(found) == 12
     assert len(of_stage(found, "lexicon")) == 1
@@ -90,7 +90,7 @@ def test_more_steps_cost_as_much_as_the_adaptation(context: PlanContext) -> None
     assert epochs == {"vanilla": 1, "more-steps": 5}
 
 
-def test_a_grown_study_needs_only_what_is_new(context: PlanContext) -> None:
+def test_an_extended_study_needs_only_what_is_new(context: PlanContext) -> None:
     before = {node.key for node in shared(list(trials(context).values()))}
     more_seeds = replace(context, study=context.study.model_copy(update={"seeds": (1, 2, 3)}))
     new = [p for p in shared(list(trials(more_seeds).values())) if p.key not in before]
@@ -141,9 +141,7 @@ def test_a_short_trial_is_fine_tuned_for_its_share_of_the_whole(
 
 
 @pytest.mark.parametrize(("n_tokens", "n_steps"), [(20_000, 64), (1_000_000, 1_000_000 * 4 / 1024 / 16), (5_000, 19)])
-def test_a_short_trial_makes_enough_steps_to_be_told_from_others(
-    context: PlanContext, n_tokens: int, n_steps: float
-) -> None:
+def test_a_short_trial_makes_enough_steps(context: PlanContext, n_tokens: int, n_steps: float) -> None:
     planner = Planner(with_tuning(context, n_tokens, epochs=4, tokens_per_step=1024))
     ner = planner.trial(context.study.data[0], ANY, 0, 1 / 16).ner
     train = dict(ner.inputs)["train"]

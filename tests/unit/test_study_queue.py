@@ -52,7 +52,7 @@ def claim_and_die(folder: Path, storage: str | None) -> None:
     os._exit(7 if claim is not None and claim.key == "a" else 1)
 
 
-def test_a_trial_whose_process_died_is_taken_up_again(tmp_path: Path, storage: str | None) -> None:
+def test_a_trial_of_a_dead_process_is_claimed_again(tmp_path: Path, storage: str | None) -> None:
     queue = opened(tmp_path, storage)
     queue.enqueue({"a": {}}, set())
     process = multiprocessing.get_context("spawn").Process(target=claim_and_die, args=(tmp_path, storage))
@@ -76,7 +76,7 @@ def test_waiting_ends_when_the_other_process_is_done(tmp_path: Path) -> None:
     assert other.claim(KEYS) is None
 
 
-def test_a_failed_trial_is_told_with_its_reason_and_tried_again_when_asked(tmp_path: Path) -> None:
+def test_a_failed_trial_has_its_reason_and_can_be_retried(tmp_path: Path) -> None:
     queue = opened(tmp_path)
     queue.enqueue({"a": {}}, set())
     claim = queue.claim(KEYS)
@@ -101,6 +101,6 @@ def test_a_journal_cut_off_by_a_power_failure_is_mended(tmp_path: Path) -> None:
     assert opened(tmp_path).claim(KEYS) is None
 
 
-def test_a_database_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="--storage nonsense: cannot be opened"):
         opened(tmp_path, "nonsense")

@@ -83,19 +83,19 @@ def test_a_combination_that_failed_cannot_win(
     assert search.winner(planner, lambda _: None, store).name != f"mslm {best} (searched)"
 
 
-def test_when_all_failed_there_is_no_winner(planner: Planner, tmp_path: Path) -> None:
+def test_there_is_no_winner_if_all_failed(planner: Planner, tmp_path: Path) -> None:
     store = Finished(tmp_path)
     trials = [t for arm in search.candidates(planner) for t in search.short_trials(planner, arm, 0.1)]
     store.failed = tuple(trial.ner.key for trial in trials)
-    with pytest.raises(UnavailableError, match="no combination of rates could be tried"):
+    with pytest.raises(UnavailableError, match="failed for every combination of rates"):
         search.winner(planner, lambda _: None, store)
 
 
-def test_a_rung_that_tells_nothing_is_said(
+def test_a_rung_with_equal_scores_is_reported(
     planner: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Finished, "dev_score", lambda *_: 0.0)
     search.winner(planner, lambda _: None, Finished(tmp_path))
-    assert "warning: the search with 10 % of the training: all combinations score the same on dev" in (
+    assert "warning: the search with 10 % of the training: all combinations have the same dev score" in (
         capsys.readouterr().err
     )

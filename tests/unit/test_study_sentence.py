@@ -25,19 +25,21 @@ def said(
 
 def test_a_clear_winner_is_named_with_its_gain() -> None:
     found = said(compared("mslm", 1.24, 0.5, 0.001), rivals=(compared("span", 0.8, 0.3, 0.01),))
-    assert found.sentence == ("mslm gains 1.2 points (95 % from 0.7 to 1.7) over vanilla; it is better than span too.")
+    assert found.sentence == (
+        "mslm gains 1.2 points (95 % interval 0.7 to 1.7) over vanilla; it is also better than span."
+    )
     assert (found.outcome, found.use) == ("gain", "mslm")
     assert "mslm" in found.advice
 
 
-def test_a_rival_that_is_as_good_is_named() -> None:
+def test_an_equal_rival_is_named() -> None:
     rivals = compared("span", 0.2, 0.5, 0.4), compared("word", 0.9, 0.3, 0.01)
     found = said(compared("mslm", 1.2, 0.5, 0.001), rivals=rivals)
     assert found.sentence.endswith("over vanilla; the data do not separate it from span.")
     assert found.use == "mslm"
 
 
-def test_many_rivals_that_are_as_good_are_counted() -> None:
+def test_many_equal_rivals_are_counted() -> None:
     rivals = tuple(compared(name, 0.1, 0.5, 0.4) for name in ("a", "b", "c", "d"))
     assert "do not separate it from a and 3 other arms." in said(compared("e", 1.2, 0.5, 0.001), rivals=rivals).sentence
 
@@ -46,16 +48,16 @@ def test_without_separation_from_vanilla_there_is_no_winner() -> None:
     found = said(compared("mslm", 0.4, 0.9, 0.4), others=(compared("span", 0.1, 0.9, 0.9),))
     assert found.sentence == (
         "No arm is shown to be better than vanilla: mslm, the best on dev, differs from vanilla by +0.4 points"
-        " (95 % from -0.5 to +1.3)."
+        " (95 % interval -0.5 to +1.3)."
     )
     assert (found.outcome, found.use) == ("none", "vanilla")
 
 
-def test_an_interval_without_zero_is_no_gain_where_many_arms_are_compared() -> None:
+def test_an_interval_without_zero_is_not_a_gain_after_correction() -> None:
     arm = Compared("mslm", Estimate(0.01, 0.001, 0.019, 0.03), corrected_p=0.12)
     found = said(arm, others=tuple(compared(name, 0.1, 0.9, 0.9) for name in "abc"))
     assert found.outcome == "none"
-    assert "not enough where 4 arms are compared" in found.sentence
+    assert "not significant after correction for 4 arms" in found.sentence
 
 
 def test_with_too_few_documents_nothing_can_be_shown_and_more_seeds_are_not_advised() -> None:
@@ -64,8 +66,8 @@ def test_with_too_few_documents_nothing_can_be_shown_and_more_seeds_are_not_advi
     others = tuple(compared(name, 0.1, 0.9, 0.9) for name in "ab")
     found = said(arm, others=others, n_units=3)
     assert found.sentence == (
-        "Nothing can be shown with 3 documents of test data: mslm, the best on dev, differs from vanilla by +2.5 points"
-        " (95 % from +0.6 to +4.6, which is too narrow)."
+        "3 test documents are too few to show any difference: mslm, the best on dev, differs from vanilla by +2.5"
+        " points (95 % interval +0.6 to +4.6, which is too narrow)."
     )
     assert (found.outcome, found.use) == ("none", "vanilla")
     assert found.advice == "Keep vanilla until there are more documents to test on; more seeds cannot make up for them."
@@ -77,7 +79,7 @@ def test_with_too_few_documents_nothing_can_be_shown_and_more_seeds_are_not_advi
 def test_worse_than_vanilla_is_a_loss() -> None:
     found = said(compared("mslm", -1.0, 0.4, 0.001))
     assert found.sentence == (
-        "No arm helps here: mslm, the best on dev, loses 1.0 points (95 % from 0.6 to 1.4) against vanilla."
+        "No arm helps here: mslm, the best on dev, loses 1.0 points (95 % interval 0.6 to 1.4) against vanilla."
     )
     assert (found.outcome, found.use) == ("loss", "vanilla")
 
@@ -86,31 +88,31 @@ def test_too_few_seeds_show_nothing_however_large_the_difference() -> None:
     for n_seeds in (1, 2):
         found = said(compared("mslm", 9.0, 0.1, 1e-9), n_seeds=n_seeds)
         assert (found.outcome, found.use) == ("few seeds", "vanilla")
-        assert found.sentence.startswith("Nothing is shown: ")
+        assert found.sentence.startswith("No conclusion: ")
         assert f"{n_seeds} seed" in found.sentence
 
 
-def test_an_arm_that_only_test_likes_is_told_but_not_used() -> None:
+def test_an_arm_better_only_on_test_is_named_but_not_used() -> None:
     others = (compared("span", 1.5, 0.4, 0.001),)
     found = said(compared("mslm", 0.1, 0.5, 0.7), others=others)
     assert "No arm" not in found.sentence
-    assert found.sentence.endswith("; span, which dev did not choose, gains 1.5.")
+    assert found.sentence.endswith("; span, not chosen on dev, gains 1.5.")
     assert found.use == "vanilla"
     assert "span again on fresh data" in found.advice
 
 
-def test_a_rival_that_is_better_is_told() -> None:
+def test_a_better_rival_is_named() -> None:
     found = said(compared("mslm", 1.2, 0.5, 0.001), rivals=(compared("span", -0.7, 0.3, 0.01),))
-    assert "but span, which dev did not choose, is 0.7 points better" in found.sentence
+    assert "but span, not chosen on dev, is 0.7 points better" in found.sentence
 
 
-def test_several_data_sets_are_said() -> None:
+def test_several_data_sets_are_mentioned() -> None:
     assert "on average over 2 data sets" in said(compared("mslm", 1.2, 0.5, 0.001), n_data=2).sentence
 
 
-def test_vanilla_alone_is_no_comparison() -> None:
+def test_vanilla_alone_is_not_a_comparison() -> None:
     assert said(None).outcome == "alone"
 
 
-def test_what_rounds_to_nothing_has_no_sign() -> None:
-    assert "by 0.0 points (95 % from -0.5 to +0.5)" in said(compared("mslm", -0.01, 0.5, 0.9)).sentence
+def test_a_value_that_rounds_to_zero_has_no_sign() -> None:
+    assert "by 0.0 points (95 % interval -0.5 to +0.5)" in said(compared("mslm", -0.01, 0.5, 0.9)).sentence

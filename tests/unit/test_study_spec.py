@@ -33,16 +33,16 @@ def arms_of(folder: Path, text: str) -> list[str]:
             DATA + '[[arm]]\nkind = "mslm"\n\n[[arm]]\nkind = "span"\nweights = "uniform"\n',
             "study.toml:9: arm[2]: weights",
         ),
-        (DATA + '[[arm]]\nkind = "mslm"\nweight = 2\n', "study.toml:8: arm[1].weight: there is no such key"),
+        (DATA + '[[arm]]\nkind = "mslm"\nweight = 2\n', "study.toml:8: arm[1].weight: unknown key"),
         (DATA + '[[arm]]\nkind = "mslm"\nweights = "ratio"\n', "study.toml:8: arm[1].weights[1]: String should match"),
-        (DATA + '[[arm]]\nkind = "mslm"\nbudget = 0.2\nblm_rate = 0.1\n', "give one"),
+        (DATA + '[[arm]]\nkind = "mslm"\nbudget = 0.2\nblm_rate = 0.1\n', "give only one"),
         (DATA + '[[arm]]\nkind = "mslm"\nlexicon = "mine"\n', "no [lexicon.mine] for arm 'mslm'"),
         (DATA + '[[arm]]\nkind = "mslm"\n[[arm]]\nkind = "mslm"\n', "two arms are named 'mslm'"),
-        (DATA + '[[arm]]\nkind = "mslm"\n[adapt]\nseed = 3\n', "adapt.seed is decided by the study"),
+        (DATA + '[[arm]]\nkind = "mslm"\n[adapt]\nseed = 3\n', "adapt.seed is set by the study"),
         (DATA + '[[arm]]\nkind = "mslm"\n[adapt]\ntokens = 0\n', "study.toml:9: adapt.tokens: expected greater"),
         (
             DATA + '[[arm]]\nkind = "mslm"\n[finetune]\nspeed = 0\n',
-            "study.toml:9: finetune.speed: there is no such key",
+            "study.toml:9: finetune.speed: unknown key",
         ),
         ("seeds = [1, 2, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "seed 1 is listed twice"),
         (
@@ -83,17 +83,17 @@ kind = "span"
     ]
 
 
-def test_a_name_is_kept_and_told_apart_where_it_must_be(tmp_path: Path) -> None:
+def test_a_name_is_kept_and_extended_if_needed(tmp_path: Path) -> None:
     text = '[lexicon.a]\n[lexicon.b]\n[[arm]]\nkind = "mslm"\nname = "ours"\nblm_rate = 0.1\nlexicon = ["a", "b"]\n'
     assert arms_of(tmp_path, text) == ["vanilla", "ours a", "ours b"]
 
 
-def test_vanilla_is_always_there_and_first(tmp_path: Path) -> None:
+def test_vanilla_is_always_included_and_first(tmp_path: Path) -> None:
     text = '[[arm]]\nkind = "word"\n[[arm]]\nkind = "vanilla"\nname = "plain"\n'
     assert arms_of(tmp_path, text) == ["plain", "word"]
 
 
-def test_an_arm_with_rates_of_its_own_is_free_of_the_shared_budget(tmp_path: Path) -> None:
+def test_an_arm_with_its_own_rates_ignores_the_shared_budget(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(DATA + '[shards]\nbudget = 0.2\n[[arm]]\nkind = "mslm"\nblm_rate = 0.1\n[[arm]]\nkind = "span"\n')
     _, mslm, span = read_study(path).arms()
@@ -101,7 +101,7 @@ def test_an_arm_with_rates_of_its_own_is_free_of_the_shared_budget(tmp_path: Pat
     assert span.masking == {}
 
 
-def test_weights_are_those_of_mslm_alone(tmp_path: Path) -> None:
+def test_only_mslm_has_weights(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(DATA + '[[arm]]\nkind = "mslm"\n[[arm]]\nkind = "span"\n')
     _, mslm, span = read_study(path).arms()

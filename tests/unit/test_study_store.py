@@ -20,13 +20,13 @@ def log(store: StudyStore, node: StageNode, lines: list[dict[str, object]]) -> N
     (store.path(node) / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_what_training_took_is_its_steps_and_the_scoring_of_dev(tmp_path: Path) -> None:
+def test_the_time_of_training_includes_steps_and_dev_scoring(tmp_path: Path) -> None:
     node, store = StageNode("ner", FinetuneConfig(), ()), StudyStore(tmp_path)
     log(store, node, [*UPDATES, DEV])
     assert store.spent(node) == Spent(seconds=12.0, n_tokens=1600)
 
 
-def test_an_adaptation_that_trials_share_counts_once_and_the_head_not_at_all(tmp_path: Path) -> None:
+def test_a_shared_adaptation_counts_once_and_the_head_not_at_all(tmp_path: Path) -> None:
     store = StudyStore(tmp_path)
     head = StageNode("encoder", AdaptConfig(head_warmup_steps=5, steps=1), ())
     encoder = StageNode("encoder", AdaptConfig(), (("model", OutputOf(head)),))

@@ -71,10 +71,10 @@ def judged(test: dict[str, float], dev: dict[str, float], n_seeds: int = 3) -> d
     return judge(cast(Results, Made(test, dev, n_seeds)), "vanilla", ARMS)
 
 
-def test_the_arm_that_dev_likes_best_is_judged_and_test_chooses_nothing() -> None:
+def test_the_best_arm_on_dev_is_judged_and_test_chooses_nothing() -> None:
     found = judged({"vanilla": 0.7, "mslm": 0.701, "span": 0.95}, {"vanilla": 0.7, "mslm": 0.8, "span": 0.75})
     assert (found["chosen_on_dev"], found["outcome"], found["use"]) == ("mslm", "none", "vanilla")
-    assert "span, which dev did not choose, gains" in found["sentence"]
+    assert "span, not chosen on dev, gains" in found["sentence"]
 
 
 def test_a_gain_is_shown_with_its_rivals() -> None:

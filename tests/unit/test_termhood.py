@@ -95,7 +95,7 @@ def test_the_score_is_the_documented_formula() -> None:
     assert (found["renal carcinoma"].count, found["renal carcinoma"].doc_count) == (3, 1)
 
 
-def test_common_words_that_keep_together_are_a_term() -> None:
+def test_cohesive_common_words_are_a_term() -> None:
     general = {"heart": 1e-1, "attack": 1e-1}
     apart = [*["the heart and the heart"] * 5, *["an attack and an attack"] * 5]
     filler = [f"with word{i} and word{i}" for i in range(20)]
@@ -115,7 +115,7 @@ def test_a_part_of_one_longer_term_alone_ranks_below_it() -> None:
     assert found["long QT syndrome"].score > 0
 
 
-def test_adjectives_are_told_from_nouns_by_what_follows_them() -> None:
+def test_adjectives_are_separated_from_nouns_by_the_next_word() -> None:
     found = rank(*["hepatic lesions and hepatic tumours and a lesion of the hepatic vein"] * 4)
     assert {"hepatic lesions", "hepatic tumours", "hepatic vein", "lesion"} <= found.keys()
     assert "hepatic" not in found
@@ -126,7 +126,7 @@ def test_symbols_are_terms_though_nouns_follow_them() -> None:
     assert "BRCA1" in found
 
 
-def test_verbs_are_told_from_nouns_by_the_determiner_behind_them() -> None:
+def test_verbs_are_separated_from_nouns_by_the_next_determiner() -> None:
     found = rank(*["ligand binds the receptor and dystrophin binds a ligand", "gout and asthma and fever"] * 5)
     assert {"ligand", "dystrophin", "receptor"} <= found.keys()
     assert not [term for term in found if "binds" in term]
@@ -139,7 +139,7 @@ def test_participles_and_possessives_end_no_term(word: str) -> None:
     assert not [term for term in found if term.endswith(word)]
 
 
-def test_both_bounds_hold() -> None:
+def test_both_thresholds_apply() -> None:
     counts, reader = count("gout and gout and asthma", "gout")
     ranking = Termhood(counts, {}, reader)
     best = ranking.ranked(min_count=1, min_score=0)[0]

@@ -29,7 +29,7 @@ def test_a_plain_list_is_cleaned_and_counted() -> None:
     assert found == TermList(found.terms, n_duplicates=2, n_too_short=2, n_too_long=0, n_cleaned=2)
 
 
-def test_spellings_that_are_matched_apart_are_no_duplicates() -> None:
+def test_spellings_with_different_matches_are_not_duplicates() -> None:
     found = read("mine.txt", "WAS\nwas\nWas")
     assert [term.term for term in found.terms] == ["WAS", "was"]
     assert found.n_duplicates == 1
@@ -121,7 +121,7 @@ def test_the_first_spelling_is_kept_with_the_first_type() -> None:
     )
 
 
-def test_long_terms_and_lines_are_left_out_unread() -> None:
+def test_long_terms_and_lines_are_skipped() -> None:
     text = f"aspirin\n{'a' * 501}\n{'b' * 100_001}\n"
     for name, content in (
         ("mine.txt", text),
@@ -136,7 +136,7 @@ def test_long_terms_and_lines_are_left_out_unread() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("mine.txt", "", "mine.txt: no terms in the list (expected one term a line"),
+        ("mine.txt", "", "mine.txt: no terms in the list (expected one term per line"),
         ("mine.txt", "x\n-\n \n", "mine.txt: no terms in the list"),
         ("mine.txt", "a" * 200_000, "mine.txt: no terms in the list: 1 lines are too long"),
         ("mine.csv", "term,cui\naspirin,C1\n", "mine.csv:1: unknown column 'cui' (the columns are case, synonyms,"),
@@ -146,18 +146,18 @@ def test_long_terms_and_lines_are_left_out_unread() -> None:
             "mine.csv:2: expected at most 2 columns (term, type), found",
         ),
         ("mine.csv", 'aspirin\n"heart failure\nno end\n', "mine.csv:3: not a csv table: unexpected end of data"),
-        ("mine.csv", "term,case\nmTOR,maybe\n", "mine.csv:2: case cannot be 'maybe' (yes, no, or nothing)"),
+        ("mine.csv", "term,case\nmTOR,maybe\n", "mine.csv:2: case cannot be 'maybe' (use yes, no or an empty cell)"),
         ("mine.jsonl", '{"term": "aspirin"}\n\n{"term": 1}\n', "mine.jsonl:3: term cannot be 1"),
         ("mine.jsonl", "aspirin", "mine.jsonl:1: not a JSON line"),
         ("mine.jsonl", "[" * 50_000, "mine.jsonl:1: not a JSON line"),
         ("mine.jsonl", '["aspirin"]', 'mine.jsonl:1: expected a JSON object with a "term"'),
         ("mine.jsonl", '{"term": "aspirin", "synonyms": [1]}', "mine.jsonl:1: synonyms cannot hold 1"),
         ("mine.jsonl", '{"term": "aspirin", "synonyms": "ASA"}', "mine.jsonl:1: synonyms cannot be 'ASA'"),
-        ("mine.obo", "aspirin\n", "mine.obo:1: not a line of an OBO file"),
+        ("mine.obo", "aspirin\n", "mine.obo:1: not an OBO line"),
         ("mine.obo", "[Term]\nname: gout\nsynonym: podagra EXACT []\n", "mine.obo:3: expected a synonym in"),
         ("mine.obo", "format-version: 1.2\n", "mine.obo: no terms in the list"),
     ],
 )
-def test_what_is_no_list_is_named(name: str, text: str, reason: str) -> None:
+def test_an_invalid_list_is_reported_with_its_place(name: str, text: str, reason: str) -> None:
     with pytest.raises(DataError, match=re.escape(reason)):
         read(name, text)

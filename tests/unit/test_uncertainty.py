@@ -62,7 +62,7 @@ def test_one_document_more_or_less_is_what_documents_vary_by() -> None:
 
 
 @pytest.mark.parametrize("docs", [[None, None], ["a", "a"], ["a"]])
-def test_a_single_document_is_no_unit(docs: list[str | None]) -> None:
+def test_a_single_document_is_not_a_unit(docs: list[str | None]) -> None:
     clusters, unit = clusters_of(docs)
     assert (unit, clusters.tolist()) == ("sentences", list(range(len(docs))))
 
@@ -84,7 +84,7 @@ def test_undefined_replicates_are_left_out() -> None:
     assert intervals(precision_recall_f1(counts[2:]))["precision"] == [0.5, 0.5]
 
 
-def test_types_that_a_replicate_lacks_are_no_part_of_its_macro_average() -> None:
+def test_types_missing_in_a_replicate_are_not_in_its_macro_average() -> None:
     counts = np.array([[[2.0, 2.0, 1.0], [0.0, 0.0, 0.0]], [[2.0, 2.0, 1.0], [6.0, 6.0, 6.0]]])
     macro, weighted = averages(counts)
     assert macro[:, 2].tolist() == [0.5, 0.75]

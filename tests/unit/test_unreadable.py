@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
         st.binary(max_size=40).map(lambda tail: gzip.compress(b"a\tO\n" * 9, mtime=0)[:20] + tail),
     )
 )
-def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes) -> None:
+def test_any_file_content_is_read_or_refused(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "input")
         path.write_bytes(content)

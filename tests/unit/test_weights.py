@@ -12,14 +12,14 @@ from mslm_cli.masking.weights import kind_weights, weights_notice
 COUNT = st.integers(0, 10**9)
 
 
-def test_uniform_charges_both_kinds_alike() -> None:
+def test_uniform_weights_both_kinds_equally() -> None:
     assert kind_weights("uniform", 3, 5) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("scheme", "ratio"), [("ratio:2", 2.0), ("ratio:4", 4.0), ("ratio:2.5", 2.5), ("ratio:0.5", 0.5)]
 )
-def test_ratio_charges_entities_r_times(scheme: str, ratio: float) -> None:
+def test_ratio_weights_ds_terms_r_times(scheme: str, ratio: float) -> None:
     assert kind_weights(scheme, 10, 0) == (1.0, ratio)
 
 
@@ -32,23 +32,23 @@ def test_frequency_is_the_softmax_of_one_minus_each_share() -> None:
 
 
 @pytest.mark.parametrize(("n_generic", "n_ds_term"), [(1, 1), (250, 750), (0, 9)])
-def test_frequency_comes_to_one_as_soon_as_entities_are_half(n_generic: int, n_ds_term: int) -> None:
+def test_frequency_gives_one_once_ds_terms_are_half(n_generic: int, n_ds_term: int) -> None:
     weights = kind_weights("frequency", n_generic, n_ds_term)
     assert weights.ratio == 1.0
     notice = weights_notice("frequency", weights)
     assert notice is not None
-    assert "do not count more" in notice
+    assert "get no extra weight" in notice
 
 
-def test_frequency_tells_the_ratio_it_comes_to() -> None:
+def test_frequency_reports_its_ratio() -> None:
     notice = weights_notice("frequency", kind_weights("frequency", 750, 250))
     assert notice is not None
     assert "ratio:1.649" in notice
-    assert "do not count more" not in notice
+    assert "get no extra weight" not in notice
 
 
 @pytest.mark.parametrize("scheme", ["uniform", "ratio:1", "ratio:3"])
-def test_nothing_is_said_about_weights_that_were_given(scheme: str) -> None:
+def test_given_weights_need_no_notice(scheme: str) -> None:
     assert weights_notice(scheme, kind_weights(scheme, 1, 1)) is None
 
 
@@ -62,7 +62,7 @@ def test_reference_is_the_released_rule(n_generic: int, n_ds_term: int) -> None:
 
 
 @given(st.sampled_from(["frequency", "reference"]), COUNT, COUNT.map(lambda n: n + 1))
-def test_a_computed_rule_never_charges_entities_less(scheme: str, n_generic: int, n_ds_term: int) -> None:
+def test_computed_weights_are_never_lower_for_ds_terms(scheme: str, n_generic: int, n_ds_term: int) -> None:
     generic, ds_term = kind_weights(scheme, n_generic, n_ds_term)
     assert ds_term >= generic > 0
     assert ds_term / generic <= math.exp(1) * (1 + 1e-12)

@@ -20,18 +20,18 @@ def words(text: str) -> list[str]:
         (" \n", []),
     ],
 )
-def test_punctuation_is_parted_at_the_ends_alone(text: str, expected: list[str]) -> None:
+def test_punctuation_is_split_only_at_the_ends(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
 @given(st.text())
-def test_both_ways_keep_all_that_is_no_space(text: str) -> None:
+def test_both_ways_keep_all_non_space_characters(text: str) -> None:
     for spans in (joined_spans(text), token_spans(text)):
         assert "".join(text[start:end] for start, end in spans) == "".join(text.split())
         assert [at for span in spans for at in span] == sorted(at for span in spans for at in span)
 
 
-def test_corpora_tell_how_they_were_parted() -> None:
+def test_corpora_reveal_how_they_were_split() -> None:
     assert keeps_punctuation(["IL-2R", *["gene"] * 500])
     assert not keeps_punctuation(["IL", "-", "2R", "gene", *["gene"] * 500])
     assert not keeps_punctuation(["IL-2R", *["gene"] * 1000])
