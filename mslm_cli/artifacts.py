@@ -185,7 +185,7 @@ class ArtifactBuild:
         if not self.output.exists():
             fsio.check_writable(self.output)
             return False
-        kind = _kind_at(self.output)
+        kind = kind_at(self.output)
         if kind is None:
             raise UsageError(f"{self.output} exists and is not an mslm artifact, so it is not overwritten")
         if kind != self.kind:
@@ -227,7 +227,7 @@ class ArtifactBuild:
             fsio.write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
-def _kind_at(folder: Path) -> ArtifactKind | None:
+def kind_at(folder: Path) -> ArtifactKind | None:
     """The artifact kind in the manifest of ``folder``, or None if it has no readable manifest."""
     try:
         kind = json.loads((folder / MANIFEST).read_bytes())["kind"]
@@ -312,7 +312,7 @@ def load_if_artifact(path: Path, *kinds: ArtifactKind) -> Artifact | None:
     """
     if not (path / MANIFEST).is_file():
         return None
-    found = _kind_at(path)
+    found = kind_at(path)
     return load(path, found if found in kinds else kinds[0])
 
 
