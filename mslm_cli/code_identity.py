@@ -77,11 +77,6 @@ def sources_of(kind: str, options: Mapping[str, Any]) -> dict[str, str]:
     return sources
 
 
-def digest(sources: Sources) -> str:
-    """A single SHA-256 of ``sources``."""
-    return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
-
-
 def difference(before: Sources, after: Sources) -> list[str]:
     """Short names of modules and resources that differ or are in only one; plug-ins keep their full names."""
     return _short(name for name in {*before, *after} if before.get(name) != after.get(name))

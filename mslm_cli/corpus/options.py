@@ -21,7 +21,7 @@ def parse_label_names(value: object) -> object:
 
     A file is JSON: a list of names; ``id2label`` or ``label2id`` as in config.json; or the ``features`` of a data set.
     """
-    if not isinstance(value, str) or not Path(value).is_file():
+    if not isinstance(value, str) or not (Path(value).is_file() or value.endswith(".json")):
         return parse_list(value)
     try:
         found = names_in(json.loads(Path(value).read_bytes()))

@@ -2,7 +2,7 @@
 
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from mslm_cli.corpus.formats.brat import annotations_beside
 from mslm_cli.corpus.formats.format import Format
 from mslm_cli.corpus.formats.refused import refused_form
 from mslm_cli.corpus.labels import tags_from_mentions
-from mslm_cli.corpus.lines import OnRead, ignore_progress
+from mslm_cli.corpus.lines import OnRead, display_name, ignore_progress
 from mslm_cli.corpus.options import AUTO, DataOptions
 from mslm_cli.corpus.source import Source, no_text
 from mslm_cli.corpus.standoff import AnnotatedDocument, SplitWords, labelled_corpus
@@ -69,11 +69,14 @@ def read_labelled(
     """
     told: set[str] = set()
     files = source_files([path])
-    corpora = []
+    corpora: dict[str, LabelledCorpus] = {}
     for file, label in zip(files, labels_of(files), strict=True):
         source = _opened(Source(file, options, label=label))
         source.split_words = split_words
         chosen = _format_of(source, _COLUMNS, told)
+        if chosen.name == _TEXT and source.options.format == AUTO and len(files) > 1:
+            console.warn(f"{file}: plain text without labels, skipped")
+            continue
         if chosen.labelled is None and source.options.format != AUTO:
             having = ", ".join(each.name for each in FORMATS if each.labelled)
             raise UsageError(f"--format {options.format} has no labels", hint=f"those with labels: {having}")
@@ -81,14 +84,16 @@ def read_labelled(
         read = chosen.labelled or FORMATS[_COLUMNS].labelled
         assert read is not None
         with _saying_what_it_looks_like(source):
-            corpora.append(read(source))
-    return corpora[0] if len(corpora) == 1 else _joined(corpora, labels_of(files))
+            corpora[label] = read(source)
+    if not any(corpus.sentences for corpus in corpora.values()):
+        raise no_text(display_name(path), is_empty=False)
+    return next(iter(corpora.values())) if len(corpora) == 1 else _joined(corpora)
 
 
 def read_any(path: Path, options: DataOptions, formats: Iterable[str]) -> LabelledCorpus:
     """As ``read_gold``; where none of the ``formats`` has labels, all sentences, without mentions."""
     without_labels = not any(FORMATS[name].labelled for name in formats)
-    return labelled_corpus(read_annotated(path, options)) if without_labels else read_gold(path, options)
+    return labelled_corpus(read_annotated([path], options)) if without_labels else read_gold(path, options)
 
 
 def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
@@ -97,26 +102,34 @@ def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
     return dict(Counter(_format_of(source, _COLUMNS, {each.name for each in FORMATS}).name for source in sources))
 
 
-def read_annotated(path: Path, options: DataOptions) -> Iterator[AnnotatedDocument]:
-    """The documents of one file, or of all files in a folder, with their mentions by characters, if they have any.
+def read_annotated(paths: Sequence[Path], options: DataOptions) -> Iterator[AnnotatedDocument]:
+    """The documents of files, and of all files in folders, with their mentions by characters, if they have any.
 
     ``hf:NAME:SPLIT`` is a data set of the hub.
 
     Raises: as ``read_labelled``; UnavailableError where a data set of the hub cannot be had.
     """
-    if str(path).startswith(hub.PREFIX):
-        yield from hub.annotated(str(path), options)
-        return
+    for path in paths:
+        if str(path).startswith(hub.PREFIX):
+            yield from hub.annotated(str(path), options)
     told: set[str] = set()
-    files = source_files([path])
+    files = source_files([path for path in paths if not str(path).startswith(hub.PREFIX)])
     for file, label in zip(files, labels_of(files), strict=True):
         source = _opened(Source(file, options, label=label))
         chosen = _format_of(source, _COLUMNS, told)
         with _saying_what_it_looks_like(source):
-            if chosen.annotated is not None:
-                yield from chosen.annotated(source)
-            else:
-                yield from (AnnotatedDocument(d.id, d.text, (), d.has_id) for d in chosen.documents(source))
+            is_empty = True
+            for document in _annotated(chosen, source):
+                is_empty = False
+                yield document
+            if is_empty:
+                raise no_text(source.name, is_empty=source.head.raw in (b"", BOM_UTF8))
+
+
+def _annotated(chosen: Format, source: Source) -> Iterator[AnnotatedDocument]:
+    if chosen.annotated is not None:
+        return chosen.annotated(source)
+    return (AnnotatedDocument(d.id, d.text, (), d.has_id) for d in chosen.documents(source))
 
 
 def read_gold(path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
@@ -202,11 +215,12 @@ def _saying_what_it_looks_like(source: Source) -> Iterator[None]:
         raise
 
 
-def _joined(corpora: Sequence[LabelledCorpus], labels: Sequence[str]) -> LabelledCorpus:
+def _joined(by_label: Mapping[str, LabelledCorpus]) -> LabelledCorpus:
     """The sentences of several files, their ids told apart by the files' names where documents have none."""
+    corpora = list(by_label.values())
     is_mixed = len({corpus.scheme for corpus in corpora}) > 1
     sentences: list[LabelledSentence] = []
-    for corpus, label in zip(corpora, labels, strict=True):
+    for label, corpus in by_label.items():
         for sentence in corpus.sentences:
             tags = tuple(tags_from_mentions(sentence.mentions, len(sentence.words))) if is_mixed else sentence.tags
             if sentence.doc is None:

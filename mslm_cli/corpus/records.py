@@ -60,7 +60,7 @@ class Records:
         """
         for first, records in _peeked(self.records):
             if _is_of_words(first):
-                yield from tagged_annotated([self._tagged(record) for record in records], self.source.label)
+                yield from tagged_annotated(self._filled(records), self.source.label)
             else:
                 yield from self._with_spans(records)
 
@@ -80,7 +80,7 @@ class Records:
         """Their labelled sentences."""
         for first, records in _peeked(self.records):
             if _is_of_words(first):
-                return tagged_corpus([self._tagged(record) for record in records])
+                return tagged_corpus(self._filled(records))
             options = self.source.options
             return labelled_corpus(
                 self._with_spans(records),
@@ -179,6 +179,9 @@ class Records:
             raise self._refuse(record, message)
         sentence.tags = [known_tag(self._tag(record, tag), self._known, self.source.name, record.line) for tag in tags]
         return sentence
+
+    def _filled(self, records: Iterable[Record]) -> list[TaggedSentence]:
+        return [sentence for sentence in map(self._tagged, records) if sentence.words]
 
     def _tag(self, record: Record, tag: object) -> str:
         if isinstance(tag, str):

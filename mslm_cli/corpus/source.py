@@ -1,5 +1,6 @@
 """A file that is being read: its beginning, to tell its format by, and its content as lines or bytes."""
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import chain
@@ -99,7 +100,8 @@ class Head:
     @cached_property
     def text(self) -> str:
         """``raw`` as text, whatever cannot be decoded replaced; cut off anywhere."""
-        encoding = checked_encoding(self.options.encoding)
+        is_utf_16 = self.raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+        encoding = "utf-16" if is_utf_16 else checked_encoding(self.options.encoding)
         return self.raw.decode(encoding, "replace").removeprefix("\ufeff")
 
     @cached_property

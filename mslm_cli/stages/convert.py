@@ -62,7 +62,7 @@ def run(
     if to == CONLL:
         parts = _columns(paths, config, scheme)
     else:
-        documents = _counted(document for path in paths for document in read_annotated(path, config))
+        documents = _counted(read_annotated(paths, config))
         parts = writer.parts(documents, "" if output is None else output.name)
     write_parts(parts, output, is_folder=writer.is_folder)
     if output is not None:
@@ -70,9 +70,9 @@ def run(
 
 
 def _columns(paths: Sequence[Path], config: ConvertConfig, scheme: TagScheme) -> Iterator[Part]:
-    doc = None
     n_sentences = n_mentions = 0
     for path in paths:
+        doc = None
         for sentence in _gold(path, config).sentences:
             n_sentences += 1
             n_mentions += len(sentence.mentions)
@@ -85,7 +85,7 @@ def _columns(paths: Sequence[Path], config: ConvertConfig, scheme: TagScheme) ->
 
 def _gold(path: Path, config: ConvertConfig) -> LabelledCorpus:
     if str(path).startswith(hub.PREFIX):
-        documents = read_annotated(path, config)
+        documents = read_annotated([path], config)
         return labelled_corpus(documents, overlaps=config.overlaps, fragments=config.fragments)
     return read_gold(path, config)
 

@@ -48,7 +48,7 @@ def again(name: str, given_documents: list[AnnotatedDocument], file: str) -> lis
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / file
         write_parts(writer.parts(given_documents, file), path, is_folder=writer.is_folder)
-        return list(read_annotated(path, DataOptions()))
+        return list(read_annotated([path], DataOptions()))
 
 
 def keys(document: AnnotatedDocument) -> list[Key]:

@@ -755,12 +755,45 @@ def test_data_sets_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     for reference in ("hf:somebody/corpus", "hf:somebody/corpus:test"):
-        (document,) = read_annotated(Path(reference), DataOptions())
+        (document,) = read_annotated([Path(reference)], DataOptions())
         assert document.text == "Zorblatitis helps"
         assert [(a.bounds, a.type) for a in document.annotations] == [((0, 11), "Disease")]
     assert asked == [("somebody/corpus", "train"), ("somebody/corpus", "test")]
     with pytest.raises(UnavailableError, match="hf:nobody/nothing: cannot be had: FileNotFoundError: no such data set"):
-        list(read_annotated(Path("hf:nobody/nothing"), DataOptions()))
+        list(read_annotated([Path("hf:nobody/nothing")], DataOptions()))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UnavailableError, match=r"need the package `datasets` \(pip install 'mslm\[datasets\]'\)"):
-        list(read_annotated(Path("hf:somebody/corpus"), DataOptions()))
+        list(read_annotated([Path("hf:somebody/corpus")], DataOptions()))
+
+
+# Nothing in them
+
+
+def test_data_without_a_sentence_are_an_error(tmp_path: Path) -> None:
+    for name, content in (("a.jsonl", ""), ("b.jsonl", '{"text": " ", "label": []}\n'), ("c.txt", "1|t|\n1|a|\n")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match=rf"{name}: the file (is empty|holds no text)"):
+            read_labelled(tmp_path / name)
+
+
+def test_empty_documents_of_a_folder_are_no_error(brat: Path) -> None:
+    (brat / "b.txt").write_text("")
+    (brat / "b.ann").write_text("")
+    assert len(read_mentions(brat)) == 3
+
+
+def test_text_without_labels_in_a_folder_is_skipped_and_said(brat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (brat / "b.txt").write_text("Not annotated.")
+    assert len(read_mentions(brat)) == 3
+    assert f"warning: {brat / 'b.txt'}: plain text without labels, skipped" in " ".join(capsys.readouterr().err.split())
+
+
+def test_bioc_in_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.xml"
+    path.write_bytes(BIOC_XML.replace("UTF-8", "UTF-16").encode("utf-16"))
+    assert read_mentions(path) == [("Disease", "Zorblatitis"), ("Chemical", "quuxamab")]
+
+
+def test_names_of_labels_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--label-names: cannot be read: "):
+        DataOptions.build(label_names=str(tmp_path / "nothing.json"))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
-from mslm_cli.corpus.source import Head, Source, no_text
+from mslm_cli.corpus.source import Head, Source
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.corpus.writers import file_stem
 from mslm_cli.errors import DataError
@@ -50,8 +50,6 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
     beside = Source(other, source.options)
     texts, annotations = (source, beside) if is_text else (beside, source)
     text = texts.text()
-    if not text.strip():
-        raise no_text(texts.name, is_empty=not text)
     rows = [(number, line) for number, line in enumerate(annotations.lines(), 1) if line.strip()]
     id_ = source.label.removesuffix(".gz").rsplit(".", 1)[0]
     if "\r\n" in text and not all(_fits(line, text) for _, line in rows):
@@ -91,7 +89,7 @@ def annotation_lines(document: AnnotatedDocument) -> str:
             number = f"T{len(lines) + 1}"
             numbers.setdefault(annotation.id, number)
             place = ";".join(f"{start} {end}" for start, end in fragments)
-            shown = " ".join(document.text[start:end] for start, end in fragments)
+            shown = " ".join(document.text[start:end] for start, end in fragments).replace("\t", " ")
             lines.append(f"{number}\t{plain_type(annotation.type)} {place}\t{shown}\n")
     count = 0
     for relation in document.relations:
@@ -191,5 +189,5 @@ def _fits(line: str, text: str) -> bool:
         return True
     return (
         fragments[-1][1] <= len(text)
-        and "".join(cells[2:]).split() == " ".join(text[start:end] for start, end in fragments).split()
+        and " ".join(cells[2:]).split() == " ".join(text[start:end] for start, end in fragments).split()
     )

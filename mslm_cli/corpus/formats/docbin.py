@@ -24,9 +24,11 @@ _SPANS_KEY = "sc"
 
 
 def matches(path: Path, head: Head) -> bool:
-    """Whether it is compressed by zlib, and what comes out begins as a DocBin does."""
+    """Whether it ends in .spacy, or is compressed by zlib and what comes out begins as a DocBin does."""
     if head.raw[:1] != b"\x78":
         return False
+    if path.suffix == ".spacy":
+        return True
     try:
         start = zlib.decompressobj().decompress(head.raw, 100)
     except zlib.error:
