@@ -32,13 +32,14 @@ ENCODER_METRICS = "encoder_metrics.jsonl"
 """In a ner artifact, the training log of its encoder."""
 STATS = "stats.json"
 """Counts of a lexicon or shards artifact."""
-_MADE_BY = {
+MADE_BY = {
     "lexicon": "mslm extract-terms",
     "shards": "mslm preprocess",
     "encoder": "mslm adapt",
     "ner": "mslm finetune",
     "eval": "mslm eval",
 }
+"""The command that makes each kind of artifact."""
 
 
 class _Record(BaseModel):
@@ -101,7 +102,7 @@ class Artifact:
             names = ", ".join(sorted({str(e["loc"][0]) for e in error.errors() if e["loc"]}))
             raise ArtifactError(
                 f"{self.path / MANIFEST}: options that this release of mslm does not know: {names}",
-                hint=f"make it again with `{_MADE_BY[self.manifest.kind]}`",
+                hint=f"make it again with `{MADE_BY[self.manifest.kind]}`",
             ) from error
 
     def as_input(self, role: str) -> Input:
@@ -184,7 +185,7 @@ class ArtifactBuild:
         if not self.output.exists():
             fsio.check_writable(self.output)
             return False
-        kind = _kind_at(self.output)
+        kind = kind_at(self.output)
         if kind is None:
             raise UsageError(f"{self.output} exists and is not an mslm artifact, so it is not overwritten")
         if kind != self.kind:
@@ -226,7 +227,7 @@ class ArtifactBuild:
             fsio.write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
-def _kind_at(folder: Path) -> ArtifactKind | None:
+def kind_at(folder: Path) -> ArtifactKind | None:
     """The artifact kind in the manifest of ``folder``, or None if it has no readable manifest."""
     try:
         kind = json.loads((folder / MANIFEST).read_bytes())["kind"]
@@ -265,7 +266,7 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
         ArtifactError: it is missing, damaged, or has another kind or schema; the message says what was expected, what
             was found, and which command makes it again.
     """
-    remedy = f"make one with `{_MADE_BY[kind]}`"
+    remedy = f"make one with `{MADE_BY[kind]}`"
     manifest_path = path / MANIFEST
     if not path.exists():
         raise ArtifactError(f"{path}: no such {kind} artifact", hint=remedy)
@@ -288,7 +289,7 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
         raise ArtifactError(f"{manifest_path}: damaged manifest: {reason}", hint=remedy) from error
     if manifest.kind != kind:
         raise ArtifactError(f"{path}: expected {_a(kind)}, found {_a(manifest.kind)}", hint=remedy)
-    remedy = f"make it again with `{_MADE_BY[kind]} ... --overwrite`"
+    remedy = f"make it again with `{MADE_BY[kind]} ... --overwrite`"
     for entry in manifest.files:
         file = path / entry.path
         if not file.resolve().is_relative_to(path.resolve()):
@@ -311,7 +312,7 @@ def load_if_artifact(path: Path, *kinds: ArtifactKind) -> Artifact | None:
     """
     if not (path / MANIFEST).is_file():
         return None
-    found = _kind_at(path)
+    found = kind_at(path)
     return load(path, found if found in kinds else kinds[0])
 
 

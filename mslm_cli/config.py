@@ -168,7 +168,7 @@ class InspectConfig(DataOptions):
     """Options of ``mslm inspect``."""
 
     model: Name = Field("", description="Encoder whose tokenizer and windows to check: `minilm`, a folder, a hub id.")
-    offline: bool = Field(False, description="Fetch nothing; use what is on this machine.")
+    offline: bool = Field(False, description="Download nothing; use what is on this machine.")
     lowercase: bool | None = Field(None, description="Lowercase text, where the checkpoint does not say.")
     max_length: int = Field(512, ge=8, description="Longest window, in tokens; capped at the encoder's limit.")
     overlap: int = Field(64, ge=0, description="Tokens that neighbouring windows of a long sentence share.")

@@ -23,17 +23,17 @@ def inspect(
     config: InspectConfig,
     data: Annotated[
         list[Path] | None,
-        typer.Argument(help="Labelled files or folders, each a set of its own, or - for stdin.", metavar="DATA"),
+        typer.Argument(help="Labelled files or folders, each a separate set, or - for stdin.", metavar="DATA"),
     ] = None,
-    train: Annotated[Path | None, typer.Option(help="Data to learn from.")] = None,
-    dev: Annotated[Path | None, typer.Option(help="Data to choose by.")] = None,
-    test: Annotated[Path | None, typer.Option(help="Data to score on.")] = None,
+    train: Annotated[Path | None, typer.Option(help="Training data.")] = None,
+    dev: Annotated[Path | None, typer.Option(help="Data for choosing the best epoch.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Test data.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is in labelled data, and what is odd about it.
+    """Describe labelled data and their irregularities.
 
-    Formats, counts, mentions by type and length; what would be widened, cut or left out; sentences that repeat,
-    inside a set and between sets; types that only some sets have; the same text with different labels.
+    Formats, counts, mentions by type and length; what would be widened, cut or left out; repeated sentences, within and
+    between sets; types that only some sets have; the same text with different labels.
     """
     given = {"train": train, "dev": dev, "test": test}
     paths = {name: path for name, path in given.items() if path is not None}

@@ -38,7 +38,7 @@ def study(
     """
     from mslm_cli.studies import study as story
 
-    found = story.run(text or [], train, dev, test, output, config, general=general)
+    found = story.run(story.StudyData(train, test, dev, text or [], general), output, config)
     if as_json:
         console.result(json.dumps(found, ensure_ascii=False))
     elif not config.dry_run:

@@ -96,12 +96,7 @@ def run(
     found = {name: np.mean([each.found for each in of_arm], axis=0) for name, of_arm in counted.items()}
     mistakes = {name: np.mean([each.mistakes for each in of_arm], axis=0) for name, of_arm in counted.items()}
     for pair in pairs:
-        first, second = pair["arms"]
-        pair |= _wins(found[first], found[second], groups["all"])
-        for of in pair["slices"]:
-            of |= _wins(found[first], found[second], groups[of["name"]])
-        pair["n_sentences_better"] = int((mistakes[second] < mistakes[first]).sum())
-        pair["n_sentences_worse"] = int((mistakes[second] > mistakes[first]).sum())
+        _add_wins(pair, groups, found, mistakes)
     result = {
         "version": COMPARISON_VERSION,
         "primary_metric": metric,
@@ -119,6 +114,18 @@ def run(
         "sentences": _differing_sentences([s.id for s in sentences], mistakes),
     }
     return result, arms
+
+
+def _add_wins(
+    pair: dict[str, Any], groups: Mapping[str, Bool], found: Mapping[str, Float64], mistakes: Mapping[str, Float64]
+) -> None:
+    """Add wins and losses, overall and by slice, and the numbers of sentences that are better and worse."""
+    first, second = pair["arms"]
+    pair |= _wins(found[first], found[second], groups["all"])
+    for of in pair["slices"]:
+        of |= _wins(found[first], found[second], groups[of["name"]])
+    pair["n_sentences_better"] = int((mistakes[second] < mistakes[first]).sum())
+    pair["n_sentences_worse"] = int((mistakes[second] > mistakes[first]).sum())
 
 
 def _count(

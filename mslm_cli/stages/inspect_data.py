@@ -1,4 +1,4 @@
-"""``mslm inspect``: what is in labelled data, and what is odd about it, before anything is trained."""
+"""``mslm inspect``: describe labelled data and its irregularities before training."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ _WIDTH = 28
 
 
 def run(paths: Mapping[str, Path], config: InspectConfig) -> dict[str, Any]:
-    """What was found, as JSON values: of each set in ``paths`` by name, and between them.
+    """The findings as JSON values: for each set in ``paths``, by name, and between sets.
 
     Raises:
-        UsageError: there are no paths.
-        DataError: data cannot be read.
-        UnavailableError: the encoder cannot be had.
+        UsageError: ``paths`` is empty.
+        DataError: the data are unreadable.
+        UnavailableError: the encoder is unavailable.
     """
     if not paths:
         raise UsageError("no data were given", hint="give DATA, --train, --dev or --test")
@@ -60,7 +60,7 @@ def run(paths: Mapping[str, Path], config: InspectConfig) -> dict[str, Any]:
 def count_cuts(
     corpus: LabelledCorpus, tokenizer: "PreTrainedTokenizerFast", max_length: int, overlap: int
 ) -> dict[str, Any]:
-    """What the tokenizer and windows of ``max_length`` tokens make of the sentences."""
+    """Word pieces, unknown words, and words, sentences and mentions too long for windows of ``max_length`` tokens."""
     prefix, suffix = models.special_frame(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
     n_pieces = n_unknown = n_long = n_split = n_cut = 0
@@ -96,7 +96,7 @@ def count_cuts(
 
 
 def report(found: Mapping[str, Any]) -> None:
-    """Print what was found, at most 80 columns wide."""
+    """Print the findings, at most 80 columns wide."""
     sets: Mapping[str, Any] = found["sets"]
     names = list(sets)
     rows = [["format", *(_formats(of["formats"]) for of in sets.values())]]

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mslm_cli.config import StudyConfig
 from mslm_cli.corpus.options import DataOptions
@@ -57,22 +57,23 @@ weights = ["uniform", "ratio:2"]
 """
 
 
-def run(
-    text: Sequence[Path],
-    train: Path,
-    dev: Path | None,
-    test: Path,
-    output: Path,
-    config: StudyConfig,
-    *,
-    general: Path | None = None,
-) -> dict[str, Any]:
+class StudyData(NamedTuple):
+    """The data of a study: labelled files, domain text, and a general text on which to measure forgetting."""
+
+    train: Path
+    test: Path
+    dev: Path | None = None
+    text: Sequence[Path] = ()
+    general: Path | None = None
+
+
+def run(data: StudyData, output: Path, config: StudyConfig) -> dict[str, Any]:
     """The verdict on the usual arms, or, with ``dry_run``, the plan.
 
     Raises: as ``sweep.run``; also UsageError if the folder holds a different study.
     """
     file = output / sweep.STUDY
-    written = _as_toml(text, train, dev, test, output, config, general)
+    written = _as_toml(data, output, config)
     if file.is_file() and file.read_text(encoding="utf-8") != written:
         raise UsageError(
             f"{file} already exists with different contents", hint=f"continue with `mslm sweep {file} -o {output}`"
@@ -81,15 +82,7 @@ def run(
     return (sweep.plan if config.dry_run else sweep.run)(file, output, config, output)
 
 
-def _as_toml(
-    text: Sequence[Path],
-    train: Path,
-    dev: Path | None,
-    test: Path,
-    output: Path,
-    config: StudyConfig,
-    general: Path | None,
-) -> str:
+def _as_toml(data: StudyData, output: Path, config: StudyConfig) -> str:
     def relative(path: Path) -> str:
         return _string(Path(os.path.relpath(path, output)).as_posix())
 
@@ -97,16 +90,16 @@ def _as_toml(
         file=output / sweep.STUDY,
         folder=output,
         model=_string(config.model),
-        text="[" + ", ".join(map(relative, text)) + "]",
+        text="[" + ", ".join(map(relative, data.text)) + "]",
         seeds=list(range(1, config.seeds + 1)),
         reading=_reading(config),
-        name=_string(_name_of(train)),
-        train=relative(train),
-        dev="" if dev is None else f"dev = {relative(dev)}\n",
-        test=relative(test),
+        name=_string(_name_of(data.train)),
+        train=relative(data.train),
+        dev="" if data.dev is None else f"dev = {relative(data.dev)}\n",
+        test=relative(data.test),
         tokens=config.tokens,
         epochs=config.epochs,
-        probe="" if general is None else f"\n[probe]\ngeneral = {relative(general)}\n",
+        probe="" if data.general is None else f"\n[probe]\ngeneral = {relative(data.general)}\n",
     )
 
 

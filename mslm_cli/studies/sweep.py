@@ -59,7 +59,7 @@ def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str
         UnavailableError: the encoder is unavailable.
     """
     study = read_study(file)
-    _check_data(study, root)
+    check_data(study, root)
     return estimate.report(_planner(study, root, config), StudyStore(output), config)
 
 
@@ -72,7 +72,7 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
         UnavailableError: the encoder or the storage is unavailable, or trials failed.
     """
     study = read_study(file)
-    _check_data(study, root)
+    check_data(study, root)
     claim(output, file.read_text(encoding="utf-8"))
     n_versions = claim_code(output, study, accept=config.accept_other_code)
     context = RunContext(file, output, config, root, console.settings())
@@ -104,7 +104,7 @@ def _caveats(study: Study, n_versions: int) -> list[str]:
     return caveats
 
 
-def _check_data(study: Study, root: Path) -> None:
+def check_data(study: Study, root: Path) -> None:
     """Check that all files exist, and that no dev or test data are also used for training.
 
     Raises:

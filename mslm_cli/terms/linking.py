@@ -93,12 +93,12 @@ def _search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _scispacy_search(concepts, name)
+            return scispacy_search(concepts, name)
         except ImportError:  # not installable on Python 3.13 and on Linux on ARM
-            return _exact_search(concepts, name)
+            return exact_search(concepts, name)
 
 
-def _exact_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
+def exact_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
     """Exact search: the same candidates as scispaCy's, without its approximations."""
     ids_of: dict[str, set[str]] = {}
     for concept in concepts:
@@ -118,7 +118,7 @@ def _exact_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
     return search
 
 
-def _scispacy_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
+def scispacy_search(concepts: Sequence[dict[str, Any]], name: str) -> Search:
     """scispaCy's candidate generator over an approximate index.
 
     Raises:

@@ -31,7 +31,7 @@ def make_collator(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> Co
     padded = partial(pad, pad_id=pad_id)
     if device.type != "cuda" or dtype != torch.bfloat16 or not is_bert_like(model.base_model):
         return padded
-    if problem := _problem(device):
+    if problem := packed_attention_problem(device):
         console.warn(f"sequences are padded, not packed: {problem}")
         return padded
     AttentionInterface.register(_NAME, packed_attention)
@@ -123,7 +123,7 @@ def _varlen(
     return found
 
 
-def _problem(device: torch.device) -> str:
+def packed_attention_problem(device: torch.device) -> str:
     """Why packed attention does not work on ``device``; empty if it does."""
     generator = torch.Generator().manual_seed(0)
     states = [torch.randn(48, 2, 32, generator=generator).to(device, torch.bfloat16) for _ in range(3)]

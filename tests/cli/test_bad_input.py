@@ -223,7 +223,7 @@ def test_an_output_that_exists(refused: Refused, workplace: Path) -> None:
 def test_an_output_that_cannot_be_created(refused: Refused) -> None:
     for command in COMMANDS.values():
         refused(command.replace("-o out", "-o ."), USAGE, ". exists")
-        refused(command.replace("-o out", "-o text.txt/out"), USAGE, "text.txt/out: cannot be made")
+        refused(command.replace("-o out", "-o text.txt/out"), USAGE, "text.txt/out: cannot be created")
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def clear(place: Path) -> None:
 
 def test_a_file_under_its_final_name_is_complete(undisturbed: Undisturbed, in_tmp: Path) -> None:
     """In every state the output is the old one, the new one, or not there, and the newest checkpoint is whole."""
-    kind = artifacts._kind_at(undisturbed.folder / "out")
+    kind = artifacts.kind_at(undisturbed.folder / "out")
     assert kind is not None
     checked: set[str] = set()
     has_old = (undisturbed.folder / "before").exists()

@@ -65,7 +65,7 @@ def test_a_different_output_is_refused_with_the_difference(tmp_path: Path) -> No
     with pytest.raises(UsageError, match=r"seed was 0, is 3.*--overwrite"):
         ArtifactBuild("shards", tmp_path / "shards", PreprocessConfig(seed=3), [TEXT]).is_done(overwrite=False)
     other = Input(role="text", path="b.txt", fingerprint="def")
-    with pytest.raises(UsageError, match=r"other input .text."):
+    with pytest.raises(UsageError, match=r"other inputs .text."):
         ArtifactBuild("shards", tmp_path / "shards", PreprocessConfig(), [other]).is_done(overwrite=False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from mslm_cli.artifacts import _MADE_BY
+from mslm_cli.artifacts import MADE_BY
 from mslm_cli.cli.app import app
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -102,4 +102,4 @@ def test_the_index_leads_to_every_page_and_no_link_is_dead() -> None:
 
 def test_every_kind_of_artifact_is_described() -> None:
     text = (DOCS / "artifacts.md").read_text(encoding="utf-8")
-    assert [kind for kind in _MADE_BY if f"## {kind}" not in text] == []
+    assert [kind for kind in MADE_BY if f"## {kind}" not in text] == []

@@ -109,8 +109,8 @@ def test_our_candidates_are_those_of_scispacy(names: list[str], terms: list[str]
                 similarities[concept] = max(round(similarity, 4), similarities.get(concept, 0.0))
         return similarities
 
-    theirs = linking._scispacy_search(concepts, "kb.jsonl")(terms)
-    ours = linking._exact_search(concepts, "kb.jsonl")(terms)
+    theirs = linking.scispacy_search(concepts, "kb.jsonl")(terms)
+    ours = linking.exact_search(concepts, "kb.jsonl")(terms)
     for found, expected in zip(map(best, ours), map(best, theirs), strict=True):
         assert found.keys() == expected.keys()
         assert all(abs(found[concept] - expected[concept]) < 2e-4 for concept in found)

@@ -137,10 +137,10 @@ def test_on_a_cpu_sequences_are_padded(model: PreTrainedModel, sequences: list[N
 
 
 def test_a_broken_kernel_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "does not work here" in packing._problem(torch.device("cpu"))
+    assert "does not work here" in packing.packed_attention_problem(torch.device("cpu"))
 
     def blind(query: torch.Tensor, *_: object) -> torch.Tensor:
         return query * 1.0
 
     monkeypatch.setattr(packing, "_varlen", blind)
-    assert "wrong" in packing._problem(torch.device("cpu"))
+    assert "wrong" in packing.packed_attention_problem(torch.device("cpu"))

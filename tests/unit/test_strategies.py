@@ -323,7 +323,7 @@ def test_the_largest_elm_rate_that_is_named_is_feasible(big: RaggedBatch) -> Non
 def test_a_budget_beyond_all_mentions_is_refused(big: RaggedBatch) -> None:
     part = big.rows(0, 500)
     ds_share = part.in_mention.sum() / part.n_ordinary.sum()
-    with pytest.raises(UsageError, match=f"entity can mask {ds_share:.4f} of the tokens at most"):
+    with pytest.raises(UsageError, match=f"entity can mask at most {ds_share:.4f} of the tokens"):
         solve("entity", lambda: [part], [0.9], elm_rate=0.5, seed=3)
 
 

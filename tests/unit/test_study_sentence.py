@@ -70,9 +70,9 @@ def test_with_too_few_documents_nothing_can_be_shown_and_more_seeds_are_not_advi
         " points (95 % interval +0.6 to +4.6, which is too narrow)."
     )
     assert (found.outcome, found.use) == ("none", "vanilla")
-    assert found.advice == "Keep vanilla until there are more documents to test on; more seeds cannot make up for them."
+    assert found.advice == "Keep vanilla until you have more test documents; more seeds cannot replace them."
     # of three comparisons, seven documents are enough: 3 / 64
-    assert "can be shown" in said(arm, others=others, n_units=6).sentence
+    assert "too few to show any difference" in said(arm, others=others, n_units=6).sentence
     assert "No arm is shown" in said(arm, others=others, n_units=7).sentence
 
 
