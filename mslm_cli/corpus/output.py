@@ -26,7 +26,7 @@ def check_output(output: Path, *, is_folder: bool, overwrite: bool) -> None:
         if not is_folder and output.is_dir():
             raise UsageError(f"{output} is a folder, and would become a file", hint="choose another -o")
         if is_folder and (other := sorted(p for p in output.iterdir() if p.suffix not in _OWN_SUFFIXES)):
-            raise UsageError(f"{output} is not overwritten: it holds {other[0].name}", hint="choose another -o")
+            raise UsageError(f"{output} cannot be overwritten: it contains {other[0].name}", hint="choose another -o")
     fsio.check_writable(output)
 
 

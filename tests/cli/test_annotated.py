@@ -83,7 +83,7 @@ def test_mentions_inside_words_are_missed_and_said(place: Path, mslm: Mslm) -> N
     assert (found["exact_match"]["gold"], found["exact_match"]["correct"]) == (1, 0)
     assert "test.jsonl: 1 mention widened to whole words" in scored.stderr
     assert "1:18-31 Disease: widened: 'heart failure' -> 'heart failures'" in scored.stderr
-    assert "1 of 1 gold mentions begin or end where no word does, and count as missed" in scored.stderr
+    assert "1 of 1 gold mentions are not aligned with word boundaries and count as missed" in scored.stderr
 
 
 def test_train_and_dev_without_a_common_type(place: Path, mslm: Mslm) -> None:

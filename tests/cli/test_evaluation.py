@@ -146,7 +146,7 @@ def test_tags_of_other_schemes_are_read_by_them(in_tmp: Path, mslm: Mslm) -> Non
     Path("io.tsv").write_text("a I-X\nb I-X\nc O\nd O\n")
     done = mslm("eval", "--predictions", "io.tsv", "--data", "gold.tsv")
     assert "2 predicted I- tags continue no mention" in done.stderr or "1 predicted I- tags" in done.stderr
-    assert "no mention was predicted; precision is 0 by convention" in done.stderr
+    assert "no mentions were predicted; precision is 0 by convention" in done.stderr
 
 
 def test_gold_tags_without_b_do_not_join_predicted_mentions(in_tmp: Path, mslm: Mslm) -> None:

@@ -137,7 +137,7 @@ def test_a_users_terms_are_kept_whatever_their_count(text: Path) -> None:
     assert (found["in most families"]["count"], found["in most families"]["doc_count"]) == (1, 1)
     assert (found["hypothyroidism"]["count"], found["hypothyroidism"]["score"]) == (0, 0)
     assert "skipped 1 duplicate terms" in result.stderr
-    assert "1 terms of fewer than two" in result.stderr
+    assert "skipped 1 terms with fewer than two" in result.stderr
     assert "control characters in 1 terms" in result.stderr
     assert stats_of(Path("lexicon"))["user_list"] == {
         "n_terms": 5,

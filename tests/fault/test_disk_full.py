@@ -70,7 +70,7 @@ def assert_full(result: Result, named: str) -> None:
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_a_disk_that_fills_up_at_any_point(small_disk: Path, mslm: Mslm, kind: artifacts.Kind) -> None:
+def test_a_disk_that_fills_up_at_any_point(small_disk: Path, mslm: Mslm, kind: artifacts.ArtifactKind) -> None:
     """With ever more space, every place at which it can run out is met; then the same command ends well."""
     command = [*COMMANDS[kind].split(), "-o", "disk/out"]
     n_refused = 0
@@ -89,7 +89,7 @@ def test_a_disk_that_fills_up_at_any_point(small_disk: Path, mslm: Mslm, kind: a
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_an_existing_output_is_kept(small_disk: Path, mslm: Mslm, kind: artifacts.Kind) -> None:
+def test_an_existing_output_is_kept(small_disk: Path, mslm: Mslm, kind: artifacts.ArtifactKind) -> None:
     command = [*COMMANDS[kind].split(), "-o", "disk/out"]
     made = mslm(*command)
     assert made.exit_code == 0, made.stderr
@@ -103,7 +103,7 @@ def test_an_existing_output_is_kept(small_disk: Path, mslm: Mslm, kind: artifact
 
 
 @pytest.mark.parametrize("kind", ["encoder", "ner"])
-def test_a_run_that_ran_out_of_space_can_be_resumed(small_disk: Path, mslm: Mslm, kind: artifacts.Kind) -> None:
+def test_a_run_that_ran_out_of_space_can_be_resumed(small_disk: Path, mslm: Mslm, kind: artifacts.ArtifactKind) -> None:
     command = [*COMMANDS[kind].split(), "-o", "disk/out"]
     made = mslm(*command)
     assert made.exit_code == 0, made.stderr

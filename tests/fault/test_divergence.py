@@ -45,11 +45,11 @@ def poison(name: str, factor: float, after: int, every: int) -> None:
 def test_bad_steps_are_skipped_reported_and_reproduced_after_a_resume(workplace: Path, command: list[str]) -> None:
     fault = functools.partial(poison, command[0], math.nan, 0, 3 if command is ADAPT else 5)
     assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
-    said = [line for line in Path("stderr").read_text().splitlines() if " is skipped: loss " in line]
+    said = [line for line in Path("stderr").read_text().splitlines() if " was skipped: loss " in line]
     records = [record for record in logged(Path("out")) if "learning_rate" in record]
     skipped = [record for record in records if "skipped" in record]
     assert 0 < len(skipped) < len(records)
-    assert [f"warning: step {record['step']} is skipped: {record['skipped']}" for record in skipped] == said
+    assert [f"warning: step {record['step']} was skipped: {record['skipped']}" for record in skipped] == said
     assert not any("loss" in record for record in skipped)
     assert [record["step"] for record in records] == list(range(1, len(records) + 1))
     weights, log = sha256_of(Path("out/model.safetensors")), logged(Path("out"))
@@ -68,10 +68,13 @@ def test_many_in_a_row_end_the_run(workplace: Path, command: list[str]) -> None:
     fault = functools.partial(poison, command[0], math.nan, 4, 1)
     assert child_process.run(*command, folder=workplace, prepare=fault) == 6
     lines = Path("stderr").read_text().splitlines()
-    in_a_row = f"error: {MAX_SKIPPED + 1} steps in a row, the last with loss nan and gradient norm nan, were not usable"
+    in_a_row = (
+        f"error: training diverged: {MAX_SKIPPED + 1} steps in a row were skipped,"
+        f" the last with loss nan and gradient norm nan"
+    )
     assert lines[-1].startswith(in_a_row)
     assert "lower --learning-rate" in lines[-1]
-    assert len([line for line in lines if " is skipped: loss nan" in line]) == MAX_SKIPPED
+    assert len([line for line in lines if " was skipped: loss nan" in line]) == MAX_SKIPPED
     kept = sorted(Path("out.work").glob("checkpoint-*"))
     assert lines[-2] == f"warning: {kept[-1]} is the last good checkpoint"
     assert not Path("out").exists()
@@ -90,8 +93,8 @@ def test_consecutive_skips_are_counted_across_a_resume(workplace: Path) -> None:
     assert child_process.run(*ADAPT, folder=workplace, prepare=functools.partial(poison_and_end, "adapt", 4, 9)) == 143
     assert json.loads(Path("out.work/checkpoint-0000009/state.json").read_text())["n_skipped"] == 5
     assert child_process.run(*ADAPT, folder=workplace, prepare=functools.partial(poison, "adapt", math.nan, 0, 1)) == 6
-    said = [line.split(":")[1] for line in Path("stderr").read_text().splitlines() if " is skipped: " in line]
-    assert said == [f" step {n} is skipped" for n in range(10, 4 + MAX_SKIPPED + 1)]
+    said = [line.split(":")[1] for line in Path("stderr").read_text().splitlines() if " was skipped: " in line]
+    assert said == [f" step {n} was skipped" for n in range(10, 4 + MAX_SKIPPED + 1)]
 
 
 class Squares(NamedTuple):

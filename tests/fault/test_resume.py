@@ -206,7 +206,7 @@ def test_a_folder_of_the_users_own_is_left_alone(workplace: Path, mslm: Mslm) ->
         for resume in ("auto", "never"):
             refused = mslm(*command, "--resume", resume)
             assert refused.exit_code == 2
-            assert "out.work exists and is no work folder" in refused.stderr
+            assert "out.work exists and is not a work folder" in refused.stderr
     assert Path("out.work/thesis.tex").exists()
 
 
@@ -249,6 +249,6 @@ def test_a_run_with_other_code_resumes_only_if_told_to(
     refused = mslm(*command)
     assert refused.exit_code == 2
     line = refused.stderr.splitlines()[-1]
-    assert line.startswith("error: out.work holds a run of other code (training.losses) (give --resume-anyway")
+    assert line.startswith("error: out.work holds a run with other code (training.losses) (use --resume-anyway")
     assert mslm(*command, "--resume-anyway").exit_code == 0
     assert_same(Path("out"), undisturbed(command))

@@ -14,6 +14,7 @@ import pytest
 import spacy
 from typer.testing import Result
 
+from mslm_cli.corpus import documents
 from mslm_cli.fsio import sha256_of
 from mslm_cli.stages import extract_terms
 
@@ -30,7 +31,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, mslm: Mslm) -> Path:
     rng = random.Random(0)
     words = ["renal", "heart", "failure", "carcinoma", "IL-2", "the", "of", "was", "syndrome", "(HF)", "aspirin", "in"]
     (folder / "text").mkdir()
-    n_chars = N_BATCHES * extract_terms._BATCH_CHARS
+    n_chars = N_BATCHES * documents.BATCH_CHARS
     for number in range(40):
         paragraphs = [" ".join(rng.choices(words, k=n_chars // 40 // 60)) + "." for _ in range(10)]
         (folder / f"text/{number:02}.txt").write_text("\n\n".join(paragraphs))

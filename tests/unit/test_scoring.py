@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mslm_cli.corpus.documents import CharSpan, LabelledCorpus, LabelledSentence
-from mslm_cli.corpus.labels import strict_mentions, tags_from_mentions
-from mslm_cli.corpus.predictions import scored_corpus
+from mslm_cli.corpus.labels import ScoredMention, strict_mentions, tags_from_mentions
+from mslm_cli.corpus.predictions import PredictedSentence, scored_corpus
 from mslm_cli.corpus.scoring import scoring_units
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, disjoint, labelled_corpus
 
@@ -26,7 +26,7 @@ def test_a_mention_that_ends_inside_a_word_is_missed_even_when_its_word_is_found
     corpus = corpus_of("the 5-HT6 receptor", (4, 8, "Gene"))
     (sentence,) = corpus.sentences
     assert sentence.mentions == ((1, 4, "Gene"),)
-    scored = scored_corpus(corpus, [list(sentence.tags)], [(0.5,)])
+    scored = scored_corpus(corpus, [PredictedSentence(sentence.tags, [ScoredMention(1, 4, "Gene", 0.5)])])
     (found,) = scored.sentences
     assert found.words == ("the", "5", "-", "HT", "6", "receptor")
     assert (found.gold, found.predicted, found.scores) == (((1, 4, "Gene"),), ((1, 5, "Gene"),), (0.5,))
@@ -36,7 +36,7 @@ def test_a_mention_that_ends_inside_a_word_is_missed_even_when_its_word_is_found
 def test_a_mention_that_goes_on_in_another_sentence_is_missed() -> None:
     text = "He had a failure. Of the heart."
     corpus = corpus_of(text, (9, 30, "Disease"))
-    scored = scored_corpus(corpus, [list(s.tags) for s in corpus.sentences])
+    scored = scored_corpus(corpus, [PredictedSentence.of_tags(s.tags) for s in corpus.sentences])
     assert scored.n_off_boundary == 1
     gold = {(i, m) for i, s in enumerate(scored.sentences) for m in s.gold}
     predicted = {(i, m) for i, s in enumerate(scored.sentences) for m in s.predicted}
