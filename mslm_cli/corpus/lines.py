@@ -3,7 +3,7 @@
 import codecs
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from io import BufferedReader
 from itertools import chain
@@ -50,7 +50,7 @@ def read_lines(
     return decoded_lines(read_blocks(file, on_read), display_name(file), encoding, errors)
 
 
-def read_blocks(file: Path, on_read: OnRead = ignore_progress) -> Iterator[bytes]:
+def read_blocks(file: Path, on_read: OnRead = ignore_progress) -> Generator[bytes, None, None]:
     """The bytes of a file or of standard input (``-``), block by block, gzip undone.
 
     Raises:

@@ -3,7 +3,7 @@
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,14 +44,14 @@ def read_documents(
     """
     told: set[str] = set()
     for file, label in zip(files, labels_of(files), strict=True):
-        source = _opened(Source(file, options, label=label, on_read=on_read))
-        documents = _format_of(source, _TEXT, told).documents(source)
-        with _saying_what_it_looks_like(source):
-            first = next(documents, None)
-        if first is None:
-            raise no_text(source.name, is_empty=source.head.raw in (b"", BOM_UTF8))
-        yield first
-        yield from documents
+        with closing(Source(file, options, label=label, on_read=on_read)) as source:
+            documents = _format_of(_opened(source), _TEXT, told).documents(source)
+            with _saying_what_it_looks_like(source):
+                first = next(documents, None)
+            if first is None:
+                raise no_text(source.name, is_empty=source.head.raw in (b"", BOM_UTF8))
+            yield first
+            yield from documents
 
 
 def read_labelled(
@@ -98,8 +98,12 @@ def read_any(path: Path, options: DataOptions, formats: Iterable[str]) -> Labell
 
 def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
     """How many files of each format there are at ``path``."""
-    sources = [_opened(Source(file, options)) for file in source_files([path])]
-    return dict(Counter(_format_of(source, _COLUMNS, {each.name for each in FORMATS}).name for source in sources))
+    told = {each.name for each in FORMATS}
+    found: Counter[str] = Counter()
+    for file in source_files([path]):
+        with closing(Source(file, options)) as source:
+            found[_format_of(_opened(source), _COLUMNS, told).name] += 1
+    return dict(found)
 
 
 def read_annotated(paths: Sequence[Path], options: DataOptions) -> Iterator[AnnotatedDocument]:

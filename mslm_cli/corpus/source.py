@@ -68,6 +68,10 @@ class Source:
         """
         return "".join(decoded(self.blocks(), self.name, self.options.encoding, self.options.errors))
 
+    def close(self) -> None:
+        """Close the file, if it is open; it cannot be read on."""
+        self._blocks.close()
+
     def look_ahead(self) -> Iterator[bytes]:
         """As ``blocks``, but what is taken here is there again."""
         yield from tuple(self._begun)
