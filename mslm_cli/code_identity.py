@@ -10,7 +10,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,6 +85,11 @@ def difference(before: Sources, after: Sources) -> list[str]:
 def changed(before: Sources, after: Sources) -> list[str]:
     """As ``difference``, but only for names in both."""
     return _short(name for name in before.keys() & after.keys() if before[name] != after[name])
+
+
+def shortlist(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
+    return ", ".join(names[:4]) + ", ..." * (len(names) > 4)
 
 
 def _short(names: Iterable[str]) -> list[str]:

@@ -175,8 +175,8 @@ def _claim(folder: Path, wanted: dict[str, dict[str, Any]], *, anyway: bool) -> 
                 hint="use the same ones to resume, or --resume never to start over",
             )
     if different["code"] and not anyway:
-        changed = code_identity.difference(found["code"], wanted["code"])
+        names = code_identity.shortlist(code_identity.difference(found["code"], wanted["code"]))
         raise UsageError(
-            f"{folder} holds a run with other code ({', '.join(changed[:4])}{', ...' * (len(changed) > 4)})",
+            f"{folder} holds a run with other code ({names})",
             hint="use --resume-anyway to continue it, or --resume never to start over",
         )

@@ -47,6 +47,14 @@ class Sketch:
         self._sorted: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._new = array("Q")
 
+    @classmethod
+    def of(cls, sentences: Iterable[str]) -> Self:
+        """The sketch of these sentences."""
+        sketch = cls()
+        for sentence in sentences:
+            sketch.add(sentence)
+        return sketch
+
     def add(self, text: str) -> None:
         """Add one sentence."""
         words = _words(text)

@@ -295,9 +295,7 @@ def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, S
     paths = sorted((ner.path / artifacts.SKETCHES).glob("*.u64")) if ner else []
     sketches = {path.stem: Sketch.load(path) for path in paths}
     if train is not None:
-        sketches["train"] = Sketch()
-        for sentence in train.sentences:
-            sketches["train"].add(" ".join(sentence.words))
+        sketches["train"] = Sketch.of(" ".join(sentence.words) for sentence in train.sentences)
     return sketches
 
 

@@ -121,9 +121,7 @@ def _pass_on(parent: Artifact | None, seen: dict[str, LabelledCorpus], staged: S
         shutil.copyfile(parent.path / METRICS, staged.path / ENCODER_METRICS)
     artifacts.pass_on_sketches([parent], staged.path)
     for name, corpus in seen.items():  # dev too, as it selected the best epoch
-        sketch = Sketch()
-        for sentence in corpus.sentences:
-            sketch.add(" ".join(sentence.words))
+        sketch = Sketch.of(" ".join(sentence.words) for sentence in corpus.sentences)
         sketch.save(staged.path / artifacts.SKETCHES / f"finetune-{name}.u64")
 
 

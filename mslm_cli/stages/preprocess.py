@@ -120,10 +120,7 @@ def _batch_encoder(
 
     def encode_batch(documents: Sequence[Document]) -> _EncodedBatch:
         encoded = encode(documents, vocabulary, matcher, max_length)
-        seen = Sketch()
-        for sentence in encoded.sentences:
-            seen.add(sentence)
-        return _EncodedBatch(encoded.sequences, encoded.counts, seen)
+        return _EncodedBatch(encoded.sequences, encoded.counts, Sketch.of(encoded.sentences))
 
     return encode_batch
 

@@ -162,9 +162,8 @@ def claim_code(output: Path, study: Study, *, accept: bool) -> int:
         recorded = versions[-1] if versions else {}
         changed = code_identity.changed(recorded, here)
         if changed and not accept:
-            names = ", ".join(changed[:4]) + ", ..." * (len(changed) > 4)
             raise UsageError(
-                f"{output}: this study was begun with other code ({names})",
+                f"{output}: this study was begun with other code ({code_identity.shortlist(changed)})",
                 hint="--accept-other-code continues it; another -o starts a new one",
             )
         if changed or not versions:
