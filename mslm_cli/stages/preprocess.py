@@ -54,7 +54,7 @@ def run(
     epoch_budgets(config)
     if STRATEGIES[config.strategy].needs_lexicon and lexicon is None:
         raise UsageError(
-            f"--strategy {config.strategy} masks the terms of a lexicon, but no --lexicon was given",
+            f"--strategy {config.strategy} needs the terms of a lexicon, but no --lexicon was given",
             hint="make one with `mslm extract-terms`, or use --strategy token",
         )
     files = source_files(files)
