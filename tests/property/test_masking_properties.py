@@ -225,6 +225,10 @@ def oracle(
             found = [(unit, Purpose.WORD, r.rate, GENERIC) for unit in grams(e, vocabulary, priority)]
         case "entity" | "mslm":
             found = [(mention, Purpose.MENTION, r.elm_rate, DS_TERM) for mention in mentions]
+        case "span" | "none":  # the units of span are found below
+            pass
+        case _:
+            raise AssertionError(f"the oracle does not know {strategy}: add its case")
     if strategy == "mslm":
         found += [(w, Purpose.WORD, r.blm_rate, GENERIC) for w in words if not in_mention.intersection(w)]
     units = [
