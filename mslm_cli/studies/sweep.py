@@ -155,7 +155,8 @@ def claim_code(output: Path, study: Study, *, accept: bool) -> int:
     strategies = {arm.kind for arm in study.arms()}
     here: dict[str, str] = {}
     for stage, strategy in itertools.product(code_identity.STAGES, sorted(strategies)):
-        here |= code_identity.sources_of(stage, {"strategy": strategy, "format": "auto"})
+        options = {"strategy": strategy, "format": "auto", "task": study.finetune.task}
+        here |= code_identity.sources_of(stage, options)
     file = output / CODE
     with fsio.held(StudyStore(output).lock(CODE)):
         versions: list[dict[str, str]] = json.loads(file.read_bytes()) if file.is_file() else []

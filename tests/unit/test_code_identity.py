@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import plugin
 import pytest
 
 from mslm_cli import code_identity
@@ -184,3 +185,14 @@ def test_a_study_continues_with_other_code_only_if_told_to(tmp_path: Path, monke
         claim_code(output, study, accept=False)
     assert claim_code(output, study, accept=True) == 2
     assert claim_code(output, study, accept=False) == 2, "accepted once and for all"
+
+
+def test_a_study_counts_the_source_of_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin.install(tmp_path / "site", monkeypatch, "mslm.tasks", "toy", "ENTRY = 1\n")
+    file = tmp_path / "study.toml"
+    for task, is_counted in (("ner", False), ("toy", True)):
+        file.write_text(f'{STUDY}[finetune]\ntask = "{task}"\n')
+        output = tmp_path / task
+        claim(output, file.read_text())
+        claim_code(output, read_study(file), accept=False)
+        assert ("mslm_toy" in json.loads((output / "code.json").read_text())[-1]) == is_counted
