@@ -52,7 +52,8 @@ def solve(
         UsageError: no rate meets the budget; if a given rate is too high, the message names the largest feasible one.
     """
     rates: list[dict[str, float]] = []
-    given: dict[str, float] = {name: getattr(options, name) for name in strategy.rates[:-1]}
+    names = list(strategy.rates)
+    given: dict[str, float] = {name: getattr(options, name) for name in names[:-1]}
     feasible = dict(given)
     for epoch, budget in enumerate(budgets, first_epoch):
         context = (options.seed, epoch, min(1.0, budget + _HEADROOM), state)
@@ -62,13 +63,13 @@ def solve(
             largest = (int(np.searchsorted(below[name], wanted, side="right")) - 1) / _N_BINS
             feasible[name] = min(feasible[name], largest)
             wanted -= int(below[name][round(rate * _N_BINS)])
-        most = max((int(below[name][-1]) for name in strategy.rates[-1:]), default=0)
+        most = max((int(below[name][-1]) for name in names[-1:]), default=0)
         if most < wanted - _TOLERANCE * n_tokens:
             most_of_all = budget - (wanted - most) / n_tokens
             raise UsageError(
                 f"a budget of {budget:g}: {strategy.name} can mask at most {most_of_all:.4f} of the tokens"
             )
-        rates.append(given | {name: _nearest(below[name], wanted) for name in strategy.rates[-1:]})
+        rates.append(given | {name: _nearest(below[name], wanted) for name in names[-1:]})
     for name, rate in given.items():
         if feasible[name] < rate:
             option = f"--{name.replace('_', '-')}"

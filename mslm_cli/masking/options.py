@@ -26,19 +26,25 @@ def _sum_to_one(value: tuple[float, float, float]) -> tuple[float, float, float]
 Fractions = Annotated[tuple[float, float, float], BeforeValidator(_parse_fractions), AfterValidator(_sum_to_one)]
 
 
+def _fraction_to_mask(rate: str) -> str:
+    """The help of a rate: what it is a fraction of, by strategy."""
+    strategies: dict[str, list[str]] = {}
+    for strategy in BUILT_IN:
+        if rate in strategy.rates:
+            strategies.setdefault(strategy.rates[rate], []).append(strategy.name)
+    of = [f"{units} ({', '.join(names)})" for units, names in strategies.items()]
+    return f"Fraction to mask: of {', '.join(of)}."
+
+
 class MaskingOptions(Config):
     """The options that determine masks."""
 
     strategy: Annotated[str, AfterValidator(OneOf(STRATEGIES.names))] = Field(
         "mslm", description=f"What to mask: {', '.join(strategy.help for strategy in BUILT_IN if strategy.rates)}."
     )
-    elm_rate: Rate = Field(0.5, description="mslm, entity: fraction of DS-term mentions to mask, each as a whole.")
-    blm_rate: Rate = Field(0.15, description="mslm: fraction of generic words to mask.")
-    rate: Rate = Field(
-        0.15,
-        description="token, word, pmi: fraction of tokens, words or collocations to mask;"
-        " span: fraction of the tokens of each sequence.",
-    )
+    elm_rate: Rate = Field(0.5, description=_fraction_to_mask("elm_rate"))
+    blm_rate: Rate = Field(0.15, description=_fraction_to_mask("blm_rate"))
+    rate: Rate = Field(0.15, description=_fraction_to_mask("rate"))
     budget: float | None = Field(
         None, ge=0.0, le=1.0, description="Fraction of all tokens to mask; the rate is solved for (mslm: the blm rate)."
     )
@@ -64,3 +70,11 @@ class MaskingOptions(Config):
     def given_rates(self) -> dict[str, float]:
         """The strategy's rates if no budget is given."""
         return {name: getattr(self, name) for name in STRATEGIES[self.strategy].rates}
+
+    def unused(self) -> list[str]:
+        """The options that differ from their default, but do not apply to the strategy."""
+        own = STRATEGIES[self.strategy].rates
+        others = {name for strategy in BUILT_IN for name in strategy.rates if name not in own}
+        others |= {name for name in MaskingOptions.model_fields if name.startswith("pmi_") and self.strategy != "pmi"}
+        fields = MaskingOptions.model_fields
+        return [name for name in fields if name in others and getattr(self, name) != fields[name].default]

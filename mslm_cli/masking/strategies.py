@@ -58,7 +58,8 @@ class Strategy:
     """A way to choose what to mask.
 
     name: the value of ``--strategy``. help: what it masks, in a few words.
-    rates: its rate options, out of rate, elm_rate and blm_rate; a budget solves for the last one.
+    rates: its rate options, out of rate, elm_rate and blm_rate, and what each is a fraction of; a budget solves for the
+    last one.
     units: the maskable units for each rate (``masking.units``).
     needs_lexicon: whether it masks DS-terms.
     masks_runs: whether a unit can have several words, as the span-boundary objective needs.
@@ -69,7 +70,7 @@ class Strategy:
 
     name: str
     help: str
-    rates: tuple[str, ...]
+    rates: Mapping[str, str]
     units: Callable[["DrawContext"], Mapping[str, "Units"]]
     needs_lexicon: bool = False
     masks_runs: bool = False
@@ -95,28 +96,40 @@ BUILT_IN = (
     Strategy(
         "mslm",
         "DS-terms and generic words",
-        ("elm_rate", "blm_rate"),
+        {"elm_rate": "DS-term mentions", "blm_rate": "generic words"},
         late(f"{_UNITS}:mslm"),
         needs_lexicon=True,
         masks_runs=True,
         is_weighted=True,
     ),
-    Strategy("entity", "DS-terms", ("elm_rate",), late(f"{_UNITS}:entity"), needs_lexicon=True, masks_runs=True),
-    Strategy("token", "tokens", ("rate",), late(f"{_UNITS}:token")),
-    Strategy("word", "words", ("rate",), late(f"{_UNITS}:word")),
     Strategy(
-        "span", "spans", ("rate",), late(f"{_UNITS}:span"), masks_runs=True, statistics=late(f"{_SPANS}:SpanLengths")
+        "entity",
+        "DS-terms",
+        {"elm_rate": "DS-term mentions"},
+        late(f"{_UNITS}:entity"),
+        needs_lexicon=True,
+        masks_runs=True,
+    ),
+    Strategy("token", "tokens", {"rate": "tokens"}, late(f"{_UNITS}:token")),
+    Strategy("word", "words", {"rate": "words"}, late(f"{_UNITS}:word")),
+    Strategy(
+        "span",
+        "spans",
+        {"rate": "the tokens of each sequence"},
+        late(f"{_UNITS}:span"),
+        masks_runs=True,
+        statistics=late(f"{_SPANS}:SpanLengths"),
     ),
     Strategy(
         "pmi",
         "collocations",
-        ("rate",),
+        {"rate": "collocations"},
         late(f"{_UNITS}:pmi_grams"),
         masks_runs=True,
         preparation=Preparation(late(f"{_PMI}:prepare"), late(f"{_PMI}:save"), late(f"{_PMI}:load")),
         statistics=late(f"{_PMI}:Collocations"),
     ),
-    Strategy("none", "nothing", (), late(f"{_UNITS}:nothing")),
+    Strategy("none", "nothing", {}, late(f"{_UNITS}:nothing")),
 )
 
 STRATEGIES: Table[Strategy] = Table("mslm.strategies", Strategy, [(s.name, s) for s in BUILT_IN])

@@ -52,6 +52,8 @@ def run(
     """
     allocator.keep_freed_memory()
     epoch_budgets(config)
+    for name in config.unused():
+        console.warn(f"--{name.replace('_', '-')} does not apply to --strategy {config.strategy}")
     if STRATEGIES[config.strategy].needs_lexicon and lexicon is None:
         raise UsageError(
             f"--strategy {config.strategy} needs the terms of a lexicon, but no --lexicon was given",

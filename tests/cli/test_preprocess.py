@@ -55,6 +55,23 @@ def assert_refused(result: Result, exit_code: int, *parts: str, output: str = "s
     assert [p for p in Path().iterdir() if output in p.name] == [], "nothing half-written is left"
 
 
+@pytest.mark.parametrize(
+    ("given", "unused"),
+    [
+        (["--strategy", "word", "--elm-rate", "0.3", "--rate", "0.2"], ["elm-rate"]),
+        (["--rate", "0.3", "--lexicon", "lexicon"], ["rate"]),
+        (["--strategy", "span", "--pmi-size", "9"], ["pmi-size"]),
+        (["--strategy", "word", "--rate", "0.3"], []),
+    ],
+)
+def test_an_option_that_does_not_apply_is_named(mslm: Mslm, given: list[str], unused: list[str]) -> None:
+    result = mslm("text.txt", *given, "-o", "shards")
+    assert result.exit_code == 0, result.stderr
+    said = [line for line in result.stderr.splitlines() if "does not apply" in line]
+    strategy = given[given.index("--strategy") + 1] if "--strategy" in given else "mslm"
+    assert said == [f"warning: --{name} does not apply to --strategy {strategy}" for name in unused]
+
+
 def test_the_path_goes_to_stdout_and_the_realised_rates_to_stderr(mslm: Mslm) -> None:
     result = mslm("text.txt", "--lexicon", "lexicon", "-o", "shards")
     assert result.exit_code == 0, result.stderr

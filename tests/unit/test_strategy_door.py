@@ -11,6 +11,7 @@ import tiny_study
 from typer.testing import Result
 
 from mslm_cli import code_identity
+from mslm_cli.masking.strategies import BUILT_IN
 
 Mslm = Callable[..., Result]
 
@@ -52,7 +53,7 @@ RARE = '''
             yield Remark(f"{self.n_frequent} words are too frequent to be masked")
 
     PREPARATION = Preparation(build, save, load)
-    ENTRY = Strategy("rare", "rare words", ("rate",), units, preparation=PREPARATION, statistics=Counts)
+    ENTRY = Strategy("rare", "rare words", {"rate": "rare words"}, units, preparation=PREPARATION, statistics=Counts)
 '''
 OPTIONS = ("--strategy", "rare", "--model", "encoder", "--max-length", 64)
 
@@ -112,7 +113,8 @@ def test_it_adapts_an_encoder(place: Path, mslm: Mslm) -> None:
     assert "`rare`" in Path("adapted-on-rare/README.md").read_text()
     refused = mslm(*arguments, "--sbo", 1, "-o", "with-sbo")
     assert refused.exit_code == 2
-    assert "strategy rare has none (use --strategy mslm, entity, span, pmi)" in refused.stderr
+    with_runs = ", ".join(strategy.name for strategy in BUILT_IN if strategy.masks_runs)
+    assert f"strategy rare has none (use --strategy {with_runs})" in refused.stderr
 
 
 def test_it_is_an_arm_of_a_study_and_of_its_verdict(place: Path, mslm: Mslm) -> None:
@@ -132,8 +134,8 @@ def test_it_is_an_arm_of_a_study_and_of_its_verdict(place: Path, mslm: Mslm) -> 
 def test_its_name_is_a_strategy(place: Path, mslm: Mslm) -> None:
     refused = mslm("preprocess", "text.txt", "--strategy", "common", "--model", "encoder", "-o", "masked")
     assert refused.exit_code == 2
-    said = "error: --strategy: expected mslm, entity, token, word, span, pmi, none or rare, found 'common'\n"
-    assert refused.stderr == said
+    built_in = ", ".join(strategy.name for strategy in BUILT_IN)
+    assert refused.stderr == f"error: --strategy: expected {built_in} or rare, found 'common'\n"
 
 
 def test_its_source_is_part_of_the_fingerprint(place: Path) -> None:
