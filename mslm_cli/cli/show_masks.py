@@ -29,8 +29,7 @@ def show_masks(
 ) -> None:
     """Show what is masked in shards.
 
-    Words in braces are DS-terms or predicted words. Predicted words are labelled "DS-term" or "generic" and followed by
-    the model's input in their place, unless they are kept.
+    DS-terms stand between underscores. Words in braces are predicted: {the text -> what the model gets instead}.
     """
     from mslm_cli.stages import show_masks as stage
 

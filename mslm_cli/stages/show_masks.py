@@ -91,7 +91,7 @@ def load_tokenizer(shards: Path) -> "PreTrainedTokenizerFast":
 
 
 def styled(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list[StyledText]:
-    """The text of a sequence, with the outcome of predicted tokens in braces."""
+    """The text of a sequence: DS-terms between underscores; in braces, what is predicted and the model's input for it."""
     in_mention = {position for start, end in sequence.spans for position in range(start, end)}
 
     def look(position: int) -> str:
@@ -112,13 +112,9 @@ def styled(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> li
         positions = list(group)
         before, after = ([piece(ids[p]) for p in positions] for ids in (sequence.ids, sequence.input_ids))
         text = " ".join(before) if name == "special" else tokenizer.convert_tokens_to_string(before).strip()
-        label = "DS-term" if mask_kind == DS_TERM else "generic"
-        match name:
-            case "DS-term masked" | "generic masked" | "random":
-                text = f"{{{label}: {text} -> {' '.join(after)}}}"
-            case "kept":
-                text = f"{{{label} kept: {text}}}"
-            case "DS-term":
-                text = f"{{{text}}}"
+        if name == "DS-term" or mask_kind == DS_TERM:
+            text = f"_{text}_"
+        if mask_kind != NOT_PREDICTED:
+            text = f"{{{text} -> {' '.join(after)}}}"
         found.append(StyledText(name, text))
     return found
