@@ -41,6 +41,11 @@ MADE_BY = {
 }
 """The command that makes each kind of artifact."""
 
+_LOADED_BY_LIBRARIES = frozenset({"shards", "encoder", "ner"})
+"""Kinds whose folders are given to libraries, which read any file with a name that they know."""
+_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py", ".arrow"})
+"""The names of such files end in these."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,6 +109,25 @@ class Artifact:
                 f"{self.path / MANIFEST}: options that this release of mslm does not know: {names}",
                 hint=f"make it again with `{MADE_BY[self.manifest.kind]}`",
             ) from error
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the artifact.
+
+        Raises:
+            ArtifactError: the manifest does not list it.
+        """
+        if not self.has(name):
+            remedy = f"make it again with `{MADE_BY[self.manifest.kind]} ... --overwrite`"
+            raise ArtifactError(f"{self.path / MANIFEST}: lists no {name}", hint=remedy)
+        return self.path / name
+
+    def has(self, name: str) -> bool:
+        """Whether the manifest lists the file."""
+        return any(entry.path == name for entry in self.manifest.files)
+
+    def sketches(self) -> list[Path]:
+        """The sketches of the sentences seen by the artifact and everything upstream."""
+        return [self.path / e.path for e in self.manifest.files if Path(e.path).match(f"{SKETCHES}/*.u64")]
 
     def as_input(self, role: str) -> Input:
         """This artifact as an input of another."""
@@ -294,6 +318,8 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
         file = path / entry.path
         if not file.resolve().is_relative_to(path.resolve()):
             raise ArtifactError(f"{manifest_path}: lists {entry.path}, which is outside the artifact", hint=remedy)
+        if file.resolve() != path.resolve() / entry.path:
+            raise ArtifactError(f"{file}: is a link, which the {kind} artifact was made without", hint=remedy)
         if not file.is_file():
             raise ArtifactError(f"{file}: missing from the {kind} artifact", hint=remedy)
         size = file.stat().st_size
@@ -301,7 +327,19 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
             raise ArtifactError(f"{file}: damaged: expected {entry.bytes:,} bytes, found {size:,}", hint=remedy)
         if fsio.sha256_of(file) != entry.sha256:
             raise ArtifactError(f"{file}: damaged: its SHA-256 differs from the manifest", hint=remedy)
+    if kind in _LOADED_BY_LIBRARIES and (extra := _unlisted(path, manifest)):
+        raise ArtifactError(
+            f"{extra}: not listed in {MANIFEST}, so it was added after the {kind} artifact was made",
+            hint="move it out of the folder",
+        )
     return Artifact(path, manifest)
+
+
+def _unlisted(path: Path, manifest: Manifest) -> Path | None:
+    """A file in the folder that a library might read, but that the manifest does not list."""
+    listed = {MANIFEST, *(entry.path for entry in manifest.files)}
+    found = (p for p in sorted(path.rglob("*")) if p.suffix in _SUFFIXES and not p.is_dir())
+    return next((p for p in found if p.relative_to(path).as_posix() not in listed), None)
 
 
 def load_if_artifact(path: Path, *kinds: ArtifactKind) -> Artifact | None:
@@ -325,7 +363,7 @@ def pass_on_sketches(sources: Sequence[Artifact | None], folder: Path) -> None:
     target = folder / SKETCHES
     target.mkdir(exist_ok=True)
     for source in sources:
-        for sketch in sorted((source.path / SKETCHES).glob("*.u64")) if source else []:
+        for sketch in source.sketches() if source else []:
             name = sketch.name
             if (target / name).exists() and (target / name).read_bytes() != sketch.read_bytes():
                 name = f"{sketch.stem}-{fsio.sha256_of(sketch)[:8]}.u64"

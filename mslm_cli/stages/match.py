@@ -60,7 +60,7 @@ def run(
             raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
         fsio.check_writable(output)
     source = artifacts.load(lexicon, "lexicon")
-    terms = read_terms(source.path / TERMS)
+    terms = read_terms(source.file(TERMS))
     files = source_files(texts)
     totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())

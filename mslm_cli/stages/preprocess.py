@@ -75,7 +75,7 @@ def run(
         return output
 
     vocabulary = vocabulary_of(tokenizer, folder)
-    terms = [] if terms_from is None else read_terms(terms_from.path / TERMS)
+    terms = [] if terms_from is None else read_terms(terms_from.file(TERMS))
     text, seen = TextCounts(), Sketch()
     with build.publish() as staged, console.progress("preprocess") as bar:
         sequences = _sequences(read_documents(files, config), vocabulary, terms, config, text, seen)

