@@ -5,6 +5,7 @@ Everything works on flat numpy arrays, where sequence i is ``[offsets[i], offset
 tensors.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
@@ -18,14 +19,15 @@ Array: TypeAlias = Any
 """A numpy array while a microbatch is built, then a tensor on its device."""
 
 _STEPS_PER_POOL = 64
+_LEAST_FILL = 0.95
 
 
 def plan_steps(lengths: Indices, tokens_per_step: int, *, seed: int, epoch: int) -> list[Indices]:
     """The sequences of each optimizer step in one epoch: a seeded permutation of all sequences.
 
-    Sequences are shuffled, sorted by length within pools of many steps and cut into steps of at least
-    ``tokens_per_step`` non-padding tokens (the last of a pool may have fewer); then the steps are shuffled. So the
-    sequences in a step have similar lengths and need little padding.
+    Sequences are shuffled, sorted by length within pools of many steps and cut into steps; then the steps are shuffled.
+    So the sequences in a step have similar lengths and need little padding. Every step but one has at least 95 % of
+    ``tokens_per_step`` non-padding tokens, and less than one sequence more than ``tokens_per_step``.
 
     Args:
         lengths: int64 [n], tokens in each sequence, including special tokens.
@@ -33,19 +35,33 @@ def plan_steps(lengths: Indices, tokens_per_step: int, *, seed: int, epoch: int)
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
     steps: list[Indices] = []
+    rest = order[:0]
     for pool in _cut(order, lengths, tokens_per_step * _STEPS_PER_POOL):
-        by_length = pool[np.argsort(lengths[pool], kind="stable")]
-        steps += _cut(by_length, lengths, tokens_per_step)
+        pool = np.concatenate([rest, pool])
+        *full, rest = _cut(pool[np.argsort(lengths[pool], kind="stable")], lengths, tokens_per_step)
+        if lengths[rest].sum() >= _LEAST_FILL * tokens_per_step:
+            full, rest = [*full, rest], rest[:0]
+        steps += full
+    if len(rest):
+        steps.append(rest)
     return [steps[i] for i in rng.permutation(len(steps))]
 
 
 def _cut(order: Indices, lengths: Indices, budget: int) -> list[Indices]:
-    """Consecutive runs of ``order`` with at least ``budget`` tokens each, except possibly the last."""
-    if not len(order):
-        return []
-    filled = np.cumsum(lengths[order])
-    run = np.maximum(filled - 1, 0) // budget
-    return np.split(order, np.flatnonzero(np.diff(run)) + 1)
+    """Consecutive runs of ``order``, each as near to ``budget`` tokens as it can be with 95 % of them.
+
+    The last run may have fewer.
+    """
+    filled = np.concatenate([[0], np.cumsum(lengths[order])])
+    bounds = [0]
+    while bounds[-1] < len(order):
+        wanted = filled[bounds[-1]] + budget
+        end = min(len(order), int(np.searchsorted(filled, wanted)))
+        is_nearer = wanted - filled[end - 1] < filled[end] - wanted
+        if is_nearer and filled[end - 1] - filled[bounds[-1]] >= _LEAST_FILL * budget:
+            end -= 1
+        bounds.append(end)
+    return [order[first:last] for first, last in itertools.pairwise(bounds)]
 
 
 def plan_forward_passes(sequences: Indices, lengths: Indices, max_tokens: int) -> list[Indices]:
