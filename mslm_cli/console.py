@@ -6,12 +6,16 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from mslm_cli.errors import UnavailableError
 
 
 class _Console(Console):
@@ -25,6 +29,7 @@ def _console(*, stderr: bool = True) -> Console:
     return _Console(stderr=stderr, highlight=False, soft_wrap=True, color_system=None if is_plain else "auto")
 
 
+_CONTROLS = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\t\n"}
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
 _state = {"quiet": False, "verbose": False, "silent": False, "warnings_only": False}
@@ -54,25 +59,58 @@ def warnings_only() -> Iterator[None]:
         _state.update(before)
 
 
+def visible(text: str) -> str:
+    """``text`` with control characters and undecodable bytes spelled out (``\\x1b``); no terminal obeys it."""
+    if not text.isprintable():
+        text = text.translate(_CONTROLS)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def made(path: Path) -> None:
+    """Print the path of a finished output; later commands in a pipe read it."""
+    if sys.stdout is not None:  # closed: the output is whole all the same
+        result(os.fspath(path))
+
+
 def result(text: str) -> None:
-    """Print the command's result, the only output on stdout."""
-    if _state["silent"]:
-        return
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Print the command's result, the only output on stdout.
+
+    Raises:
+        UnavailableError: standard output is closed.
+    """
+    if not _state["silent"]:
+        stream([text + "\n"])
 
 
 def styled_result(parts: list[tuple[str, str]]) -> None:
     """Print a result of (text, style) parts, separated by spaces, in one line; styles apply only on a terminal."""
-    line = Text(" ").join(Text(text, style) for text, style in parts)
-    _Console(file=sys.stdout, highlight=False, soft_wrap=True).print(line)
+    line = Text(" ").join(Text(visible(text), style) for text, style in parts)
+    if _open_stdout():
+        _console(stderr=False).print(line)
 
 
-def stream(parts: Iterable[str]) -> None:
-    """Print a result in parts, unchanged."""
+def stream(parts: Iterable[str], *, is_safe: bool = False) -> None:
+    """Print a result in parts; on a terminal with control characters spelled out, unless it ``is_safe``.
+
+    Raises:
+        UnavailableError: standard output is closed.
+    """
+    stdout = _open_stdout()
+    is_raw = is_safe or not is_terminal()
     for part in parts:
-        sys.stdout.write(part)
-    sys.stdout.flush()
+        stdout.write(part if is_raw else visible(part))
+    stdout.flush()
+
+
+def is_terminal() -> bool:
+    """Whether results are shown on a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _open_stdout() -> TextIO:
+    if sys.stdout is None:
+        raise UnavailableError("standard output is closed", hint="use -o, or redirect it to a file")
+    return sys.stdout
 
 
 def marked(text: str, marks: Sequence[tuple[int, int, str]]) -> str:
@@ -80,17 +118,16 @@ def marked(text: str, marks: Sequence[tuple[int, int, str]]) -> str:
 
     A label always has the same colour; an empty label is not shown.
     """
-    text = text.replace("\x1b", "\u241b")  # text must not control the terminal
     shown = Text()
     position = 0
     for start, end, label in marks:
         colour = _MARKS[zlib.crc32(label.encode()) % len(_MARKS)]
-        shown.append(text[position:start])
-        shown.append(f"[{text[start:end]}", f"bold {colour}")
-        shown.append(f"|{label}]" if label else "]", colour)
+        shown.append(visible(text[position:start]))
+        shown.append(visible(f"[{text[start:end]}"), f"bold {colour}")
+        shown.append(visible(f"|{label}]") if label else "]", colour)
         position = end
-    shown.append(text[position:])
-    is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    shown.append(visible(text[position:]))
+    is_coloured = is_terminal() and not os.environ.get("NO_COLOR")
     target = Console(highlight=False, soft_wrap=True, color_system="standard" if is_coloured else None)
     with target.capture() as captured:
         target.print(shown, end="")
@@ -105,13 +142,13 @@ def count(n: int, noun: str) -> str:
 def note(message: str) -> None:
     """Print a note (not with -q)."""
     if not _state["quiet"]:
-        _stderr.print(escape(message))
+        _print(escape(visible(message)))
 
 
 def detail(message: str) -> None:
     """Print a detail (only with -v)."""
     if _state["verbose"]:
-        _stderr.print(escape(message), style="dim")
+        _print(escape(visible(message)), style="dim")
 
 
 def warn(message: str) -> None:
@@ -119,26 +156,36 @@ def warn(message: str) -> None:
     if _state["silent"] or (_state["warnings_only"] and message in _warned):
         return
     _warned.add(message)
-    _stderr.print(f"[yellow]warning:[/] {escape(message)}")
+    _print(f"[yellow]warning:[/] {escape(visible(message))}")
 
 
 def error(message: str) -> None:
     """Print an error in one line."""
-    _stderr.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}")
+    _print(f"[bold red]error:[/] {escape(visible(' '.join(message.split())))}")
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], *, as_result: bool = False) -> None:
     """Print a table with text in the first column and numbers in the others (with -q only if it is the result)."""
     if _state["quiet"] and not as_result:
         return
-    target = _console(stderr=False) if as_result else _stderr
-    target.print(escape(title), style="bold")
     drawn = Table(box=None, pad_edge=False)
     for i, column in enumerate(columns):
-        drawn.add_column(escape(column), justify="left" if i == 0 else "right", header_style="dim")
+        drawn.add_column(escape(visible(column)), justify="left" if i == 0 else "right", header_style="dim")
     for row in rows:
-        drawn.add_row(*map(escape, row))
-    target.print(drawn, soft_wrap=False)
+        drawn.add_row(*(escape(visible(cell)) for cell in row))
+    show = _console(stderr=False).print if as_result and _open_stdout() else _print
+    show(escape(visible(title)), style="bold")
+    show(drawn, soft_wrap=False)
+
+
+def _print(content: RenderableType, **options: Any) -> None:
+    """Print on stderr; where it cannot be written, such as on a full disk, the work goes on without messages."""
+    try:
+        _stderr.print(content, **options)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # or the interpreter would fail again at exit
 
 
 @dataclass(frozen=True)
@@ -152,7 +199,7 @@ class ProgressLine:
         self.bar.advance(self.task, n)
 
     def update(self, text: str) -> None:
-        self.bar.update(self.task, note=escape(text))
+        self.bar.update(self.task, note=escape(visible(text)))
 
 
 @contextmanager
@@ -168,4 +215,4 @@ def progress(description: str, total: float | None = None, *, shown: bool = True
     ]
     is_seen = shown and _stderr.is_terminal and not _state["quiet"]
     with Progress(*columns, console=_stderr, transient=True, disable=not is_seen) as bar:
-        yield ProgressLine(bar, bar.add_task(escape(description), total=total, note=""))
+        yield ProgressLine(bar, bar.add_task(escape(visible(description)), total=total, note=""))

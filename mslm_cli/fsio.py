@@ -2,7 +2,7 @@
 
 An artifact is written to a hidden sibling folder (``.NAME.partial``), synced, and renamed into place. Replacing one
 takes two renames, via ``.NAME.old``; deleting one starts by renaming it to ``.NAME.gone``. ``recover`` in the next run
-removes or restores what a killed process left of these.
+removes or restores what a killed process left of these. An output that is a link is written where it points.
 """
 
 import errno
@@ -58,12 +58,9 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8, LF) to ``path``, atomically and synced."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    sync(temporary)
-    temporary.replace(path)
-    sync(path.parent)
+    """Write ``text`` (UTF-8, LF) to ``path``, atomically and synced, after any other process that is writing it."""
+    with _partial_file(path, wait=True) as file:
+        file.write(text)
 
 
 @contextmanager
@@ -71,20 +68,39 @@ def staged_file(path: Path) -> Iterator[TextIO]:
     """Yield a file (UTF-8, LF) that becomes ``path`` if the block succeeds; otherwise it is removed.
 
     Raises:
+        UsageError: another process is writing ``path``.
         UnavailableError: no space is left on the device.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    path = target(path)
     with naming_full_disk(path):
         make_folder(path.parent)
+        with _partial_file(path, wait=False) as file:
+            yield file
+
+
+@contextmanager
+def _partial_file(path: Path, *, wait: bool) -> Iterator[TextIO]:
+    """Yield ``.NAME.partial``, locked by this process, which becomes ``path`` if the block succeeds."""
+    temporary = path.with_name(f".{path.name}.partial")
+    while True:
+        descriptor = hold(temporary, wait=wait, mode=0o666)
+        if descriptor is None:
+            raise UsageError(f"{path} is being written by another process")
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), temporary.stat()):
+                break
+        os.close(descriptor)  # another process has renamed it in the meantime
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
         try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                yield file
-            sync(temporary)
+            file.truncate()
+            yield file
+            file.flush()
+            os.fsync(descriptor)
             temporary.replace(path)
-            sync(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+    sync(path.parent)
 
 
 def sha256_of(path: Path) -> str:
@@ -123,9 +139,13 @@ def check_writable(output: Path) -> None:
     """Check before the work that ``output`` can be created.
 
     Raises:
-        UsageError: a parent of ``output`` is a file.
+        UsageError: a parent of ``output`` is a file, or its path is not UTF-8, which libraries for weights need.
         UnavailableError: there is no write permission.
     """
+    try:
+        str(output.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{output}: cannot be created: the path is not UTF-8", hint="choose another -o") from error
     parent = next(p for p in output.absolute().parents if p.exists())
     if not parent.is_dir():
         raise UsageError(f"{output}: cannot be created: {parent} is a file")
@@ -152,13 +172,13 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def hold(path: Path, *, wait: bool) -> int | None:
+def hold(path: Path, *, wait: bool, mode: int = 0o600) -> int | None:
     """Create and lock the file ``path``; its descriptor holds the lock until closed or until the process ends.
 
     None if another process holds the lock and ``wait`` is false. On systems without locks, every process gets one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -179,23 +199,34 @@ def held(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def target(output: Path) -> Path:
+    """Where an output is written: the place that it points to if it is a link."""
+    return output.resolve() if output.is_symlink() else output
+
+
 def _sibling(output: Path, suffix: str) -> Path:
     if output.name in ("", ".."):
         raise UsageError(f"{output} exists and cannot be replaced as a whole", hint="name a folder inside it")
     return output.with_name(f".{output.name}.{suffix}")
 
 
+def _remove(path: Path) -> None:
+    """Delete a folder, or a link to one."""
+    path.unlink() if path.is_symlink() else shutil.rmtree(path)
+
+
 def recover(output: Path) -> None:
     """Clean up after a killed process: keeps the new ``output``, else restores the old one, and removes leftovers."""
+    output = target(output)
     old, gone, partial = (_sibling(output, suffix) for suffix in ("old", "gone", "partial"))
-    if old.exists():
+    if os.path.lexists(old):
         if output.exists():
-            shutil.rmtree(old)
+            _remove(old)
         else:
             old.rename(output)
             sync(output.parent)
-    if gone.exists():
-        shutil.rmtree(gone)
+    if os.path.lexists(gone):
+        _remove(gone)
     if partial.is_dir():
         with suppress(UsageError), locked(partial):  # another process may be writing it
             shutil.rmtree(partial)
@@ -203,9 +234,10 @@ def recover(output: Path) -> None:
 
 def delete(folder: Path) -> None:
     """Delete ``folder`` atomically: a kill leaves all of it or nothing under its name."""
+    folder = target(folder)
     gone = _sibling(folder, "gone")
-    if gone.exists():
-        shutil.rmtree(gone)
+    if os.path.lexists(gone):
+        _remove(gone)
     folder.rename(gone)
     shutil.rmtree(gone)
 
@@ -226,6 +258,7 @@ def staged_folder(output: Path) -> Iterator[Path]:
     Raises:
         UnavailableError: no space is left on the device.
     """
+    output = target(output)
     with naming_full_disk(output):
         make_folder(output.parent)
         recover(output)

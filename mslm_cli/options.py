@@ -1,10 +1,11 @@
 """The base of option models: immutable, no unknown options, errors that name the option."""
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from mslm_cli.errors import UsageError
 from mslm_cli.provenance import portable_path
@@ -32,8 +33,8 @@ def parse_list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-Name = Annotated[str, PlainSerializer(_portable)]
-"""A folder or a known name; an absolute path is stored as its last part."""
+Name = Annotated[str, AfterValidator(os.path.expanduser), PlainSerializer(_portable)]
+"""A folder or a known name; ~ is expanded, and an absolute path is stored as its last part."""
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 

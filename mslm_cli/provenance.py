@@ -1,5 +1,6 @@
 """The provenance of an artifact: code version, library versions, platform; no host, user or path."""
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
@@ -28,4 +29,13 @@ def environment() -> dict[str, str]:
 def portable_path(path: Path) -> str:
     """``path`` without private parts: as given if relative and inside the working folder, else only its name."""
     pure = PurePath(path)
-    return pure.name if pure.is_absolute() or ".." in pure.parts else pure.as_posix()
+    return portable_name(pure.name if pure.is_absolute() or ".." in pure.parts else pure.as_posix())
+
+
+def portable_name(name: str) -> str:
+    """A file name as valid Unicode: bytes that are not UTF-8 become ``\\xff``, and then backslashes are doubled."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
+    return name

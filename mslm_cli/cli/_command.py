@@ -50,6 +50,9 @@ class _OneLineErrors(TyperGroup):
             message = error.format_message().replace("Value error, ", "").rstrip(".")
             console.error(str(UsageError(message, hint=f"see `{command} --help`")))
             exit_code = UsageError.exit_code
+        except typer.Abort:  # Ctrl-C while options are read
+            console.error("interrupted")
+            exit_code = 130
         sys.exit(exit_code)
 
 
@@ -117,7 +120,7 @@ def subcommand(
             with _exit_codes(debug=with_debug), signals.raising():
                 if config is not None:
                     given["config"] = _resolve(ctx, name, config, given)
-                function(**given)
+                function(**{name: _expanded(value) for name, value in given.items()})
 
         context = _Parameter("ctx", _Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         parameters = [context, *own, *(_option(n, f) for n, f in fields.items()), *_common(config is not None)]
@@ -128,6 +131,22 @@ def subcommand(
         return run
 
     return register
+
+
+def _expanded(value: Any) -> Any:
+    """``value`` with ~ expanded in paths, which a shell leaves alone inside quotes.
+
+    Raises:
+        UsageError: there is no such user.
+    """
+    if isinstance(value, list):
+        return [_expanded(one) for one in value]
+    if not isinstance(value, Path):
+        return value
+    try:
+        return value.expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{value}: no such user", hint=f"write ./{value} for a file of that name") from error
 
 
 def _help(function: Callable[..., None], examples: str) -> str:

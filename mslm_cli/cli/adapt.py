@@ -39,4 +39,4 @@ def adapt(
     source = artifact_path(shards)
     with ranks.process_group(config.device):
         made = stage.run(source, output, config, RunOptions(overwrite, resume, resume_anyway))
-    console.result(str(made))
+    console.made(made)

@@ -27,4 +27,4 @@ def demo(
     """
     from mslm_cli.studies import demo as study
 
-    console.result(str(study.run(output, config, overwrite=overwrite)))
+    console.made(study.run(output, config, overwrite=overwrite))

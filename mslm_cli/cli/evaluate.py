@@ -72,7 +72,7 @@ def evaluate(
     if as_json:
         console.result(json.dumps(scored.results, indent=2))
     elif output is not None:
-        console.result(str(output))
+        console.made(output)
 
 
 def show(results: dict[str, Any], lines: list[dict[str, Any]], *, as_result: bool) -> None:

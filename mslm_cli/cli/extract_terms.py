@@ -60,4 +60,4 @@ def extract_terms(
 
     options = RunOptions(overwrite, resume, resume_anyway)
     given = stage.TermInputs(paths["--terms"], paths["--from-labels"], paths["--background"], link)
-    console.result(str(stage.run(paths["the text"], output, config, given=given, options=options)))
+    console.made(stage.run(paths["the text"], output, config, given=given, options=options))

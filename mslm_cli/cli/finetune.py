@@ -47,4 +47,4 @@ def finetune(
         config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
     with ranks.process_group(config.device):
         made = stage.run(train, dev, output, config, RunOptions(overwrite, resume, resume_anyway))
-    console.result(str(made))
+    console.made(made)

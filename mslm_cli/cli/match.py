@@ -1,11 +1,11 @@
 """``mslm match``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mslm_cli import console
 from mslm_cli.cli._command import Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import MatchConfig
 from mslm_cli.errors import UsageError
@@ -44,6 +44,6 @@ def match(
     from mslm_cli.stages import match as stage
 
     file = None if output == Path("-") else output
-    is_shown = file is None and sys.stdout.isatty()
+    is_shown = file is None and console.is_terminal()
     form: stage.Form = "html" if as_html else "text" if is_shown and not as_json else "json"
     stage.run(texts, artifact_path(lexicon), config, form=form, output=file, overwrite=overwrite)

@@ -15,4 +15,4 @@ def models(
     name: Annotated[str, typer.Argument(metavar="NAME", help="`minilm`, or a hub id.")],
 ) -> None:
     """Download an encoder for later use offline."""
-    console.result(str(library.resolve(name)))
+    console.made(library.resolve(name))

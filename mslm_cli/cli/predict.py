@@ -1,11 +1,11 @@
 """``mslm predict``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from mslm_cli import console
 from mslm_cli.cli._command import Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.formats import FORMATS
@@ -62,7 +62,7 @@ def predict(
         raise UsageError(f"--to {to} contains the text, which --no-text excludes", hint="use --to json")
     from mslm_cli.stages import predict as stage
 
-    is_shown = to == "auto" and file is None and not no_text and sys.stdout.isatty()
+    is_shown = to == "auto" and file is None and not no_text and console.is_terminal()
     form: stage.Form = "text" if is_shown else "json" if to == "auto" else to
     result = stage.Result(form, file, scheme, not no_text, overwrite)
     stage.run(artifact_path(ner), texts, config, result)

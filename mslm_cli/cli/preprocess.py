@@ -34,4 +34,4 @@ def preprocess(
     from mslm_cli.stages import preprocess as stage
 
     lexicon = None if lexicon is None else artifact_path(lexicon)
-    console.result(str(stage.run(texts, output, config, lexicon=lexicon, overwrite=overwrite)))
+    console.made(stage.run(texts, output, config, lexicon=lexicon, overwrite=overwrite))

@@ -36,4 +36,4 @@ def sweep(
     if as_json:
         console.result(json.dumps(found, ensure_ascii=False))
     elif not config.dry_run:
-        console.result(str(output))
+        console.made(output)

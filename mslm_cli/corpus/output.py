@@ -41,8 +41,11 @@ def refuse_standard_output(form: str, writer: Writer) -> None:
         raise UsageError(f"--to {form} writes {what}: name it with -o")
 
 
-def write_parts(parts: Iterable[Part], output: Path | None, *, is_folder: bool) -> None:
-    """Write the parts to ``output``, or where that is None, text as it comes to standard output.
+def write_parts(parts: Iterable[Part], output: Path | None, *, is_folder: bool, is_safe: bool = False) -> None:
+    """Write the parts to ``output``, or, if that is None, to standard output as they come.
+
+    Args:
+        is_safe: whether they cannot control a terminal, except by our own colours.
 
     Raises:
         UnavailableError: there is no space left on the device.
@@ -50,7 +53,7 @@ def write_parts(parts: Iterable[Part], output: Path | None, *, is_folder: bool) 
     if output is None:
         for part in parts:
             assert isinstance(part.content, str)
-            console.stream([part.content])
+            console.stream([part.content], is_safe=is_safe)
     elif is_folder:
         with fsio.staged_folder(output) as folder:
             for part in parts:

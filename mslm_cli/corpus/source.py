@@ -17,6 +17,7 @@ from mslm_cli.corpus.lines import (
 )
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import DataError
+from mslm_cli.provenance import portable_name
 from mslm_cli.text.tokens import token_spans
 
 _SAMPLE_LINES = 200
@@ -36,7 +37,7 @@ class Source:
         self.path = path
         self.options = options
         self.name = display_name(path)
-        self.label = path.name if label is None else label
+        self.label = portable_name(path.name if label is None else label)
         self.split_words: Callable[[str], list[tuple[int, int]]] = token_spans
         self._blocks = read_blocks(path, on_read)
         self._begun: list[bytes] = []

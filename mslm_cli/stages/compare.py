@@ -161,6 +161,7 @@ def arms_of(arguments: Iterable[str]) -> dict[str, list[Path]]:
             name, rest = Path(argument).name, argument
             while name in arms:
                 name += "'"
+        rest = str(Path(rest).expanduser())
         patterns = [rest] if Path(rest).exists() else [part for part in rest.split(",") if part]
         arms.setdefault(name, []).extend(path for pattern in patterns for path in _matching(pattern))
     if len(arms) < 2:

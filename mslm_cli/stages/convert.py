@@ -66,7 +66,7 @@ def run(
         parts = writer.parts(documents, "" if output is None else output.name)
     write_parts(parts, output, is_folder=writer.is_folder)
     if output is not None:
-        console.result(str(output))
+        console.made(output)
 
 
 def _columns(paths: Sequence[Path], config: ConvertConfig, scheme: TagScheme) -> Iterator[Part]:

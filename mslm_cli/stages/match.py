@@ -69,9 +69,9 @@ def run(
         if output is not None:
             with fsio.staged_file(output) as file:
                 file.writelines(_lines(documents, terms, form))
-            console.result(str(output))
+            console.made(output)
         else:
-            console.stream(_lines(documents, terms, form))
+            console.stream(_lines(documents, terms, form), is_safe=True)
     console.note(f"{totals.n_matches:,} matches of {len(totals.terms):,} terms in {totals.n_documents:,} documents")
 
 

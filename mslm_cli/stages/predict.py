@@ -122,9 +122,9 @@ def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result)
             parts = writer.parts(_annotated(rounds), "" if output is None else output.name)
         else:
             parts = map(Part, render(rounds, model.types, result))
-        write_parts(parts, output, is_folder=is_folder)
+        write_parts(parts, output, is_folder=is_folder, is_safe=writer is None)
     if output is not None:
-        console.result(str(output))
+        console.made(output)
     console.note(
         f"{totals.n_mentions:,} mentions in {totals.n_sentences:,} sentences of {totals.n_documents:,} documents"
     )

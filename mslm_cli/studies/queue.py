@@ -6,10 +6,12 @@ process that died, and the next process resumes it.
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
 
 from mslm_cli import fsio
 from mslm_cli.errors import UnavailableError
@@ -153,7 +155,28 @@ def _database(url: str) -> "optuna.storages.BaseStorage":
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
     try:
-        return RDBStorage(url)
-    except (ArgumentError, SQLAlchemyError, ImportError) as error:
+        with warnings.catch_warnings(action="ignore"):  # they name parts of the URL
+            return RDBStorage(url)
+    except (ArgumentError, SQLAlchemyError, ImportError, ValueError) as error:
         hint = "give a URL such as sqlite:///trials.db or postgresql://user@host/name"
-        raise UnavailableError(f"--storage {url}: cannot be opened: {str(error).splitlines()[0]}", hint=hint) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        for secret in _secrets(url):
+            reason = reason.replace(secret, "***")
+        # not raised from the error: --debug would print the URL in its traceback
+        raise UnavailableError(f"--storage {without_secrets(url)}: cannot be opened: {reason}", hint=hint) from None
+
+
+def without_secrets(url: str) -> str:
+    """A database URL with its passwords and its query masked."""
+    for secret in _secrets(url):
+        url = url.replace(secret, "***")
+    return url
+
+
+def _secrets(url: str) -> list[str]:
+    """The parts of a URL that may be secret, longest first: what follows the user's name, and all of the query."""
+    address, _, query = url.partition("?")
+    login, at, _ = address.rpartition("@")
+    password = login.rpartition("//")[2].partition(":")[2] if at else ""
+    found = {password, unquote(password), query, *(value for _, value in parse_qsl(query))}
+    return sorted(filter(None, found), key=len, reverse=True)

@@ -47,7 +47,7 @@ def data_root(file: Path, given: str | None) -> Path:
         UsageError: the file is invalid.
     """
     chosen = given or os.environ.get(DATA_ROOT)
-    return Path(chosen) if chosen else file.parent / read_study(file).data_root
+    return Path(chosen).expanduser() if chosen else file.parent / read_study(file).data_root
 
 
 def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:

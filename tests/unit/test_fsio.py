@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,92 @@ def test_a_lock_file_is_held_by_one_and_free_when_it_is_closed(tmp_path: Path) -
     again = fsio.hold(path, wait=True)
     assert again is not None
     os.close(again)
+
+
+def write(path: Path, text: str) -> None:
+    with fsio.staged_file(path) as file:
+        file.write(text)
+
+
+def test_a_second_writer_of_a_file_is_refused_and_the_first_is_whole(tmp_path: Path) -> None:
+    output = tmp_path / "out.txt"
+    with fsio.staged_file(output) as file:
+        file.write("first\n")
+        with pytest.raises(UsageError, match=r"out\.txt is being written by another process"):
+            write(output, "second\n")
+    assert output.read_text() == "first\n"
+    write(output, "third\n")
+    assert output.read_text() == "third\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_a_file_that_was_opened_before_it_was_published_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other writer publishes between the opening of the file and its lock."""
+    output, hold = tmp_path / "out.txt", fsio.hold
+    others = iter(["other\n"])
+
+    def held(path: Path, *, wait: bool, mode: int) -> int | None:
+        descriptor = hold(path, wait=wait, mode=mode)
+        if other := next(others, None):
+            path.write_text(other)
+            path.replace(output)
+            published.append(output.read_text())
+        return descriptor
+
+    published: list[str] = []
+    monkeypatch.setattr(fsio, "hold", held)
+    with fsio.staged_file(output) as file:
+        file.write("own\n")
+        file.flush()
+        assert output.read_text() == "other\n"
+    assert published == ["other\n"]
+    assert output.read_text() == "own\n"
+
+
+def test_what_a_killed_writer_left_is_no_part_of_the_next_file(tmp_path: Path) -> None:
+    (tmp_path / ".out.txt.partial").write_text("a longer text that was left\n")
+    write(tmp_path / "out.txt", "new\n")
+    assert (tmp_path / "out.txt").read_text() == "new\n"
+
+
+def test_texts_written_at_once_are_whole(tmp_path: Path) -> None:
+    texts = [str(n) * 100_000 for n in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda text: fsio.write_text(tmp_path / "page.html", text), texts))
+    assert (tmp_path / "page.html").read_text() in texts
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_an_output_that_is_a_link_is_written_where_it_points(tmp_path: Path) -> None:
+    large = tmp_path / "large-disk"
+    large.mkdir()
+    fill(large / "run", "old")
+    (tmp_path / "out").symlink_to(large / "run")
+    (tmp_path / "out.txt").symlink_to(large / "run.txt")
+    for text in ("new", "newer"):
+        fill(tmp_path / "out", text)
+        write(tmp_path / "out.txt", text)
+        assert (large / "run" / "file.txt").read_text() == text
+        assert (large / "run.txt").read_text() == text
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "out.txt").is_symlink()
+    assert sorted(p.name for p in [*tmp_path.iterdir(), *large.iterdir()]) == [
+        "large-disk",
+        "out",
+        "out.txt",
+        "run",
+        "run.txt",
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["old", "gone"])
+def test_a_link_that_was_left_while_replacing_does_not_block_the_next_run(tmp_path: Path, suffix: str) -> None:
+    fill(tmp_path / "elsewhere", "theirs")
+    fill(tmp_path / "out", "old")
+    (tmp_path / f".out.{suffix}").symlink_to(tmp_path / "elsewhere")
+    fill(tmp_path / "out", "new")
+    assert (tmp_path / "out" / "file.txt").read_text() == "new"
+    assert (tmp_path / "elsewhere" / "file.txt").read_text() == "theirs"
+    assert not (tmp_path / f".out.{suffix}").is_symlink()

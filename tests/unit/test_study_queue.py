@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,26 @@ def test_a_journal_cut_off_by_a_power_failure_is_mended(tmp_path: Path) -> None:
 def test_a_database_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="--storage nonsense: cannot be opened"):
         opened(tmp_path, "nonsense")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:s3cret@host/name",
+        "postgresql+nothing://ann:s3cret@host/name",
+        "mysql://ann:s3cret@host:port/name",
+        "sqlite:////no/such/folder/file.db?key=s3cret",
+        "ann:s3cret@host",
+        "postgresql://ann:p%40s3cret%2F@host/name",
+        "redis://:s3cret@host",
+        "postgresql://ann:s3:cret/s3cret@host/name?sslpassword=s3cret",
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_named_without_its_password(
+    tmp_path: Path, url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UnavailableError, match="cannot be opened") as refused:
+        opened(tmp_path, url)
+    said = "".join(traceback.format_exception(refused.value)) + "".join(capfd.readouterr())
+    assert "s3cret" not in said.replace("test_study_queue", "")
+    assert "***" in str(refused.value)
