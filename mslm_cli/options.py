@@ -45,9 +45,20 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"checkpoint_every", "tensorboard", "keep_checkpoints", "model", "offline", "pipeline", "threads", "workers"}
+        {
+            "batch_tokens",
+            "checkpoint_every",
+            "device",
+            "keep_checkpoints",
+            "model",
+            "offline",
+            "pipeline",
+            "tensorboard",
+            "threads",
+            "workers",
+        }
     )
-    """Options that do not affect the result, or that name an input (identified by its content)."""
+    """Options that affect at most the last bits of the result, or that name an input (identified by its content)."""
 
     def identity(self) -> dict[str, Any]:
         """The options that determine the result, as JSON values, for the fingerprint."""

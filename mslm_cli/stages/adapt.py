@@ -79,6 +79,7 @@ def run(
             _Training(masks, config, tokenizer.pad_token_id, work).run(model, phases)
         if not ranks.is_first():
             return output
+        work.check_learnt()
         summary = _summary(work.metrics)
         drop_heads(model)
         with build.publish() as staged:

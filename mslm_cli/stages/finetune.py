@@ -86,6 +86,7 @@ def run(
             best = fit(model, data, dev_set, config, pad_id, work)
         if not ranks.is_first():
             return output
+        work.check_learnt()
         with build.publish() as staged:
             verify_checkpoint(work.folder / best.folder)
             no_hashes = shutil.ignore_patterns(HASHES)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from mslm_cli import console, fsio, signals
 from mslm_cli.artifacts import METRICS, ArtifactBuild
 from mslm_cli.config import TrainingOptions
-from mslm_cli.errors import UsageError
+from mslm_cli.errors import DivergedError, UsageError
 from mslm_cli.training import ranks, rng
 from mslm_cli.training.device import numerics
 from mslm_cli.training.loop import TrainState
@@ -30,8 +30,8 @@ from mslm_cli.workspace import RunOptions, checkpoints, damaged, new_checkpoint,
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
-def save_checkpoint(folder: Path, state: TrainState, progress: dict[str, Any]) -> None:
-    """Write ``state`` and ``progress`` (JSON values) to ``folder`` atomically."""
+def save_checkpoint(folder: Path, state: TrainState, progress: dict[str, Any], environment: dict[str, str]) -> None:
+    """Write ``state``, ``progress`` (JSON values) and ``environment`` (see ``numerics``) to ``folder`` atomically."""
     optimizer = state.optimizer.state_dict()
     tensors = {f"model.{name}": p.detach().contiguous() for name, p in state.model.named_parameters()}
     for index, moments in optimizer["state"].items():
@@ -39,7 +39,7 @@ def save_checkpoint(folder: Path, state: TrainState, progress: dict[str, Any]) -
     own, values = rng.state()
     record = {
         "progress": progress,
-        "numerics": numerics(state.model.device),
+        "numerics": environment,
         "n_steps": state.n_steps,
         "n_skipped": state.n_skipped,
         "param_groups": optimizer["param_groups"],
@@ -98,6 +98,7 @@ class Workspace:
     folder: Path
     every: str
     keep: int
+    environment: dict[str, str]
     resumed: Path | None = None
     progress: dict[str, Any] = field(default_factory=dict)
     _request: signals.Request = field(default_factory=signals.Request)
@@ -145,13 +146,28 @@ class Workspace:
             fsio.sync(self.metrics)
             name = f"checkpoint-{n_steps:07d}"
             position = {"total_steps": n_steps, "metrics_bytes": self.metrics.stat().st_size}
-            save_checkpoint(self.folder / name, state, {**progress, **position})
+            save_checkpoint(self.folder / name, state, {**progress, **position}, self.environment)
             for older in checkpoints(self.folder)[: -self.keep]:
                 fsio.delete(older)
         self._saved_at, self._saved_steps = time.monotonic(), n_steps
         if ranks.total(self._request.is_made):
             self._request.obey()
             raise signals.Terminated  # another process was asked to stop
+
+    def check_learnt(self) -> None:
+        """Check that most steps of the run changed the model.
+
+        Raises:
+            DivergedError: more than half of them were skipped.
+        """
+        lines = map(json.loads, self.metrics.read_text(encoding="utf-8").splitlines())
+        skipped = ["skipped" in line for line in lines if "learning_rate" in line]
+        if sum(skipped) > len(skipped) / 2:
+            raise DivergedError(
+                f"training diverged: {sum(skipped)} of {console.count(len(skipped), 'step')} were skipped, because the"
+                " loss or the gradient was not finite or exploded",
+                hint="start over with --resume never and a lower --learning-rate",
+            )
 
     def restore(self, state: TrainState) -> None:
         """Restore ``state`` from the checkpoint to resume from, if any."""
@@ -181,17 +197,23 @@ def workspace(
         ArtifactError: the checkpoint named in ``options`` does not exist, or the one to resume from is damaged.
         UnavailableError: no space is left on the device.
     """
+    environment = numerics(device, config.batch_tokens)
     with ExitStack() as stack:
 
         def enter() -> dict[str, Any]:
             folder, resumed = stack.enter_context(work_folder(build, options))
-            progress = _rewind(folder / METRICS, resumed, numerics(device), anyway=options.resume_anyway)
+            progress = _rewind(folder / METRICS, resumed, environment, anyway=options.resume_anyway)
             return {"folder": str(folder), "resumed": resumed and str(resumed), "progress": progress}
 
         entered = ranks.from_first(enter)
         resumed = entered["resumed"] and Path(entered["resumed"])
         work = Workspace(
-            Path(entered["folder"]), config.checkpoint_every, config.keep_checkpoints, resumed, entered["progress"]
+            Path(entered["folder"]),
+            config.checkpoint_every,
+            config.keep_checkpoints,
+            environment,
+            resumed,
+            entered["progress"],
         )
         work._saved_steps = int(work.progress.get("total_steps", 0))
         yield work

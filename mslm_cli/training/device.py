@@ -81,9 +81,14 @@ def predicting(device: torch.device) -> AbstractContextManager[object]:
     return autocast(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 
-def numerics(device: torch.device) -> dict[str, str]:
-    """What affects the last bits of a run besides seeds: libraries, processes, threads, CPU capability, device."""
+def numerics(device: torch.device, batch_tokens: str) -> dict[str, str]:
+    """What affects the last bits of a run besides seeds: libraries, processes, threads, CPU capability, device.
+
+    Args:
+        batch_tokens: the option, which determines the order in which gradients are summed.
+    """
     return {
+        "batch tokens": batch_tokens,
         "torch": str(torch.__version__),
         "transformers": transformers.__version__,
         "numpy": np.__version__,

@@ -123,9 +123,9 @@ class _Fit:
                 if self.work.progress.get("epoch", -1) < epoch:
                     self._run_epoch(state, plan[state.n_steps - n_before :], epoch, best, report)
                     best = self._choose(state, epoch, best)
-                    self.work.save(state.n_steps, state, _progress(epoch, best))
+                    self.work.save_if_due(state.n_steps, state, _progress(epoch, best))
                     if ranks.is_first():
-                        self._drop_unneeded_models()
+                        self._drop_unneeded_models(best)
                 n_before += len(plan)
         assert best is not None, "there is at least one epoch"
         return best
@@ -156,9 +156,9 @@ class _Fit:
                 state.model.save_pretrained(staged)
         return found
 
-    def _drop_unneeded_models(self) -> None:
+    def _drop_unneeded_models(self, best: Best) -> None:
         """Delete former best models that no checkpoint refers to."""
-        needed = {(progress["best"] or {}).get("folder") for progress in self.work.kept_progress()}
+        needed = {best.folder} | {(progress["best"] or {}).get("folder") for progress in self.work.kept_progress()}
         for kept in self.work.folder.glob("best-*"):
             if kept.name not in needed:
                 fsio.delete(kept)

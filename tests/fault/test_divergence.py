@@ -43,7 +43,7 @@ def poison(name: str, factor: float, after: int, every: int) -> None:
 
 @COMMANDS
 def test_bad_steps_are_skipped_reported_and_reproduced_after_a_resume(workplace: Path, command: list[str]) -> None:
-    fault = functools.partial(poison, command[0], math.nan, 0, 3 if command is ADAPT else 5)
+    fault = functools.partial(poison, command[0], math.nan, 0, 5)
     assert child_process.run(*command, folder=workplace, prepare=fault) == 0, Path("stderr").read_text()
     said = [line for line in Path("stderr").read_text().splitlines() if " was skipped: loss " in line]
     records = [record for record in logged(Path("out")) if "learning_rate" in record]
@@ -81,6 +81,22 @@ def test_many_in_a_row_end_the_run(workplace: Path, command: list[str]) -> None:
     if command is ADAPT:  # at the end of an epoch finetune writes one in any case
         assert kept[-1].name == "checkpoint-0000003"
         assert json.loads((kept[-1] / "state.json").read_text())["n_skipped"] == 0
+
+
+@COMMANDS
+@pytest.mark.parametrize(("n_good", "exit_code"), [(0, 6), (1, 6), (2, 0)])
+def test_a_short_run_that_mostly_skipped_publishes_nothing(
+    workplace: Path, command: list[str], n_good: int, exit_code: int
+) -> None:
+    whole = ["--epochs", "3", "--tokens-per-step", "1000000", "--batch-tokens", "1000000"]  # three steps
+    if command is ADAPT:
+        whole += ["--head-warmup-steps", "0"]
+    fault = functools.partial(poison, command[0], math.nan, n_good, 1)
+    assert child_process.run(*command, *whole, folder=workplace, prepare=fault) == exit_code
+    assert Path("out").exists() == (exit_code == 0)
+    if exit_code:
+        line = Path("stderr").read_text().splitlines()[-1]
+        assert line.startswith(f"error: training diverged: {3 - n_good} of 3 steps were skipped")
 
 
 def poison_and_end(name: str, after: int, n: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import child_process
 import pytest
+from typer.testing import Result
 
 from mslm_cli.fsio import sha256_of
 from mslm_cli.signals import Terminated
@@ -19,6 +20,7 @@ from mslm_cli.stages import extract_terms, preprocess
 from mslm_cli.training import checkpoint, ranks
 from mslm_cli.training.checkpoint import Workspace
 
+Mslm = Callable[..., Result]
 _TRAINING = "--tokens-per-step 64 --threads 1 --checkpoint-every 1h -o out"
 ADAPT = f"adapt shards --model encoder --head-warmup-steps 3 {_TRAINING}".split()
 FINETUNE = f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 --learning-rate 0.01 {_TRAINING}"
@@ -174,6 +176,30 @@ def test_resuming_in_another_environment_is_refused_with_the_difference(workplac
     assert "resuming in another environment (threads was 1, is 2)" in Path("stderr").read_text()
 
 
+@COMMANDS
+def test_memory_can_be_saved_in_a_resumed_run(workplace: Path, command: list[str]) -> None:
+    assert stopped(workplace, command, 5) == 143
+    smaller = [*command, "--batch-tokens", "32"]
+    assert child_process.run(*smaller, folder=workplace) == 2
+    assert "in another environment (batch tokens was auto, is 32)" in Path("stderr").read_text()
+    assert child_process.run(*smaller, "--resume-anyway", folder=workplace) == 0, Path("stderr").read_text()
+    assert "resuming from out.work/checkpoint-0000005" in Path("stderr").read_text()
+    assert child_process.run(*command, folder=workplace) == 0
+    assert "out is up to date" in Path("stderr").read_text()
+
+
+def test_an_epoch_alone_is_no_reason_for_a_checkpoint(
+    workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a checkpoint")
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", fail)
+    done = mslm(*FINETUNE)
+    assert done.exit_code == 0, done.stderr
+    assert not Path("out.work").exists()
+
+
 def test_the_checkpoint_records_what_affects_the_last_bits(workplace: Path) -> None:
     assert stopped(workplace, ADAPT, 2) == 143
     state = json.loads(Path("out.work/checkpoint-0000002/state.json").read_text())
@@ -257,7 +283,7 @@ def test_a_process_ends_with_the_others_that_share_its_steps(in_tmp: Path, monke
     saved: list[str] = []
     monkeypatch.setattr(checkpoint, "save_checkpoint", lambda folder, *_: saved.append(folder.name))
     monkeypatch.setattr(ranks, "total", lambda number: number + 1)  # another one was asked to end
-    work = Workspace(in_tmp, "1h", 2)
+    work = Workspace(in_tmp, "1h", 2, {})
     work.metrics.touch()
     state: Any = SimpleNamespace(n_skipped=0)
     with pytest.raises(Terminated):
