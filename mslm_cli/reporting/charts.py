@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,8 @@ def draw_all(
         plans.append(("learning-ner", "Fine-tuning", caption, lambda f: _finetuning(f, ner, metric)))
     if encoder := [line for line in curves.get("encoder", ()) if "generic" in line]:
         caption = "Masked-language-model loss in nats, of generic words and of DS-terms, over the steps."
+        if len({line["phase"] for line in encoder}) > 1:
+            caption += " Left of the dashed line, a fresh MLM head was trained alone."
         plans.append(("learning-encoder", "Adaptation of the encoder", caption, lambda f: _adaptation(f, encoder)))
     return draw(plans, folder)
 
@@ -271,6 +274,9 @@ def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
         steps = [(number, line[key]["loss"]) for number, line in enumerate(lines, 1) if line.get(key, {}).get("n")]
         if steps:
             _loss(axes, steps, COLOURS[colour], label)
+    phases = [line["phase"] for line in lines]
+    if begin := next((n for n, (one, next_one) in enumerate(pairwise(phases), 1) if one != next_one), None):
+        axes.axvline(begin + 0.5, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
     axes.legend(frameon=False, loc="upper right", labelcolor=COLOURS["ink"])
     axes.set_xlabel("step")
     axes.set_ylabel("loss, nats")

@@ -239,11 +239,19 @@ def _progress_text(record: dict[str, Any]) -> str:
 
 
 def _summary(metrics: Path) -> dict[str, Any]:
-    """A summary of a run's log: steps, tokens, and mean loss and top-1 by mask kind over the last tenth."""
+    """A summary of a run's log: its length, and mean loss and top-1 by mask kind over the last tenth.
+
+    Steps that train the head alone are counted separately; the means are theirs only if there are no others.
+    """
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    last = records[-max(1, len(records) // 10) :]
-    summary: dict[str, Any] = {"n_steps": len(records), "n_tokens": sum(r["n_tokens"] for r in records)}
+    of_head = [r for r in records if r["phase"] == HEAD]
+    adapted = [r for r in records if r["phase"] != HEAD]
+    summary: dict[str, Any] = {}
+    for prefix, phase in (("n", adapted), ("n_head", of_head)):
+        summary |= {f"{prefix}_steps": len(phase), f"{prefix}_tokens": sum(r["n_tokens"] for r in phase)}
     summary["n_skipped"] = sum("skipped" in r for r in records)
+    shown = adapted or of_head
+    last = shown[-max(1, len(shown) // 10) :]
     for name in _TITLES:
         if n := sum(r[name]["n"] for r in last if name in r):
             for score in ("loss", "top1"):
@@ -258,5 +266,5 @@ def _report(summary: dict[str, Any]) -> None:
         for key, title in _TITLES.items()
         if f"{key}_loss" in summary
     ]
-    title = f"adapted: {summary['n_steps']:,} steps, {summary['n_tokens']:,} tokens; averages over the last tenth"
+    title = f"{model_card.training(summary)}; averages over the last tenth"
     console.table(title, ["masked", "loss", "top-1"], rows)

@@ -95,13 +95,15 @@ def run(
             if head:
                 save_mlm_head(head, staged.path)
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
-            (staged.path / "README.md").write_text(task.card(config, labels, best), encoding="utf-8")
+            (staged.path / "README.md").write_text(task.card(config, labels, train, best), encoding="utf-8")
             _pass_on(parent, {"train": train, "dev": dev}, staged)
             staged.seeds["training"] = config.seed
             staged.run |= _about(task, best) | {"n_sequences": len(data.lengths), "words": _word_form(train)}
             staged.run["changed_mentions"] = {"train": count_changes(train), "dev": count_changes(dev)}
     score = f"{task.metric.title} {100 * best.scores[task.metric.key]:.2f}"
     console.note(f"best epoch {best.epoch} of {config.epochs}: {score} on dev")
+    if best.epoch == config.epochs > 1:
+        console.note("the best epoch is the last one: more --epochs may help")
     return output
 
 

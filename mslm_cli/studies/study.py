@@ -2,13 +2,16 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mslm_cli import console
 from mslm_cli.config import StudyConfig
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
+from mslm_cli.provenance import portable_name
 from mslm_cli.studies import sweep
 from mslm_cli.studies.spec import is_plain
 
@@ -68,10 +71,15 @@ class StudyData(NamedTuple):
 
 
 def run(data: StudyData, output: Path, config: StudyConfig) -> dict[str, Any]:
-    """The verdict on the usual arms, or, with ``dry_run``, the plan.
+    """The verdict on the usual arms, or, with ``dry_run``, the plan, which leaves nothing behind.
 
-    Raises: as ``sweep.run``; also UsageError if the folder holds a different study.
+    Raises: as ``sweep.run``; also UsageError if the folder holds a different study, or a path is not UTF-8.
     """
+    if config.dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            draft = Path(folder, sweep.STUDY)
+            draft.write_text(_as_toml(data, draft.parent, config), encoding="utf-8")
+            return sweep.plan(draft, output, config, draft.parent)
     file = output / sweep.STUDY
     written = _as_toml(data, output, config)
     if file.is_file() and file.read_text(encoding="utf-8") != written:
@@ -79,16 +87,19 @@ def run(data: StudyData, output: Path, config: StudyConfig) -> dict[str, Any]:
             f"{file} already exists with different contents", hint=f"continue with `mslm sweep {file} -o {output}`"
         )
     sweep.claim(output, written)
-    return (sweep.plan if config.dry_run else sweep.run)(file, output, config, output)
+    return sweep.run(file, output, config, output)
 
 
 def _as_toml(data: StudyData, output: Path, config: StudyConfig) -> str:
     def relative(path: Path) -> str:
-        return _string(Path(os.path.relpath(path, output)).as_posix())
+        name = Path(os.path.relpath(path, output)).as_posix()
+        if not name.isascii() and name != portable_name(name):
+            raise UsageError(f"{path}: a study file can name only paths that are UTF-8", hint="rename it")
+        return _string(name)
 
     return _TEMPLATE.format(
-        file=output / sweep.STUDY,
-        folder=output,
+        file=_in_comment(output / sweep.STUDY),
+        folder=_in_comment(output),
         model=_string(config.model),
         text="[" + ", ".join(map(relative, data.text)) + "]",
         seeds=list(range(1, config.seeds + 1)),
@@ -114,6 +125,11 @@ def _name_of(train: Path) -> str:
     """A name for the data set: that of the folder with its training data."""
     name = train.absolute().parent.name
     return name if is_plain(name) else "data"
+
+
+def _in_comment(path: Path) -> str:
+    """``path`` as one line."""
+    return console.visible(str(path)).replace("\n", r"\n")
 
 
 def _string(value: str) -> str:

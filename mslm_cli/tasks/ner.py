@@ -118,9 +118,9 @@ class Ner:
         found = [[mention.mention for mention in sentence.mentions] for sentence in predicted]
         return exact_match([s.mentions for s in gold.sentences], found).micro.to_json()
 
-    def card(self, config: FinetuneConfig, labels: Sequence[str], best: Best) -> str:
+    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, best: Best) -> str:
         """The model card: usage and dev scores."""
-        return model_card.ner(config, sorted(self.types(labels)), best)
+        return model_card.ner(config, sorted(self.types(labels)), train, best)
 
 
 NER = Ner()

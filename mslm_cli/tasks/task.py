@@ -75,5 +75,5 @@ class Task(Protocol):
     def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:
         """The scores on a dev set, including the primary metric."""
 
-    def card(self, config: FinetuneConfig, labels: Sequence[str], best: Best) -> str:
+    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, best: Best) -> str:
         """The README.md of a trained model."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import AdaptConfig, FinetuneConfig
+from mslm_cli.console import count
+from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.training.supervised import Best
 
 _PIECES = {
@@ -36,8 +38,7 @@ tags: [mslm, masked-language-modeling, domain-adaptation]
 # Encoder adapted with mslm
 
 `{config.model_dump()["model"]}`, adapted by masked language modelling: strategy `{options["strategy"]}`, loss weights
-`{config.weights}`, {config.epochs} epochs, {summary["n_steps"]:,} steps, {summary["n_tokens"]:,} tokens,
-peak learning rate {config.learning_rate:g}, seed {config.seed}.
+`{config.weights}`, peak learning rate {config.learning_rate:g}, seed {config.seed}; {training(summary)}.
 
 `metrics.jsonl` has one line per step; `manifest.json` has all options and the fingerprints of the inputs;
 `seen/` has hashes of the training sentences, to detect test sentences among them.
@@ -49,9 +50,23 @@ model, tokenizer = AutoModelForMaskedLM.from_pretrained("."), AutoTokenizer.from
 """
 
 
-def ner(config: FinetuneConfig, types: Sequence[str], best: Best) -> str:
+def training(summary: dict[str, Any]) -> str:
+    """How long an encoder was adapted, and its head before that."""
+
+    def length(prefix: str) -> str:
+        return f"{count(summary[f'{prefix}_steps'], 'step')}, {count(summary[f'{prefix}_tokens'], 'token')}"
+
+    if not summary["n_steps"]:
+        return f"the MLM head alone was trained: {length('n_head')}"
+    before = f" (before that, the MLM head alone: {length('n_head')})" if summary["n_head_steps"] else ""
+    return f"adapted: {length('n')}{before}"
+
+
+def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, best: Best) -> str:
     """The model card of an NER model."""
     scores = best.scores
+    n_mentions = sum(len(sentence.mentions) for sentence in train.sentences)
+    size = f"{count(len(train.sentences), 'sentence')} with {count(n_mentions, 'mention')}"
     return f"""---
 library_name: transformers
 pipeline_tag: token-classification
@@ -59,9 +74,10 @@ tags: [mslm, named-entity-recognition]
 ---
 # Named entity recognition, fine-tuned with mslm
 
-Entity types: {", ".join(types)}. Fine-tuned on unmasked text for {config.epochs} epochs, peak learning rate
-{config.learning_rate:g}, seed {config.seed}; the best epoch on the development data was epoch {best.epoch}:
-strict exact match precision {scores["precision"]:.4f}, recall {scores["recall"]:.4f}, F1 {scores["f1"]:.4f}.
+Entity types: {", ".join(types)}. `{config.model_dump()["model"]}`, fine-tuned on {size}, unmasked, for
+{count(config.epochs, "epoch")}, peak learning rate {config.learning_rate:g}, seed {config.seed}. The best epoch on the
+development data was epoch {best.epoch}: strict exact match precision {scores["precision"]:.4f}, recall
+{scores["recall"]:.4f}, F1 {scores["f1"]:.4f}.
 
 {_PIECES[config.label_pieces]}
 """

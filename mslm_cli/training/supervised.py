@@ -148,6 +148,8 @@ class _Fit:
             {"step": state.n_steps, "epoch": number, "dev": scores, "dev_score": scores[metric.key], "seconds": seconds}
         )
         console.note(f"epoch {number}: dev {metric.title} {100 * scores[metric.key]:.2f}")
+        if scores.get("predicted") == 0:
+            console.note(f"epoch {number}: no mention was predicted on dev")
         if best is not None and scores[metric.key] <= best.scores[metric.key]:
             return best
         found = Best(number, f"best-{number:04d}", scores)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import tiny_study
 from typer.testing import Result
 
+from mslm_cli.studies import sweep
 from mslm_cli.studies.queue import JOURNAL
 
 Mslm = Callable[..., Result]
@@ -233,7 +235,7 @@ def test_data_may_be_anywhere(workplace: Path, mslm: Mslm, monkeypatch: pytest.M
     assert mslm(*SWEEP, "--dry-run").exit_code == 0
 
 
-def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm) -> None:
+def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_study.write(workplace)
     options = (
         "--train train.tsv --dev dev.tsv --test test.tsv --text text-of-train.txt --model encoder --seeds 2 -o out"
@@ -249,8 +251,25 @@ def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm) -> 
         "mslm elm 0.5 uniform",
         "mslm elm 0.5 ratio:2",
     ]
+    assert not [path for path in Path().iterdir() if "out" in path.name], "a dry run leaves nothing"
+    assert mslm("study", *options.split(), "--dry-run", "--epochs", "2").exit_code == 0
+    monkeypatch.setattr(sweep, "run", lambda *_: {})
+    assert mslm("study", *options.split()).exit_code == 0
     again = json.loads(mslm("sweep", "out/study.toml", "-o", "out", "--dry-run", "--json").stdout)
     assert again["trials"] == plan["trials"]
-    other = mslm("study", *options.split(), "--dry-run", "--epochs", "2")
+    other = mslm("study", *options.split(), "--epochs", "2")
     assert other.exit_code == 2
     assert "continue with `mslm sweep out/study.toml -o out`" in other.stderr
+
+
+def test_a_path_cannot_end_a_comment_of_the_study_file(
+    workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "run", lambda *_: {})
+    output = "out\nseeds = [9]\x1b"
+    data = "--train train.tsv --dev dev.tsv --test test.tsv --model encoder"
+    done = mslm("study", *data.split(), "-o", output)
+    assert done.exit_code == 0, done.stderr
+    written = Path(output, "study.toml").read_text()
+    assert tomllib.loads(written)["seeds"] == [1, 2, 3]
+    assert written.splitlines()[0].endswith(r"-o out\nseeds = [9]\x1b`: finished work is kept.")

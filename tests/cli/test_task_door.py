@@ -95,7 +95,7 @@ class WordKind:
         ]
         return {"accuracy": float(np.mean(rights))}
 
-    def card(self, config: FinetuneConfig, labels: Sequence[str], best: Best) -> str:
+    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, best: Best) -> str:
         return f"Words are {' or '.join(labels)}: accuracy {best.scores['accuracy']:.4f} on dev.\n"
 
 
