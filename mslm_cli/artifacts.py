@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mslm_cli import code_identity, console, fsio, provenance
 from mslm_cli.errors import ArtifactError, DataError, UsageError
@@ -62,7 +62,7 @@ class Input(_Record):
 class FileEntry(_Record):
     """A file of an artifact; ``path`` is relative to the artifact."""
 
-    path: str
+    path: Annotated[str, Field(pattern=r"^[^\x00]+$")]
     bytes: int
     sha256: str
 
@@ -300,7 +300,7 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
     try:
         raw = json.loads(manifest_path.read_bytes())
         version = raw["schema_version"]
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:
             raise ArtifactError(
                 f"{path}: expected schema version {SCHEMA_VERSION}, found {version}",
                 hint="it was made with another release of mslm; " + remedy,

@@ -5,8 +5,6 @@ Inputs and outputs are not part of it: inputs enter an artifact's fingerprint by
 """
 
 import json
-import re
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.masking.options import MaskingOptions
-from mslm_cli.options import Config, Name, Rate
+from mslm_cli.options import Config, Name, Rate, read_bounded, read_toml
 from mslm_cli.terms.options import TermOptions
 
 BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\d+)$")]
@@ -238,6 +236,13 @@ class StudyConfig(DataOptions, StudyOptions):
     epochs: int = Field(5, ge=1, description="Passes of fine-tuning over the training sentences.")
 
 
+def _config_of(manifest: Path) -> Any:
+    try:
+        return json.loads(read_bounded(manifest))["config"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{manifest}: not a manifest.json: {error}") from error
+
+
 def read_config_file(path: Path, command: str, commands: Collection[str]) -> dict[str, Any]:
     """Options for ``command`` from a TOML file or from an artifact's manifest.json.
 
@@ -246,16 +251,7 @@ def read_config_file(path: Path, command: str, commands: Collection[str]) -> dic
     Raises:
         UsageError: the file cannot be read or parsed, or has a table that is not in ``commands``.
     """
-    try:
-        raw = path.read_bytes()
-        found = json.loads(raw)["config"] if path.suffix == ".json" else tomllib.loads(raw.decode("utf-8"))
-    except OSError as error:
-        raise UsageError(f"--config {path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        line, reason = (f":{place[1]}", str(error)[: place.start()]) if place else ("", str(error))
-        expected = "a manifest.json" if path.suffix == ".json" else "TOML"
-        raise UsageError(f"{path}{line}: not {expected}: {reason}") from error
+    found = _config_of(path) if path.suffix == ".json" else read_toml(path)
     if not isinstance(found, dict):
         raise UsageError(f"{path}: not a manifest.json of mslm: its config is not a table of options")
     tables = {name for name, value in found.items() if isinstance(value, dict)}

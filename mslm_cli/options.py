@@ -1,11 +1,22 @@
 """The base of option models: immutable, no unknown options, errors that name the option."""
 
 import os
-from collections.abc import Callable, Collection
+import re
+import tomllib
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from mslm_cli.errors import UsageError
 from mslm_cli.provenance import portable_path
@@ -36,13 +47,74 @@ def parse_list(value: object) -> object:
 Name = Annotated[str, AfterValidator(os.path.expanduser), PlainSerializer(_portable)]
 """A folder or a known name; ~ is expanded, and an absolute path is stored as its last part."""
 
+MAX_OPTIONS_BYTES = 1 << 22
+
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+_EXPECTED = {
+    "int": "expected a whole number",
+    "float": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool": "expected true or false",
+    "string_type": "expected text",
+}
+"""What was expected, by the beginning of the type of a validation error."""
+
+
+def expectation(error: Mapping[str, Any]) -> str:
+    """What was expected, from one of the errors of a ``ValidationError``."""
+    for beginning, expected in _EXPECTED.items():
+        if error["type"].startswith(beginning):
+            return expected
+    return str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        UsageError: it cannot be read, is not TOML, or is larger than any file of options.
+    """
+    place, reason = None, ""
+    try:
+        return tomllib.loads(read_bounded(path).decode("utf-8"))
+    except ValueError as error:
+        place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        reason = str(error)[: place.start()] if place else str(error)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    raise UsageError(f"{path}{f':{place[1]}' if place else ''}: not TOML: {reason}")
+
+
+def read_bounded(path: Path) -> bytes:
+    """The content of a file of options.
+
+    Raises:
+        UsageError: it cannot be read, or has more than ``MAX_OPTIONS_BYTES``.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_OPTIONS_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > MAX_OPTIONS_BYTES:
+        raise UsageError(f"{path}: has more than {MAX_OPTIONS_BYTES:,} bytes, so it is not a file of options")
+    return content
 
 
 class Config(BaseModel):
     """Base of all command configurations: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_as_number(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
+            raise ValueError("expected no truth value")
+        return value
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
         {
@@ -85,5 +157,4 @@ class Config(BaseModel):
             if first["type"] == "string_pattern_mismatch":
                 hint = cls.model_fields[name].description
                 raise UsageError(f"{option}: cannot be {options[name]!r}", hint=hint) from error
-            message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-            raise UsageError(f"{option}: {message}, found {options[name]!r}") from error
+            raise UsageError(f"{option}: {expectation(first)}, found {options[name]!r:.80}") from error

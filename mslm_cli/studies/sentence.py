@@ -33,7 +33,8 @@ class Evidence:
 
     arm: the arm that is best on dev, minus vanilla; None if vanilla is the only arm. others: each of the other arms,
     minus vanilla. rivals: the best arm on dev, minus each of the others. n_seeds: the lower number of seeds of the arm
-    and vanilla. n_data: number of data sets. n_units, unit: number of test documents or sentences over all data sets.
+    and vanilla. best_dev: the highest dev score of any arm. n_data: number of data sets. n_units, unit: number of test
+    documents or sentences over all data sets.
     """
 
     vanilla: str
@@ -41,6 +42,7 @@ class Evidence:
     others: Sequence[Compared]
     rivals: Sequence[Compared]
     n_seeds: int
+    best_dev: float
     n_data: int
     n_units: int
     unit: str
@@ -67,6 +69,13 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
     if arm is None:
         return Verdict(
             "alone", f"Only {vanilla} was run: there is nothing to compare it with.", "Add arms to the study.", vanilla
+        )
+    if not evidence.best_dev:
+        return Verdict(
+            "none",
+            "No arm found a single mention on dev, so there is nothing to compare.",
+            "Train longer: more epochs of fine-tuning, or smaller steps.",
+            vanilla,
         )
     difference = arm.difference
     where = f", on average over {evidence.n_data} data sets" if evidence.n_data > 1 else ""

@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, Pre
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.masking.strategies import STRATEGIES, Strategy
-from mslm_cli.options import Name, OneOf, Rate
+from mslm_cli.options import Name, OneOf, Rate, expectation, read_toml
 
 VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-steps", "augment"
 WITHOUT_MASKS = (VANILLA, MORE_UPDATES, AUGMENT)
@@ -270,19 +269,11 @@ def read_study(path: Path) -> Study:
     Raises:
         UsageError: the file is unreadable or invalid; the message names the line or the key.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-        found = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        line, reason = (f":{place[1]}", str(error)[: place.start()]) if place else ("", str(error))
-        raise UsageError(f"{path}{line}: not TOML: {reason}") from error
+    found = read_toml(path)
     try:
         return Study.model_validate(found)
     except ValidationError as error:
-        raise UsageError(_message(error.errors()[0], text, path)) from error
+        raise UsageError(_message(error.errors()[0], path.read_text(encoding="utf-8"), path)) from error
 
 
 def _message(error: Any, text: str, path: Path) -> str:
@@ -291,7 +282,7 @@ def _message(error: Any, text: str, path: Path) -> str:
     line = _line_of(text, place)
     where = f"{path}:{line}: " if line else f"{path}: "
     key = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
-    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    message = expectation(error)
     if error["type"] == "extra_forbidden":
         return f"{where}{key}: unknown key"
     if error["type"] == "missing":

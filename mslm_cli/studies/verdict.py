@@ -83,6 +83,7 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         others=[over_vanilla[name] for name in rivals],
         rivals=list(over_rivals.values()),
         n_seeds=n_seeds,
+        best_dev=max(dev.values()),
         n_data=len(results.data),
         n_units=sum(n_units.values()),
         unit=" and ".join(dict.fromkeys(units.values())),

@@ -147,7 +147,7 @@ def test_orphan_continuations_are_accepted_and_counted(workplace: Path, mslm: Ms
         ("adapt shards --model nowhere -o out", ENVIRONMENT, ["'nowhere'", "minilm"]),
         ("finetune --train train.tsv --dev dev.tsv --model nowhere -o out", ENVIRONMENT, ["'nowhere'", "minilm"]),
         ("preprocess text.txt --lexicon lexicon --model nowhere -o out", ENVIRONMENT, ["'nowhere'", "minilm"]),
-        ("adapt shards --config nowhere.toml -o out", USAGE, ["--config nowhere.toml"]),
+        ("adapt shards --config nowhere.toml -o out", USAGE, ["nowhere.toml: cannot be read"]),
         ("adapt shards --model encoder --resume nowhere -o out", ARTIFACT, ["--resume nowhere"]),
         (FINETUNE + " --resume nowhere", ARTIFACT, ["--resume nowhere"]),
     ],
@@ -268,6 +268,49 @@ def test_invalid_options(refused: Refused, command: str, said: list[str]) -> Non
 def test_a_config_file_with_a_mistake(refused: Refused, content: str, said: list[str]) -> None:
     Path("options.toml").write_text(content)
     refused("adapt shards --config options.toml -o out", USAGE, *said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("options.toml", "a = " + "[" * 100_000, "not TOML: it is nested too deeply"),
+        ("options.toml", "a" + ".a" * 50_000 + " = 1", "options.toml"),
+        ("options.toml", 'model = "\\ud800"', "not TOML"),
+        ("options.toml", "# " + "x" * (1 << 22), "so it is not a file of options"),
+        ("options.toml", "learning_rate = inf", "learning_rate: expected a finite number, found inf"),
+        ("options.toml", "learning_rate = nan", "learning_rate: expected a finite number, found nan"),
+        ("options.toml", "epochs = true", "epochs: expected no truth value, found True"),
+        ("options.toml", "learning_rate = true", "learning_rate: expected no truth value, found True"),
+        ("options.toml", 'epochs = "ten"', "epochs: expected a whole number, found 'ten'"),
+        ("options.toml", "epochs = 1.5", "epochs: expected a whole number, found 1.5"),
+        ("options.toml", "model = 3", "model: expected text, found 3"),
+        ("options.json", '{"config": ' + "[" * 100_000, "not a manifest.json"),
+        ("options.json", '{"config": {"epochs": true}}', "epochs: expected no truth value"),
+    ],
+)
+def test_a_hostile_config_file(refused: Refused, name: str, content: str, said: str) -> None:
+    Path(name).write_text(content)
+    refused(f"adapt shards --config {name} -o out", USAGE, said)
+
+
+def test_a_config_file_without_end(refused: Refused) -> None:
+    refused("adapt shards --config /dev/zero -o out", USAGE, "/dev/zero: has more than")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema_version": True},
+        {"schema_version": 2.0},
+        {"files": [{"path": "a\0b", "bytes": 1, "sha256": "0"}]},
+        {"files": [{"path": "", "bytes": 1, "sha256": "0"}]},
+        {"files": 3},
+    ],
+)
+def test_a_hostile_manifest(refused: Refused, change: dict[str, object]) -> None:
+    path = Path("shards/manifest.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change | {"digest": None}))
+    refused("adapt shards -o out", ARTIFACT, "shards")
 
 
 def test_a_config_file_that_is_not_a_manifest(refused: Refused) -> None:

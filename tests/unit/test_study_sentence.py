@@ -19,8 +19,16 @@ def said(
     n_seeds: int = MORE_THAN_FEW,
     n_data: int = 1,
     n_units: int = 100,
+    best_dev: float = 0.5,
 ) -> Verdict:
-    return verdict_sentence(Evidence("vanilla", arm, others, rivals, n_seeds, n_data, n_units, "documents"))
+    return verdict_sentence(Evidence("vanilla", arm, others, rivals, n_seeds, best_dev, n_data, n_units, "documents"))
+
+
+def test_arms_that_learned_nothing_are_not_compared() -> None:
+    found = said(compared("mslm", 0.0, 0.0, 1.0), best_dev=0.0)
+    assert found.sentence == "No arm found a single mention on dev, so there is nothing to compare."
+    assert "Train longer" in found.advice
+    assert (found.outcome, found.use) == ("none", "vanilla")
 
 
 def test_a_clear_winner_is_named_with_its_gain() -> None:
