@@ -39,6 +39,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as a JSON 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 
+_ELSEWHERE = {
+    "lr": "--learning-rate",
+    "batch-size": "--tokens-per-step",
+    "per-device-train-batch-size": "--tokens-per-step",
+    "gradient-accumulation-steps": "--batch-tokens",
+    "num-epochs": "--epochs",
+    "num-train-epochs": "--epochs",
+    "max-steps": "--steps",
+    "warmup-ratio": "--warmup-share",
+    "max-seq-length": "--max-length",
+    "model-name-or-path": "--model",
+    "mlm-probability": "--rate",
+    "output-dir": "--output",
+    "train-file": "--train",
+    "validation-file": "--dev",
+    "fp16": "--precision",
+    "bf16": "--precision",
+}
+"""What other tools call our options."""
+
+
 class _OneLineErrors(TyperGroup):
     """The program; prints errors in its options in one line on stderr, like all other errors."""
 
@@ -48,7 +69,9 @@ class _OneLineErrors(TyperGroup):
         except typer.TyperException as error:
             command = getattr(getattr(error, "ctx", None), "command_path", "mslm")
             message = error.format_message().replace("Value error, ", "").rstrip(".")
-            console.error(str(UsageError(message, hint=f"see `{command} --help`")))
+            known = _ELSEWHERE.get(getattr(error, "option_name", "").strip("-").replace("_", "-"))
+            hint = f"did you mean {known}? see `{command} --help`" if known else f"see `{command} --help`"
+            console.error(str(UsageError(message, hint=hint)))
             exit_code = UsageError.exit_code
         except typer.Abort:  # Ctrl-C while options are read
             console.error("interrupted")

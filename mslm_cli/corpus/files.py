@@ -53,13 +53,18 @@ def labels_of(files: Sequence[Path]) -> list[str]:
     return labels
 
 
+_MEANT = {"lexicon": "--lexicon", "encoder": "--model"}
+"""The options that take artifacts, where these are easily given as data."""
+
+
 def _data_files(folder: Path) -> list[Path]:
     """The files below ``folder`` that can hold data."""
     inside = _files_below(folder)
     for file in inside:
         if file.name == MANIFEST and (kind := _artifact_kind(file)):
             message = f"a {kind} artifact of mslm, where data were expected"
-            raise DataError(message, path=file.parent, hint="name the files that it was made from")
+            hint = f"did you mean {_MEANT[kind]}?" if kind in _MEANT else "name the files that it was made from"
+            raise DataError(message, path=file.parent, hint=hint)
         if file.name == "dataset_dict.json":
             splits = ", ".join(sorted(path.name for path in file.parent.iterdir() if path.is_dir()))
             message = f"a data set with the splits {splits}"

@@ -131,8 +131,8 @@ def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: 
     phases = [Phase("adapt", n_steps, weights)] if n_steps else []
     if fresh and config.head_warmup_steps:
         console.note(
-            f"the checkpoint has no MLM head ({len(fresh)} fresh parameters):"
-            f" training the head alone for {config.head_warmup_steps} steps first"
+            f"the checkpoint has no MLM head ({console.count(len(fresh), 'fresh parameter')}):"
+            f" training the head alone for {console.count(config.head_warmup_steps, 'step')} first"
         )
         phases.insert(0, Phase(HEAD, config.head_warmup_steps, kind_weights("uniform", 1, 1)))
     elif fresh:

@@ -24,7 +24,7 @@ from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS, RESULTS_VERSION
 from mslm_cli.evaluation.tables import SLICINGS
 from mslm_cli.evaluation.uncertainty import LEVEL, Float64, clusters_of
 from mslm_cli.provenance import portable_path
-from mslm_cli.terms.lexicon import TERMS, Term, read_terms
+from mslm_cli.terms.lexicon import Term, terms_of
 
 COMPARISON_VERSION = 1
 
@@ -79,7 +79,7 @@ def run(
     for other in runs[1:]:
         check_same_test_set(runs[0], other)
     known = None if train is None else read_labelled(train, config)
-    terms = None if lexicon is None else read_terms(artifacts.load(lexicon, "lexicon").file(TERMS))
+    terms = None if lexicon is None else terms_of(artifacts.load(lexicon, "lexicon"))
 
     sentences = runs[0].corpus.sentences
     clusters, unit = clusters_of([s.doc for s in sentences])

@@ -25,7 +25,7 @@ from mslm_cli.evaluation.spans import Spans, paired_spans, spans_from_tags
 from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS, RESULTS_VERSION, summarise
 from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
 from mslm_cli.reporting import page
-from mslm_cli.terms.lexicon import TERMS, Term, read_terms
+from mslm_cli.terms.lexicon import Term, terms_of
 from mslm_cli.text.tokens import splitter
 
 CURVES = {"ner": artifacts.METRICS, "encoder": artifacts.ENCODER_METRICS}
@@ -83,7 +83,7 @@ def run(
 
     corpus, unknown = _corpus(sources, ner, config)
     train = None if sources.train is None else _read(sources.train, config, ner)
-    terms = None if lexicon is None else read_terms(lexicon.file(TERMS))
+    terms = None if lexicon is None else terms_of(lexicon)
     results = {
         **_identity(ner, inputs),
         "types_unknown_to_model": unknown,

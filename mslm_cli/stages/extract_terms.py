@@ -202,7 +202,7 @@ def _read(
     """Read all files batch by batch, resuming from ``checkpoint``; keeps the last checkpoint in ``folder``."""
     corpus, n_done = (CorpusEvidence(), 0) if checkpoint is None else _load(checkpoint)
     if checkpoint is not None:
-        console.note(f"resuming from {checkpoint} ({corpus.evidence.n_documents:,} documents)")
+        console.note(f"resuming from {checkpoint} ({console.count(corpus.evidence.n_documents, 'document')})")
     prepare = functools.partial(_batch_reader, config, own)
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("extract-terms", n_bytes or None) as bar:
@@ -299,7 +299,8 @@ def _stats(evidence: Evidence, terms: Sequence[Term], own: Sequence[Term], lists
 def _report(stats: dict[str, Any], terms: Sequence[Term], config: ExtractTermsConfig) -> None:
     rows = [[source, f"{n:,}"] for source, n in stats["n_terms_by_source"].items()]
     console.table(
-        f"{stats['n_terms']:,} terms from {stats['n_words']:,} words in {stats['n_documents']:,} documents",
+        f"{console.count(stats['n_terms'], 'term')} from {console.count(stats['n_words'], 'word')}"
+        f" in {console.count(stats['n_documents'], 'document')}",
         ["source", "terms"],
         rows,
     )

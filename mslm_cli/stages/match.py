@@ -13,7 +13,7 @@ from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import UsageError
 from mslm_cli.terms.display import Mark, html_page
-from mslm_cli.terms.lexicon import TERMS, Term, read_terms
+from mslm_cli.terms.lexicon import Term, terms_of
 from mslm_cli.terms.matcher import Match, Matcher
 
 Form = Literal["json", "text", "html"]
@@ -60,7 +60,7 @@ def run(
             raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
         fsio.check_writable(output)
     source = artifacts.load(lexicon, "lexicon")
-    terms = read_terms(source.file(TERMS))
+    terms = terms_of(source)
     files = source_files(texts)
     totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
@@ -72,7 +72,10 @@ def run(
             console.made(output)
         else:
             console.stream(_lines(documents, terms, form), is_safe=True)
-    console.note(f"{totals.n_matches:,} matches of {len(totals.terms):,} terms in {totals.n_documents:,} documents")
+    console.note(
+        f"{totals.n_matches:,} match{'es' * (totals.n_matches != 1)} of {console.count(len(totals.terms), 'term')}"
+        f" in {console.count(totals.n_documents, 'document')}"
+    )
 
 
 def find(

@@ -126,7 +126,8 @@ def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result)
     if output is not None:
         console.made(output)
     console.note(
-        f"{totals.n_mentions:,} mentions in {totals.n_sentences:,} sentences of {totals.n_documents:,} documents"
+        f"{console.count(totals.n_mentions, 'mention')} in {console.count(totals.n_sentences, 'sentence')}"
+        f" of {console.count(totals.n_documents, 'document')}"
     )
 
 

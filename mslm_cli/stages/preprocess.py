@@ -21,7 +21,7 @@ from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_m
 from mslm_cli.masking.strategies import STRATEGIES, Statistics
 from mslm_cli.processes import map_in_order
 from mslm_cli.sequences import TextCounts, Vocabulary, encode, vocabulary_of
-from mslm_cli.terms.lexicon import TERMS, Term, read_terms
+from mslm_cli.terms.lexicon import Term, terms_of
 from mslm_cli.terms.matcher import Matcher
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run(
         return output
 
     vocabulary = vocabulary_of(tokenizer, folder)
-    terms = [] if terms_from is None else read_terms(terms_from.file(TERMS))
+    terms = [] if terms_from is None else terms_of(terms_from)
     text, seen = TextCounts(), Sketch()
     with build.publish() as staged, console.progress("preprocess") as bar:
         sequences = _sequences(read_documents(files, config), vocabulary, terms, config, text, seen)
@@ -241,7 +241,7 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, statistics: Statist
     asked = ", ".join(f"{n} {v if isinstance(v, str) else format(v, 'g')}" for n, v in stats["asked"].items())
     copies = "" if config.copies == 1 else f", {config.copies} copies"
     copies += ", drawn during training" * config.dynamic
-    title = f"{stats['n_sequences']:,} sequences from {stats['n_sentences']:,} sentences"
+    title = f"{console.count(stats['n_sequences'], 'sequence')} from {console.count(stats['n_sentences'], 'sentence')}"
     console.table(
         f"{title}; {config.strategy}{': ' * bool(asked)}{asked}{copies}", ["tokens", "number", "share", "masked"], rows
     )

@@ -24,7 +24,7 @@ from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_s
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import encode, vocabulary_of
-from mslm_cli.terms.lexicon import TERMS, read_terms
+from mslm_cli.terms.lexicon import terms_of
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.training.adaptation import HEAD, Phase, start_phase, training_steps
 from mslm_cli.training.device import prepare_model, select_device
@@ -99,7 +99,7 @@ def measure(
         ArtifactError: the lexicon or an encoder is damaged.
         UnavailableError: an encoder is unavailable.
     """
-    terms = read_terms(artifacts.load(lexicon, "lexicon").file(TERMS))
+    terms = terms_of(artifacts.load(lexicon, "lexicon"))
     device = select_device(config.device, threads=config.threads)
     loaded = [_load(name, config) for name in encoders]
     if len({encoder.folder.resolve() for encoder in loaded}) < len(loaded):

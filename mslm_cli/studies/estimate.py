@@ -90,7 +90,8 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
     n_bytes = sum(row["bytes"] for row in rows.values()) + costs.model_bytes * len(study.data)
     n_full = sum(t.share == 1 for t in trials)
     console.note(f"arms: {', '.join(dict.fromkeys(t.arm.name for t in trials if t.share == 1))}")
-    title = f"{n_full} trials on {', '.join(d.name for d in study.data)}, seeds {', '.join(map(str, study.seeds))}"
+    names, seeds = ", ".join(d.name for d in study.data), ", ".join(map(str, study.seeds))
+    title = f"{console.count(n_full, 'trial')} on {names}, seeds {seeds}"
     title += f"; {len(trials) - n_full} short trials of the search" * (len(trials) > n_full)
     table = [
         [stage, f"{row['n']:.0f}", f"{row['n_done']:.0f}", _duration(row["seconds"]), f"{row['bytes'] / 1e6:,.0f} MB"]

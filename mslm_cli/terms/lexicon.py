@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from mslm_cli.errors import DataError
+from mslm_cli.artifacts import MADE_BY, Artifact
+from mslm_cli.errors import ArtifactError, DataError
 from mslm_cli.text.tokens import exact_key, folded_key
 
 TERMS = "terms.jsonl"
@@ -76,6 +77,18 @@ _FORMS: dict[str, tuple[type, ...]] = {
     "case_sensitive": (bool,),
 }
 _REQUIRED = {"term", "sources"}
+
+
+def terms_of(lexicon: Artifact) -> list[Term]:
+    """The terms of a lexicon artifact, in file order.
+
+    Raises:
+        ArtifactError: its file of terms is missing or invalid.
+    """
+    try:
+        return read_terms(lexicon.file(TERMS))
+    except DataError as error:
+        raise ArtifactError(str(error), hint=f"make it again with `{MADE_BY['lexicon']} ... --overwrite`") from error
 
 
 def read_terms(path: Path) -> list[Term]:

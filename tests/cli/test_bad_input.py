@@ -235,6 +235,9 @@ def test_an_output_that_cannot_be_created(refused: Refused) -> None:
         ("adapt shards -o out --weights heavy", ["--weights", "heavy", "ratio:R"]),
         ("adapt shards -o out --checkpoint-every often", ["--checkpoint-every", "often", "5m"]),
         ("adapt shards -o out --devise cpu", ["--devise", "--device"]),
+        ("adapt shards -o out --lr 1e-4", ["No such option: --lr", "did you mean --learning-rate?"]),
+        ("finetune --batch-size 32 -o out", ["--batch-size", "did you mean --tokens-per-step?"]),
+        ("finetune --num_train_epochs 3 -o out", ["--num_train_epochs", "did you mean --epochs?"]),
         ("adapt shards", ["--output"]),
         ("adapt -o out", ["SHARDS"]),
         ("adapt shards more -o out", ["more"]),
@@ -363,3 +366,23 @@ def test_shards_that_are_too_long_for_the_encoder(
 def test_data_without_mentions_are_refused(refused: Refused) -> None:
     Path("train.tsv").write_text("the\tO\nheart\tO\n")
     refused(FINETUNE, DATA, "train.tsv", "no mention")
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"term": 3}', "\udcff"])
+def test_bad_terms_behind_right_hashes_are_a_bad_artifact(refused: Refused, content: str) -> None:
+    file, path = Path("lexicon/terms.jsonl"), Path("lexicon/manifest.json")
+    file.write_bytes(content.encode("utf-8", "surrogateescape") + b"\n")
+    manifest = json.loads(path.read_text())
+    for entry in manifest["files"]:
+        if entry["path"] == file.name:
+            entry |= {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+    path.write_text(json.dumps(manifest | {"digest": None}))
+    for command in ("match text.txt --lexicon lexicon", COMMANDS["preprocess"]):
+        refused(command, ARTIFACT, "lexicon/terms.jsonl", "make it again with `mslm extract-terms")
+
+
+@pytest.mark.parametrize(
+    ("artifact", "said"), [("lexicon", "--lexicon?"), ("adapted", "--model?"), ("shards", "made from")]
+)
+def test_an_artifact_given_as_text_is_named(refused: Refused, artifact: str, said: str) -> None:
+    refused(f"match {artifact} --lexicon lexicon", DATA, "artifact of mslm", said)
