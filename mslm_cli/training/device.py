@@ -23,10 +23,12 @@ def select_device(name: str, *, threads: int = 0) -> torch.device:
     """
     if threads:
         torch.set_num_threads(threads)
+    if name == "cpu":
+        return torch.device("cpu")
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise UnavailableError("--device cuda: torch sees no CUDA device", hint="use --device cpu")
-    return torch.device("cuda", torch.cuda.current_device()) if has_cuda and name != "cpu" else torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if has_cuda else torch.device("cpu")
 
 
 def choose_gpu(number: int) -> None:
@@ -68,7 +70,9 @@ def precision(name: str, device: torch.device) -> torch.dtype:
 
 def _has_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 instructions; a CPU without them is tens of times slower in bf16 than in fp32."""
-    return device.type == "cuda" or any(torch.cpu.get_capabilities().get(k) for k in ("amx_bf16", "avx512_bf16"))
+    if device.type == "cuda":  # devices before Ampere emulate it
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return any(torch.cpu.get_capabilities().get(k) for k in ("amx_bf16", "avx512_bf16"))
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -78,7 +82,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 def predicting(device: torch.device) -> AbstractContextManager[object]:
     """``autocast`` for predictions: bf16 only on CUDA, so that they are the same on every CPU."""
-    return autocast(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    return autocast(device, torch.bfloat16 if device.type == "cuda" and _has_bf16(device) else torch.float32)
 
 
 def numerics(device: torch.device, batch_tokens: str) -> dict[str, str]:

@@ -4,8 +4,8 @@ Saving, logging and progress are up to the caller.
 """
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -119,20 +119,26 @@ def train(
         options = replace(options, max_tokens=min(options.max_tokens, state.max_tokens))
     waiting = iter(updates)
     update = next(waiting, None)
-    microbatches = update.microbatches(options.max_tokens) if update else []
+    microbatches = _built(update, options)
     while update:
         while (loss := _gradients(state, microbatches, options)) is None:
             options = _with_less_memory(state, options)
-            microbatches = update.microbatches(options.max_tokens)
+            microbatches = _built(update, options)
         done = microbatches
         update = next(waiting, None)
         # built while the GPU still computes the gradients
-        microbatches = update.microbatches(options.max_tokens) if update else []
+        microbatches = _built(update, options)
         loss = sum_gradients(parameters, loss)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
         learning_rate = float(state.schedule.get_last_lr()[0])
-        is_skipped = _step(state, float(loss), grad_norm)
+        with _naming_memory("updating the weights", "use a smaller encoder"):
+            is_skipped = _step(state, float(loss), grad_norm)
         yield StepResult(state.n_steps, float(loss), grad_norm, learning_rate, done, is_skipped)
+
+
+def _built(update: Update[Batch] | None, options: MicrobatchOptions) -> Sequence[Batch]:
+    with _naming_memory("building batches", "use a smaller --tokens-per-step"):
+        return update.microbatches(options.max_tokens) if update else []
 
 
 def _with_less_memory(state: TrainState, options: MicrobatchOptions) -> MicrobatchOptions:
@@ -175,17 +181,49 @@ def _gradients(
     key = np.random.SeedSequence([options.seed, state.n_steps, rank()])
     torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
     try:
-        loss = torch.zeros((), device=device)
-        for microbatch in microbatches:
-            with autocast(device, options.dtype):
-                part = microbatch.loss(state.model)
-            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            loss += part.detach()
-        return loss
-    except RuntimeError as error:  # CPU out-of-memory errors have no class of their own
-        if not (isinstance(error, torch.OutOfMemoryError) or re.search("can't allocate memory", str(error))):
+        return _accumulated(state.model, microbatches, options.dtype, device)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
             raise
+    # from here on nothing refers to the graph of the microbatch that failed
     state.optimizer.zero_grad(set_to_none=True)
+    _empty_cache(device)
+    return None
+
+
+def _accumulated(
+    model: PreTrainedModel, microbatches: Sequence[Microbatch], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """Add the gradients of ``microbatches``; their loss."""
+    loss = torch.zeros((), device=device)
+    for microbatch in microbatches:
+        with autocast(device, dtype):
+            part = microbatch.loss(model)
+        part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss += part.detach()
+    return loss
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # CPU out-of-memory errors have no class of their own
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _empty_cache(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return None
+
+
+@contextmanager
+def _naming_memory(doing: str, hint: str) -> Iterator[None]:
+    """Convert an out-of-memory error within the block, where smaller passes do not help.
+
+    Raises:
+        UnavailableError: memory ran out.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise UnavailableError(f"out of memory while {doing}", hint=hint) from error

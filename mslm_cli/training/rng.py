@@ -17,7 +17,7 @@ def seed(number: int) -> None:
 def state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The states of all generators: tensors by name, and JSON values."""
     tensors = {"rng.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if _uses_cuda():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     version, words, gauss = random.getstate()
     name, keys, *rest = np.random.get_state(legacy=True)
@@ -34,5 +34,10 @@ def restore(tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(tuple(values["numpy"]))
     torch.set_rng_state(tensors["rng.cpu"])
-    if torch.cuda.is_available() and "rng.cuda" in tensors:
+    if _uses_cuda() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])
+
+
+def _uses_cuda() -> bool:
+    """Whether this process uses a GPU; asking a GPU for its state would start one for a run on the CPU."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch leaves it untyped

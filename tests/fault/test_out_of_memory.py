@@ -1,6 +1,8 @@
 """A step for which memory runs out is taken in smaller passes, and comes to what it would have come to in them."""
 
+import weakref
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from mslm_cli.errors import UnavailableError
+from mslm_cli.training import loop
 from mslm_cli.training.batching import plan_forward_passes
 from mslm_cli.training.device import prepare_model
 from mslm_cli.training.loop import MicrobatchOptions, StepResult, TrainState, train
@@ -88,3 +91,50 @@ def test_the_run_ends_if_one_sequence_is_too_large() -> None:
 def test_other_errors_are_not_mistaken_for_it() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         run(64, fits=16, error=RuntimeError("a bug"))
+
+
+@pytest.mark.parametrize("in_backward", [False, True])
+def test_the_graph_is_dropped_before_memory_is_emptied(monkeypatch: pytest.MonkeyPatch, in_backward: bool) -> None:
+    graphs: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+
+    class Failing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, states: torch.Tensor) -> torch.Tensor:
+            return states.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    class Large(Rows):
+        def loss(self, model: PreTrainedModel) -> torch.Tensor:
+            loss = super().loss(model)
+            if self.ids.numel() > 16:
+                graphs.append(weakref.ref(loss))
+                if not in_backward:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                loss = Failing.apply(loss)
+            return loss
+
+    monkeypatch.setattr(loop, "_empty_cache", lambda _: alive.append(any(graph() is not None for graph in graphs)))
+    model = BertForMaskedLM(BertConfig(**SIZE, vocab_size=50)).train()
+    optimizer = AdamW(model.parameters(), lr=0.01)
+    state = TrainState(model, optimizer, LambdaLR(optimizer, lambda _: 1.0))
+    rows = Large(torch.randint(5, 50, (8, LENGTH)), 10**9, OUT_OF_MEMORY[0])
+    assert len(list(train(state, [rows], 1.0, MicrobatchOptions(64)))) == 1
+    assert graphs
+    assert alive == [False, False]
+
+
+def test_memory_that_runs_out_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OUT_OF_MEMORY[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AdamW, "step", fail)
+        with pytest.raises(UnavailableError, match="out of memory while updating the weights"):
+            run(64)
+    monkeypatch.setattr(Rows, "microbatches", fail)
+    with pytest.raises(UnavailableError, match="out of memory while building batches"):
+        run(64)
