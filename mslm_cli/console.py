@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mslm_cli.errors import UnavailableError
@@ -211,8 +211,8 @@ def progress(description: str, total: float | None = None, *, shown: bool = True
         BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f}%" if total else "{task.completed:,.0f}"),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     ]
     is_seen = shown and _stderr.is_terminal and not _state["quiet"]
-    with Progress(*columns, console=_stderr, transient=True, disable=not is_seen) as bar:
+    with Progress(*columns, console=_stderr, transient=True, disable=not is_seen, expand=True) as bar:
         yield ProgressLine(bar, bar.add_task(escape(visible(description)), total=total, note=""))

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from mslm_cli.evaluation.uncertainty import FEW, SCORE_NAMES
 
@@ -29,6 +29,7 @@ _LATEX = str.maketrans(
 )
 _TOO_FEW = f"fewer than {FEW} units to resample: the intervals are too narrow"
 _CONTEXT = 5
+_Mention: TypeAlias = Sequence[Any] | None
 _WIDTH = 80
 
 
@@ -41,11 +42,11 @@ class TextTable(NamedTuple):
 
 
 def latex(table: TextTable) -> str:
-    """The table as a LaTeX ``tabular`` with the title as a comment; needs no package."""
+    """The table as a LaTeX ``tabular`` with the title as a comment; needs the package booktabs."""
     rows = [table.columns, *table.rows]
     lines = [" & ".join(cell.translate(_LATEX).replace("..", " to ") for cell in row) + r" \\" for row in rows]
-    head = [f"% {table.title}", rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\hline"]
-    return "\n".join([*head, lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}"])
+    head = [f"% {table.title}", rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule"]
+    return "\n".join([*head, lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])
 
 
 def percent(fraction: float) -> str:
@@ -159,34 +160,51 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
 def examples(results: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The stored examples of errors, with gold and predicted mention in brackets; empty without the text."""
     by_id = {line["id"]: line for line in lines}
+    with_types = len(results["exact_match"]["per_type"]) > 1
     for error, of in results["errors"].items():
         for example in of["examples"]:
             words = by_id[example["sentence"]].get("words")
             if words:
                 yield f"{ERROR_KINDS[error]}, sentence {example['sentence']}"
-                mentions = [example["gold"], example["predicted"]]
-                first = min(m[0] for m in mentions if m) - _CONTEXT
-                last = max(m[1] for m in mentions if m) + _CONTEXT
-                for side, mention in zip(("gold", "pred"), mentions, strict=True):
-                    yield marked(side, words, [mention] if mention else [], max(first, 0), last)
+                yield from _side_by_side(words, example["gold"], example["predicted"], with_types=with_types)
 
 
-def marked(
-    name: str, words: Sequence[str], mentions: Sequence[Sequence[Any]], first: int = 0, last: int | None = None
+def _side_by_side(words: Sequence[str], gold: _Mention, predicted: _Mention, *, with_types: bool) -> list[str]:
+    """Two lines of at most 80 columns with what is around the difference of two mentions, one of which may be None."""
+    mentions = [m for m in (gold, predicted) if m]
+    ends = [sorted({m[side] for m in mentions}) for side in (0, 1)]
+    differing = next((found for found in ends if len(found) > 1), ends[0])
+    # the most that fits: both mentions with words around them, else words around the difference
+    windows = [(ends[0][0] - n, ends[1][-1] + n) for n in range(_CONTEXT, -1, -1)]
+    windows += [(differing[0] - n, differing[-1] + n) for n in range(_CONTEXT, 0, -1)]
+    for first, last in windows:
+        lines = [
+            _line(side, words, mention, (max(first, 0), last), with_types=with_types)
+            for side, mention in (("gold", gold), ("pred", predicted))
+        ]
+        if max(map(len, lines)) <= _WIDTH:
+            break
+    return [line if len(line) <= _WIDTH else f"{line[: _WIDTH - 4]} ..." for line in lines]
+
+
+def _line(side: str, words: Sequence[str], mention: _Mention, window: tuple[int, int], *, with_types: bool) -> str:
+    first, last = window
+    text = _bracketed(words, [mention] if mention else [], first, last, with_types=with_types)
+    return f"  {side:<5}{'... ' if first else ''}{text}{' ...' if last < len(words) else ''}"
+
+
+def _bracketed(
+    words: Sequence[str],
+    mentions: Sequence[Sequence[Any]],
+    first: int = 0,
+    last: int | None = None,
+    *,
+    with_types: bool = True,
 ) -> str:
-    """A line of at most 80 columns: the name, then words [first, last) with mentions as ``[text|type]``."""
-    text = f"  {name:<5}{'... ' if first else ''}{_bracketed(words, mentions, first, last)}"
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 4] + " ..."
-
-
-def _bracketed(words: Sequence[str], mentions: Sequence[Sequence[Any]], first: int = 0, last: int | None = None) -> str:
     opens = {m[0] for m in mentions}
-    closes = {m[1] - 1: m[2] for m in mentions}
-    shown = [
-        f"{'[' if i in opens else ''}{word}{f'|{closes[i]}]' if i in closes else ''}" for i, word in enumerate(words)
-    ]
-    # text must not control the terminal
-    return " ".join(shown[first:last]).replace("\x1b", "\u241b")
+    closes = {m[1] - 1: f"|{m[2]}]" if with_types else "]" for m in mentions}
+    shown = [f"{'[' if i in opens else ''}{word}{closes.get(i, '')}" for i, word in enumerate(words)]
+    return " ".join(shown[first:last])
 
 
 def wrapped(name: str, words: Sequence[str] | None, mentions: Sequence[Sequence[Any]]) -> list[str]:

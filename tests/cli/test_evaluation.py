@@ -262,7 +262,7 @@ def test_tables_as_latex(in_tmp: Path, mslm: Mslm) -> None:
     Path("out.tsv").write_text(THREE.replace("Disease", "A_&%"))
     shown = mslm("eval", "--predictions", "out.tsv", "--latex").stdout
     assert shown.startswith(
-        "% strict exact match (boundaries and type)\n\\begin{tabular}{lrrrrrr}\n\\hline\ntype & P &"
+        "% strict exact match (boundaries and type)\n\\begin{tabular}{lrrrrrr}\n\\toprule\ntype & P &"
     )
     assert "A\\_\\&\\% & 33.33 & 50.00 & 40.00 & " in shown
     assert shown.count("\\begin{tabular}") == shown.count("\\end{tabular}") == 5

@@ -1,6 +1,10 @@
 """What is said while stages run inside a study."""
 
+import io
+import re
+
 import pytest
+from rich.console import Console
 
 from mslm_cli import console
 
@@ -21,3 +25,16 @@ def test_warnings_only_prints_everything_with_verbose(capsys: pytest.CaptureFixt
         console.note("a note")
     console.configure()
     assert capsys.readouterr().err == "a note\n"
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_progress_line_keeps_its_remaining_time(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(console, "_stderr", Console(file=io.StringIO(), width=width, force_terminal=True))
+    with console.progress("adapt: encoder", 1000) as line:
+        line.advance(1)
+        line.update("loss generic words 4.55, DS-terms 4.02  2,345 tokens/s  12 % of peak, and more than fits")
+        shown = Console(file=io.StringIO(), width=width)
+        shown.print(line.bar.make_tasks_table(line.bar.tasks))
+    text = shown.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+    assert text.count("\n") == 1
+    assert re.search(r" 0% +(--:--|\d+:\d\d) loss ", text), text
