@@ -1,14 +1,15 @@
 """Kill commands at random moments, run them again, and compare the output with that of an uninterrupted run.
 
-python benchmarks/faults.py [--kills 80] [--quick] [--json] [--seed 0]
+python benchmarks/faults.py [--kills 80] [--quick] [--json] [--seed 0] [--others]
 
 extract-terms, preprocess, adapt and finetune run on the sample corpus with a tiny random encoder (no downloads). Each
-gets a quarter of the kills (SIGKILL). Their moments are spread over an uninterrupted run, which is divided into as many
+gets a quarter of the kills (SIGKILL). With --others it is match and predict with -o, eval, and a study with two jobs
+instead. The moments of the kills are spread over an uninterrupted run, which is divided into as many
 equal parts as there are kills, with a random moment in each; one in four is instead drawn between the appearance of the
 output's hidden folder and the end, because publishing is short. If the command ends before the kill, an earlier moment
 is drawn. Then the same command is run to its end. "same" means: every file of the output is identical byte for byte,
-except for durations, speeds and versions (manifest.json, metrics.jsonl), and no other files are left. The exit code is
-1 if any run was not the same.
+except for durations, speeds and versions (manifest.json, metrics.jsonl), and no other files are left; of a study, the
+verdict is compared. The exit code is 1 if any run was not the same.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -37,10 +39,25 @@ COMMANDS = {
     "adapt": f"adapt shards --model encoder --epochs 2 --tokens-per-step 512 --head-warmup-steps 10 {_TRAINING}",
     "finetune": f"finetune --train train.tsv --dev dev.tsv --model encoder --epochs 3 {_TRAINING}",
 }
-_PRELOADED = [
-    "mslm_cli.cli.app",
-    *(f"mslm_cli.stages.{stage}" for stage in ("extract_terms", "preprocess", "adapt", "finetune")),
-]
+OTHERS = {
+    "match": "match text.txt --lexicon lexicon --overwrite",
+    "predict": "predict ner text.txt --threads 1 --overwrite",
+    "eval": "eval ner --data dev.tsv --threads 1",
+    "study": "sweep study.toml --jobs 2 --threads 1",
+}
+_STUDY = """
+model = "encoder"
+probes = false
+seeds = [1, 2]
+text = ["short.txt"]
+data = [{name = "sample", train = "train.tsv", dev = "dev.tsv", test = "test.tsv"}]
+lexicon.terms.pipeline = "none"
+adapt = {tokens = 300, tokens_per_step = 128, head_warmup_steps = 2}
+finetune = {epochs = 1, tokens_per_step = 128}
+arm = [{kind = "word"}, {kind = "mslm"}]
+"""
+_STAGES = ("extract_terms", "preprocess", "adapt", "finetune", "match", "predict", "evaluate")
+_PRELOADED = ["mslm_cli.cli.app", *(f"mslm_cli.stages.{stage}" for stage in _STAGES)]
 
 
 @dataclass
@@ -60,15 +77,19 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=80)
     parser.add_argument("--quick", action="store_true", help="8 kills")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--others", action="store_true", help="match, predict, eval and a study")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
-    n_each = (8 if options.quick else options.kills) // len(COMMANDS)
+    commands = OTHERS if options.others else COMMANDS
+    n_each = (8 if options.quick else options.kills) // len(commands)
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder, "inputs")
         make_inputs(inputs)
+        if options.others:
+            finish(start(run_command, inputs, [*COMMANDS["finetune"].split(), "-o", "ner"]))
         tallies = {}
-        for name, command in COMMANDS.items():
+        for name, command in commands.items():
             print(f"{name} ...", file=sys.stderr, flush=True)
             tallies[name] = torment(command.split(), inputs, Path(folder), n_each, rng)
     if options.json:
@@ -85,7 +106,8 @@ def make_inputs(folder: Path) -> None:
     text = (sample / "unlabelled.txt").read_text() + "\n\n" + (sample / "annotated.txt").read_text()
     (folder / "short.txt").write_text(text)
     (folder / "text.txt").write_text("\n\n".join([text.strip()] * N_COPIES) + "\n")
-    for name in ("train.tsv", "dev.tsv"):
+    (folder / "study.toml").write_text(_STUDY)
+    for name in ("train.tsv", "dev.tsv", "test.tsv"):
         shutil.copyfile(sample / name, folder / name)
     finish(start(make_encoder, folder, text.splitlines()))
     for made, command in (("lexicon", "extract-terms"), ("shards", "preprocess")):
@@ -127,6 +149,7 @@ def start(work: Callable[[Any], None], folder: Path, argument: Any) -> ForkServe
 
 
 def _enter(work: Callable[[Any], None], folder: Path, argument: Any) -> None:
+    os.setsid()
     os.chdir(folder)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
@@ -164,7 +187,7 @@ def torment(command: list[str], inputs: Path, folder: Path, n_kills: int, rng: r
         again = start(run_command, place, command)
         again.join()
         said = (place / "stderr").read_text()
-        tally.n_resumed += "going on from" in said
+        tally.n_resumed += "resuming from" in said
         fault = fault_of(again.exitcode, said, place, expected)
         tally.n_same += not fault
         tally.faults += [fault] * bool(fault)
@@ -194,14 +217,19 @@ def killed(command: list[str], place: Path, moment: float, *, from_publishing: b
     if from_publishing:
         wait_for_publishing(process, place)
     process.join(moment)
-    process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.ident or 0, signal.SIGKILL)
     process.join()
     return process.exitcode == -signal.SIGKILL
 
 
 def content(output: Path) -> dict[str, Any]:
-    """The files of an artifact by name, without timings."""
+    """The files of an artifact by name, without timings; the verdict of a study, without its cost."""
     found: dict[str, Any] = {}
+    if output.is_file():
+        return {output.name: output.read_bytes()}
+    if (verdict := output / "verdict.json").is_file():
+        return {verdict.name: json.loads(verdict.read_bytes(), object_hook=lambda d: d | {"minutes": None})}
     for path in sorted(p for p in output.rglob("*") if p.is_file()):
         name = path.relative_to(output).as_posix()
         if name == "manifest.json":
