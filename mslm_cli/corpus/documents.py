@@ -45,6 +45,7 @@ class Document:
     ``sentences``: character spans [start, end) where the input marks sentences, else None.
     ``has_id``: whether ``id`` stood in the input; otherwise it is the file's name and a number.
     ``words``: the words of each of ``sentences``; joined by single spaces, empty ones left out, they are its text.
+    ``first``: the offset of ``text`` in the document of the input, of which this is a part if it is a long one.
     """
 
     id: str
@@ -52,6 +53,31 @@ class Document:
     sentences: tuple[tuple[int, int], ...] | None
     has_id: bool
     words: tuple[tuple[str, ...], ...] | None = None
+    first: int = 0
+
+
+def document_parts(document: Document) -> Iterator[Document]:
+    """The document, or where its text is longer than ``MAX_DOCUMENT_CHARS``, parts of it without marked sentences."""
+    if len(document.text) <= MAX_DOCUMENT_CHARS:
+        yield document
+        return
+    first = document.first
+    for text in short_pieces(document.text):
+        if text.strip():
+            yield Document(document.id, text, None, document.has_id, first=first)
+        first += len(text)
+
+
+def short_pieces(text: str) -> Iterator[str]:
+    """The text in pieces of at most ``MAX_DOCUMENT_CHARS``, cut after a line, else a sentence, else a word."""
+    start = 0
+    while len(text) - start > MAX_DOCUMENT_CHARS:
+        limit = start + MAX_DOCUMENT_CHARS
+        ends = (text.rfind(mark, start, limit) + len(mark.rstrip(" ")) for mark in ("\n", ". ", " "))
+        cut = next((end for end in ends if end > start), limit)
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
 
 
 BATCH_CHARS = 200_000

@@ -33,7 +33,7 @@ def annotated(reference: str, options: DataOptions) -> Iterator[AnnotatedDocumen
         reason = " ".join(str(error).split())[:200]
         raise UnavailableError(f"{reference}: cannot be had: {type(error).__name__}: {reason}") from error
     names = {column: _names(feature) for column, feature in loaded.features.items()}
-    records = (Record(number, row) for number, row in enumerate(loaded, 1))
+    records = (Record(number, row, number) for number, row in enumerate(loaded, 1))
     found = Records(Source(Path(reference), options), records, names)
     try:
         yield from found.annotated()

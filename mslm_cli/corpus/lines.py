@@ -18,7 +18,7 @@ MAX_LINE_CHARS = 1 << 27
 """Lines are held in memory; a longer one is no text."""
 
 _BLOCK = 1 << 18
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 def display_name(file: Path) -> str:
@@ -149,7 +149,7 @@ def _blocks(stream: BufferedReader, on_read: OnRead) -> Iterator[bytes]:
 def _gunzipped(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
     """The blocks themselves, or what they decompress to where they start as gzip; several members are one stream."""
     first = next(blocks, b"")
-    if not first.startswith(_GZIP_MAGIC):
+    if not first.startswith(GZIP_MAGIC):
         yield first
         yield from blocks
         return

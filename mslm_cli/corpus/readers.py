@@ -33,9 +33,9 @@ def read_documents(
 ) -> Iterator[Document]:
     """Documents of all files, read as they are asked for; labels that a file has are ignored.
 
-    Where the input has no ids they are the file's name and a number from 1. A document of more than
-    ``MAX_DOCUMENT_CHARS`` comes in parts: under the same id where the input named it, else as documents of their own.
-    ``on_read`` hears of every block of bytes as it is read.
+    Documents without an id get the file's name and a number from 1. A document of more than ``MAX_DOCUMENT_CHARS``
+    comes in parts: under the same id (see ``Document.first``), or as documents of their own in plain text and where
+    tagged words mark no documents. ``on_read`` is told the size of every block of bytes as it is read.
 
     Raises:
         DataError: a file holds no text, cannot be read (see ``read_lines``), or is not in its format.

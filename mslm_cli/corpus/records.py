@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mslm_cli.corpus.documents import Document, LabelledCorpus
+from mslm_cli.corpus.documents import Document, LabelledCorpus, document_parts
 from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.source import Source, no_text
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation, labelled_corpus
@@ -26,10 +26,14 @@ _TYPE = ("label", "type", "labels", "entity", "entity_type", "tag")
 
 
 class Record(NamedTuple):
-    """A record, and the line it is in, or its number from 1 where the form has no lines."""
+    """A record: its number, after which its document is named if it has no id, its values, and the line it begins in.
 
-    line: int
+    Where the file has no lines, ``line`` is the number of the record, from 1.
+    """
+
+    number: int
     values: Mapping[str, Any]
+    line: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ class Records:
             if _is_of_words(first):
                 yield from tagged_documents(map(self._words_alone, records), self.source.label)
             else:
-                yield from (Document(d.id, d.text, None, d.has_id) for d in map(self._text, records) if d.text.strip())
+                for d in map(self._text, records):
+                    if d.text.strip():
+                        yield from document_parts(Document(d.id, d.text, None, d.has_id))
 
     def annotated(self) -> Iterator[AnnotatedDocument]:
         """Their text with its mentions.
@@ -97,7 +103,7 @@ class Records:
         given = _first(record.values, _ID)
         if given is None and isinstance(meta := record.values.get("meta"), Mapping):
             given = _first(meta, _ID)
-        return (f"{self.source.label}:{record.line}", False) if given in (None, "") else (str(given), True)
+        return (f"{self.source.label}:{record.number}", False) if given in (None, "") else (str(given), True)
 
     def _text(self, record: Record) -> AnnotatedDocument:
         text = record.values.get("text")

@@ -1,12 +1,17 @@
 """A file that is being read: its beginning, to tell its format by, and its content as lines or bytes."""
 
+import io
+import tempfile
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import IO
 
 from mslm_cli.corpus.lines import (
+    GZIP_MAGIC,
+    STDIN,
     OnRead,
     checked_encoding,
     decoded,
@@ -21,6 +26,7 @@ from mslm_cli.text.tokens import token_spans
 
 _SAMPLE_LINES = 200
 _SAMPLE_BYTES = 4096
+_MAX_COPY_IN_MEMORY = 1 << 24
 
 
 class Source:
@@ -38,6 +44,7 @@ class Source:
         self.name = display_name(path)
         self.label = path.name if label is None else label
         self.split_words: Callable[[str], list[tuple[int, int]]] = token_spans
+        self._on_read = on_read
         self._blocks = read_blocks(path, on_read)
         self._begun: list[bytes] = []
 
@@ -60,6 +67,28 @@ class Source:
         Raises: as ``read_lines``.
         """
         return decoded_lines(self.blocks(), self.name, self.options.encoding, self.options.errors)
+
+    def seekable(self) -> IO[bytes]:
+        """Its bytes, gzip undone, as a file that can be read from any place.
+
+        This is the file itself, or a temporary copy where it is compressed or a pipe.
+
+        Raises: as ``blocks``.
+        """
+        if self.path != STDIN and self.path.is_file() and not self._is_compressed():
+            return _CountedFile(self.path, self._on_read)
+        return copied(self.blocks())
+
+    def _is_compressed(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+    def text_blocks(self) -> Iterator[str]:
+        """Its text block by block, decoded as the options say, line ends as they are.
+
+        Raises: as ``read_lines``.
+        """
+        return decoded(self.blocks(), self.name, self.options.encoding, self.options.errors)
 
     def text(self) -> str:
         """All of it, decoded as the options say, line ends as they are; for forms that cannot be read line by line.
@@ -123,6 +152,28 @@ class Head:
             if n_filled == _SAMPLE_LINES:
                 break
         return head
+
+
+class _CountedFile(io.FileIO):
+    """A file that is read, and tells how many bytes were."""
+
+    def __init__(self, path: Path, on_read: OnRead) -> None:
+        super().__init__(path)
+        self._on_read = on_read
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(-1 if size is None else size) or b""
+        self._on_read(len(found))
+        return found
+
+
+def copied(blocks: Iterator[bytes]) -> IO[bytes]:
+    """The bytes of ``blocks`` as a temporary file, in memory where they are few."""
+    copy = tempfile.SpooledTemporaryFile(max_size=_MAX_COPY_IN_MEMORY)  # noqa: SIM115 - the caller closes it
+    for block in blocks:
+        copy.write(block)
+    copy.seek(0)
+    return copy
 
 
 def no_text(name: str, *, is_empty: bool) -> DataError:

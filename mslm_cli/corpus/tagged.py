@@ -86,30 +86,36 @@ def tagged_documents(blocks: Iterable[TaggedSentence], label: str) -> Iterator[D
     Sentences without a document are those of one document. Where the input names none, ids are ``label`` and a number.
     """
     sentences: list[Sequence[str]] = []
-    n_chars = n_documents = 0
+    n_chars = n_documents = first = 0
     doc: str | None = None
     named = False
+
+    def assembled() -> Document:
+        nonlocal n_documents
+        n_documents += 1
+        return _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named, first)
+
     for block in blocks:
         if not any(block.words):
             continue
         if sentences and (block.doc != doc or n_chars > units.MAX_DOCUMENT_CHARS):
-            n_documents += 1
-            yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
+            part = assembled()
+            yield part
+            first = first + len(part.text) + 1 if named and block.doc == doc else 0
             sentences.clear()
             n_chars = 0
         doc, named = block.doc, block.named
         sentences.append(block.words)
         n_chars += sum(len(word) + 1 for word in block.words)
     if sentences:
-        n_documents += 1
-        yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
+        yield assembled()
 
 
-def _assembled(sentences: Sequence[Sequence[str]], doc_id: str, has_id: bool) -> Document:
+def _assembled(sentences: Sequence[Sequence[str]], doc_id: str, has_id: bool, first: int) -> Document:
     texts = [" ".join(filter(None, words)) for words in sentences]
     ends = list(accumulate(len(text) + 1 for text in texts))
     spans = tuple((end - 1 - len(text), end - 1) for text, end in zip(texts, ends, strict=True))
-    return Document(doc_id, "\n".join(texts), spans, has_id, tuple(map(tuple, sentences)))
+    return Document(doc_id, "\n".join(texts), spans, has_id, tuple(map(tuple, sentences)), first)
 
 
 def tagged_annotated(blocks: Sequence[TaggedSentence], label: str) -> Iterator[AnnotatedDocument]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, ParseError, SubElement, XMLPullParser, tostring
 
 from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
-from mslm_cli.corpus.json_values import parse_json
+from mslm_cli.corpus.json_values import JsonStream
 from mslm_cli.corpus.source import Head, Source
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.errors import DataError
@@ -24,6 +24,16 @@ _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 _MAX_GAP = 1000
 """Passages that begin farther from the one before are put next to it, and their offsets are not kept."""
+
+
+_KEYS_OF_A_DOCUMENT = {"passages", "annotations", "relations", "infons", "sentences"}
+
+
+class _Given(NamedTuple):
+    """A document as JSON values, and the line where it begins, which the XML parser does not tell."""
+
+    values: Mapping[str, Any]
+    line: int | None = None
 
 
 class _Piece(NamedTuple):
@@ -38,10 +48,11 @@ class _Piece(NamedTuple):
 
 @dataclass
 class _Reading:
-    """A document as it is put together."""
+    """A document as it is put together; ``name`` and ``line`` are for messages."""
 
     id: str
     name: str
+    line: int | None
     text: str = ""
     annotations: list[Annotation] = field(default_factory=list)
     passages: list[tuple[int, int, str]] = field(default_factory=list)
@@ -72,18 +83,19 @@ class _Reading:
             self.n_ignored["annotations without a place"] += 1
             return
         if not isinstance(kind, str) or not kind:
-            raise DataError(f"{where}: has no type", path=self.name)
+            raise DataError(f"{where}: has no type", path=self.name, line=self.line)
         try:
             spans = sorted((int(p["offset"]) - piece.offset, int(p["length"])) for p in places)
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: expected locations with offset and length", path=self.name) from error
+            message = f"{where}: expected locations with offset and length"
+            raise DataError(message, path=self.name, line=self.line) from error
         fragments = [(first, first + length) for first, length in spans]
         if not _fits(fragments, shown, piece.text):
             fragments = [_of_bytes(fragment, piece.text) for fragment in fragments]
         if not _fits(fragments, shown, piece.text):
             first = spans[0][0]
             message = f"{where}: is {shown[:40]!r}, the text at its offset is {piece.text[max(first, 0) :][:40]!r}"
-            raise DataError(message, path=self.name)
+            raise DataError(message, path=self.name, line=self.line)
         concept = next((str(infons[key]) for key in ("identifier", "MESH", "concept_id") if infons.get(key)), "")
         placed = tuple((start + first, start + last) for first, last in fragments)
         self.annotations.append(Annotation(placed, kind, id_, concept))
@@ -195,18 +207,19 @@ def _element(tag: str, values: Mapping[str, Any]) -> Element:
     return element
 
 
-def _document(given: Mapping[str, Any], source: Source, number: int) -> AnnotatedDocument:
+def _document(document: _Given, source: Source, number: int) -> AnnotatedDocument:
+    given = document.values
     id_ = str(given.get("id") or given.get("_id") or given.get("pmid") or "")
-    reading = _Reading(id_ or f"{source.label}:{number}", source.name)
-    relations = [_relation(relation) for relation in given.get("relations") or ()]
+    reading = _Reading(id_ or f"{source.label}:{number}", source.name, document.line)
     try:
+        relations = [_relation(relation) for relation in given.get("relations") or ()]
         for passage in given["passages"]:
             for piece in _pieces(passage):
                 reading.add(piece)
             relations += [_relation(relation) for relation in passage.get("relations") or ()]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = f"document {reading.id}: expected passages with offset and text ({type(error).__name__}: {error})"
-        raise DataError(message, path=source.name) from error
+        raise DataError(message, path=source.name, line=document.line) from error
     return AnnotatedDocument(
         reading.id,
         reading.text,
@@ -248,43 +261,62 @@ def _of_bytes(fragment: tuple[int, int], text: str) -> tuple[int, int]:
     return start, end
 
 
-def _from_json(source: Source) -> Iterator[Mapping[str, Any]]:
-    start = source.head.text.lstrip()
-    is_lines = start.startswith("{") and "\n" in start and _is_whole(start.split("\n", 1)[0])
-    if is_lines:
-        for number, line in enumerate(source.lines(), 1):
-            if line.strip():
-                yield from _documents_in(parse_json(line, source.name, number), source.name)
-    else:
-        yield from _documents_in(parse_json(source.text(), source.name), source.name)
+def _from_json(source: Source) -> Iterator[_Given]:
+    """The documents of a collection, of arrays of collections or documents, or one after the other (JSON lines)."""
+    stream = JsonStream(source.text_blocks(), source.name)
+    while stream.peek():
+        yield from _streamed(stream, source.name)
 
 
-def _is_whole(line: str) -> bool:
-    try:
-        parse_json(line, "")
-    except DataError:
-        return False
-    return True
+def _streamed(stream: JsonStream, name: str) -> Iterator[_Given]:
+    """The documents in the next value, each read as it is asked for."""
+    line = stream.line
+    if stream.peek() == "[":
+        for _ in stream.elements():
+            yield from _streamed(stream, name)
+        return
+    if stream.peek() != "{":
+        yield from _documents_in(stream.value(), name, line)
+        return
+    values: dict[str, Any] = {}
+    has_documents = False
+    for key in stream.members():
+        if key in _KEYS_OF_A_DOCUMENT or "passages" in values or stream.peek() != "[":
+            values[key] = stream.value()
+            continue
+        whole: list[object] = []
+        is_of_documents = False
+        for at in stream.elements():
+            value = stream.value()
+            is_of_documents |= not whole and isinstance(value, dict) and "passages" in value
+            if is_of_documents:
+                yield from _documents_in(value, name, at)
+            else:
+                whole.append(value)
+        values |= {} if is_of_documents else {key: whole}
+        has_documents |= is_of_documents
+    if not has_documents:
+        yield from _documents_in(values, name, line)
 
 
-def _documents_in(value: object, name: str) -> Iterator[Mapping[str, Any]]:
-    """The documents of a collection, of a list of either, or the one that this is."""
+def _documents_in(value: object, name: str, line: int) -> Iterator[_Given]:
+    """The document ``value``, or the documents of this collection, or of this list of either."""
     if isinstance(value, list):
         for inner in value:
-            yield from _documents_in(inner, name)
+            yield from _documents_in(inner, name, line)
     elif isinstance(value, dict) and "passages" in value:
-        yield value
+        yield _Given(value, line)
     elif isinstance(value, dict):
         lists = [inner for inner in value.values() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
         if not lists:
-            raise DataError("expected a collection of documents with passages", path=name)
+            raise DataError("expected a collection of documents with passages", path=name, line=line)
         for inner in lists:
-            yield from _documents_in(inner, name)
+            yield from _documents_in(inner, name, line)
     else:
-        raise DataError(f"expected a document with passages, found {str(value)[:40]}", path=name)
+        raise DataError(f"expected a document with passages, found {str(value)[:40]}", path=name, line=line)
 
 
-def _from_xml(source: Source) -> Iterator[Mapping[str, Any]]:
+def _from_xml(source: Source) -> Iterator[_Given]:
     parser: Any = XMLPullParser(events=("start", "end"))
     root: Element | None = None
     try:
@@ -294,7 +326,7 @@ def _from_xml(source: Source) -> Iterator[Mapping[str, Any]]:
                 assert isinstance(element, Element)
                 root = element if root is None else root
                 if event == "end" and element.tag == "document":
-                    yield _xml_values(element)
+                    yield _Given(_xml_values(element))
                     root.clear()
         parser.close()
     except ParseError as error:

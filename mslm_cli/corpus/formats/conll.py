@@ -112,8 +112,8 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
         n_tags: how many columns, from the last, must hold tags; of 0 nothing is checked.
 
     Raises:
-        DataError: a line has another number of columns than the first one, or an unknown tag; bare and typed tags are
-            mixed in a column; with ``name`` and line.
+        DataError: a line has another number of columns than the first one, an unknown tag, or a carriage return inside
+            it; bare and typed tags are mixed in a column; with ``name`` and line.
     """
     n_columns = 0
     n_documents = 0
@@ -138,6 +138,9 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
                 continue
             if _is_comment(row):
                 continue
+        if "\r" in row:
+            message = "a carriage return inside the line"
+            raise DataError(message, path=name, line=number, hint="end lines with a line feed, or both characters")
         cells = _cells(row, n_columns)
         n_found = len(cells)
         if n_found != n_columns:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from mslm_cli.corpus.documents import Document, LabelledCorpus
+from mslm_cli.corpus.documents import Document, LabelledCorpus, document_parts
 from mslm_cli.corpus.source import Head, Source
 from mslm_cli.corpus.standoff import AnnotatedDocument, labelled_corpus
 
@@ -65,7 +65,9 @@ def standoff_format(
     """The format of a form that annotates characters: text and labelled words follow from the annotated documents."""
 
     def documents(source: Source) -> Iterator[Document]:
-        return (Document(d.id, d.text, None, d.has_id) for d in annotated(source) if not d.text.isspace() and d.text)
+        for d in annotated(source):
+            if d.text.strip():
+                yield from document_parts(Document(d.id, d.text, None, d.has_id))
 
     def labelled(source: Source) -> LabelledCorpus:
         options = source.options

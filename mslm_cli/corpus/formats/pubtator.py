@@ -79,6 +79,9 @@ def _flat(text: str) -> str:
 def _documents(source: Source) -> Iterator[_Lines]:
     current: _Lines | None = None
     for number, line in enumerate(source.lines(), 1):
+        if "\r" in line:
+            hint = "end lines with a line feed, or both characters"
+            raise DataError("a carriage return inside the line", path=source.name, line=number, hint=hint)
         header = _HEADER.match(line)
         if current and (not line.strip() or (header and (header[2] == "t" or header[1] != current.id))):
             yield current

@@ -1,10 +1,11 @@
-"""Forms that are annotated or marked up, and that nothing here reads: they are never taken for plain text."""
+"""Annotated or marked-up formats that are not supported: they are recognised so that they are not read as text."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mslm_cli.corpus.formats.conll import looks_like_conll
 from mslm_cli.corpus.source import Head
 from mslm_cli.corpus.tagged import is_tag
 
@@ -33,7 +34,9 @@ def refused_form(head: Head) -> Refused | None:
         return Refused("XML or HTML", f"of XML only BioC is read; take the text out of it, {insist}")
     if _JSON.match(start):
         return Refused("a JSON document", f"JSON lines or an array of records are read (--format jsonl), {insist}")
-    rows = [line for line in head.lines if line.strip()]
+    rows = [row for line in head.lines for row in line.split("\r") if row.strip()]
+    if any("\r" in line for line in head.lines) and looks_like_conll(rows):
+        return Refused("columns of words and tags whose lines end in carriage returns", "end them with line feeds")
     if _is_conll_u([row for row in rows if not row.startswith("#")]):
         return Refused("CoNLL-U", f"it has no entities; take its sentences from the `# text =` lines, {insist}")
     if _is_table_of_tags(rows):

@@ -37,7 +37,10 @@ def matches(path: Path, head: Head) -> bool:
     if len(filled) < 2:
         return False
     delimiter = _delimiter(filled[0])
-    header, row = (_cells(line, delimiter) for line in filled)
+    try:
+        header, row = (_cells(line, delimiter) for line in filled)
+    except csv.Error:
+        return False
     named = head.options.column_names
     place = _places(header, named)
     if named:
@@ -79,22 +82,29 @@ def _sentences(source: Source, *, with_tags: bool) -> Iterator[TaggedSentence]:
         DataError: a column is missing, a row has another number of cells than the header, or a tag is unknown.
     """
     lines = enumerate(source.lines(), 1)
-    first = next((line for _, line in lines if line.strip()), "")
+
+    def row_of(number: int, text: str) -> list[str]:
+        try:
+            return _cells(text, delimiter)
+        except csv.Error as error:
+            raise DataError(f"not a row of a table: {error}", path=source.name, line=number) from error
+
+    number_of_header, first = next(((number, line) for number, line in lines if line.strip()), (1, ""))
     delimiter = _delimiter(first)
-    header = _cells(first, delimiter)
+    header = row_of(number_of_header, first)
     place = _places(header, source.options.column_names)
     for what in ("word", *(["tag"] if with_tags else [])):
         if what not in place:
             named = source.options.column_names.get(what)
             message = f"no column {named!r}" if named else f"no column is known to hold a {what}"
             hint = f"--columns {what}=NAME; the columns are {', '.join(header)[:200]}"
-            raise DataError(message, path=source.name, line=1, hint=hint)
+            raise DataError(message, path=source.name, line=number_of_header, hint=hint)
     names = source.options.label_names
     known: dict[str, str] = {}
     number = doc = ""
     current = TaggedSentence(None, False)
     for line, text in lines:
-        row = _cells(text, delimiter)
+        row = row_of(line, text)
         if not any(cell.strip() for cell in row):
             if current.words:
                 yield current
@@ -122,6 +132,9 @@ def _sentences(source: Source, *, with_tags: bool) -> Iterator[TaggedSentence]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line; raises csv.Error if it is not a row of a table."""
+    if "\r" in line:
+        raise csv.Error("a carriage return inside the line")
     # quotes are marks around cells between commas, and words between tabs
     if delimiter == "\t":
         return line.split("\t")
