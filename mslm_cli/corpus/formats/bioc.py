@@ -8,7 +8,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, ParseError, SubElement, XMLPullParser, tostring
@@ -71,6 +72,12 @@ class _Reading:
             self.passages.append((start, len(self.text), piece.kind))
         for annotation in piece.annotations:
             self._annotate(annotation, piece, start)
+
+    def add_annotations_of_the_whole(self, annotations: Iterable[Mapping[str, Any]]) -> None:
+        """Add annotations that stand in no passage; their offsets are those of the document."""
+        whole = _Piece(0, self.text, "", (), goes_on=False)
+        for annotation in annotations:
+            self._annotate(annotation, whole, 0)
 
     def _annotate(self, given: Mapping[str, Any], piece: _Piece, start: int) -> None:
         infons = given.get("infons") or {}
@@ -145,14 +152,20 @@ FORMAT = standoff_format("bioc", "BioC, XML or JSON", matches, annotated, Writer
 
 
 def _values(document: AnnotatedDocument) -> dict[str, Any]:
-    """A document in BioC's JSON form; its passages, or one with all of the text."""
+    """A document in BioC's JSON form: its passages, or one with all of the text.
+
+    All keys are written, and every annotation has an id, because other libraries require them.
+    """
     passages = []
+    taken = {annotation.id for annotation in document.annotations}
+    unused = (str(number) for number in count(1) if str(number) not in taken)
+    annotations = [each if each.id else replace(each, id=next(unused)) for each in document.annotations]
     bounds = document.passages or ((0, len(document.text), "passage"),)
     for number, (start, end, kind) in enumerate(bounds):
         after = bounds[number + 1][0] if number + 1 < len(bounds) else len(document.text) + 1
         inside = [
             annotation
-            for annotation in document.annotations
+            for annotation in annotations
             if annotation.bounds[0] < after and (number == 0 or annotation.bounds[0] >= start)
         ]
         end = max([end, *(annotation.bounds[1] for annotation in inside)])
@@ -161,7 +174,9 @@ def _values(document: AnnotatedDocument) -> dict[str, Any]:
                 "infons": {"type": kind},
                 "offset": start,
                 "text": document.text[start:end],
+                "sentences": [],
                 "annotations": [_annotation_values(annotation, document.text) for annotation in inside],
+                "relations": [],
             }
         )
     relations = [
@@ -217,6 +232,7 @@ def _document(document: _Given, source: Source, number: int) -> AnnotatedDocumen
             for piece in _pieces(passage):
                 reading.add(piece)
             relations += [_relation(relation) for relation in passage.get("relations") or ()]
+        reading.add_annotations_of_the_whole(given.get("annotations") or ())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = f"document {reading.id}: expected passages with offset and text ({type(error).__name__}: {error})"
         raise DataError(message, path=source.name, line=document.line) from error
