@@ -75,7 +75,10 @@ def _data_files(folder: Path) -> list[Path]:
         raise DataError("the folder holds no files" if not inside else "the folder holds no data files", path=folder)
     names = {str(file.with_name(_plain_name(file))) for file in inside}
     read_with_texts = {name for name in names if name.endswith(".ann") and f"{name[:-4]}.txt" in names}
-    alone = [f for f in inside if f not in files and str(f.with_name(_plain_name(f))) not in read_with_texts]
+    skipped = set(inside).difference(files)
+    alone = [
+        file for file in inside if file in skipped and str(file.with_name(_plain_name(file))) not in read_with_texts
+    ]
     if alone:
         endings = Counter(Path(_plain_name(file)).suffix for file in alone)
         console.note(f"{folder}: skipped {', '.join(f'{n} {ending}' for ending, n in sorted(endings.items()))}")

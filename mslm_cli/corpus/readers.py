@@ -70,12 +70,13 @@ def read_labelled(
     told: set[str] = set()
     files = source_files([path])
     corpora: dict[str, LabelledCorpus] = {}
+    without_labels: list[Path] = []
     for file, label in zip(files, labels_of(files), strict=True):
         source = _opened(Source(file, options, label=label))
         source.split_words = split_words
         chosen = _format_of(source, _COLUMNS, told)
         if chosen.name == _TEXT and source.options.format == AUTO and len(files) > 1:
-            console.warn(f"{file}: plain text without labels, skipped")
+            without_labels.append(file)
             continue
         if chosen.labelled is None and source.options.format != AUTO:
             having = ", ".join(each.name for each in FORMATS if each.labelled)
@@ -85,6 +86,11 @@ def read_labelled(
         assert read is not None
         with _saying_what_it_looks_like(source):
             corpora[label] = read(source)
+    if len(without_labels) == 1:
+        console.warn(f"{without_labels[0]}: plain text without labels, skipped")
+    elif without_labels:
+        found = f"{len(without_labels):,} files are plain text without labels, skipped"
+        console.warn(f"{path}: {found}; the first is {without_labels[0].name}")
     if not any(corpus.sentences for corpus in corpora.values()):
         raise no_text(display_name(path), is_empty=False)
     return next(iter(corpora.values())) if len(corpora) == 1 else _joined(corpora)
@@ -97,12 +103,14 @@ def read_any(path: Path, options: DataOptions, formats: Iterable[str]) -> Labell
 
 
 def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
-    """How many files of each format there are at ``path``."""
-    told = {each.name for each in FORMATS}
+    """How many files of each format ``read_labelled`` reads at ``path``; says nothing, as reading will."""
     found: Counter[str] = Counter()
-    for file in source_files([path]):
-        with closing(Source(file, options)) as source:
-            found[_format_of(_opened(source), _COLUMNS, told).name] += 1
+    with console.warnings_only():
+        for file in source_files([path]):
+            with closing(Source(file, options)) as source:
+                found[_format_of(_opened(source), _COLUMNS, set()).name] += 1
+    if options.format == AUTO and len(found) > 1:
+        found.pop(_TEXT, None)
     return dict(found)
 
 

@@ -19,7 +19,11 @@ def matches(path: Path, head: Head) -> bool:
     start = head.text.lstrip()
     if start.startswith("["):
         return start[1:].lstrip().startswith("{")
-    first = next((line for line in head.lines if line.strip()), "") if start.startswith("{") else ""
+    if not start.startswith("{"):
+        return False
+    first, newline, _ = start.partition("\n")
+    if not newline:
+        first = next((line for line in head.lines if line.strip()), "")
     try:
         return isinstance(json.loads(first), dict)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """PubTator: a title and an abstract on a line each, then a line for each mention and relation.
 
 ``ID|t|title``, ``ID|a|abstract``; mentions as ``ID TAB start TAB end TAB text TAB type`` and, in most files, ``TAB
-concept``; relations as ``ID TAB type TAB concept TAB concept``. Offsets count characters of the title, one character
+concept`` (``-`` for none); relations as ``ID TAB type TAB concept TAB concept``. Offsets count characters of the title, one character
 between the two, and the abstract. A blank line ends a document, and so does the next title.
 
 Source: Wei et al. 2013 (PubTator), Nucleic Acids Research 41; columns as in BC5CDR, NCBI-disease, BioRED, MedMentions.
@@ -18,6 +18,9 @@ from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.errors import DataError
 
 _HEADER = re.compile(r"([^\t|]+)\|([a-z])\|(.*)", re.DOTALL)
+_NO_CONCEPT = "-"
+"""Written where a mention has no concept, as PubTator itself does: other readers skip rows of five columns."""
+
 _KINDS = {"t": "title", "a": "abstract"}
 
 
@@ -32,7 +35,7 @@ class _Lines:
 
 def matches(path: Path, head: Head) -> bool:
     """Whether the first filled line is a title."""
-    first = next((line for line in head.lines if line.strip()), "")
+    first, _, _ = head.text.lstrip().partition("\n")
     found = _HEADER.match(first)
     return found is not None and found[2] == "t"
 
@@ -60,8 +63,8 @@ def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]
         rows = [f"{id_}|t|{text[:end]}", f"{id_}|a|{text[end + 1 :]}"]
         for annotation in document.annotations:
             start, last = annotation.bounds
-            cells = [id_, str(start), str(last), text[start:last], _flat(annotation.type), _flat(annotation.concepts)]
-            rows.append("\t".join(cells).rstrip("\t"))
+            concepts = _flat(annotation.concepts) or _NO_CONCEPT
+            rows.append("\t".join([id_, str(start), str(last), text[start:last], _flat(annotation.type), concepts]))
         for relation in document.relations:
             if len(relation.arguments) == 2:
                 targets = (_flat(target) for _, target in relation.arguments)
@@ -128,4 +131,5 @@ def _annotation(cells: list[str], text: str, name: str, line: int) -> Annotation
         raise DataError(message, path=name, line=line, hint=hint)
     if not kind:
         raise DataError("a mention without a type", path=name, line=line)
-    return Annotation(((start, end),), kind, concepts=cells[5] if len(cells) > 5 else "")
+    concepts = cells[5] if len(cells) > 5 and cells[5] != _NO_CONCEPT else ""
+    return Annotation(((start, end),), kind, concepts=concepts)
