@@ -346,8 +346,9 @@ def _from_xml(source: Source) -> Iterator[_Given]:
                     root.clear()
         parser.close()
     except ParseError as error:
-        line = error.position[0]
-        raise DataError(f"not XML: {error}", path=source.name, line=line) from error
+        raise DataError(f"not XML: {error}", path=source.name, line=error.position[0]) from error
+    except (LookupError, ValueError) as error:  # of the encoding that the first line names
+        raise DataError(f"not XML: {error}", path=source.name, line=1) from error
 
 
 def _xml_values(element: Element) -> Mapping[str, Any]:

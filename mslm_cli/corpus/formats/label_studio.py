@@ -65,6 +65,9 @@ def _document(task: Any, source: Source, number: int, line: int) -> AnnotatedDoc
             if not 0 <= span[0] < span[1] <= len(text) or value.get("text", shown).split() != shown.split():
                 message = f"task {number}: the span is {str(value.get('text'))[:40]!r}, the text there {shown[:40]!r}"
                 raise DataError(message, path=source.name, line=line)
+            if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
+                message = f"task {number}: expected names of labels, found {str(labels)[:40]}"
+                raise DataError(message, path=source.name, line=line)
             annotations += [Annotation((span,), label, str(result.get("id", ""))) for label in labels]
     id_ = str(task.get("id", ""))
     return AnnotatedDocument(

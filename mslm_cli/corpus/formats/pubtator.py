@@ -1,8 +1,8 @@
 """PubTator: a title and an abstract on a line each, then a line for each mention and relation.
 
 ``ID|t|title``, ``ID|a|abstract``; mentions as ``ID TAB start TAB end TAB text TAB type`` and, in most files, ``TAB
-concept`` (``-`` for none); relations as ``ID TAB type TAB concept TAB concept``. Offsets count characters of the title, one character
-between the two, and the abstract. A blank line ends a document, and so does the next title.
+concept`` (``-`` for none); relations as ``ID TAB type TAB concept TAB concept``. Offsets count the characters of the
+title, one character between the two, and the abstract. A blank line ends a document, and so does the next title.
 
 Source: Wei et al. 2013 (PubTator), Nucleic Acids Research 41; columns as in BC5CDR, NCBI-disease, BioRED, MedMentions.
 """
@@ -18,6 +18,7 @@ from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.errors import DataError
 
 _HEADER = re.compile(r"([^\t|]+)\|([a-z])\|(.*)", re.DOTALL)
+_OFFSET = re.compile(r"\d{1,18}")
 _NO_CONCEPT = "-"
 """Written where a mention has no concept, as PubTator itself does: other readers skip rows of five columns."""
 
@@ -111,7 +112,7 @@ def _document(lines: _Lines, name: str) -> AnnotatedDocument:
     annotations, relations = [], []
     for number, row in lines.rows:
         cells = row.rstrip().split("\t")
-        if len(cells) >= 5 and cells[1].isdecimal() and cells[2].isdecimal():
+        if len(cells) >= 5 and _OFFSET.fullmatch(cells[1]) and _OFFSET.fullmatch(cells[2]):
             annotations.append(_annotation(cells, text, name, number))
         elif len(cells) >= 4 and cells[0] == lines.id and not cells[1].isdecimal():
             arguments = tuple(("", concept) for concept in cells[2:4])

@@ -11,7 +11,11 @@ from mslm_cli.corpus.tagged import is_tag
 
 _XML = re.compile(r"<\?xml|<!DOCTYPE|<html[\s>]", re.IGNORECASE)
 _ROOT = re.compile(r"<([A-Za-z][\w:.-]*)(?:\s[^<>]*)?>")
-_JSON = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*"')
+_JSON = re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*"|\[\s*\[\s*[\[{"]')
+_JSON_ROW = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"\s*:|[]\[{}]+,?\s*$)')
+_JSON_OBJECT = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')
+_PUBTATOR_ROW = re.compile(r"[^\t|]+\|[a-z]\||[^\t]+\t\d+\t\d+\t[^\t]+\t")
+_BRAT_ROW = re.compile(r"T\d+\t\S+ \d+ \d+(?:;\d+ \d+)*\t|[REAMN#*]\d*\t\S+ ")
 _MIN_ROWS = 3
 
 
@@ -34,6 +38,13 @@ def refused_form(head: Head) -> Refused | None:
         return Refused("XML or HTML", f"of XML only BioC is read; take the text out of it, {insist}")
     if _JSON.match(start):
         return Refused("a JSON document", f"JSON lines or an array of records are read (--format jsonl), {insist}")
+    filled = [line for line in head.lines if line.strip()]
+    if _share(_JSON_ROW, filled) > 0.5 or 2 * _share(_JSON_OBJECT, filled, at_least=1) >= 1:
+        return Refused("JSON with something else in it", f"is it damaged? mend it, {insist}")
+    if _share(_PUBTATOR_ROW, filled) > 0.5:
+        return Refused("PubTator that does not begin with a title (ID|t|text)", f"is it damaged? mend it, {insist}")
+    if _share(_BRAT_ROW, filled, at_least=2) > 0.5:
+        return Refused("annotations of BRAT", f"call the file NAME.ann and put its text beside it, {insist}")
     rows = [row for line in head.lines for row in line.split("\r") if row.strip()]
     if any("\r" in line for line in head.lines) and looks_like_conll(rows):
         return Refused("columns of words and tags whose lines end in carriage returns", "end them with line feeds")
@@ -51,18 +62,31 @@ def _has_elements(text: str) -> bool:
     return root is not None and (len(closed) >= 2 or (len(closed) == 1 and root[1] in closed and text.count("</") > 2))
 
 
+def _share(pattern: re.Pattern[str], lines: Sequence[str], at_least: int = _MIN_ROWS) -> float:
+    """The share of the lines that match, 0 if fewer than ``at_least`` do."""
+    n_like = sum(pattern.match(line) is not None for line in lines)
+    return n_like / len(lines) if n_like >= at_least else 0.0
+
+
 def _is_conll_u(rows: Sequence[str]) -> bool:
     like = [row for row in rows if row.count("\t") == 9 and row[0].isdigit()]
     return len(like) >= _MIN_ROWS and len(like) == len(rows)
 
 
 def _is_table_of_tags(rows: Sequence[str]) -> bool:
-    """Whether most rows have as many cells between commas or semicolons, the last of them a tag."""
+    """Whether most rows have as many cells between commas or semicolons, the last of them a tag.
+
+    Three such rows, one with the tag O, are enough, and two where the tags have types.
+    """
     for delimiter in ",;":
         cells = [row.split(delimiter) for row in rows]
         counts = Counter(len(row) for row in cells if len(row) > 1 and is_tag(row[-1].strip().strip('"')))
         tags = {row[-1].strip().strip('"') for row in cells if len(row) > 1}
         n_like = max(counts.values(), default=0)
-        if n_like >= _MIN_ROWS and 2 * n_like > len(rows) and "O" in tags:
+        if 2 * n_like <= len(rows):
+            continue
+        if n_like >= _MIN_ROWS and "O" in tags:
+            return True
+        if n_like >= _MIN_ROWS - 1 and any(tag[1:2] == "-" and is_tag(tag) for tag in tags):
             return True
     return False
