@@ -12,6 +12,9 @@ from mslm_cli.options import Config, OneOf, parse_list
 AUTO = "auto"
 GROUP = "mslm.formats"
 
+TEXT_ONLY = frozenset({"one_per_line"})
+"""The data options that have an effect on plain text alone, which commands that need labels do not read."""
+
 COLUMNS = ("word", "tag", "sentence", "doc")
 """What the columns of a table can hold."""
 

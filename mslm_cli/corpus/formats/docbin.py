@@ -9,8 +9,6 @@ from itertools import pairwise, repeat
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
 from mslm_cli.corpus.source import Head, Source, copied
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation
@@ -168,6 +166,7 @@ def _documents(stored: _Stored, label: str) -> Iterator[AnnotatedDocument]:
 
 def _docs(stored: _Stored) -> "Iterator[Doc]":
     """The documents, each made by a DocBin of spaCy that holds nothing else."""
+    import numpy as np
     import spacy
     from spacy.tokens import DocBin
 
@@ -194,6 +193,7 @@ def _docs(stored: _Stored) -> "Iterator[Doc]":
 
 def _has_entities(stored: _Stored) -> bool:
     """Whether any word of any document has an entity type."""
+    import numpy as np
     from spacy.attrs import ENT_TYPE
 
     attributes = list(stored.values["attrs"])
