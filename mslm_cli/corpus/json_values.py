@@ -10,7 +10,7 @@ from mslm_cli.errors import DataError
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 _LONGEST_TOKEN = len("-Infinity")
-_LONGEST_TAIL = len(".e+")
+_LONGEST_TAIL = len("e-")
 _DECODER = json.JSONDecoder()
 
 
@@ -79,7 +79,7 @@ class JsonStream:
                     ) from error
                 continue
             # a number may go on in the next block, such as 1e- of 1e-5
-            may_go_on = isinstance(value, int | float) and len(self._text) - end < _LONGEST_TAIL
+            may_go_on = isinstance(value, int | float) and len(self._text) - end <= _LONGEST_TAIL
             if not may_go_on or not self._read(1):
                 break
         _refuse_half_pairs(value, self._text[self._at : end], self._name, self.line)

@@ -159,7 +159,10 @@ class Records:
             raise self._refuse(record, f"expected fragments with start and end, found {str(fragments)[:60]}") from error
         if any(not start <= first < last <= end for first, last in pairs):
             raise self._refuse(record, f"fragments {str(fragments)[:60]} are not in {start} to {end}")
-        return Annotation(pairs, kind, str(more.get("id", "")), str(more.get("concepts") or ""))
+        score = more.get("score")
+        is_probability = isinstance(score, int | float) and 0 <= score <= 1
+        id_, concepts = str(more.get("id", "")), str(more.get("concepts") or "")
+        return Annotation(pairs, kind, id_, concepts, score if is_probability else None)
 
     def _words_alone(self, record: Record) -> TaggedSentence:
         words = _first(record.values, _WORDS)

@@ -125,3 +125,79 @@ def test_scores_are_of_the_characters_that_were_annotated(place: Any, chain: Pat
     assert results["n_off_boundary_mentions"] == n_inside
     # a second mention of the drug stands outside the finding and is not annotated
     assert results["exact_match"]["gold"] == len(expected)
+
+
+@pytest.mark.parametrize("to", ["json", "jsonl", "brat", "pubtator", "bioc", "docbin"])
+def test_predictions_by_characters_have_the_scores_of_the_model(
+    place: Any, chain: Path, in_tmp: Path, mslm: Mslm, to: str
+) -> None:
+    """Whatever format `mslm predict` writes, `mslm eval` scores it as it scores the model itself."""
+    paths = {name: Path.cwd() / name for name in ("gold.jsonl", "predicted")}
+    ner = chain / "ner"
+    texts = [(id_, text.replace("aspirin", "heart failure"), mentions) for id_, text, mentions in documents(3, 5)]
+    records = [
+        {"id": id_, "text": text, "label": [[a, b, "Disease"] for a, b, kind in mentions if kind == "Disease"]}
+        for id_, text, mentions in texts
+    ]
+    paths["gold.jsonl"].write_text("".join(json.dumps(record) + "\n" for record in records))
+    made = mslm("predict", ner, paths["gold.jsonl"], "--to", to, "-o", paths["predicted"])
+    assert made.exit_code == 0, made.stderr
+    found = []
+    for system in ([ner], ["--predictions", paths["predicted"]]):
+        scored = mslm("eval", *system, "--data", paths["gold.jsonl"], "--json")
+        assert scored.exit_code == 0, scored.stderr
+        results = json.loads(scored.stdout)
+        found.append([results[key] for key in ("exact_match", "n_off_boundary_mentions", "errors")])
+    assert found[0][0]["predicted"] > 0
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"doc": "d9"}, "predicted:1: document 'd9' is not in "),
+        ({"end": 2}, "predicted:1: expected start and end in characters, found 3 and 2"),
+        ({"text": "Mice"}, "predicted:1: document 'd0': the mention at 3 is 'Mice', the text there in "),
+        ({"type": ""}, "predicted:1: a mention without a type"),
+        ({"score": 2}, "predicted:1: score: expected a probability from 0 to 1"),
+    ],
+)
+def test_predictions_by_characters_that_do_not_fit(in_tmp: Path, mslm: Mslm, line: dict[str, Any], said: str) -> None:
+    Path("gold.jsonl").write_text(json.dumps({"id": "d0", "text": "No heart failure.", "label": [[3, 16, "X"]]}) + "\n")
+    mention = {"doc": "d0", "start": 3, "end": 16, "text": "heart failure", "type": "X"} | line
+    Path("predicted").write_text(json.dumps(mention) + "\n")
+    refused = mslm("eval", "--predictions", "predicted", "--data", "gold.jsonl")
+    assert refused.exit_code == 3
+    assert said in refused.stderr
+
+
+def test_predictions_inside_words_and_overlapping_ones(in_tmp: Path, mslm: Mslm) -> None:
+    """They are found where gold has the same characters; of overlapping ones the longest counts."""
+    Path("gold.jsonl").write_text(json.dumps({"id": 1, "text": "Mice in womenfolk.", "label": [[8, 13, "X"]]}) + "\n")
+    mentions = [(8, 13, "X"), (0, 4, "X"), (0, 2, "X")]
+    Path("predicted").write_text(
+        "".join(json.dumps({"doc": "1", "start": a, "end": b, "type": kind}) + "\n" for a, b, kind in mentions)
+    )
+    scored = mslm("eval", "--predictions", "predicted", "--data", "gold.jsonl", "--json")
+    assert scored.exit_code == 0, scored.stderr
+    assert "warning: predicted: 1 prediction left out: overlapping a longer one" in scored.stderr
+    found = json.loads(scored.stdout)["exact_match"]
+    assert (found["gold"], found["predicted"], found["correct"]) == (1, 2, 1)
+
+
+def test_mentions_by_characters_cannot_be_scored_on_words(in_tmp: Path, mslm: Mslm) -> None:
+    Path("gold.tsv").write_text("heart\tB-X\nfailure\tI-X\n")
+    Path("predicted").write_text(json.dumps({"doc": "1", "start": 0, "end": 5, "type": "X"}) + "\n")
+    refused = mslm("eval", "--predictions", "predicted", "--data", "gold.tsv")
+    assert refused.exit_code == 3
+    assert "predicted:1: a mention by characters, which can be scored against gold by characters only" in refused.stderr
+
+
+def test_gold_mentions_that_overlap_are_counted_and_listed(in_tmp: Path, mslm: Mslm) -> None:
+    label = [[0, 13, "X"], [6, 13, "Y"]]
+    Path("gold.jsonl").write_text(json.dumps({"id": 1, "text": "heart failure was seen", "label": label}) + "\n")
+    Path("predicted").write_text(json.dumps({"doc": "1", "start": 0, "end": 13, "type": "X"}) + "\n")
+    scored = mslm("eval", "--predictions", "predicted", "--data", "gold.jsonl", "-v")
+    assert scored.exit_code == 0, scored.stderr
+    assert "gold.jsonl: 1 mention left out: overlapping another one (see --overlaps)" in scored.stderr
+    assert "1:6-13 Y: overlapping: 'failure'" in scored.stderr

@@ -56,7 +56,9 @@ def refused_form(head: Head) -> Refused | None:
 
 
 def _has_elements(text: str) -> bool:
-    """Whether it begins with an element of XML, and has more of them."""
+    """Whether it begins with an element of XML, perhaps a damaged one, and has more of them."""
+    if text.startswith("<") and len(re.findall(r"</[A-Za-z][\w:.-]*\s*>", text)) > 2:
+        return True
     root = _ROOT.match(text)
     closed = set(re.findall(r"</([A-Za-z][\w:.-]*)\s*>", text))
     return root is not None and (len(closed) >= 2 or (len(closed) == 1 and root[1] in closed and text.count("</") > 2))
