@@ -199,7 +199,7 @@ def _format_of(source: Source, usual: str, told: set[str]) -> Format:
         return FORMATS[source.options.format]
     chosen = _recognised(source)
     if chosen.name == _TEXT and (refused := refused_form(source.head)):
-        raise DataError(f"this looks like {refused.what}", path=source.name, hint=refused.hint)
+        raise DataError(f"this looks like {refused.what}", path=source.name, line=refused.line, hint=refused.hint)
     if chosen.name not in (_TEXT, usual, *told):
         told.add(chosen.name)
         console.note(f"{source.name}: read as {chosen.help} (--format {chosen.name})")

@@ -9,7 +9,7 @@ from sample_data import BIOC, PUBTATOR, SPAN_RECORDS
 
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.options import DataOptions
-from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.readers import count_formats, read_labelled
 from mslm_cli.errors import DataError, UsageError
 
 
@@ -45,6 +45,15 @@ def test_a_format_can_be_insisted_on(pubtator: Path) -> None:
         ("#FORMAT=WebAnno TSV 3.2\n\n#Text=One\n", "WebAnno TSV"),
         ("{\\rtf1\\ansi Text}", "RTF"),
         ("Aspirin,B-Drug\nhelps,O\nmice,O\nand,O\n", "a table of words and tags"),
+        ('"text": "One",\n "label": "Disease",\n },\n {\n', "JSON with something else in it"),
+        ('3\n{"text": "One", "label": [[0, 3, "Disease"]]}\n', "JSON with something else in it"),
+        ("1|a|An abstract\n1\t0\t2\tAn\tX\tC1\n1\t3\t5\tab\tX\tC1\n", "PubTator that does not begin with a title"),
+        ("T1\tDisease 0 11\tzorblatitis\nT2\tDrug 3 5;7 9\tq a\n", "annotations of BRAT"),
+        ("<?xlection><document><passage><text>One</text></passage></document></collection>", "XML or HTML"),
+        ('1,1,"heart",B-Disease\n1,1,failure,I-Disease\n', "a table of words and tags"),
+        ("It O\rhelps O\rmice B-Species\r", "columns of words and tags whose lines end in carriage returns"),
+        ("doc_id,word,tag\n,heart\n1,failure\n", "a table of words and tags"),
+        ("word,tag\rIt,O\rhelps,O\rmice,O\r", "a table of words and tags"),
         ("# text = It is\n" + "".join(f"{i}\tw\tw\tNOUN\tNN\t_\t0\troot\t_\t_\n" for i in range(1, 5)), "CoNLL-U"),
     ],
 )
@@ -52,7 +61,7 @@ def test_annotated_forms_that_are_not_read_are_no_text(tmp_path: Path, content: 
     path = tmp_path / "corpus.txt"
     path.write_text(content)
     for read in (documents, read_labelled):
-        with pytest.raises(DataError, match=rf"corpus\.txt: this looks like {what} \("):
+        with pytest.raises(DataError, match=rf"corpus\.txt(:1)?: this looks like {what} \("):
             read(path)
     assert documents(path, format="text")
 
@@ -130,3 +139,42 @@ def test_text_without_labels_in_a_folder_is_skipped_and_said(brat: Path, capsys:
 def test_names_of_labels_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--label-names: cannot be read: "):
         DataOptions.build(label_names=str(tmp_path / "nothing.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a\tO\nb\tO\nc\tO\rd\tO\n", "corpus.txt:3: a carriage return inside the line (end lines with a line"),
+        ("a\tO\nb\tO\rc\tO\n", "corpus.txt:2: this looks like columns of words and tags whose lines end in carriage"),
+        ("a\tB-D\tB-D\rb\tO\tB-D\r", "corpus.txt:1: a carriage return inside the line"),
+        ("word,tag\na,O\nb,O\rc,O\n", "corpus.txt:3: not a row of a table: a carriage return inside the line"),
+        ("1|t|Title\r1|a|Text\r1\t0\t5\tTitle\tX\n", "corpus.txt:1: a carriage return inside the line"),
+    ],
+)
+def test_a_carriage_return_ends_no_line(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(content.encode())
+    for read in (documents, read_labelled):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert said in str(caught.value)
+    path.write_bytes(content.replace("\r", "\r\n").encode())
+    assert read_labelled(path).sentences
+
+
+def test_a_cell_that_is_too_long_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.csv"
+    path.write_text(f"word,tag\na,O\n{'b' * 200_000},O\n")
+    with pytest.raises(DataError, match=r"corpus\.csv:3: not a row of a table: field larger than field limit"):
+        read_labelled(path)
+
+
+def test_what_is_skipped_in_a_folder_is_said_once(brat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("b.txt", "c.txt", "d.txt"):
+        (brat / name).write_text("Not annotated.")
+    assert count_formats(brat, DataOptions()) == {"brat": 1}
+    assert capsys.readouterr().err == ""
+    assert len(read_mentions(brat)) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"warning: {brat}: 3 files are plain text without labels, skipped; the first is b.txt" in said
+    assert said.count("skipped ") + said.count("skipped;") == 2  # these, and annotation.conf

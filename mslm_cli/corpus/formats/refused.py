@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mslm_cli.corpus.formats.conll import looks_like_conll
+from mslm_cli.corpus.formats.table import names_words_and_tags
 from mslm_cli.corpus.source import Head
 from mslm_cli.corpus.tagged import is_tag
 
@@ -20,10 +21,11 @@ _MIN_ROWS = 3
 
 
 class Refused(NamedTuple):
-    """What a file looks like, and what can be done with it."""
+    """What a file looks like, what can be done with it, and the line that tells, if there is one."""
 
     what: str
     hint: str
+    line: int | None = None
 
 
 def refused_form(head: Head) -> Refused | None:
@@ -46,11 +48,13 @@ def refused_form(head: Head) -> Refused | None:
     if _share(_BRAT_ROW, filled, at_least=2) > 0.5:
         return Refused("annotations of BRAT", f"call the file NAME.ann and put its text beside it, {insist}")
     rows = [row for line in head.lines for row in line.split("\r") if row.strip()]
-    if any("\r" in line for line in head.lines) and looks_like_conll(rows):
-        return Refused("columns of words and tags whose lines end in carriage returns", "end them with line feeds")
+    with_return = next((number for number, line in enumerate(head.lines, 1) if "\r" in line), None)
+    if with_return and looks_like_conll(rows):
+        what = "columns of words and tags whose lines end in carriage returns"
+        return Refused(what, "end them with line feeds", with_return)
     if _is_conll_u([row for row in rows if not row.startswith("#")]):
         return Refused("CoNLL-U", f"it has no entities; take its sentences from the `# text =` lines, {insist}")
-    if _is_table_of_tags(rows):
+    if _is_table_of_tags(rows) or (rows and names_words_and_tags(rows[0])):
         return Refused("a table of words and tags", f"name its columns: --format table --columns word=NAME, {insist}")
     return None
 

@@ -48,6 +48,14 @@ def matches(path: Path, head: Head) -> bool:
     return {"word", "tag"} <= place.keys() and len(row) == len(header) and is_tag(row[place["tag"]].strip())
 
 
+def names_words_and_tags(line: str) -> bool:
+    """Whether a line names a column of words and one of tags, as the first line of a table does."""
+    try:
+        return {"word", "tag"} <= _places(_cells(line, _delimiter(line)), {}).keys()
+    except csv.Error:
+        return False
+
+
 def documents(source: Source) -> Iterator[Document]:
     """Words joined by one space, sentences by a line end; tags are ignored."""
     return tagged_documents(_sentences(source, with_tags=False), source.label)
