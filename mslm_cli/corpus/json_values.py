@@ -1,4 +1,4 @@
-"""JSON from files of any size: parsed one value at a time, or refused with its line."""
+"""Parsing JSON, also value by value from files of any size; errors have the line."""
 
 import json
 import re
@@ -18,7 +18,7 @@ def parse_json(text: str, name: str, line: int = 1) -> object:
     """The JSON value ``text``, which begins in ``line`` of the file that messages call ``name``.
 
     Raises:
-        DataError: it is not JSON, or holds half of a surrogate pair, which is no character.
+        DataError: it is not JSON, or contains half of a surrogate pair, which is not a character.
     """
     try:
         value = json.loads(text)
@@ -30,7 +30,7 @@ def parse_json(text: str, name: str, line: int = 1) -> object:
 
 
 class JsonStream:
-    """JSON text that is read from ``blocks`` as far as it is asked for; it holds one value and one block at a time.
+    """JSON text that is read lazily from ``blocks``; one value and one block at a time are in memory.
 
     ``peek`` looks at what comes next, ``value`` takes a whole value, and ``elements`` and ``members`` step into an
     array or an object: the caller takes the value of each before asking for the next.
@@ -132,7 +132,7 @@ class JsonStream:
         return DataError(f"not JSON: expected {what}, found {found}", path=self._name, line=self.line)
 
     def _read(self, n_chars: int) -> bool:
-        """Read ``n_chars`` characters or more, if there are any more; what was taken is dropped."""
+        """Read at least ``n_chars`` more characters, if there are any, and drop those already taken."""
         if len(self._text) - self._at > MAX_LINE_CHARS:
             message = f"a JSON value of more than {MAX_LINE_CHARS:,} characters"
             raise DataError(message, path=self._name, line=self.line, hint="split it into several documents")
@@ -148,7 +148,7 @@ class JsonStream:
         return True
 
     def _may_be_cut(self, error: Exception) -> bool:
-        """Whether reading on may mend the error, because it is that the text ends too early."""
+        """Whether more text may resolve the error, because a value is cut off at the end of the block."""
         if not isinstance(error, json.JSONDecodeError):
             return False
         return error.pos + _LONGEST_TOKEN >= len(self._text) or error.msg.startswith("Unterminated string")
@@ -165,7 +165,7 @@ def _lines_before(error: Exception, text: str, start: int = 0) -> int:
 
 
 def _refuse_half_pairs(value: object, text: str, name: str, line: int) -> None:
-    """Check that ``value``, whose JSON is ``text``, holds no half of a surrogate pair."""
+    """Check that ``value``, parsed from ``text``, contains no half of a surrogate pair."""
     if not _SURROGATE.search(text):
         return
     try:

@@ -1,7 +1,7 @@
-"""Records of names and values, as JSON lines and tables hold them: which kind they are, and what they say.
+"""Records of names and values, from JSON or Parquet, as documents and labelled sentences.
 
-A record is a text with spans, in the forms of doccano, Prodigy and spaCy, or the words of a sentence with their tags
-or, as `mslm eval` writes them, with mentions.
+A record is a text with spans, as in doccano, Prodigy and spaCy, or the words of a sentence with their tags or with
+mentions, as `mslm eval` writes them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,9 +26,9 @@ _TYPE = ("label", "type", "labels", "entity", "entity_type", "tag")
 
 
 class Record(NamedTuple):
-    """A record: its number, after which its document is named if it has no id, its values, and the line it begins in.
+    """A record: its number, which names its document if it has no id, its values, and the line where it begins.
 
-    Where the file has no lines, ``line`` is the number of the record, from 1.
+    If the file has no lines, ``line`` is the number of the record, from 1.
     """
 
     number: int
@@ -40,7 +40,7 @@ class Record(NamedTuple):
 class Records:
     """The records of one file.
 
-    label_names: by column, the names of tags that are numbers, where the form tells them.
+    label_names: by column, the names of numeric tags, if the file gives them.
     """
 
     source: Source
@@ -49,7 +49,7 @@ class Records:
     _known: dict[str, str] = field(default_factory=dict)
 
     def documents(self) -> Iterator[Document]:
-        """Their running text, without any labels."""
+        """Their running text, without labels."""
         for first, records in _peeked(self.records):
             if _is_of_words(first):
                 yield from tagged_documents(map(self._words_alone, records), self.source.label)
@@ -227,7 +227,7 @@ def _is_of_words(record: Record) -> bool:
 
 
 def _relations(given: Sequence[object]) -> Iterator[Relation]:
-    """Those of doccano's form among the relations of a record."""
+    """The relations of a record that are as in doccano."""
     for relation in given:
         if isinstance(relation, Mapping) and {"from_id", "to_id"} <= relation.keys():
             ends = (("from", str(relation["from_id"])), ("to", str(relation["to_id"])))
@@ -235,5 +235,5 @@ def _relations(given: Sequence[object]) -> Iterator[Relation]:
 
 
 def _first(values: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The value of the first of ``names`` that there is one of."""
+    """The first value under one of ``names`` that is not None."""
     return next((values[name] for name in names if values.get(name) is not None), None)

@@ -1,7 +1,7 @@
 """BioC, in XML or JSON: documents of passages, with annotations by their offset and length.
 
 Source: Comeau et al. 2013, BioC: a minimalist approach to interoperability for biomedical text processing, Database;
-JSON as PubTator and PubMed Central give it out.
+JSON as PubTator and PubMed Central provide it.
 """
 
 import json
@@ -21,24 +21,24 @@ from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.errors import DataError
 
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-"""Characters that XML cannot hold; a space stands for each."""
+"""Characters that XML cannot contain; each is written as a space."""
 
 _MAX_GAP = 1000
-"""Passages that begin farther from the one before are put next to it, and their offsets are not kept."""
+"""Passages that begin farther than this from the previous one follow it directly, and their offsets change."""
 
 
 _KEYS_OF_A_DOCUMENT = {"passages", "annotations", "relations", "infons", "sentences"}
 
 
 class _Given(NamedTuple):
-    """A document as JSON values, and the line where it begins, which the XML parser does not tell."""
+    """A document as JSON values, and the line where it begins, which is unknown in XML."""
 
     values: Mapping[str, Any]
     line: int | None = None
 
 
 class _Piece(NamedTuple):
-    """A passage, or a sentence of one, in the input's own offsets."""
+    """A passage, or a sentence of one, with the input's offsets."""
 
     offset: int
     text: str
@@ -49,7 +49,7 @@ class _Piece(NamedTuple):
 
 @dataclass
 class _Reading:
-    """A document as it is put together; ``name`` and ``line`` are for messages."""
+    """A document under construction; ``name`` and ``line`` are for messages."""
 
     id: str
     name: str
@@ -74,7 +74,7 @@ class _Reading:
             self._annotate(annotation, piece, start)
 
     def add_annotations_of_the_whole(self, annotations: Iterable[Mapping[str, Any]]) -> None:
-        """Add annotations that stand in no passage; their offsets are those of the document."""
+        """Add annotations outside of all passages; their offsets are relative to the document."""
         whole = _Piece(0, self.text, "", (), goes_on=False)
         for annotation in annotations:
             self._annotate(annotation, whole, 0)
@@ -119,11 +119,11 @@ def matches(path: Path, head: Head) -> bool:
 def annotated(source: Source) -> Iterator[AnnotatedDocument]:
     """The documents, one after the other.
 
-    Text stands at its own offsets where these ascend. Offsets that count bytes are recognised by the annotations' text.
-    An annotation without a place is where its text stands, if that is one place of the passage.
+    Text is placed at its offsets if these ascend. Offsets that count bytes are recognised by the annotations' text. An
+    annotation without a location is placed at its text, if that occurs once in the passage.
 
     Raises:
-        DataError: the file is damaged, or an annotation is not the text at its place.
+        DataError: the file is damaged, or an annotation differs from the text at its location.
     """
     documents = _from_xml(source) if source.head.text.lstrip().startswith("<") else _from_json(source)
     for number, given in enumerate(documents, 1):
@@ -131,7 +131,7 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
 
 
 def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
-    """A collection: in XML where the output's name ends in .xml, else in JSON."""
+    """A collection: in XML if the output's name ends in .xml, else in JSON."""
     is_xml = target.endswith(".xml")
     if is_xml:
         yield Part('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n')
@@ -201,7 +201,7 @@ def _annotation_values(annotation: Annotation, text: str) -> dict[str, Any]:
 
 
 def _element(tag: str, values: Mapping[str, Any]) -> Element:
-    """The XML form of what ``_xml_values`` reads."""
+    """The XML element that ``_xml_values`` reads as ``values``."""
     own = ("annotation", "relation", "location", "node")
     attributes = {"id": str(values["id"])} if tag in own and values.get("id") else {}
     element = Element(tag, attributes)
@@ -248,7 +248,7 @@ def _document(document: _Given, source: Source, number: int) -> AnnotatedDocumen
 
 
 def _pieces(passage: Mapping[str, Any]) -> Iterator[_Piece]:
-    """The passage, or its sentences where these hold the text; annotations of the passage go with the first."""
+    """The passage, or its sentences if they contain the text; annotations of the passage go with the first."""
     infons = passage.get("infons") or {}
     kind = str(infons.get("type") or infons.get("section_type") or "passage")
     own, sentences = list(passage.get("annotations") or ()), list(passage.get("sentences") or ())
@@ -278,14 +278,14 @@ def _of_bytes(fragment: tuple[int, int], text: str) -> tuple[int, int]:
 
 
 def _from_json(source: Source) -> Iterator[_Given]:
-    """The documents of a collection, of arrays of collections or documents, or one after the other (JSON lines)."""
+    """The documents of a collection, of an array of collections or documents, or of JSON lines."""
     stream = JsonStream(source.text_blocks(), source.name)
     while stream.peek():
         yield from _streamed(stream, source.name)
 
 
 def _streamed(stream: JsonStream, name: str) -> Iterator[_Given]:
-    """The documents in the next value, each read as it is asked for."""
+    """The documents in the next value, read lazily."""
     line = stream.line
     if stream.peek() == "[":
         for _ in stream.elements():
@@ -316,7 +316,7 @@ def _streamed(stream: JsonStream, name: str) -> Iterator[_Given]:
 
 
 def _documents_in(value: object, name: str, line: int) -> Iterator[_Given]:
-    """The document ``value``, or the documents of this collection, or of this list of either."""
+    """The document ``value``, or the documents in it if it is a collection, or a list of these."""
     if isinstance(value, list):
         for inner in value:
             yield from _documents_in(inner, name, line)
@@ -347,12 +347,12 @@ def _from_xml(source: Source) -> Iterator[_Given]:
         parser.close()
     except ParseError as error:
         raise DataError(f"not XML: {error}", path=source.name, line=error.position[0]) from error
-    except (LookupError, ValueError) as error:  # of the encoding that the first line names
+    except (LookupError, ValueError) as error:  # for an encoding in the first line that is unknown or unsupported
         raise DataError(f"not XML: {error}", path=source.name, line=1) from error
 
 
 def _xml_values(element: Element) -> Mapping[str, Any]:
-    """A document, passage, sentence, annotation or relation as its JSON form has it."""
+    """A document, passage, sentence, annotation or relation with the keys of BioC JSON."""
     found: dict[str, Any] = dict(element.attrib)
     for child in element:
         if child.tag == "infon":

@@ -1,6 +1,6 @@
 """spaCy's DocBin (``.spacy``): the texts of its documents, with their entities by characters.
 
-The words of the file have no part in how sentences and words are split here: that is as for any other text.
+Sentences and words are split as in any other text, regardless of the tokens in the file.
 """
 
 import zlib
@@ -23,17 +23,17 @@ _SPANS_KEY = "sc"
 """The group of spans that spaCy's span categoriser and its tools use."""
 
 _LONG = ("tokens", "spaces")
-"""The entries of a DocBin that have values for each word: uint64 [n_words, n_attributes] and bool [n_words]."""
+"""The entries of a DocBin with values for each token: uint64 [n_tokens, n_attributes] and bool [n_tokens]."""
 
 _SIZES_OF_BINARY = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
-"""By the first byte of a binary value in msgpack, the number of bytes that tell its length."""
+"""The number of bytes of the length of a binary value in msgpack, by its first byte."""
 
 _PIECE_BYTES = 1 << 20
 _ROWS_AT_ONCE = 1 << 16
 
 
 def matches(path: Path, head: Head) -> bool:
-    """Whether it ends in .spacy, or is compressed by zlib and what comes out begins as a DocBin does."""
+    """Whether it ends in .spacy, or is compressed by zlib and begins as a DocBin does."""
     if head.raw[:1] != b"\x78":
         return False
     if path.suffix == ".spacy":
@@ -46,28 +46,27 @@ def matches(path: Path, head: Head) -> bool:
 
 
 def annotated(source: Source) -> Iterator[AnnotatedDocument]:
-    """The documents; their entities, or where none has one, the spans of the group ``sc``, which may overlap.
+    """The documents with their entities or, if none has any, the spans of the group ``sc``, which may overlap.
 
-    What the file unpacks to is kept in a temporary file, and one document at a time is made of it.
+    The file is decompressed to a temporary file, from which one document at a time is made.
 
     Raises:
-        DataError: the file is no sound DocBin.
+        DataError: the file is damaged or not a DocBin.
     """
     try:
-        # the bytes are read before the work on them, so that errors in reading are not taken for damage
         with copied(_inflated(source.blocks(), source.name)) as file:
             yield from _documents(_Stored.read(file), source.label)
     except (DataError, OSError, GeneratorExit):
         raise
-    except Exception as error:  # of msgpack, numpy or spaCy, whichever comes upon the damage
+    except Exception as error:  # from msgpack, numpy or spaCy, whichever finds the damage
         message = f"not a sound DocBin: {type(error).__name__}: {' '.join(str(error).split())}"
         raise DataError(message, path=source.name) from error
 
 
 def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
-    """One DocBin; mentions are entities, or where any overlap, all are spans of the group ``sc``.
+    """One DocBin; mentions are entities or, if any overlap, all are spans of the group ``sc``.
 
-    Its words are those of `mslm`, cut where mentions begin and end, so that every mention is of whole ones.
+    Its tokens are the words of `mslm`, cut where mentions begin and end, so that mentions consist of whole tokens.
     """
     import spacy
     from spacy.tokens import DocBin
@@ -84,7 +83,7 @@ FORMAT = standoff_format("docbin", "a DocBin of spaCy", matches, annotated, Writ
 
 
 def _inflated(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """What ``blocks`` decompress to, piece by piece."""
+    """The decompressed ``blocks``, piece by piece."""
     inflater = zlib.decompressobj()
     try:
         for block in blocks:
@@ -100,7 +99,7 @@ def _inflated(blocks: Iterable[bytes], name: str) -> Iterator[bytes]:
 
 
 class _Stored:
-    """The content of a DocBin, its long arrays left in ``file``.
+    """The content of a DocBin, with its long arrays left in ``file``.
 
     values: the short entries by name. regions: where the long ones begin in ``file``, and their number of bytes.
     """
@@ -165,7 +164,7 @@ def _documents(stored: _Stored, label: str) -> Iterator[AnnotatedDocument]:
 
 
 def _docs(stored: _Stored) -> "Iterator[Doc]":
-    """The documents, each made by a DocBin of spaCy that holds nothing else."""
+    """The documents, each made by a DocBin that contains no other."""
     import numpy as np
     import spacy
     from spacy.tokens import DocBin
@@ -181,7 +180,7 @@ def _docs(stored: _Stored) -> "Iterator[Doc]":
     flags = stored.values.get("flags") or repeat({})
     user_data = stored.values.get("user_data") or repeat(None)
     first = 0
-    # the lists are as long as there are documents, or stand for entries that older files lack
+    # entries that older files lack are replaced by endless defaults
     for length, of_groups, of_flags, of_user in zip(lengths, groups, flags, user_data, strict=False):
         tokens = np.frombuffer(stored.part("tokens", 8 * first * n_columns, 8 * length * n_columns), "<u8")
         spaces = np.frombuffer(stored.part("spaces", first, length), np.bool_)
@@ -221,7 +220,7 @@ def _doc(document: AnnotatedDocument, vocab: "Vocab") -> "Doc":
     starts: dict[int, int] = {}
     ends: dict[int, int] = {}
     for start, end in pairwise(sorted(cuts)):
-        # a space after a word is no word, unless a mention begins or ends with it
+        # a space after a token is not a token, unless a mention begins or ends with it
         if text[start:end] == " " and words and not spaces[-1] and start not in outer:
             spaces[-1] = True
             continue

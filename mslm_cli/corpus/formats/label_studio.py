@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: tasks, each with a text and the results of who annotated it."""
+"""Label Studio's JSON export: tasks, each with a text and the results of its annotators."""
 
 import re
 from collections import Counter
@@ -22,10 +22,10 @@ def matches(path: Path, head: Head) -> bool:
 
 
 def annotated(source: Source) -> Iterator[AnnotatedDocument]:
-    """The texts of the tasks; of several annotators the first counts who did not skip the task.
+    """The texts of the tasks; of several annotators the first who did not skip the task is read.
 
     Raises:
-        DataError: it is no array of tasks, a task has no text, or a span is not in it.
+        DataError: it is not an array of tasks, a task has no text, or a span is not in its text.
     """
     stream = JsonStream(source.text_blocks(), source.name)
     if stream.peek() != "[":
@@ -81,7 +81,7 @@ def _document(task: Any, source: Source, number: int, line: int) -> AnnotatedDoc
 
 
 def _text(data: Mapping[str, Any], results: list[Mapping[str, Any]]) -> str | None:
-    """The text of a task: ``text``, or the only string among its data that all spans fit into."""
+    """The text of a task: ``text``, or the longest string in its data that all spans fit into."""
     last = max((int((r.get("value") or {}).get("end") or 0) for r in results), default=0)
     if isinstance(data.get("text"), str):
         return str(data["text"])

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files of records, as ``datasets`` saves and hubs serve them (``corpus.records``)."""
+"""Parquet and Arrow files of records, as ``datasets`` saves them and hubs provide them (``corpus.records``)."""
 
 import json
 from collections.abc import Iterator
@@ -58,14 +58,14 @@ def _records(source: Source) -> Records:
 
 
 def _opened(file: IO[bytes]) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
-    """The schema, and the rows as batches that are read as they are asked for."""
+    """The schema, and the rows in batches that are read lazily."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     start = file.read(8)
     file.seek(0)
     if start.startswith(_PARQUET):
-        # with a buffer, columns are read page by page, else each row group is read whole
+        # with a buffer, columns are read page by page, otherwise each row group as a whole
         parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         return parquet.schema_arrow, parquet.iter_batches(_ROWS_AT_ONCE, use_threads=False)
     if start.startswith(_ARROW):
@@ -82,7 +82,7 @@ def _rows(file: IO[bytes], batches: "Iterator[pa.RecordBatch]", name: str) -> It
     try:
         with file:
             for batch in batches:
-                batch.validate(full=True)  # damaged offsets would be followed out of the batch
+                batch.validate(full=True)  # damaged offsets could point outside the batch
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                     for row in batch.slice(start, _ROWS_AT_ONCE).to_pylist():
                         number += 1

@@ -20,14 +20,14 @@ from mslm_cli.errors import DataError
 _HEADER = re.compile(r"([^\t|]+)\|([a-z])\|(.*)", re.DOTALL)
 _OFFSET = re.compile(r"\d{1,18}")
 _NO_CONCEPT = "-"
-"""Written where a mention has no concept, as PubTator itself does: other readers skip rows of five columns."""
+"""Written for a mention without a concept, as in PubTator itself: some readers skip rows of five columns."""
 
 _KINDS = {"t": "title", "a": "abstract"}
 
 
 @dataclass(slots=True)
 class _Lines:
-    """The lines of one document: its passages, and the other ones by their number."""
+    """The lines of one document: its passages, and the other lines with their numbers."""
 
     id: str
     passages: list[tuple[str, str]] = field(default_factory=list)
@@ -35,17 +35,18 @@ class _Lines:
 
 
 def matches(path: Path, head: Head) -> bool:
-    """Whether the first filled line is a title."""
+    """Whether the first line that is not blank is a title."""
     first, _, _ = head.text.lstrip().partition("\n")
     found = _HEADER.match(first)
     return found is not None and found[2] == "t"
 
 
 def annotated(source: Source) -> Iterator[AnnotatedDocument]:
-    """The documents, as they are read.
+    """The documents, read lazily.
 
     Raises:
-        DataError: a line is neither title, abstract, mention nor relation, or a mention is not the text at its place.
+        DataError: a line is neither title, abstract, mention nor relation, or a mention differs from the text at its
+            offsets.
     """
     return (_document(lines, source.name) for lines in _documents(source))
 
@@ -53,8 +54,8 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
 def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
     """A block for each document: its first passage or line as title, the rest as abstract.
 
-    Line ends and tabs become spaces, so that offsets stay what they are. A mention of several parts is written from
-    the first to the last.
+    Line ends and tabs become spaces, which keeps offsets. A mention of several parts is written from the first to the
+    last.
     """
     for document in documents:
         id_ = re.sub(r"[|\s]+", "_", document.id)

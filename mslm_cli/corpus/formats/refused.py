@@ -21,7 +21,7 @@ _MIN_ROWS = 3
 
 
 class Refused(NamedTuple):
-    """What a file looks like, what can be done with it, and the line that tells, if there is one."""
+    """What a file looks like, what to do with it, and the line that shows it, if there is one."""
 
     what: str
     hint: str
@@ -29,7 +29,7 @@ class Refused(NamedTuple):
 
 
 def refused_form(head: Head) -> Refused | None:
-    """What a file that no format matches looks like, if it is not plain text."""
+    """What a file that matches no format looks like, if it is not plain text."""
     start = head.text.lstrip()
     insist = "or insist with --format text"
     if start.startswith("{\\rtf"):
@@ -60,7 +60,7 @@ def refused_form(head: Head) -> Refused | None:
 
 
 def _has_elements(text: str) -> bool:
-    """Whether it begins with an element of XML, perhaps a damaged one, and has more of them."""
+    """Whether it begins with an XML element, possibly damaged, and contains more of them."""
     if text.startswith("<") and len(re.findall(r"</[A-Za-z][\w:.-]*\s*>", text)) > 2:
         return True
     root = _ROOT.match(text)

@@ -25,13 +25,13 @@ _USUAL = {
     "sentence": ("sentence", "sent_id", "sentence_id", "sentence_idx", "sentence #", "sent", "sentence_number"),
     "doc": ("doc", "doc_id", "document", "document_id", "docid", "pmid"),
 }
-"""What columns are called where ``--columns`` does not say, lower case."""
+"""Usual names of columns, lower case, for those that ``--columns`` does not name."""
 
 
 def matches(path: Path, head: Head) -> bool:
-    """Whether the first line names a column of words and one of tags, and the second one has such a tag.
+    """Whether the first line names a column of words and one of tags, and the second line has a tag there.
 
-    With ``--columns`` it is enough that the first line names these.
+    With ``--columns`` it is enough that the first line names these columns.
     """
     filled = [line for line in head.lines if line.strip()][:2]
     if len(filled) < 2:
@@ -49,7 +49,7 @@ def matches(path: Path, head: Head) -> bool:
 
 
 def names_words_and_tags(line: str) -> bool:
-    """Whether a line names a column of words and one of tags, as the first line of a table does."""
+    """Whether a line is a header with a column of words and one of tags."""
     try:
         return {"word", "tag"} <= _places(_cells(line, _delimiter(line)), {}).keys()
     except csv.Error:
@@ -143,7 +143,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of a line; raises csv.Error if it is not a row of a table."""
     if "\r" in line:
         raise csv.Error("a carriage return inside the line")
-    # quotes are marks around cells between commas, and words between tabs
+    # quotes enclose cells between commas, but are words between tabs
     if delimiter == "\t":
         return line.split("\t")
     return next(csv.reader([line], delimiter=delimiter), [])
@@ -154,7 +154,7 @@ def _delimiter(header: str) -> str:
 
 
 def _places(header: Sequence[str], named: Mapping[str, str]) -> dict[str, int]:
-    """Where the columns are, by what they hold."""
+    """The numbers of the columns, by what they contain."""
     names = [cell.strip() for cell in header]
     folded = [name.casefold() for name in names]
     found = {}

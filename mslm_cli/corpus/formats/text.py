@@ -11,7 +11,7 @@ from mslm_cli.corpus.source import Head, Source
 
 
 def matches(path: Path, head: Head) -> bool:
-    """True: what is nothing else is text."""
+    """True: a file in no other format is text."""
     return True
 
 
