@@ -47,7 +47,7 @@ def read_spans(source: Source) -> list[PredictedSpan] | None:
     if record.keys() >= _MENTION_KEYS:
         return list(_lines_of_mentions(source))
     name = next((each.name for each in FORMATS if each.matches(source.path, source.head)), "")
-    if name in _OF_CHARACTERS or (name in ("jsonl", "parquet") and isinstance(record.get("text"), str)):
+    if name in _OF_CHARACTERS or (name == "jsonl" and isinstance(record.get("text"), str)):
         annotated = FORMATS[name].annotated
         assert annotated is not None
         return [span for document in annotated(source) for span in _spans_of(document)]
