@@ -7,11 +7,11 @@ Inputs and outputs are not part of it: inputs enter an artifact's fingerprint by
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.options import TEXT_ONLY, DataOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.options import Config, Name, Rate, read_bounded, read_toml
@@ -124,6 +124,8 @@ class AdaptConfig(TrainingOptions):
 class FinetuneConfig(DataOptions, TrainingOptions):
     """Options of ``mslm finetune``."""
 
+    not_on_command_line: ClassVar[frozenset[str]] = TEXT_ONLY
+
     task: str = Field("ner", description="What to learn: `ner`, or a task that an installed package adds.")
     epochs: int = Field(5, ge=1, description="Passes over the training sentences.")
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
@@ -138,6 +140,8 @@ class FinetuneConfig(DataOptions, TrainingOptions):
 
 class EvalConfig(DataOptions, ForwardOptions):
     """Options of ``mslm eval``."""
+
+    not_on_command_line: ClassVar[frozenset[str]] = TEXT_ONLY
 
     no_text: bool = Field(
         False, description="Keep source text out of everything that is written or printed: only positions and hashes."
@@ -174,6 +178,8 @@ class InspectConfig(DataOptions):
 
 class CompareConfig(DataOptions):
     """Options of ``mslm compare``."""
+
+    not_on_command_line: ClassVar[frozenset[str]] = TEXT_ONLY
 
     replicates: int = Field(5000, ge=1, description="Replicates of the bootstrap and of the randomisation test.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed for both.")

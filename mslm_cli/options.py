@@ -132,6 +132,9 @@ class Config(BaseModel):
     )
     """Options that affect at most the last bits of the result, or that name an input (identified by its content)."""
 
+    not_on_command_line: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a base that have no effect on the command, so that it has no option for them."""
+
     def identity(self) -> dict[str, Any]:
         """The options that determine the result, as JSON values, for the fingerprint."""
         return self.model_dump(mode="json", exclude=set(self.outside_identity))

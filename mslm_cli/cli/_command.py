@@ -179,7 +179,7 @@ def _help(function: Callable[..., None], examples: str) -> str:
 
 def _own_first(config: type[Config]) -> dict[str, FieldInfo]:
     """The fields of ``config``: the command's own fields first, then shared ones."""
-    fields = config.model_fields
+    fields = {name: field for name, field in config.model_fields.items() if name not in config.not_on_command_line}
     shared = {name for base in _SHARED for name in base.model_fields} - config.__annotations__.keys()
     own = [name for name in fields if name not in shared]
     return {name: fields[name] for name in [*own, *(n for n in fields if n not in own)]}
@@ -232,7 +232,7 @@ def _common(has_config: bool) -> list[inspect.Parameter]:
 def _resolve(ctx: typer.Context, command: str, config: type[Config], given: dict[str, Any]) -> Config:
     """The validated configuration; removes its options from ``given``."""
     config_file: Path | None = given.pop("config_file")
-    options = {name: given.pop(name) for name in config.model_fields}
+    options = {name: given.pop(name) for name in _own_first(config)}
     explicit = {n: v for n, v in options.items() if getattr(ctx.get_parameter_source(n), "name", "") == "COMMANDLINE"}
     if config_file is None:
         return config.build(**explicit)

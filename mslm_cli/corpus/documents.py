@@ -10,10 +10,10 @@ EMPTY_WORD = "\ufffd"
 """Stands for a word that is empty in a labelled file."""
 
 OWN_HEADER = "# written_by = mslm\n"
-"""How columns in UTF-8 begin that this program wrote between two commands."""
+"""The first line of columns that this program wrote, in UTF-8, for another command to read."""
 
 MAX_DOCUMENT_CHARS = 500_000
-"""Longer documents are handed out in parts, cut at the end of a line, else of a sentence: memory stays bounded."""
+"""Longer documents are read in parts, cut after a line, else after a sentence, so that memory is bounded."""
 
 
 class CharSpan(NamedTuple):
@@ -25,9 +25,9 @@ class CharSpan(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What became of an annotated mention that is not read as it was annotated.
+    """An annotated mention that was changed or left out when it was read.
 
-    kind: what was done, such as ``widened``. before, after: its text as annotated and as read, which is empty where it
+    kind: what was done, such as ``widened``. before, after: its text as annotated and as read; ``after`` is empty if it
     was left out.
     """
 
@@ -42,9 +42,10 @@ class Change(NamedTuple):
 class Document:
     """One document of running text.
 
-    ``sentences``: character spans [start, end) where the input marks sentences, else None.
-    ``has_id``: whether ``id`` stood in the input; otherwise it is the file's name and a number.
-    ``words``: the words of each of ``sentences``; joined by single spaces, empty ones left out, they are its text.
+    ``sentences``: character spans [start, end) if the input marks sentences, else None.
+    ``has_id``: whether ``id`` comes from the input; otherwise it is the file's name and a number.
+    ``words``: the words of each sentence; without the empty ones, and joined by single spaces, they are its text.
+    ``first``: the offset of ``text`` in the input's document, which comes in parts if it is long.
     """
 
     id: str
@@ -52,13 +53,38 @@ class Document:
     sentences: tuple[tuple[int, int], ...] | None
     has_id: bool
     words: tuple[tuple[str, ...], ...] | None = None
+    first: int = 0
+
+
+def document_parts(document: Document) -> Iterator[Document]:
+    """The document, or parts of it, without sentences, if its text is longer than ``MAX_DOCUMENT_CHARS``."""
+    if len(document.text) <= MAX_DOCUMENT_CHARS:
+        yield document
+        return
+    first = document.first
+    for text in short_pieces(document.text):
+        if text.strip():
+            yield Document(document.id, text, None, document.has_id, first=first)
+        first += len(text)
+
+
+def short_pieces(text: str) -> Iterator[str]:
+    """The text in pieces of at most ``MAX_DOCUMENT_CHARS``, cut after a line, else a sentence, else a word."""
+    start = 0
+    while len(text) - start > MAX_DOCUMENT_CHARS:
+        limit = start + MAX_DOCUMENT_CHARS
+        ends = (text.rfind(mark, start, limit) + len(mark.rstrip(" ")) for mark in ("\n", ". ", " "))
+        cut = next((end for end in ends if end > start), limit)
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
 
 
 BATCH_CHARS = 200_000
 
 
 def document_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """The documents in batches of about ``BATCH_CHARS`` characters, whose bounds depend on nothing but the text."""
+    """The documents in batches of about ``BATCH_CHARS`` characters, whose bounds depend only on the text."""
     batch: list[Document] = []
     n_chars = 0
     for document in documents:
@@ -76,10 +102,10 @@ class LabelledSentence:
     """One sentence of gold data, its mentions in order and not overlapping.
 
     ``id`` is unique in its file: the document and the sentence's number in it (``10051005:3``), or the
-    number alone, from 1. ``doc`` is the document's id from the input, ``doc1``, ``doc2``... where the
-    input marks documents without naming them, and None where it marks none. ``tags``: as they stand in the file.
-    ``offsets``: the characters [start, end) of each word in the document's text, and ``gold``: the mentions as they
-    were annotated, disjoint; both where the input annotates characters, else None.
+    number alone, from 1. ``doc`` is the document's id from the input, ``doc1``, ``doc2``... if the input marks
+    documents without naming them, and None if it marks none. ``tags``: as in the file. ``offsets``: the characters
+    [start, end) of each word in the document's text, and ``gold``: the mentions as they were annotated, disjoint; both
+    None unless the input annotates characters.
     """
 
     id: str
@@ -93,12 +119,12 @@ class LabelledSentence:
 
 @dataclass(frozen=True, slots=True)
 class LabelledCorpus:
-    """The labelled sentences of one file, and what had to be made of its tags.
+    """The labelled sentences of one file, and how its labels were read.
 
-    ``types``: sorted. ``scheme``: IOB2, IOB1, IO, IOBES or BILOU, as detected. ``n_orphans``: mentions that
-    start without a start tag, in schemes that want one. ``n_empty_words``: words empty in the file, each
-    replaced by U+FFFD so that word numbers go on agreeing with the file's lines. ``changes``: mentions that are not
-    read as they were annotated. ``n_ignored``: annotations that are no mentions, by kind.
+    ``types``: sorted. ``scheme``: IOB2, IOB1, IO, IOBES or BILOU, as detected. ``n_orphans``: mentions without a start
+    tag, in schemes that require one. ``n_empty_words``: words that are empty in the file, each replaced by U+FFFD so
+    that word numbers still match the file's lines. ``changes``: mentions that were changed or left out.
+    ``n_ignored``: annotations that are not mentions, by kind.
     """
 
     sentences: tuple[LabelledSentence, ...]

@@ -13,17 +13,17 @@ from mslm_cli.corpus.lines import STDIN
 from mslm_cli.errors import DataError
 
 _OF_DATASETS = {"dataset_info.json", "state.json"}
-"""Files that ``datasets`` saves beside the ``.arrow`` files of a data set."""
+"""Files that ``datasets`` saves next to the ``.arrow`` files of a data set."""
 
 _SIDE_ENDINGS = (".a1", ".a2", ".ann", ".cfg", ".conf", ".ini", ".log", ".md", ".rst", ".toml", ".yaml", ".yml")
-"""Of files that stand beside data and hold none, or none without another file."""
+"""Endings of files that lie next to data and hold none, or none without another file."""
 
 
 def source_files(paths: Sequence[Path]) -> list[Path]:
-    """The files that ``paths`` stand for, in order, each once; folders are searched to any depth, by name.
+    """The files that ``paths`` name, in order, each once; folders are searched to any depth, in order of names.
 
-    Hidden files and folders inside a folder are skipped, and so are side files (``.ann``, ``.conf``), which is said.
-    ``-`` is standard input and stays as it is.
+    Hidden files and folders inside a folder are skipped, and so are side files (``.ann``, ``.conf``), with a message.
+    ``-`` is standard input and is returned as it is.
 
     Raises:
         DataError: a path does not exist, a folder holds no file, or is an artifact of this program.
@@ -80,7 +80,10 @@ def _data_files(folder: Path) -> list[Path]:
         raise DataError("the folder holds no files" if not inside else "the folder holds no data files", path=folder)
     names = {str(file.with_name(_plain_name(file))) for file in inside}
     read_with_texts = {name for name in names if name.endswith(".ann") and f"{name[:-4]}.txt" in names}
-    alone = [f for f in inside if f not in files and str(f.with_name(_plain_name(f))) not in read_with_texts]
+    skipped = set(inside).difference(files)
+    alone = [
+        file for file in inside if file in skipped and str(file.with_name(_plain_name(file))) not in read_with_texts
+    ]
     if alone:
         endings = Counter(Path(_plain_name(file)).suffix for file in alone)
         console.note(f"{folder}: skipped {', '.join(f'{n} {ending}' for ending, n in sorted(endings.items()))}")

@@ -18,8 +18,8 @@ def annotated(reference: str, options: DataOptions) -> Iterator[AnnotatedDocumen
     """The documents of ``hf:NAME:SPLIT``; without a split, those of ``train``.
 
     Raises:
-        UnavailableError: ``datasets`` is not installed, or the data set cannot be had.
-        DataError: its records are in no form that is known.
+        UnavailableError: ``datasets`` is not installed, or the data set is unavailable.
+        DataError: its records are in no known format.
     """
     name, _, split = reference.removeprefix(PREFIX).partition(":")
     try:
@@ -29,11 +29,11 @@ def annotated(reference: str, options: DataOptions) -> Iterator[AnnotatedDocumen
         raise UnavailableError(message, hint="pip install 'mslm[datasets]'") from error
     try:
         loaded = datasets.load_dataset(name, split=split or "train")
-    except Exception as error:  # of the network, the hub or the data set's own code
+    except Exception as error:  # from the network, the hub or code of the data set
         reason = " ".join(str(error).split())[:200]
         raise UnavailableError(f"{reference}: cannot be had: {type(error).__name__}: {reason}") from error
     names = {column: _names(feature) for column, feature in loaded.features.items()}
-    records = (Record(number, row) for number, row in enumerate(loaded, 1))
+    records = (Record(number, row, number) for number, row in enumerate(loaded, 1))
     found = Records(Source(Path(reference), options), records, names)
     try:
         yield from found.annotated()

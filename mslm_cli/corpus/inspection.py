@@ -1,4 +1,4 @@
-"""What there is in labelled data, and what is odd about it: counts by set, and between sets."""
+"""Counts of what labelled data contain and of irregularities in them, for each set and between sets."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,10 @@ from mslm_cli.corpus.seen import is_long_enough, sentence_hash
 from mslm_cli.text.tokens import folded_key
 
 LONGEST = 5
-"""Mentions of so many words and more are counted together."""
+"""Mentions of this many words or more are counted together."""
 
 _ODD_WORDS = 400
-"""A sentence of more words is likely several that were not split."""
+"""A sentence of more words is probably several sentences that were not split."""
 
 
 def count_corpus(corpus: LabelledCorpus) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _lengths(mentions: Iterable[Mention]) -> dict[str, dict[str, int]]:
 
 
 def _repeated(sentences: Sequence[LabelledSentence]) -> dict[str, int]:
-    """Sentences that come again in one set, and those of them that are labelled differently there."""
+    """The numbers of sentences that are repeated within one set, and of repetitions that are labelled differently."""
     first: dict[int, tuple[Mention, ...]] = {}
     n_again = n_different = 0
     for number, sentence in _long_ones(sentences):
@@ -72,7 +72,7 @@ def _repeated(sentences: Sequence[LabelledSentence]) -> dict[str, int]:
 
 
 def _long_ones(sentences: Iterable[LabelledSentence]) -> Iterable[tuple[int, LabelledSentence]]:
-    """The hashes of sentences that are long enough to tell anything, with them."""
+    """The sentences that are long enough for a repetition to mean anything, each with its hash."""
     for sentence in sentences:
         text = " ".join(sentence.words)
         if is_long_enough(text):
@@ -80,7 +80,7 @@ def _long_ones(sentences: Iterable[LabelledSentence]) -> Iterable[tuple[int, Lab
 
 
 def shared_sentences(corpora: Mapping[str, LabelledCorpus]) -> list[dict[str, Any]]:
-    """For each two sets that share sentences: how many of the second's are in the first."""
+    """For each pair of sets with sentences in common: how many sentences of the second are in the first."""
     hashes = {name: [number for number, _ in _long_ones(corpus.sentences)] for name, corpus in corpora.items()}
     found = []
     for one, other in combinations(corpora, 2):
@@ -92,7 +92,7 @@ def shared_sentences(corpora: Mapping[str, LabelledCorpus]) -> list[dict[str, An
 
 
 def types_of_some(corpora: Mapping[str, LabelledCorpus]) -> dict[str, list[str]]:
-    """By type that some labelled sets lack, the sets that have it."""
+    """The types that some labelled sets lack, each with the sets that have it."""
     having = {name: set(corpus.types) for name, corpus in corpora.items() if corpus.types}
     types = sorted(set().union(*having.values()))
     return {kind: names for kind in types if len(names := [n for n, of in having.items() if kind in of]) < len(having)}

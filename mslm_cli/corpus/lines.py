@@ -1,4 +1,4 @@
-"""Lines of text from files as they come: plain or gzip'd, CRLF or LF, with or without a byte order mark."""
+"""Lines of text from files: plain or gzip'd, with CRLF or LF, with or without a byte order mark."""
 
 import codecs
 import sys
@@ -15,10 +15,10 @@ from mslm_cli.errors import DataError, UsageError
 STDIN = Path("-")
 
 MAX_LINE_CHARS = 1 << 27
-"""Lines are held in memory; a longer one is no text."""
+"""A longer line is refused: lines are held in memory."""
 
 _BLOCK = 1 << 18
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 def display_name(file: Path) -> str:
@@ -27,17 +27,17 @@ def display_name(file: Path) -> str:
 
 
 OnRead = Callable[[int], None]
-"""Is told the number of bytes that were read of a file as it stands on the disk."""
+"""Called with the number of bytes read, before they are decompressed."""
 
 
 def ignore_progress(n_bytes: int) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def read_lines(
     file: Path, encoding: str = "utf-8", errors: str = "strict", on_read: OnRead = ignore_progress
 ) -> Iterator[str]:
-    """Lines of a file or of standard input (``-``), without their line ends, read as they are asked for.
+    """Lines of a file or of standard input (``-``), without their line ends, read lazily.
 
     Gzip is recognised by its first bytes, not by its name; a byte order mark is dropped; only LF and CRLF end a
     line (not form feeds or U+2028). ``errors`` is strict, replace or ignore.
@@ -67,10 +67,10 @@ def read_blocks(file: Path, on_read: OnRead = ignore_progress) -> Generator[byte
 
 
 def checked_encoding(encoding: str) -> str:
-    """The name of an encoding.
+    """``encoding``, if it is the name of a text encoding.
 
     Raises:
-        UsageError: there is no such one, or it is not one of text.
+        UsageError: it is not.
     """
     try:
         b"ab".decode(encoding, "ignore")
@@ -140,16 +140,16 @@ def _open(file: Path) -> AbstractContextManager[BufferedReader]:
 
 
 def _blocks(stream: BufferedReader, on_read: OnRead) -> Iterator[bytes]:
-    # read1 and not read: what comes slowly through a pipe is handed on as it comes
+    # read1 and not read: bytes that arrive slowly through a pipe are passed on at once
     while block := stream.read1(_BLOCK):
         on_read(len(block))
         yield block
 
 
 def _gunzipped(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The blocks themselves, or what they decompress to where they start as gzip; several members are one stream."""
+    """The blocks, decompressed if they are gzip; several members form one stream."""
     first = next(blocks, b"")
-    if not first.startswith(_GZIP_MAGIC):
+    if not first.startswith(GZIP_MAGIC):
         yield first
         yield from blocks
         return

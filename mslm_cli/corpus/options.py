@@ -12,12 +12,15 @@ from mslm_cli.options import Config, OneOf, parse_list
 AUTO = "auto"
 GROUP = "mslm.formats"
 
+TEXT_ONLY = frozenset({"one_per_line"})
+"""Options that only affect plain text, which commands that need labels do not read."""
+
 COLUMNS = ("word", "tag", "sentence", "doc")
-"""What the columns of a table can hold."""
+"""What a column of a table can contain."""
 
 
 def parse_label_names(value: object) -> object:
-    """Names of tags by number: as they are given, separated by commas, or from a file.
+    """Names of tags by number: given as they are, separated by commas, or in a file.
 
     A file is JSON: a list of names; ``id2label`` or ``label2id`` as in config.json; or the ``features`` of a data set.
     """
@@ -58,7 +61,7 @@ def names_in(value: object) -> list[str]:
 
 
 def format_names() -> tuple[str, ...]:
-    """What ``--format`` can be."""
+    """The values of ``--format``."""
     from mslm_cli.corpus.formats import FORMATS  # the formats take these options
 
     return (AUTO, *FORMATS.names())
@@ -95,5 +98,5 @@ class DataOptions(Config):
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        """The options of this model that ``config`` has too."""
+        """The options in ``config`` that this model has too."""
         return cls(**{name: value for name, value in config if name in cls.model_fields})

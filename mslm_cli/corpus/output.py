@@ -8,14 +8,14 @@ from mslm_cli.corpus.formats.format import Part, Writer
 from mslm_cli.errors import UsageError
 
 _OWN_SUFFIXES = {".ann", ".txt", ".conf"}
-"""Of the files in a folder that this program may have written, and so may replace."""
+"""Endings of files in a folder that this program may have written and may therefore replace."""
 
 
 def check_output(output: Path, *, is_folder: bool, overwrite: bool) -> None:
     """Check that ``output`` can be written.
 
     Raises:
-        UsageError: it exists, and ``overwrite`` is false, or it is something else than what is to be written.
+        UsageError: it exists, and ``overwrite`` is false, or it is a folder in place of a file or the reverse.
         UnavailableError: it cannot be written.
     """
     if output.exists():
@@ -31,10 +31,10 @@ def check_output(output: Path, *, is_folder: bool, overwrite: bool) -> None:
 
 
 def refuse_standard_output(form: str, writer: Writer) -> None:
-    """Check that a form can be written to standard output.
+    """Check that a format can be written to standard output.
 
     Raises:
-        UsageError: it is a folder or binary.
+        UsageError: it is a folder or a binary file.
     """
     if writer.is_folder or writer.is_binary:
         what = "a folder" if writer.is_folder else "a binary file"

@@ -8,7 +8,9 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from mslm_cli import console
 from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats.conll import read_conll
 from mslm_cli.corpus.labels import (
     Mention,
@@ -19,9 +21,12 @@ from mslm_cli.corpus.labels import (
     strict_mentions,
     tags_from_mentions,
 )
-from mslm_cli.corpus.lines import display_name, read_lines
+from mslm_cli.corpus.lines import display_name
+from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.scoring import scoring_units
 from mslm_cli.corpus.seen import sentence_hash
+from mslm_cli.corpus.source import Source
+from mslm_cli.corpus.span_predictions import PredictedSpan, place_spans, read_spans
 from mslm_cli.corpus.tagged import corpus_of
 from mslm_cli.errors import DataError
 
@@ -154,6 +159,33 @@ def scored_corpus(
     return ScoredCorpus(tuple(sentences), corpus.scheme, scheme, corpus.n_orphans, n_orphans, n_off_boundary)
 
 
+def _scored_spans(corpus: LabelledCorpus, spans: Sequence[PredictedSpan], name: str, gold_name: str) -> ScoredCorpus:
+    """The sentences of ``corpus`` with the ``spans`` that were predicted by characters."""
+    placed, n_left = place_spans(spans, corpus.sentences, name, gold_name)
+    if n_left:
+        console.warn(f"{name}: {console.count(n_left, 'prediction')} left out: overlapping a longer one")
+    sentences = []
+    n_off_boundary = 0
+    for sentence, found in zip(corpus.sentences, placed, strict=True):
+        units = scoring_units(sentence, [each.span for each in found])
+        n_off_boundary += units.n_off_boundary
+        words = units.sentence.words
+        scores = tuple(each.score for each in found if each.score is not None)
+        sentences.append(
+            ScoredSentence(
+                sentence.id,
+                sentence.doc,
+                words,
+                len(words),
+                _digest(words),
+                units.sentence.mentions,
+                units.predicted,
+                scores if len(scores) == len(found) else None,
+            )
+        )
+    return ScoredCorpus(tuple(sentences), n_off_boundary=n_off_boundary)
+
+
 def _orphaned(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, ...] | None:
     """The tags, bare ones with the type of their mentions; None where they hold the mentions and nothing else."""
     typed = ["O" if tag == "O" else "-".join(split_tag(tag)) for tag in tags]
@@ -177,7 +209,8 @@ def read_predictions(
 ) -> ScoredCorpus:
     """What a system predicted: CoNLL-style, the last column its tags, or JSON lines as in predictions.jsonl.
 
-    Without ``gold`` the gold mentions stand in the file too: in the column before the last, or under ``gold``.
+    Without ``gold`` the gold mentions stand in the file too: in the column before the last, or under ``gold``. If the
+    mentions of ``gold`` were annotated by characters, predictions by characters are read too, in any format of such.
 
     Args:
         gold: the test set, of which the file must hold the same words in the same sentences.
@@ -186,7 +219,17 @@ def read_predictions(
     Raises:
         DataError: the file cannot be read, or does not fit the test set; with path and line.
     """
-    lines = list(read_lines(file, encoding, errors))
+    if file.is_dir():
+        sources = [Source(each, DataOptions(encoding=encoding, errors=errors)) for each in source_files([file])]
+    else:
+        sources = [Source(file, DataOptions(encoding=encoding, errors=errors))]
+    if gold is not None and any(sentence.offsets is not None for sentence in gold.sentences):
+        spans = [read_spans(source) for source in sources]
+        if None not in spans:
+            return _scored_spans(gold, list(chain.from_iterable(filter(None, spans))), display_name(file), gold_name)
+    if file.is_dir():
+        raise DataError("a folder, where a file of predictions was expected", path=file)
+    lines = list(sources[0].lines())
     if next((line for line in lines if line.strip()), "").lstrip().startswith('{"'):
         return _from_json_lines(lines, file, gold, gold_name)
     blocks = read_conll(lines, display_name(file), n_tags=2 if gold is None else 1)
@@ -247,8 +290,8 @@ def _from_json_lines(lines: Sequence[str], file: Path, gold: LabelledCorpus | No
 
 
 def _record(line: str, name: str, number: int, *, wants_gold: bool) -> ScoredSentence:
-    def refuse(message: str) -> NoReturn:
-        raise DataError(message, path=name, line=number)
+    def refuse(message: str, hint: str | None = None) -> NoReturn:
+        raise DataError(message, path=name, line=number, hint=hint)
 
     try:
         record = json.loads(line)
@@ -257,6 +300,9 @@ def _record(line: str, name: str, number: int, *, wants_gold: bool) -> ScoredSen
     if not isinstance(record, dict):
         refuse(f"expected a JSON object, found {type(record).__name__}")
     words = record.get("words")
+    if words is None and {"doc", "start", "end"} <= record.keys():
+        hint = "against words, score those of `mslm predict --to conll`"
+        refuse("a mention by characters, which can be scored against gold by characters only", hint)
     if words is not None and not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
         refuse("words: expected a list of strings")
     if words is None and (type(record.get("n_words")) is not int or not _is_hash(record.get("hash"))):

@@ -1,4 +1,4 @@
-"""Reading what users have, in whatever format: as documents of running text, or as gold sentences."""
+"""Reading data in any format, as documents of running text or as gold sentences."""
 
 from codecs import BOM_UTF8
 from collections import Counter
@@ -31,11 +31,11 @@ _DEFAULTS = DataOptions()
 def read_documents(
     files: Sequence[Path], options: DataOptions, on_read: OnRead = ignore_progress
 ) -> Iterator[Document]:
-    """Documents of all files, read as they are asked for; labels that a file has are ignored.
+    """Documents of all files, read lazily; labels in a file are ignored.
 
-    Where the input has no ids they are the file's name and a number from 1. A document of more than
-    ``MAX_DOCUMENT_CHARS`` comes in parts: under the same id where the input named it, else as documents of their own.
-    ``on_read`` hears of every block of bytes as it is read.
+    Documents without an id get the file's name and a number from 1. A document of more than ``MAX_DOCUMENT_CHARS``
+    comes in parts: under the same id (see ``Document.first``), or as documents of their own in plain text and where
+    tagged words mark no documents. ``on_read`` is called with the size of each block of bytes as it is read.
 
     Raises:
         DataError: a file holds no text, cannot be read (see ``read_lines``), or is not in its format.
@@ -70,48 +70,56 @@ def read_labelled(
     told: set[str] = set()
     files = source_files([path])
     corpora: dict[str, LabelledCorpus] = {}
+    without_labels: list[Path] = []
     for file, label in zip(files, labels_of(files), strict=True):
         source = _opened(Source(file, options, label=label))
         source.split_words = split_words
         chosen = _format_of(source, _COLUMNS, told)
         if chosen.name == _TEXT and source.options.format == AUTO and len(files) > 1:
-            console.warn(f"{file}: plain text without labels, skipped")
+            without_labels.append(file)
             continue
         if chosen.labelled is None and source.options.format != AUTO:
             having = ", ".join(each.name for each in FORMATS if each.labelled)
             raise UsageError(f"--format {options.format} has no labels", hint=f"those with labels: {having}")
-        # of what is no format with labels, the reader of columns says best what is wrong with it
+        # the errors of the reader of columns are the most helpful for a file without labels
         read = chosen.labelled or FORMATS[_COLUMNS].labelled
         assert read is not None
         with _saying_what_it_looks_like(source):
             corpora[label] = read(source)
+    if len(without_labels) == 1:
+        console.warn(f"{without_labels[0]}: plain text without labels, skipped")
+    elif without_labels:
+        found = f"{len(without_labels):,} files are plain text without labels, skipped"
+        console.warn(f"{path}: {found}; the first is {without_labels[0].name}")
     if not any(corpus.sentences for corpus in corpora.values()):
         raise no_text(display_name(path), is_empty=False)
     return next(iter(corpora.values())) if len(corpora) == 1 else _joined(corpora)
 
 
 def read_any(path: Path, options: DataOptions, formats: Iterable[str]) -> LabelledCorpus:
-    """As ``read_gold``; where none of the ``formats`` has labels, all sentences, without mentions."""
+    """As ``read_gold``; if none of the ``formats`` has labels, all sentences, without mentions."""
     without_labels = not any(FORMATS[name].labelled for name in formats)
     return labelled_corpus(read_annotated([path], options)) if without_labels else read_gold(path, options)
 
 
 def count_formats(path: Path, options: DataOptions) -> dict[str, int]:
-    """How many files of each format there are at ``path``."""
-    told = {each.name for each in FORMATS}
+    """How many files of each format ``read_labelled`` would read at ``path``; prints no messages."""
     found: Counter[str] = Counter()
-    for file in source_files([path]):
-        with closing(Source(file, options)) as source:
-            found[_format_of(_opened(source), _COLUMNS, told).name] += 1
+    with console.warnings_only():
+        for file in source_files([path]):
+            with closing(Source(file, options)) as source:
+                found[_format_of(_opened(source), _COLUMNS, set()).name] += 1
+    if options.format == AUTO and len(found) > 1:
+        found.pop(_TEXT, None)
     return dict(found)
 
 
 def read_annotated(paths: Sequence[Path], options: DataOptions) -> Iterator[AnnotatedDocument]:
-    """The documents of files, and of all files in folders, with their mentions by characters, if they have any.
+    """The documents of files, and of all files in folders, with any mentions they have by characters.
 
     ``hf:NAME:SPLIT`` is a data set of the hub.
 
-    Raises: as ``read_labelled``; UnavailableError where a data set of the hub cannot be had.
+    Raises: as ``read_labelled``; UnavailableError if a data set of the hub is unavailable.
     """
     for path in paths:
         if str(path).startswith(hub.PREFIX):
@@ -137,7 +145,7 @@ def _annotated(chosen: Format, source: Source) -> Iterator[AnnotatedDocument]:
 
 
 def read_gold(path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
-    """As ``read_labelled``; says what is odd about the labels, and what was changed."""
+    """As ``read_labelled``; prints messages on irregular labels and on mentions that were changed."""
     corpus = read_labelled(path, options, split_words)
     if corpus.n_orphans:
         console.warn(
@@ -165,33 +173,33 @@ _SAID = {
 
 
 def gold_inputs(role: str, path: Path) -> list[Input]:
-    """A labelled file or folder as inputs of an artifact: itself, and the annotations beside a file of text."""
+    """A labelled file or folder as inputs of an artifact: itself, and the annotation file next to a text file."""
     beside = annotations_beside(path)
     return [file_input(role, path), *([] if beside is None else [file_input(role, beside)])]
 
 
 def count_changes(corpus: LabelledCorpus) -> dict[str, int]:
-    """How many mentions were not read as they were annotated, by what was done."""
+    """How many mentions were changed or left out, by kind of change."""
     return dict(sorted(Counter(change.kind for change in corpus.changes).items()))
 
 
 def _opened(source: Source) -> Source:
-    """``source``, read as columns whatever its options say if they are columns that this program wrote."""
+    """``source``, with options to read it as columns if this program wrote it as such."""
     if source.head.raw.startswith(OWN_HEADER.encode()):
         source.options = DataOptions(format=_COLUMNS)
     return source
 
 
 def _format_of(source: Source, usual: str, told: set[str]) -> Format:
-    """The format that the options name, or with auto the first that the file matches.
+    """The format named in the options, or with auto the first that the file matches.
 
-    Says which, once each: those ``told`` already, and the ``usual`` one, go without saying.
+    A message names the format, once for each; none is printed for the ``usual`` one and those in ``told``.
     """
     if source.options.format != AUTO:
         return FORMATS[source.options.format]
     chosen = _recognised(source)
     if chosen.name == _TEXT and (refused := refused_form(source.head)):
-        raise DataError(f"this looks like {refused.what}", path=source.name, hint=refused.hint)
+        raise DataError(f"this looks like {refused.what}", path=source.name, line=refused.line, hint=refused.hint)
     if chosen.name not in (_TEXT, usual, *told):
         told.add(chosen.name)
         console.note(f"{source.name}: read as {chosen.help} (--format {chosen.name})")
@@ -204,7 +212,7 @@ def _recognised(source: Source) -> Format:
 
 @contextmanager
 def _saying_what_it_looks_like(source: Source) -> Iterator[None]:
-    """Tell of a file that cannot be read as what was asked for what it looks like."""
+    """Add to an error in reading a file what format the file looks like."""
     try:
         yield
     except DataError as error:
@@ -220,7 +228,7 @@ def _saying_what_it_looks_like(source: Source) -> Iterator[None]:
 
 
 def _joined(by_label: Mapping[str, LabelledCorpus]) -> LabelledCorpus:
-    """The sentences of several files, their ids told apart by the files' names where documents have none."""
+    """The sentences of several files; those without a document get ids with the file's name."""
     corpora = list(by_label.values())
     is_mixed = len({corpus.scheme for corpus in corpora}) > 1
     sentences: list[LabelledSentence] = []

@@ -1,14 +1,14 @@
-"""Records of names and values, as JSON lines and tables hold them: which kind they are, and what they say.
+"""Records of names and values, from JSON or Parquet, as documents and labelled sentences.
 
-A record is a text with spans, in the forms of doccano, Prodigy and spaCy, or the words of a sentence with their tags
-or, as `mslm eval` writes them, with mentions.
+A record is a text with spans, as in doccano, Prodigy and spaCy, or the words of a sentence with their tags or with
+mentions, as `mslm eval` writes them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from mslm_cli.corpus.documents import Document, LabelledCorpus
+from mslm_cli.corpus.documents import Document, LabelledCorpus, document_parts
 from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.source import Source, no_text
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation, labelled_corpus
@@ -26,17 +26,21 @@ _TYPE = ("label", "type", "labels", "entity", "entity_type", "tag")
 
 
 class Record(NamedTuple):
-    """A record, and the line it is in, or its number from 1 where the form has no lines."""
+    """A record: its number, which names its document if it has no id, its values, and the line where it begins.
 
-    line: int
+    If the file has no lines, ``line`` is the number of the record, from 1.
+    """
+
+    number: int
     values: Mapping[str, Any]
+    line: int
 
 
 @dataclass(frozen=True)
 class Records:
     """The records of one file.
 
-    label_names: by column, the names of tags that are numbers, where the form tells them.
+    label_names: by column, the names of numeric tags, if the file gives them.
     """
 
     source: Source
@@ -45,12 +49,14 @@ class Records:
     _known: dict[str, str] = field(default_factory=dict)
 
     def documents(self) -> Iterator[Document]:
-        """Their running text, without any labels."""
+        """Their running text, without labels."""
         for first, records in _peeked(self.records):
             if _is_of_words(first):
                 yield from tagged_documents(map(self._words_alone, records), self.source.label)
             else:
-                yield from (Document(d.id, d.text, None, d.has_id) for d in map(self._text, records) if d.text.strip())
+                for d in map(self._text, records):
+                    if d.text.strip():
+                        yield from document_parts(Document(d.id, d.text, None, d.has_id))
 
     def annotated(self) -> Iterator[AnnotatedDocument]:
         """Their text with its mentions.
@@ -97,7 +103,7 @@ class Records:
         given = _first(record.values, _ID)
         if given is None and isinstance(meta := record.values.get("meta"), Mapping):
             given = _first(meta, _ID)
-        return (f"{self.source.label}:{record.line}", False) if given in (None, "") else (str(given), True)
+        return (f"{self.source.label}:{record.number}", False) if given in (None, "") else (str(given), True)
 
     def _text(self, record: Record) -> AnnotatedDocument:
         text = record.values.get("text")
@@ -153,7 +159,10 @@ class Records:
             raise self._refuse(record, f"expected fragments with start and end, found {str(fragments)[:60]}") from error
         if any(not start <= first < last <= end for first, last in pairs):
             raise self._refuse(record, f"fragments {str(fragments)[:60]} are not in {start} to {end}")
-        return Annotation(pairs, kind, str(more.get("id", "")), str(more.get("concepts") or ""))
+        score = more.get("score")
+        is_probability = isinstance(score, int | float) and 0 <= score <= 1
+        id_, concepts = str(more.get("id", "")), str(more.get("concepts") or "")
+        return Annotation(pairs, kind, id_, concepts, score if is_probability else None)
 
     def _words_alone(self, record: Record) -> TaggedSentence:
         words = _first(record.values, _WORDS)
@@ -218,7 +227,7 @@ def _is_of_words(record: Record) -> bool:
 
 
 def _relations(given: Sequence[object]) -> Iterator[Relation]:
-    """Those of doccano's form among the relations of a record."""
+    """The relations of a record that are as in doccano."""
     for relation in given:
         if isinstance(relation, Mapping) and {"from_id", "to_id"} <= relation.keys():
             ends = (("from", str(relation["from_id"])), ("to", str(relation["to_id"])))
@@ -226,5 +235,5 @@ def _relations(given: Sequence[object]) -> Iterator[Relation]:
 
 
 def _first(values: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The value of the first of ``names`` that there is one of."""
+    """The first value under one of ``names`` that is not None."""
     return next((values[name] for name in names if values.get(name) is not None), None)

@@ -1,12 +1,17 @@
-"""A file that is being read: its beginning, to tell its format by, and its content as lines or bytes."""
+"""A file that is being read: its beginning, to recognise its format, and its content as lines, text or bytes."""
 
+import io
+import tempfile
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import IO
 
 from mslm_cli.corpus.lines import (
+    GZIP_MAGIC,
+    STDIN,
     OnRead,
     checked_encoding,
     decoded,
@@ -22,13 +27,14 @@ from mslm_cli.text.tokens import token_spans
 
 _SAMPLE_LINES = 200
 _SAMPLE_BYTES = 4096
+_MAX_COPY_IN_MEMORY = 1 << 24
 
 
 class Source:
-    """A file from which a format reads, once; it is opened when something is first asked of it.
+    """A file that is read once, by the reader of a format; it is opened at the first access.
 
-    ``name``: what messages call it. ``label``: what its documents are numbered under where they have no id.
-    ``split_words``: how text is split into words ([start, end) characters) where the format does not say.
+    ``name``: for messages. ``label``: the start of the ids of documents that have none.
+    ``split_words``: splits text into words ([start, end) characters) if the format does not mark them.
     """
 
     def __init__(
@@ -39,16 +45,17 @@ class Source:
         self.name = display_name(path)
         self.label = portable_name(path.name if label is None else label)
         self.split_words: Callable[[str], list[tuple[int, int]]] = token_spans
+        self._on_read = on_read
         self._blocks = read_blocks(path, on_read)
         self._begun: list[bytes] = []
 
     @cached_property
     def head(self) -> "Head":
-        """How it begins; looking at it takes nothing from ``blocks`` and ``lines``."""
+        """Its beginning; what is read for it is still part of ``blocks`` and ``lines``."""
         return Head(self)
 
     def blocks(self) -> Iterator[bytes]:
-        """Its bytes, block by block, gzip undone.
+        """Its bytes, decompressed, block by block.
 
         Raises:
             DataError: it is missing, unreadable or a damaged gzip.
@@ -62,8 +69,30 @@ class Source:
         """
         return decoded_lines(self.blocks(), self.name, self.options.encoding, self.options.errors)
 
+    def seekable(self) -> IO[bytes]:
+        """Its bytes, decompressed, as a file with random access.
+
+        This is the file itself, or a temporary copy if it is compressed or a pipe.
+
+        Raises: as ``blocks``.
+        """
+        if self.path != STDIN and self.path.is_file() and not self._is_compressed():
+            return _CountedFile(self.path, self._on_read)
+        return copied(self.blocks())
+
+    def _is_compressed(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+    def text_blocks(self) -> Iterator[str]:
+        """Its text block by block, decoded as the options say, with its line ends.
+
+        Raises: as ``read_lines``.
+        """
+        return decoded(self.blocks(), self.name, self.options.encoding, self.options.errors)
+
     def text(self) -> str:
-        """All of it, decoded as the options say, line ends as they are; for forms that cannot be read line by line.
+        """Its whole text, decoded as the options say, with its line ends.
 
         Raises: as ``read_lines``.
         """
@@ -74,7 +103,7 @@ class Source:
         self._blocks.close()
 
     def look_ahead(self) -> Iterator[bytes]:
-        """As ``blocks``, but what is taken here is there again."""
+        """As ``blocks``, but the blocks are kept for later reads."""
         yield from tuple(self._begun)
         for block in self._blocks:
             self._begun.append(block)
@@ -82,19 +111,19 @@ class Source:
 
 
 class Head:
-    """How a file begins, gzip undone."""
+    """The beginning of a file, decompressed."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     @property
     def options(self) -> DataOptions:
-        """How the file is to be read."""
+        """The options for reading the file."""
         return self._source.options
 
     @cached_property
     def raw(self) -> bytes:
-        """Its first bytes, 4096 or more where there are so many."""
+        """Its first bytes, at least 4096 if it has as many."""
         head = b""
         for block in self._source.look_ahead():
             head += block
@@ -104,7 +133,7 @@ class Head:
 
     @cached_property
     def text(self) -> str:
-        """``raw`` as text, whatever cannot be decoded replaced; cut off anywhere."""
+        """``raw`` as text, with bytes that cannot be decoded replaced; it may end inside a line."""
         is_utf_16 = self.raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
         encoding = "utf-16" if is_utf_16 else checked_encoding(self.options.encoding)
         return self.raw.decode(encoding, "replace").removeprefix("\ufeff")
@@ -124,6 +153,28 @@ class Head:
             if n_filled == _SAMPLE_LINES:
                 break
         return head
+
+
+class _CountedFile(io.FileIO):
+    """A file that reports how many bytes are read."""
+
+    def __init__(self, path: Path, on_read: OnRead) -> None:
+        super().__init__(path)
+        self._on_read = on_read
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(-1 if size is None else size) or b""
+        self._on_read(len(found))
+        return found
+
+
+def copied(blocks: Iterator[bytes]) -> IO[bytes]:
+    """A temporary file with the bytes of ``blocks``, kept in memory if it is small."""
+    copy = tempfile.SpooledTemporaryFile(max_size=_MAX_COPY_IN_MEMORY)  # noqa: SIM115 - the caller closes it
+    for block in blocks:
+        copy.write(block)
+    copy.seek(0)
+    return copy
 
 
 def no_text(name: str, *, is_empty: bool) -> DataError:

@@ -1,4 +1,4 @@
-"""Standoff annotations: mentions by the characters they span, and how they become mentions of whole words."""
+"""Standoff annotations: mentions by characters, and how they become mentions of whole words."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -20,8 +20,8 @@ FragmentRule = Literal["span", "first", "drop"]
 class Annotation:
     """A mention as annotated: one or more fragments [start, end) in characters, ascending.
 
-    ``id``: by which relations name it, empty where the input has none. ``concepts``: what it is normalised to, as it
-    stands in the input (``D009369``, ``D003693|D015738``). ``score``: the probability of a predicted one.
+    ``id``: what relations refer to, empty if the input has none. ``concepts``: what it is normalised to, as in the
+    input (``D009369``, ``D003693|D015738``). ``score``: the probability of a predicted mention.
     """
 
     fragments: tuple[tuple[int, int], ...]
@@ -38,7 +38,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A relation as annotated; ``arguments``: each a role and the id of a mention, or of a concept."""
+    """A relation as annotated; ``arguments``: the role of each, and the id of a mention or concept."""
 
     type: str
     arguments: tuple[tuple[str, str], ...]
@@ -47,9 +47,9 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedDocument:
-    """A document with what is annotated in it.
+    """A document with its annotations.
 
-    ``passages``: [start, end) and kind of its parts (title, abstract), where the input tells them apart.
+    ``passages``: [start, end) and kind of its parts (title, abstract), if the input marks them.
     ``n_ignored``: annotations that are not read (events, attributes, notes), by kind.
     """
 
@@ -77,12 +77,12 @@ class AlignedSentence(NamedTuple):
 def align(
     text: str, spans: Iterable[CharSpan], split_words: SplitWords = token_spans
 ) -> tuple[list[AlignedSentence], list[Change]]:
-    """The sentences of ``text`` in words, with the mentions that ``spans`` are; and what was changed to get there.
+    """The sentences of ``text`` in words, with ``spans`` as mentions of whole words; and the mentions that changed.
 
-    Sentences and words come from the text alone, as `mslm predict` splits it: where mentions begin and end has no
-    part in it. A mention that begins or ends inside a word is widened to the whole word; of one that goes on in
-    another sentence, the part in the sentence with most of its words is kept; one without a word is left out, and so
-    is one in a word that another mention has already.
+    Text is split into sentences and words as in `mslm predict`, regardless of where mentions begin and end. A mention
+    that begins or ends inside a word is widened to the whole word; one that crosses a sentence boundary keeps the part
+    in the sentence with most of its words; one without a word is left out, and so is one in a word that already
+    belongs to another mention.
 
     Args:
         spans: disjoint, in any order.
@@ -123,11 +123,11 @@ def align(
 
 
 def disjoint(spans: Sequence[CharSpan], rule: OverlapRule) -> tuple[list[CharSpan], list[CharSpan]]:
-    """The spans that stay so that none overlaps another, and those that do not.
+    """The spans that are kept so that none overlaps another, and those that are left out.
 
-    longest: from the longest to the shortest, each that overlaps none taken before. outermost: the same, but of
-    those alone that no other span holds; innermost: of those alone that hold no other. Of spans that are as long the
-    first in the text stays, and of equal ones the first given.
+    longest: from the longest to the shortest, each span that overlaps none kept before. outermost: the same, but only
+    among spans that no other contains; innermost: only among those that contain no other. Of spans of the same length
+    the first in the text is kept, and of equal spans the first given.
     """
     bounds = sorted({span[:2] for span in spans}, key=lambda bound: (bound[0], -bound[1]))
     out: set[tuple[int, int]] = set()
@@ -159,7 +159,7 @@ def disjoint(spans: Sequence[CharSpan], rule: OverlapRule) -> tuple[list[CharSpa
 def spans_of(
     document: AnnotatedDocument, overlaps: OverlapRule, fragments: FragmentRule
 ) -> tuple[list[CharSpan], list[Change]]:
-    """The mentions of a document as disjoint spans, and what was changed to get there; equal ones count once."""
+    """The mentions of a document as disjoint spans, each once, and the mentions that changed."""
     text = document.text
     spans: dict[CharSpan, None] = {}
     changes: list[Change] = []
@@ -187,7 +187,7 @@ def labelled_corpus(
     fragments: FragmentRule = "span",
     split_words: SplitWords = token_spans,
 ) -> LabelledCorpus:
-    """The sentences of annotated documents, with their mentions; see ``align``, ``disjoint`` and ``spans_of``."""
+    """The labelled sentences of annotated documents; see ``align``, ``disjoint`` and ``spans_of``."""
     sentences: list[LabelledSentence] = []
     changes: list[Change] = []
     n_ignored: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Sentences of words with tags, whatever form they come in: as gold sentences, as text, and as annotated text."""
+"""Sentences of words with tags, from any format: as gold sentences, as text, and as annotated text."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,9 +16,9 @@ _TAG_HINT = "expected O and B-TYPE, I-TYPE (or E-, S-, L-, U-), or bare O, B, I"
 
 @dataclass(slots=True)
 class TaggedSentence:
-    """The rows of one sentence; ``doc`` is named by the input or, with ``named`` false, by its number.
+    """The rows of one sentence; ``doc`` is an id from the input or, with ``named`` false, made from a number.
 
-    ``tags``: one for each word. ``gold``: gold tags, where ``tags`` are predicted ones. ``line``: of the first row.
+    ``tags``: one for each word. ``gold``: gold tags, if ``tags`` are predicted ones. ``line``: of the first row.
     """
 
     doc: str | None
@@ -30,7 +30,7 @@ class TaggedSentence:
 
 
 def known_tag(tag: str, known: dict[str, str], name: str, line: int) -> str:
-    """``tag``, one and the same object wherever it stands in the column."""
+    """``tag`` after a check; equal tags of a column are one object, which saves memory."""
     if tag in known:
         return known[tag]
     if not is_tag(tag):
@@ -50,7 +50,7 @@ def is_tag(cell: str) -> bool:
 
 
 def corpus_of(blocks: Sequence[TaggedSentence], tags: Sequence[Sequence[str]]) -> LabelledCorpus:
-    """The sentences with the mentions of ``tags``, which are one of the columns of ``blocks``."""
+    """The sentences with the mentions in ``tags``, which are a column of ``blocks``."""
     scheme = detect_scheme(tags)
     n_orphans = 0 if scheme in ("IO", "IOB1") else sum(map(count_orphans, tags))
     n_empty_words = 0
@@ -81,39 +81,45 @@ def tagged_corpus(sentences: Sequence[TaggedSentence]) -> LabelledCorpus:
 
 
 def tagged_documents(blocks: Iterable[TaggedSentence], label: str) -> Iterator[Document]:
-    """Words joined by one space, sentences by a line end, empty words left out; tags are ignored.
+    """Words joined by spaces, sentences by line ends, without empty words; tags are ignored.
 
-    Sentences without a document are those of one document. Where the input names none, ids are ``label`` and a number.
+    Sentences without a document form one document. Documents without an id get ``label`` and a number.
     """
     sentences: list[Sequence[str]] = []
-    n_chars = n_documents = 0
+    n_chars = n_documents = first = 0
     doc: str | None = None
     named = False
+
+    def assembled() -> Document:
+        nonlocal n_documents
+        n_documents += 1
+        return _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named, first)
+
     for block in blocks:
         if not any(block.words):
             continue
         if sentences and (block.doc != doc or n_chars > units.MAX_DOCUMENT_CHARS):
-            n_documents += 1
-            yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
+            part = assembled()
+            yield part
+            first = first + len(part.text) + 1 if named and block.doc == doc else 0
             sentences.clear()
             n_chars = 0
         doc, named = block.doc, block.named
         sentences.append(block.words)
         n_chars += sum(len(word) + 1 for word in block.words)
     if sentences:
-        n_documents += 1
-        yield _assembled(sentences, doc if named and doc else f"{label}:{n_documents}", named)
+        yield assembled()
 
 
-def _assembled(sentences: Sequence[Sequence[str]], doc_id: str, has_id: bool) -> Document:
+def _assembled(sentences: Sequence[Sequence[str]], doc_id: str, has_id: bool, first: int) -> Document:
     texts = [" ".join(filter(None, words)) for words in sentences]
     ends = list(accumulate(len(text) + 1 for text in texts))
     spans = tuple((end - 1 - len(text), end - 1) for text, end in zip(texts, ends, strict=True))
-    return Document(doc_id, "\n".join(texts), spans, has_id, tuple(map(tuple, sentences)))
+    return Document(doc_id, "\n".join(texts), spans, has_id, tuple(map(tuple, sentences)), first)
 
 
 def tagged_annotated(blocks: Sequence[TaggedSentence], label: str) -> Iterator[AnnotatedDocument]:
-    """The documents that ``tagged_documents`` makes of the words, with the mentions of the tags."""
+    """The documents of ``tagged_documents``, with the mentions in the tags."""
     filled = [block for block in blocks if any(block.words)]
     sentences = iter(tagged_corpus(filled).sentences)
     for document in tagged_documents(filled, label):

@@ -16,7 +16,7 @@ def conll_block(words: Iterable[str], tags: Iterable[str]) -> str:
 
 
 def write_conll(path: Path, sentences: Iterable[LabelledSentence]) -> None:
-    """Write sentences as IOB2 columns in UTF-8, with their documents' ids; read as such whatever the options say."""
+    """Write sentences as IOB2 columns in UTF-8, with document ids; they are read as such regardless of options."""
     doc = None
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(OWN_HEADER)
@@ -28,12 +28,12 @@ def write_conll(path: Path, sentences: Iterable[LabelledSentence]) -> None:
 
 
 def document_mark(doc: str) -> str:
-    """The line that begins a document in CoNLL columns."""
+    """The line that starts a document in CoNLL columns."""
     return f"# doc_id = {' '.join(doc.split())}\n"
 
 
 def file_stem(doc: str, taken: set[str]) -> str:
-    """A name for the files of document ``doc``, none of those in ``taken`` whatever their case; it is added to them."""
+    """A file name for document ``doc`` that is not in ``taken``, case ignored; it is added to ``taken``."""
     plain = _NO_NAME.sub("_", doc)[:100].strip("_-") or "document"
     name, number = plain, 1
     while name.casefold() in taken:

@@ -86,11 +86,8 @@ def find(
     A long document comes in parts with the same id; offsets continue over its parts.
     """
     matcher = Matcher(terms)
-    doc, first, length = "", 0, 0
     for document in read_documents(files, config, on_read):
-        first = first + length + 1 if document.has_id and document.id == doc else 0
-        doc, length = document.id, len(document.text)
-        yield DocumentMatches(doc, first, document.text, matcher.find(document.text))
+        yield DocumentMatches(document.id, document.first, document.text, matcher.find(document.text))
 
 
 def _counted(documents: Iterable[DocumentMatches], totals: Totals) -> Iterator[DocumentMatches]:

@@ -59,10 +59,9 @@ class SegmentedDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentMentions:
-    """A document with its predicted mentions; ``first``: the offset of its text in the input document."""
+    """A document, or a part of a long one, with its predicted mentions."""
 
     segmented: SegmentedDocument
-    first: int
     tagged: list[PredictedSentence]
 
     @property
@@ -147,17 +146,11 @@ def predict(
 
     A long document comes in parts with the same id; offsets continue over its parts.
     """
-    doc, first, length = "", 0, 0
     segmented = (split(document, split_words) for document in read_documents(files, config, on_read))
     for documents in _rounds(segmented):
         sentences = [p.words(i) for p in documents for i in range(len(p.sentences))]
         tagged = iter(model.predict([[word or EMPTY_WORD for word in words] for words in sentences]))
-        found = []
-        for p in documents:
-            first = first + length + 1 if p.document.has_id and p.document.id == doc else 0
-            doc, length = p.document.id, len(p.document.text)
-            found.append(DocumentMentions(p, first, [next(tagged) for _ in p.sentences]))
-        yield found
+        yield [DocumentMentions(p, [next(tagged) for _ in p.sentences]) for p in documents]
 
 
 def split(document: Document, split_words: Callable[[str], list[tuple[int, int]]]) -> SegmentedDocument:
@@ -227,7 +220,7 @@ def _records(found: DocumentMentions, *, with_text: bool) -> str:
     document = found.segmented.document
     lines = []
     for span in found.spans:
-        record = {"doc": document.id, "start": found.first + span.start, "end": found.first + span.end}
+        record = {"doc": document.id, "start": document.first + span.start, "end": document.first + span.end}
         if with_text:
             record["text"] = document.text[span.start : span.end]
         else:

@@ -181,6 +181,7 @@ def test_predictions_do_not_depend_on_the_gold_tag_scheme(workplace: Path, mslm:
         ("Aa O\nB O\nb O\n\nCc O\nDd O\n", "pred.tsv:2: sentence 1 is the same text in other words: 'B' here, 'Bb' in"),
         ("Aa O\nBb B-\n\nCc O\nDd O\n", "pred.tsv:2: unknown tag 'B-'"),
         ("", "pred.tsv: the file is empty"),
+        ("a\tB-D\tB-D\rb\tO\tB-D\r", "pred.tsv:1: a carriage return inside the line"),
         ('{"pred": []}\n', "pred.tsv:1: no words in the sentence"),
         ('{"words": ["Aa", "Bb"]}\n', "pred.tsv:1: no pred in the sentence"),
         ('{"words": ["Aa", "Bb"], "pred": [[0, 3, "X"]]}\n', "pred.tsv:1: pred: [0, 3) does not fit"),

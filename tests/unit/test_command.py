@@ -106,6 +106,14 @@ def test_every_option_reads_what_its_help_shows_as_default(in_tmp: Path, monkeyp
         assert seen[-1] == model()
 
 
+@pytest.mark.parametrize("command", ["finetune", "eval", "compare"])
+def test_commands_that_need_labels_have_no_option_for_plain_text(command: str) -> None:
+    refused = CliRunner().invoke(app, [command, "--one-per-line"])
+    assert refused.exit_code == 2
+    assert "--one-per-line" in refused.stderr
+    assert config.FinetuneConfig.build(one_per_line=True) == config.FinetuneConfig(one_per_line=True)
+
+
 class UnforeseenError(Exception):
     """Something that nobody foresaw."""
 

@@ -1,4 +1,4 @@
-"""The forms of data that can be read, one module each.
+"""The formats that can be read, one module each.
 
 Installed packages add to the table through entry points of the group ``mslm.formats``, each a ``Format``.
 """

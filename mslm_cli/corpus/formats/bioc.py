@@ -1,33 +1,44 @@
 """BioC, in XML or JSON: documents of passages, with annotations by their offset and length.
 
 Source: Comeau et al. 2013, BioC: a minimalist approach to interoperability for biomedical text processing, Database;
-JSON as PubTator and PubMed Central give it out.
+JSON as PubTator and PubMed Central provide it.
 """
 
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, ParseError, SubElement, XMLPullParser, tostring
 
 from mslm_cli.corpus.formats.format import Part, Writer, standoff_format
-from mslm_cli.corpus.json_values import parse_json
+from mslm_cli.corpus.json_values import JsonStream
 from mslm_cli.corpus.source import Head, Source
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.errors import DataError
 
 _NOT_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-"""Characters that XML cannot hold; a space stands for each."""
+"""Characters that XML cannot contain; each is written as a space."""
 
 _MAX_GAP = 1000
-"""Passages that begin farther from the one before are put next to it, and their offsets are not kept."""
+"""Passages that begin farther than this from the previous one follow it directly, and their offsets change."""
+
+
+_KEYS_OF_A_DOCUMENT = {"passages", "annotations", "relations", "infons", "sentences"}
+
+
+class _Given(NamedTuple):
+    """A document as JSON values, and the line where it begins, which is unknown in XML."""
+
+    values: Mapping[str, Any]
+    line: int | None = None
 
 
 class _Piece(NamedTuple):
-    """A passage, or a sentence of one, in the input's own offsets."""
+    """A passage, or a sentence of one, with the input's offsets."""
 
     offset: int
     text: str
@@ -38,10 +49,11 @@ class _Piece(NamedTuple):
 
 @dataclass
 class _Reading:
-    """A document as it is put together."""
+    """A document under construction; ``name`` and ``line`` are for messages."""
 
     id: str
     name: str
+    line: int | None
     text: str = ""
     annotations: list[Annotation] = field(default_factory=list)
     passages: list[tuple[int, int, str]] = field(default_factory=list)
@@ -61,6 +73,12 @@ class _Reading:
         for annotation in piece.annotations:
             self._annotate(annotation, piece, start)
 
+    def add_annotations_of_the_whole(self, annotations: Iterable[Mapping[str, Any]]) -> None:
+        """Add annotations outside of all passages; their offsets are relative to the document."""
+        whole = _Piece(0, self.text, "", (), goes_on=False)
+        for annotation in annotations:
+            self._annotate(annotation, whole, 0)
+
     def _annotate(self, given: Mapping[str, Any], piece: _Piece, start: int) -> None:
         infons = given.get("infons") or {}
         kind, shown, id_ = infons.get("type"), str(given.get("text") or ""), str(given.get("id", ""))
@@ -72,18 +90,19 @@ class _Reading:
             self.n_ignored["annotations without a place"] += 1
             return
         if not isinstance(kind, str) or not kind:
-            raise DataError(f"{where}: has no type", path=self.name)
+            raise DataError(f"{where}: has no type", path=self.name, line=self.line)
         try:
             spans = sorted((int(p["offset"]) - piece.offset, int(p["length"])) for p in places)
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: expected locations with offset and length", path=self.name) from error
+            message = f"{where}: expected locations with offset and length"
+            raise DataError(message, path=self.name, line=self.line) from error
         fragments = [(first, first + length) for first, length in spans]
         if not _fits(fragments, shown, piece.text):
             fragments = [_of_bytes(fragment, piece.text) for fragment in fragments]
         if not _fits(fragments, shown, piece.text):
             first = spans[0][0]
             message = f"{where}: is {shown[:40]!r}, the text at its offset is {piece.text[max(first, 0) :][:40]!r}"
-            raise DataError(message, path=self.name)
+            raise DataError(message, path=self.name, line=self.line)
         concept = next((str(infons[key]) for key in ("identifier", "MESH", "concept_id") if infons.get(key)), "")
         placed = tuple((start + first, start + last) for first, last in fragments)
         self.annotations.append(Annotation(placed, kind, id_, concept))
@@ -100,11 +119,11 @@ def matches(path: Path, head: Head) -> bool:
 def annotated(source: Source) -> Iterator[AnnotatedDocument]:
     """The documents, one after the other.
 
-    Text stands at its own offsets where these ascend. Offsets that count bytes are recognised by the annotations' text.
-    An annotation without a place is where its text stands, if that is one place of the passage.
+    Text is placed at its offsets if these ascend. Offsets that count bytes are recognised by the annotations' text. An
+    annotation without a location is placed at its text, if that occurs once in the passage.
 
     Raises:
-        DataError: the file is damaged, or an annotation is not the text at its place.
+        DataError: the file is damaged, or an annotation differs from the text at its location.
     """
     documents = _from_xml(source) if source.head.text.lstrip().startswith("<") else _from_json(source)
     for number, given in enumerate(documents, 1):
@@ -112,7 +131,7 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
 
 
 def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
-    """A collection: in XML where the output's name ends in .xml, else in JSON."""
+    """A collection: in XML if the output's name ends in .xml, else in JSON."""
     is_xml = target.endswith(".xml")
     if is_xml:
         yield Part('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n')
@@ -133,14 +152,20 @@ FORMAT = standoff_format("bioc", "BioC, XML or JSON", matches, annotated, Writer
 
 
 def _values(document: AnnotatedDocument) -> dict[str, Any]:
-    """A document in BioC's JSON form; its passages, or one with all of the text."""
+    """A document in BioC's JSON form: its passages, or one with all of the text.
+
+    All keys are written, and every annotation has an id, because other libraries require them.
+    """
     passages = []
+    taken = {annotation.id for annotation in document.annotations}
+    unused = (str(number) for number in count(1) if str(number) not in taken)
+    annotations = [each if each.id else replace(each, id=next(unused)) for each in document.annotations]
     bounds = document.passages or ((0, len(document.text), "passage"),)
     for number, (start, end, kind) in enumerate(bounds):
         after = bounds[number + 1][0] if number + 1 < len(bounds) else len(document.text) + 1
         inside = [
             annotation
-            for annotation in document.annotations
+            for annotation in annotations
             if annotation.bounds[0] < after and (number == 0 or annotation.bounds[0] >= start)
         ]
         end = max([end, *(annotation.bounds[1] for annotation in inside)])
@@ -149,7 +174,9 @@ def _values(document: AnnotatedDocument) -> dict[str, Any]:
                 "infons": {"type": kind},
                 "offset": start,
                 "text": document.text[start:end],
+                "sentences": [],
                 "annotations": [_annotation_values(annotation, document.text) for annotation in inside],
+                "relations": [],
             }
         )
     relations = [
@@ -174,7 +201,7 @@ def _annotation_values(annotation: Annotation, text: str) -> dict[str, Any]:
 
 
 def _element(tag: str, values: Mapping[str, Any]) -> Element:
-    """The XML form of what ``_xml_values`` reads."""
+    """The XML element that ``_xml_values`` reads as ``values``."""
     own = ("annotation", "relation", "location", "node")
     attributes = {"id": str(values["id"])} if tag in own and values.get("id") else {}
     element = Element(tag, attributes)
@@ -195,18 +222,20 @@ def _element(tag: str, values: Mapping[str, Any]) -> Element:
     return element
 
 
-def _document(given: Mapping[str, Any], source: Source, number: int) -> AnnotatedDocument:
+def _document(document: _Given, source: Source, number: int) -> AnnotatedDocument:
+    given = document.values
     id_ = str(given.get("id") or given.get("_id") or given.get("pmid") or "")
-    reading = _Reading(id_ or f"{source.label}:{number}", source.name)
-    relations = [_relation(relation) for relation in given.get("relations") or ()]
+    reading = _Reading(id_ or f"{source.label}:{number}", source.name, document.line)
     try:
+        relations = [_relation(relation) for relation in given.get("relations") or ()]
         for passage in given["passages"]:
             for piece in _pieces(passage):
                 reading.add(piece)
             relations += [_relation(relation) for relation in passage.get("relations") or ()]
+        reading.add_annotations_of_the_whole(given.get("annotations") or ())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = f"document {reading.id}: expected passages with offset and text ({type(error).__name__}: {error})"
-        raise DataError(message, path=source.name) from error
+        raise DataError(message, path=source.name, line=document.line) from error
     return AnnotatedDocument(
         reading.id,
         reading.text,
@@ -219,7 +248,7 @@ def _document(given: Mapping[str, Any], source: Source, number: int) -> Annotate
 
 
 def _pieces(passage: Mapping[str, Any]) -> Iterator[_Piece]:
-    """The passage, or its sentences where these hold the text; annotations of the passage go with the first."""
+    """The passage, or its sentences if they contain the text; annotations of the passage go with the first."""
     infons = passage.get("infons") or {}
     kind = str(infons.get("type") or infons.get("section_type") or "passage")
     own, sentences = list(passage.get("annotations") or ()), list(passage.get("sentences") or ())
@@ -248,43 +277,62 @@ def _of_bytes(fragment: tuple[int, int], text: str) -> tuple[int, int]:
     return start, end
 
 
-def _from_json(source: Source) -> Iterator[Mapping[str, Any]]:
-    start = source.head.text.lstrip()
-    is_lines = start.startswith("{") and "\n" in start and _is_whole(start.split("\n", 1)[0])
-    if is_lines:
-        for number, line in enumerate(source.lines(), 1):
-            if line.strip():
-                yield from _documents_in(parse_json(line, source.name, number), source.name)
-    else:
-        yield from _documents_in(parse_json(source.text(), source.name), source.name)
+def _from_json(source: Source) -> Iterator[_Given]:
+    """The documents of a collection, of an array of collections or documents, or of JSON lines."""
+    stream = JsonStream(source.text_blocks(), source.name)
+    while stream.peek():
+        yield from _streamed(stream, source.name)
 
 
-def _is_whole(line: str) -> bool:
-    try:
-        parse_json(line, "")
-    except DataError:
-        return False
-    return True
+def _streamed(stream: JsonStream, name: str) -> Iterator[_Given]:
+    """The documents in the next value, read lazily."""
+    line = stream.line
+    if stream.peek() == "[":
+        for _ in stream.elements():
+            yield from _streamed(stream, name)
+        return
+    if stream.peek() != "{":
+        yield from _documents_in(stream.value(), name, line)
+        return
+    values: dict[str, Any] = {}
+    has_documents = False
+    for key in stream.members():
+        if key in _KEYS_OF_A_DOCUMENT or "passages" in values or stream.peek() != "[":
+            values[key] = stream.value()
+            continue
+        whole: list[object] = []
+        is_of_documents = False
+        for at in stream.elements():
+            value = stream.value()
+            is_of_documents |= not whole and isinstance(value, dict) and "passages" in value
+            if is_of_documents:
+                yield from _documents_in(value, name, at)
+            else:
+                whole.append(value)
+        values |= {} if is_of_documents else {key: whole}
+        has_documents |= is_of_documents
+    if not has_documents:
+        yield from _documents_in(values, name, line)
 
 
-def _documents_in(value: object, name: str) -> Iterator[Mapping[str, Any]]:
-    """The documents of a collection, of a list of either, or the one that this is."""
+def _documents_in(value: object, name: str, line: int) -> Iterator[_Given]:
+    """The document ``value``, or the documents in it if it is a collection, or a list of these."""
     if isinstance(value, list):
         for inner in value:
-            yield from _documents_in(inner, name)
+            yield from _documents_in(inner, name, line)
     elif isinstance(value, dict) and "passages" in value:
-        yield value
+        yield _Given(value, line)
     elif isinstance(value, dict):
         lists = [inner for inner in value.values() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
         if not lists:
-            raise DataError("expected a collection of documents with passages", path=name)
+            raise DataError("expected a collection of documents with passages", path=name, line=line)
         for inner in lists:
-            yield from _documents_in(inner, name)
+            yield from _documents_in(inner, name, line)
     else:
-        raise DataError(f"expected a document with passages, found {str(value)[:40]}", path=name)
+        raise DataError(f"expected a document with passages, found {str(value)[:40]}", path=name, line=line)
 
 
-def _from_xml(source: Source) -> Iterator[Mapping[str, Any]]:
+def _from_xml(source: Source) -> Iterator[_Given]:
     parser: Any = XMLPullParser(events=("start", "end"))
     root: Element | None = None
     try:
@@ -294,16 +342,17 @@ def _from_xml(source: Source) -> Iterator[Mapping[str, Any]]:
                 assert isinstance(element, Element)
                 root = element if root is None else root
                 if event == "end" and element.tag == "document":
-                    yield _xml_values(element)
+                    yield _Given(_xml_values(element))
                     root.clear()
         parser.close()
     except ParseError as error:
-        line = error.position[0]
-        raise DataError(f"not XML: {error}", path=source.name, line=line) from error
+        raise DataError(f"not XML: {error}", path=source.name, line=error.position[0]) from error
+    except (LookupError, ValueError) as error:  # for an encoding in the first line that is unknown or unsupported
+        raise DataError(f"not XML: {error}", path=source.name, line=1) from error
 
 
 def _xml_values(element: Element) -> Mapping[str, Any]:
-    """A document, passage, sentence, annotation or relation as its JSON form has it."""
+    """A document, passage, sentence, annotation or relation with the keys of BioC JSON."""
     found: dict[str, Any] = dict(element.attrib)
     for child in element:
         if child.tag == "infon":

@@ -1,7 +1,7 @@
-"""BRAT standoff: a text in NAME.txt, what is annotated in it in NAME.ann beside it.
+"""BRAT standoff: a text in NAME.txt, its annotations in NAME.ann beside it.
 
 ``T1 TAB Type 0 5;8 12 TAB text`` is a mention, of several fragments where it is discontinuous; ``R1 TAB Type Arg1:T1
-Arg2:T2`` a relation. Events, attributes, normalisations, equivalences and notes are counted and not read.
+Arg2:T2`` a relation. Events, attributes, normalisations, equivalences and notes are counted but not read.
 
 Source: BRAT standoff format, https://brat.nlplab.org/standoff.html
 """
@@ -29,7 +29,7 @@ _OTHERS = {
 
 
 def matches(path: Path, head: Head) -> bool:
-    """Whether it is a text with annotations beside it, or such annotations."""
+    """Whether it is a text with an annotation file beside it, or an annotation file."""
     if path.name.removesuffix(".gz").endswith(".ann"):
         return re.match(r"[TREAMN*#]\d*\t", next(iter(head.lines), "T\t")) is not None
     return annotations_beside(path) is not None
@@ -39,8 +39,8 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
     """The one document; its id is the file's name without ``.txt``.
 
     Raises:
-        DataError: a file is missing beside the other, a line is not in the form, or a mention is not the text at its
-            place.
+        DataError: one of the two files is missing, a line is not in the format, or a mention differs from the text at
+            its offsets.
     """
     is_text = not source.path.name.removesuffix(".gz").endswith(".ann")
     other = annotations_beside(source.path) if is_text else _beside(source.path, ".ann", ".txt")
@@ -53,15 +53,15 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
     rows = [(number, line) for number, line in enumerate(annotations.lines(), 1) if line.strip()]
     id_ = source.label.removesuffix(".gz").rsplit(".", 1)[0]
     if "\r\n" in text and not all(_fits(line, text) for _, line in rows):
-        text = text.replace("\r\n", "\n")  # what wrote the annotations took a line end for one character
+        text = text.replace("\r\n", "\n")  # the annotation tool counted a line end as one character
     yield _document(id_, text, rows, annotations.name)
 
 
 def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
     """A .txt and a .ann file for each document, named after it, and an annotation.conf with the types.
 
-    What is no letter, digit, hyphen or underscore in a type becomes an underscore. A mention that goes over a line
-    end has a fragment for each line, as BRAT wants it; one of white space alone is left out. Relations between
+    Other characters than letters, digits, hyphens and underscores in a type become underscores. A mention that crosses
+    a line end has a fragment for each line, as BRAT requires; one of white space alone is left out. Relations between
     mentions that have ids are written, too.
     """
     taken: set[str] = set()
@@ -101,7 +101,7 @@ def annotation_lines(document: AnnotatedDocument) -> str:
 
 
 def configuration(types: Iterable[str], relation_types: Iterable[str] = ()) -> str:
-    """An annotation.conf with these types, which BRAT wants beside the documents."""
+    """An annotation.conf with these types, which BRAT requires beside the documents."""
     entities = "".join(f"{plain_type(kind)}\n" for kind in types)
     relations = "".join(f"{kind}\tArg1:<ENTITY>, Arg2:<ENTITY>\n" for kind in relation_types)
     return f"[entities]\n{entities}\n[relations]\n{relations}\n[events]\n\n[attributes]\n"
@@ -113,7 +113,7 @@ def plain_type(kind: str) -> str:
 
 
 def _on_lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The parts of [start, end) that stand on one line, without the white space around them."""
+    """The parts of [start, end) on each line, without the white space around them."""
     for line in re.finditer(r"[^\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+", text[start:end]):
         part = line[0].strip()
         if part:
@@ -122,7 +122,7 @@ def _on_lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def annotations_beside(path: Path) -> Path | None:
-    """The file with what is annotated in a text."""
+    """The annotation file of a text file, if there is one."""
     return _beside(path, ".txt", ".ann")
 
 
@@ -179,7 +179,7 @@ def _relation(line: str) -> Relation:
 
 
 def _fits(line: str, text: str) -> bool:
-    """Whether a mention's own text, if its line has one, is what stands at its offsets; white space aside."""
+    """Whether the text in a mention's line, if any, equals the text at its offsets, white space aside."""
     cells = line.split("\t")
     if line[0] != "T" or len(cells) < 3:
         return True

@@ -47,7 +47,7 @@ def labelled(source: Source) -> LabelledCorpus:
     """The sentences with mentions; tags may be bare or typed, IOB2, IOB1, IO, IOBES or BILOU.
 
     Mentions of bare tags have the type ``MENTION``. A continuation tag that continues nothing starts a mention;
-    such mentions are counted, except in IO and IOB1, where this is the rule. A file whose only tags besides
+    such mentions are counted, except in IO and IOB1, where they are regular. A file whose only tags besides
     O are I- is IO. An empty word becomes U+FFFD and is counted.
     """
     return tagged_corpus(read_conll(source.lines(), source.name))
@@ -65,7 +65,7 @@ def read_conll(lines: Iterable[str], name: str, n_tags: int = 1) -> list[TaggedS
     """The sentences in the ``lines`` of a CoNLL-style file whose last column, or last two with ``n_tags`` 2, hold tags.
 
     Raises:
-        DataError: it holds no sentence; a line has another number of columns than the first one, or an unknown tag;
+        DataError: it contains no sentence; a line has another number of columns than the first one, or an unknown tag;
             bare and typed tags are mixed; with ``name`` and line.
     """
     lines = iter(lines)
@@ -106,14 +106,14 @@ def looks_like_conll(lines: Sequence[str]) -> bool:
 
 
 def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator[TaggedSentence]:
-    """The sentences of a CoNLL-style file that hold a word.
+    """The sentences of a CoNLL-style file that have a word.
 
     Args:
-        n_tags: how many columns, from the last, must hold tags; of 0 nothing is checked.
+        n_tags: how many columns, from the last, must contain tags; with 0 nothing is checked.
 
     Raises:
-        DataError: a line has another number of columns than the first one, or an unknown tag; bare and typed tags are
-            mixed in a column; with ``name`` and line.
+        DataError: a line has another number of columns than the first one, an unknown tag, or a carriage return inside
+            it; bare and typed tags are mixed in a column; with ``name`` and line.
     """
     n_columns = 0
     n_documents = 0
@@ -138,6 +138,9 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
                 continue
             if _is_comment(row):
                 continue
+        if "\r" in row:
+            message = "a carriage return inside the line"
+            raise DataError(message, path=name, line=number, hint="end lines with a line feed, or both characters")
         cells = _cells(row, n_columns)
         n_found = len(cells)
         if n_found != n_columns:
@@ -157,7 +160,7 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
 
 
 def _cells(row: str, n_columns: int) -> list[str]:
-    """The columns of a row without trailing space; ``n_columns`` (0: unknown) tells an empty word from an indent."""
+    """The columns of a row without trailing space; ``n_columns`` (0: unknown) tells empty words from indents."""
     if "\t" in row:
         return [cell.strip() for cell in row.split("\t")]
     cells = row.split(" ")
@@ -169,7 +172,7 @@ def _cells(row: str, n_columns: int) -> list[str]:
 
 
 def _document_mark(row: str) -> str | None:
-    """The document id of a row that starts a document, empty where it names none; None for any other row."""
+    """The document id in a row that starts a document, empty if it has none; None for any other row."""
     if row.startswith(_DOCSTART):
         cells = row[len(_DOCSTART) :].split()
         for cell in cells:

@@ -1,17 +1,17 @@
-"""What a format of data is to the rest of the program."""
+"""The interface of a data format."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from mslm_cli.corpus.documents import Document, LabelledCorpus
+from mslm_cli.corpus.documents import Document, LabelledCorpus, document_parts
 from mslm_cli.corpus.source import Head, Source
 from mslm_cli.corpus.standoff import AnnotatedDocument, labelled_corpus
 
 
 class Part(NamedTuple):
-    """A piece of what is written: of the file of this name in the output folder, or of the output itself."""
+    """A piece of output: for the file of this name in the output folder, or for the output itself."""
 
     content: str | bytes
     file: str = ""
@@ -19,10 +19,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Writer:
-    """How documents are written in a form.
+    """How documents are written in a format.
 
-    parts: what is to be written, one piece after the other, given the documents and the output's name.
-    is_folder: whether it is a folder of files. is_binary: whether it is one file that is not text.
+    parts: yields the output piece by piece, given the documents and the output's name.
+    is_folder: whether the output is a folder of files. is_binary: whether it is a file that is not text.
     """
 
     parts: Callable[[Iterable[AnnotatedDocument], str], Iterator[Part]]
@@ -32,18 +32,17 @@ class Writer:
 
 @dataclass(frozen=True)
 class Format:
-    """One form in which people have data.
+    """A data format.
 
-    name: what ``--format`` calls it.
-    help: what it is, in a few words.
-    matches: whether a file of this path that begins like this is in the form.
-    documents: the running text of a file, as it is asked for; labels do not show in it.
-    labelled: the gold sentences of a file, or None where the form has no labels.
+    name: its value of ``--format``.
+    help: a description in a few words.
+    matches: whether a file with this path and beginning is in the format.
+    documents: yields the running text of a file, read lazily and without labels.
+    labelled: returns the gold sentences of a file; None if the format has no labels.
+    annotated: yields the documents of a file with their mentions by characters; None if the format has no labels.
+    writer: writes such documents; None if the format cannot be written.
 
-    annotated: the documents of a file with their mentions by characters, or None where the form has no labels.
-    writer: writes such documents, or None where nothing is written in the form.
-
-    All readers raise DataError, with the line where there is one, for a file that is not in the form.
+    All readers raise DataError, with the line if there is one, for a file that is not in the format.
     """
 
     name: str
@@ -62,10 +61,12 @@ def standoff_format(
     annotated: Callable[[Source], Iterator[AnnotatedDocument]],
     writer: Writer | None = None,
 ) -> Format:
-    """The format of a form that annotates characters: text and labelled words follow from the annotated documents."""
+    """A format that annotates characters: text and labelled words are derived from the annotated documents."""
 
     def documents(source: Source) -> Iterator[Document]:
-        return (Document(d.id, d.text, None, d.has_id) for d in annotated(source) if not d.text.isspace() and d.text)
+        for d in annotated(source):
+            if d.text.strip():
+                yield from document_parts(Document(d.id, d.text, None, d.has_id))
 
     def labelled(source: Source) -> LabelledCorpus:
         options = source.options

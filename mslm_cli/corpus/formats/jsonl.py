@@ -7,7 +7,7 @@ from typing import Any
 
 from mslm_cli.corpus.documents import Document, LabelledCorpus
 from mslm_cli.corpus.formats.format import Format, Part, Writer
-from mslm_cli.corpus.json_values import parse_json
+from mslm_cli.corpus.json_values import JsonStream, parse_json
 from mslm_cli.corpus.records import Record, Records
 from mslm_cli.corpus.source import Head, Source
 from mslm_cli.corpus.standoff import AnnotatedDocument
@@ -19,7 +19,11 @@ def matches(path: Path, head: Head) -> bool:
     start = head.text.lstrip()
     if start.startswith("["):
         return start[1:].lstrip().startswith("{")
-    first = next((line for line in head.lines if line.strip()), "") if start.startswith("{") else ""
+    if not start.startswith("{"):
+        return False
+    first, newline, _ = start.partition("\n")
+    if not newline:
+        first = next((line for line in head.lines if line.strip()), "")
     try:
         return isinstance(json.loads(first), dict)
     except (ValueError, RecursionError):
@@ -75,17 +79,17 @@ def _values(document: AnnotatedDocument) -> dict[str, Any]:
 
 def _records(source: Source) -> Iterator[Record]:
     if source.head.text.lstrip().startswith("["):
-        values = parse_json(source.text(), source.name)
-        assert isinstance(values, list)
-        for number, value in enumerate(values, 1):
-            yield _record(value, source.name, number)
+        stream = JsonStream(source.text_blocks(), source.name)
+        for number, line in enumerate(stream.elements(), 1):
+            yield Record(number, _object(stream.value(), source.name, line), line)
+        stream.end()
         return
-    for number, line in enumerate(source.lines(), 1):
-        if line.strip():
-            yield _record(parse_json(line, source.name, number), source.name, number)
+    for line, text in enumerate(source.lines(), 1):
+        if text.strip():
+            yield Record(line, _object(parse_json(text, source.name, line), source.name, line), line)
 
 
-def _record(value: object, name: str, line: int) -> Record:
+def _object(value: object, name: str, line: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"expected a JSON object, found {type(value).__name__}", path=name, line=line)
-    return Record(line, value)
+    return value

@@ -1,9 +1,9 @@
-"""Parquet and Arrow files of records, as ``datasets`` saves and hubs serve them (``corpus.records``)."""
+"""Parquet and Arrow files of records, as ``datasets`` saves them and hubs provide them (``corpus.records``)."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mslm_cli.corpus.documents import Document, LabelledCorpus
 from mslm_cli.corpus.formats.format import Format
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _PARQUET, _ARROW, _STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
+_BUFFER_BYTES = 1 << 20
+_ROWS_AT_ONCE = 256
 
 
 def matches(path: Path, head: Head) -> bool:
@@ -43,43 +45,54 @@ FORMAT = Format("parquet", "Parquet or Arrow records", matches, documents, label
 
 
 def _records(source: Source) -> Records:
-    """The rows, and the names of their labels where the file says them."""
+    """The rows, and the names of their labels where the file gives them."""
     import pyarrow as pa
 
-    content = pa.py_buffer(b"".join(source.blocks()))
+    file = source.seekable()
     try:
-        schema, batches = _opened(content)
-    except pa.ArrowException as error:
-        raise DataError(f"not a sound Parquet or Arrow file: {error}", path=source.name) from error
-    return Records(source, _rows(batches, source.name), _label_names(schema))
+        schema, batches = _opened(file)
+    except (pa.ArrowException, OSError) as error:  # pyarrow raises OSError for most damage
+        file.close()
+        raise DataError(f"not a sound Parquet or Arrow file: {_said(error)}", path=source.name) from error
+    return Records(source, _rows(file, batches, source.name), _label_names(schema))
 
 
-def _opened(content: "pa.Buffer") -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
+def _opened(file: IO[bytes]) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
+    """The schema, and the rows in batches that are read lazily."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    start = content.slice(0, 8).to_pybytes()
+    start = file.read(8)
+    file.seek(0)
     if start.startswith(_PARQUET):
-        file = pq.ParquetFile(pa.BufferReader(content))
-        return file.schema_arrow, file.iter_batches()
+        # with a buffer, columns are read page by page, otherwise each row group as a whole
+        parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        return parquet.schema_arrow, parquet.iter_batches(_ROWS_AT_ONCE, use_threads=False)
     if start.startswith(_ARROW):
-        opened = pa.ipc.open_file(content)
+        opened = pa.ipc.open_file(file)
         return opened.schema, (opened.get_batch(i) for i in range(opened.num_record_batches))
-    stream = pa.ipc.open_stream(content)
+    stream = pa.ipc.open_stream(file)
     return stream.schema, iter(stream)
 
 
-def _rows(batches: "Iterator[pa.RecordBatch]", name: str) -> Iterator[Record]:
+def _rows(file: IO[bytes], batches: "Iterator[pa.RecordBatch]", name: str) -> Iterator[Record]:
     import pyarrow as pa
 
     number = 0
     try:
-        for batch in batches:
-            for row in batch.to_pylist():
-                number += 1
-                yield Record(number, row)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"damaged after row {number}: {error}", path=name) from error
+        with file:
+            for batch in batches:
+                batch.validate(full=True)  # damaged offsets could point outside the batch
+                for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                    for row in batch.slice(start, _ROWS_AT_ONCE).to_pylist():
+                        number += 1
+                        yield Record(number, row, number)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"damaged after row {number}: {_said(error)}", path=name) from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _label_names(schema: "pa.Schema") -> dict[str, list[str]]:

@@ -1,8 +1,8 @@
 """PubTator: a title and an abstract on a line each, then a line for each mention and relation.
 
 ``ID|t|title``, ``ID|a|abstract``; mentions as ``ID TAB start TAB end TAB text TAB type`` and, in most files, ``TAB
-concept``; relations as ``ID TAB type TAB concept TAB concept``. Offsets count characters of the title, one character
-between the two, and the abstract. A blank line ends a document, and so does the next title.
+concept`` (``-`` for none); relations as ``ID TAB type TAB concept TAB concept``. Offsets count the characters of the
+title, one character between the two, and the abstract. A blank line ends a document, and so does the next title.
 
 Source: Wei et al. 2013 (PubTator), Nucleic Acids Research 41; columns as in BC5CDR, NCBI-disease, BioRED, MedMentions.
 """
@@ -18,12 +18,16 @@ from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation
 from mslm_cli.errors import DataError
 
 _HEADER = re.compile(r"([^\t|]+)\|([a-z])\|(.*)", re.DOTALL)
+_OFFSET = re.compile(r"\d{1,18}")
+_NO_CONCEPT = "-"
+"""Written for a mention without a concept, as in PubTator itself: some readers skip rows of five columns."""
+
 _KINDS = {"t": "title", "a": "abstract"}
 
 
 @dataclass(slots=True)
 class _Lines:
-    """The lines of one document: its passages, and the other ones by their number."""
+    """The lines of one document: its passages, and the other lines with their numbers."""
 
     id: str
     passages: list[tuple[str, str]] = field(default_factory=list)
@@ -31,17 +35,18 @@ class _Lines:
 
 
 def matches(path: Path, head: Head) -> bool:
-    """Whether the first filled line is a title."""
-    first = next((line for line in head.lines if line.strip()), "")
+    """Whether the first line that is not blank is a title."""
+    first, _, _ = head.text.lstrip().partition("\n")
     found = _HEADER.match(first)
     return found is not None and found[2] == "t"
 
 
 def annotated(source: Source) -> Iterator[AnnotatedDocument]:
-    """The documents, as they are read.
+    """The documents, read lazily.
 
     Raises:
-        DataError: a line is neither title, abstract, mention nor relation, or a mention is not the text at its place.
+        DataError: a line is neither title, abstract, mention nor relation, or a mention differs from the text at its
+            offsets.
     """
     return (_document(lines, source.name) for lines in _documents(source))
 
@@ -49,8 +54,8 @@ def annotated(source: Source) -> Iterator[AnnotatedDocument]:
 def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]:
     """A block for each document: its first passage or line as title, the rest as abstract.
 
-    Line ends and tabs become spaces, so that offsets stay what they are. A mention of several parts is written from
-    the first to the last.
+    Line ends and tabs become spaces, which keeps offsets. A mention of several parts is written from the first to the
+    last.
     """
     for document in documents:
         id_ = re.sub(r"[|\s]+", "_", document.id)
@@ -60,8 +65,8 @@ def parts(documents: Iterable[AnnotatedDocument], target: str) -> Iterator[Part]
         rows = [f"{id_}|t|{text[:end]}", f"{id_}|a|{text[end + 1 :]}"]
         for annotation in document.annotations:
             start, last = annotation.bounds
-            cells = [id_, str(start), str(last), text[start:last], _flat(annotation.type), _flat(annotation.concepts)]
-            rows.append("\t".join(cells).rstrip("\t"))
+            concepts = _flat(annotation.concepts) or _NO_CONCEPT
+            rows.append("\t".join([id_, str(start), str(last), text[start:last], _flat(annotation.type), concepts]))
         for relation in document.relations:
             if len(relation.arguments) == 2:
                 targets = (_flat(target) for _, target in relation.arguments)
@@ -79,6 +84,9 @@ def _flat(text: str) -> str:
 def _documents(source: Source) -> Iterator[_Lines]:
     current: _Lines | None = None
     for number, line in enumerate(source.lines(), 1):
+        if "\r" in line:
+            hint = "end lines with a line feed, or both characters"
+            raise DataError("a carriage return inside the line", path=source.name, line=number, hint=hint)
         header = _HEADER.match(line)
         if current and (not line.strip() or (header and (header[2] == "t" or header[1] != current.id))):
             yield current
@@ -105,7 +113,7 @@ def _document(lines: _Lines, name: str) -> AnnotatedDocument:
     annotations, relations = [], []
     for number, row in lines.rows:
         cells = row.rstrip().split("\t")
-        if len(cells) >= 5 and cells[1].isdecimal() and cells[2].isdecimal():
+        if len(cells) >= 5 and _OFFSET.fullmatch(cells[1]) and _OFFSET.fullmatch(cells[2]):
             annotations.append(_annotation(cells, text, name, number))
         elif len(cells) >= 4 and cells[0] == lines.id and not cells[1].isdecimal():
             arguments = tuple(("", concept) for concept in cells[2:4])
@@ -125,4 +133,5 @@ def _annotation(cells: list[str], text: str, name: str, line: int) -> Annotation
         raise DataError(message, path=name, line=line, hint=hint)
     if not kind:
         raise DataError("a mention without a type", path=name, line=line)
-    return Annotation(((start, end),), kind, concepts=cells[5] if len(cells) > 5 else "")
+    concepts = cells[5] if len(cells) > 5 and cells[5] != _NO_CONCEPT else ""
+    return Annotation(((start, end),), kind, concepts=concepts)

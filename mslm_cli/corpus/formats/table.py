@@ -25,24 +25,35 @@ _USUAL = {
     "sentence": ("sentence", "sent_id", "sentence_id", "sentence_idx", "sentence #", "sent", "sentence_number"),
     "doc": ("doc", "doc_id", "document", "document_id", "docid", "pmid"),
 }
-"""What columns are called where ``--columns`` does not say, lower case."""
+"""Usual names of columns, lower case, for those that ``--columns`` does not name."""
 
 
 def matches(path: Path, head: Head) -> bool:
-    """Whether the first line names a column of words and one of tags, and the second one has such a tag.
+    """Whether the first line names a column of words and one of tags, and the second line has a tag there.
 
-    With ``--columns`` it is enough that the first line names these.
+    With ``--columns`` it is enough that the first line names these columns.
     """
     filled = [line for line in head.lines if line.strip()][:2]
     if len(filled) < 2:
         return False
     delimiter = _delimiter(filled[0])
-    header, row = (_cells(line, delimiter) for line in filled)
+    try:
+        header, row = (_cells(line, delimiter) for line in filled)
+    except csv.Error:
+        return False
     named = head.options.column_names
     place = _places(header, named)
     if named:
         return named.keys() <= place.keys()
     return {"word", "tag"} <= place.keys() and len(row) == len(header) and is_tag(row[place["tag"]].strip())
+
+
+def names_words_and_tags(line: str) -> bool:
+    """Whether a line is a header with a column of words and one of tags."""
+    try:
+        return {"word", "tag"} <= _places(_cells(line, _delimiter(line)), {}).keys()
+    except csv.Error:
+        return False
 
 
 def documents(source: Source) -> Iterator[Document]:
@@ -79,22 +90,29 @@ def _sentences(source: Source, *, with_tags: bool) -> Iterator[TaggedSentence]:
         DataError: a column is missing, a row has another number of cells than the header, or a tag is unknown.
     """
     lines = enumerate(source.lines(), 1)
-    first = next((line for _, line in lines if line.strip()), "")
+
+    def row_of(number: int, text: str) -> list[str]:
+        try:
+            return _cells(text, delimiter)
+        except csv.Error as error:
+            raise DataError(f"not a row of a table: {error}", path=source.name, line=number) from error
+
+    number_of_header, first = next(((number, line) for number, line in lines if line.strip()), (1, ""))
     delimiter = _delimiter(first)
-    header = _cells(first, delimiter)
+    header = row_of(number_of_header, first)
     place = _places(header, source.options.column_names)
     for what in ("word", *(["tag"] if with_tags else [])):
         if what not in place:
             named = source.options.column_names.get(what)
             message = f"no column {named!r}" if named else f"no column is known to hold a {what}"
             hint = f"--columns {what}=NAME; the columns are {', '.join(header)[:200]}"
-            raise DataError(message, path=source.name, line=1, hint=hint)
+            raise DataError(message, path=source.name, line=number_of_header, hint=hint)
     names = source.options.label_names
     known: dict[str, str] = {}
     number = doc = ""
     current = TaggedSentence(None, False)
     for line, text in lines:
-        row = _cells(text, delimiter)
+        row = row_of(line, text)
         if not any(cell.strip() for cell in row):
             if current.words:
                 yield current
@@ -122,7 +140,10 @@ def _sentences(source: Source, *, with_tags: bool) -> Iterator[TaggedSentence]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    # quotes are marks around cells between commas, and words between tabs
+    """The cells of a line; raises csv.Error if it is not a row of a table."""
+    if "\r" in line:
+        raise csv.Error("a carriage return inside the line")
+    # quotes enclose cells between commas, but are words between tabs
     if delimiter == "\t":
         return line.split("\t")
     return next(csv.reader([line], delimiter=delimiter), [])
@@ -133,7 +154,7 @@ def _delimiter(header: str) -> str:
 
 
 def _places(header: Sequence[str], named: Mapping[str, str]) -> dict[str, int]:
-    """Where the columns are, by what they hold."""
+    """The numbers of the columns, by what they contain."""
     names = [cell.strip() for cell in header]
     folded = [name.casefold() for name in names]
     found = {}

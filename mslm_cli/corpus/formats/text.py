@@ -5,13 +5,13 @@ from itertools import chain
 from pathlib import Path
 
 from mslm_cli.corpus import documents as units
-from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.documents import Document, short_pieces
 from mslm_cli.corpus.formats.format import Format
 from mslm_cli.corpus.source import Head, Source
 
 
 def matches(path: Path, head: Head) -> bool:
-    """True: what is nothing else is text."""
+    """True: a file in no other format is text."""
     return True
 
 
@@ -27,7 +27,7 @@ FORMAT = Format("text", "plain text", matches, documents)
 def _paragraphs(lines: Iterable[str], label: str) -> Iterator[Document]:
     paragraph: list[str] = []
     n_chars = n_documents = 0
-    for line in chain(_cut(lines), [""]):
+    for line in chain(chain.from_iterable(map(short_pieces, lines)), [""]):
         is_blank = not line or line.isspace()
         if paragraph and (is_blank or n_chars + len(line) > units.MAX_DOCUMENT_CHARS):
             n_documents += 1
@@ -40,18 +40,5 @@ def _paragraphs(lines: Iterable[str], label: str) -> Iterator[Document]:
 
 
 def _one_per_line(lines: Iterable[str], label: str) -> Iterator[Document]:
-    filled = (text for line in _cut(lines) if (text := line.strip()))
+    filled = (text for line in lines for piece in short_pieces(line) if (text := piece.strip()))
     return (Document(f"{label}:{number}", text, None, False) for number, text in enumerate(filled, 1))
-
-
-def _cut(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, those that are longer than a document may be in parts."""
-    for line in lines:
-        start = 0
-        while len(line) - start > units.MAX_DOCUMENT_CHARS:
-            limit = start + units.MAX_DOCUMENT_CHARS
-            ends = (line.rfind(mark, start, limit) + len(mark.rstrip()) for mark in (". ", " "))
-            cut = next((end for end in ends if end > start), limit)
-            yield line[start:cut]
-            start = cut
-        yield line[start:]
