@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mslm_cli.terms.tables import Tables
 from mslm_cli.terms.words import CLASSIFIERS, DETERMINERS, END, Word, WordClass, shown
+from mslm_cli.text.tokens import is_word
 
 _AT_SENTENCE_START = ""
 
@@ -37,7 +38,7 @@ class CandidateCounts(Tables):
         """Count the candidates of up to ``max_words`` words in one document, given as words by sentence."""
         counts: Counter[str] = Counter()
         for words in sentences:
-            self.n_words += sum(word.form[:1].isalnum() for word in words)
+            self.n_words += sum(is_word(word.form) for word in words)
             for start, run, following in _runs(words):
                 self._count_words(run, following)
                 counts.update(self._candidates(run, max_words, is_at_start=start == 0))

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from mslm_cli import fsio
-from mslm_cli.text.tokens import exact_form, folded_form, token_spans
+from mslm_cli.text.tokens import exact_form, folded_form, is_compound, is_word, token_spans, touch
 
 DETERMINERS = frozenset(
     ["the", "a", "an", "this", "these", "those", "its", "their", "his", "her", "our", "any", "each", "both"]
@@ -87,12 +87,12 @@ class WordReader:
         i, n = 0, len(tokens)
         while i < n:
             first = i
-            if _is_word(tokens[i]):
-                while i + 2 < n and _is_joined(tokens[i], tokens[i + 1], tokens[i + 2]):
-                    touches = spans[i][1] == spans[i + 1][0] and spans[i + 1][1] == spans[i + 2][0]
-                    if not touches and (not is_tokenised or tokens[i + 1] not in ("-", "'")):
-                        break
-                    i += 2
+            while i + 2 < n and is_compound(tokens[i], tokens[i + 1], tokens[i + 2]):
+                (_, end), (start, stop), (following, _) = spans[i : i + 3]
+                is_apart = not touch(sentence, end, start) or not touch(sentence, stop, following)
+                if is_apart and (not is_tokenised or tokens[i + 1] not in ("-", "'")):
+                    break
+                i += 2
             i += 1
             word = self._word("".join(tokens[first:i]))
             if not words and word.word_class is WordClass.WEAK and word.surface.isalpha():
@@ -109,7 +109,7 @@ class WordReader:
 
     def _classify(self, surface: str, form: str) -> WordClass:
         parts = [part for part in form.removesuffix("'s").split("-") if part]
-        if not parts or not _is_word(parts[0]):
+        if not parts or not is_word(parts[0]):
             return WordClass.BREAK
         if len(surface) == 1 and surface.isalpha():
             return WordClass.BREAK if surface.isascii() and surface.islower() else WordClass.WEAK
@@ -131,15 +131,3 @@ class WordReader:
 def shown(words: Iterable[Word]) -> str:
     """The text of ``words``, in their surface forms."""
     return " ".join(word.surface for word in words)
-
-
-def _is_word(token: str) -> bool:
-    return token[:1].isalnum()
-
-
-def _is_joined(before: str, mark: str, after: str) -> bool:
-    if mark == "-":
-        return _is_word(after)
-    if mark == "'":
-        return after in ("s", "S")
-    return mark in (".", ",") and before.isdigit() and after.isdigit()

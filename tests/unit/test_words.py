@@ -26,6 +26,12 @@ def test_compounds_and_possessives_are_one_word(reader: WordReader) -> None:
     ]
 
 
+def test_invisible_characters_and_superscripts_are_no_part_of_words(reader: WordReader) -> None:
+    words = reader.read("inter\u200bleukin-\u20606² in¹ \u200e heart² H₂O₂")
+    assert [word.surface for word in words] == ["interleukin-6", "²", "in", "¹", "heart", "²", "H2O2"]
+    assert {word.word_class for word in words[1::2]} == {WordClass.BREAK}
+
+
 def test_a_dash_between_spaces_joins_in_tokenised_text_only(reader: WordReader) -> None:
     text = "IL - 2 , Wilson ' s 1 , 2"
     assert surfaces(reader, text) == ["IL", "-", "2", ",", "Wilson", "'", "s", "1", ",", "2"]
