@@ -60,6 +60,9 @@ def _unusual() -> re.Pattern[str]:
 
 
 _ASCII_TOKEN = re.compile(r"\w+|\S")
+# As ``is_compound``: numbers with points or commas, then words joined by hyphens, and a possessive "s".
+_PART = r"(?:\d+(?:[.,]\d+(?!\w))+|[^\W_]\w*)"
+_ASCII_WORD = re.compile(rf"{_PART}(?:-{_PART}|'[sS](?!\w))*|\w+|\S")
 _RUN = re.compile(r"\S+")
 
 
@@ -100,6 +103,8 @@ def token_spans(text: str) -> list[tuple[int, int]]:
 
 def word_spans(text: str) -> list[tuple[int, int]]:
     """[start, end) character offsets of the words of ``text``: tokens, or those of a compound (``is_compound``)."""
+    if text.isascii():
+        return [match.span() for match in _ASCII_WORD.finditer(text)]
     tokens = token_spans(text)
     words: list[tuple[int, int]] = []
     i, n = 0, len(tokens)

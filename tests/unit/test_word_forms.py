@@ -40,6 +40,11 @@ def test_words_are_tokens_and_compounds(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in word_spans(text)] == expected
 
 
+@given(st.text("aB_s15-'., %"))
+def test_words_of_plain_text_are_those_of_any_text(text: str) -> None:
+    assert word_spans(text) == word_spans(f"{text} é")[:-1]
+
+
 @given(st.text() | st.text("a2-.,'s² \u200b\u0301"))
 def test_all_ways_keep_all_visible_characters(text: str) -> None:
     for spans in (joined_spans(text), token_spans(text), word_spans(text)):
