@@ -57,6 +57,7 @@ class CandidateCounts(Tables):
                     self.before_determiner[word.form] += 1
 
     def _candidates(self, run: list[Word], max_words: int, *, is_at_start: bool) -> Iterator[str]:
+        says_twice = len({word.form for word in run}) < len(run)
         for i, first in enumerate(run):
             if first.word_class < WordClass.PARTNER and not (
                 first.form in CLASSIFIERS and i + 1 < len(run) and run[i + 1].word_class is WordClass.WEAK
@@ -70,10 +71,11 @@ class CandidateCounts(Tables):
                     continue
                 if word_class is WordClass.WEAK and run[j - 1].word_class is not WordClass.CONTENT:
                     continue
-                if j > i and _repeats(run, i, j + 1):
-                    break
-                if j > i + 1 and run[j].form == first.form:
-                    continue
+                if says_twice and j > i:
+                    if _repeats(run, i, j + 1):
+                        break
+                    if j > i + 1 and run[j].form == first.form:
+                        continue
                 form = first.form if i == j else " ".join([word.form for word in run[i : j + 1]])
                 surface = first.surface if i == j else shown(run[i : j + 1])
                 if form != surface:
