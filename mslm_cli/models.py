@@ -9,6 +9,7 @@ import tempfile
 import textwrap
 import zipfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from mslm_cli import console, fsio
 from mslm_cli.errors import ArtifactError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 MINILM = "minilm"
@@ -222,7 +224,8 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
         lowercase: overrides whether text is lowercased, for BERT-like tokenizers.
 
     Raises:
-        UnavailableError: the folder has no fast tokenizer, or one that encodes the first word of a text differently.
+        UnavailableError: the folder has no fast tokenizer, one with more entries than the encoder beside it has
+            embeddings, or one that encodes the first word of a text differently.
         UsageError: the vocabulary's case contradicts the tokenizer's, and ``lowercase`` is None.
     """
     quiet_transformers()
@@ -238,6 +241,7 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
     # without files, transformers creates a tokenizer with special tokens only
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise UnavailableError(f"{folder}: no tokenizer, or one without a vocabulary", hint=_CHOICES)
+    _check_size(folder, tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -249,6 +253,19 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
         else:
             _check_case(folder, tokenizer)
     return tokenizer
+
+
+def _check_size(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
+    """Reject a tokenizer that gives ids for which the encoder in the same folder has no embedding."""
+    if not (folder / "config.json").is_file():
+        return
+    n_embeddings = read_config(folder).get("vocab_size")
+    n_entries = max(tokenizer.get_vocab().values()) + 1
+    if isinstance(n_embeddings, int) and n_entries > n_embeddings:
+        raise UnavailableError(
+            f"{folder}: its tokenizer has {n_entries:,} entries, but its encoder only {n_embeddings:,} embeddings",
+            hint="after adding tokens, call the model's resize_token_embeddings and save it again",
+        )
 
 
 def _set_prefix_space(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
@@ -302,6 +319,35 @@ def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerFast") -> str:
     import hashlib
 
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode("utf-8")).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def text_backend(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
+    """A copy of the tokenizer's backend for which "[MASK]" and other special tokens in a text are text.
+
+    The copy calls special tokens by names that occur in no text: a unigram model and a word-level one would find them
+    in their vocabularies even if the backend does not look for them (``encode_special_tokens``). Ids stay as they are.
+    """
+    from tokenizers import Tokenizer
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    special = {
+        *tokenizer.all_special_tokens,
+        *(added["content"] for added in state["added_tokens"] if added["special"]),
+    }
+    name = {token: f"\uffff\ufffe{token}\ufffe\uffff" for token in special}
+    for added in state["added_tokens"]:
+        added["content"] = name.get(added["content"], added["content"])
+    model = state["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {name.get(piece, piece): i for piece, i in model["vocab"].items()}
+    else:
+        model["vocab"] = [[name.get(piece, piece), score] for piece, score in model["vocab"]]
+    if model.get("unk_token") is not None:
+        model["unk_token"] = name.get(model["unk_token"], model["unk_token"])
+    backend = Tokenizer.from_str(json.dumps(state))
+    backend.encode_special_tokens = True
+    return backend
 
 
 def special_frame(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]]:

@@ -1,6 +1,6 @@
 """Encoding text as packed sequences of token ids, with the lexicon's mentions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -12,10 +12,11 @@ from mslm_cli import models
 from mslm_cli.corpus.documents import Document
 from mslm_cli.errors import UnavailableError
 from mslm_cli.masking.batch import Int32, Int64
-from mslm_cli.masking.packing import TokenisedText, longest_disjoint, pack, whole_words
+from mslm_cli.masking.packing import TokenisedText, longest_disjoint, pack, whole_words, words_of_tokens
 from mslm_cli.masking.shards import Sequences
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.text.sentences import split_sentences
+from mslm_cli.text.tokens import visible, word_spans
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -58,13 +59,9 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabul
     Raises:
         UnavailableError: it has no mask token, or does not separate words.
     """
-    from tokenizers import Tokenizer
-
     if tokenizer.mask_token_id is None:
         raise UnavailableError(f"{folder}: its tokenizer has no mask token", hint="choose a masked language model")
-    # A copy: "[MASK]" in running text must be encoded as text, but the published tokenizer must not change.
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.encode_special_tokens = True
+    backend = models.text_backend(tokenizer)
     if len(set(backend.encode("two words", add_special_tokens=False).word_ids)) < 2:
         raise UnavailableError(f"{folder}: its tokenizer does not separate words, so whole words cannot be masked")
     before, after = models.special_frame(tokenizer)
@@ -90,8 +87,9 @@ def encode(
     doc: list[int] = []
     for number, document in enumerate(documents):
         bounds = split_sentences(document.text) if document.sentences is None else document.sentences
-        sentences += [" ".join(document.text[start:end].split()) for start, end in bounds]
-        doc += [number] * len(bounds)
+        visible_ones = filter(None, (" ".join(visible(document.text[start:end]).split()) for start, end in bounds))
+        sentences += visible_ones
+        doc += [number] * (len(sentences) - len(doc))
     counts.n_sentences = len(sentences)
     text = _tokenise(sentences, np.array(doc, dtype=np.int32), vocabulary, matcher, counts)
     packed = pack(text, max_length, vocabulary.before, vocabulary.after)
@@ -114,42 +112,48 @@ def _tokenise(
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     n_tokens = int(offsets[-1])
     input_ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32, n_tokens)
-    in_sentence = np.fromiter(chain.from_iterable(e.word_ids for e in encodings), np.int64, n_tokens)
-    begins_word = np.diff(in_sentence, prepend=-1) != 0
-    begins_word[offsets[:-1][lengths > 0]] = True
-    words = np.cumsum(begins_word) - 1
+    # Sentences get consecutive ranges of character offsets, so that one search covers all of them.
+    bases = np.cumsum([0, *(len(sentence) + 1 for sentence in sentences)])
+    flat = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
+    characters = np.fromiter(flat, np.int64, 2 * n_tokens).reshape(-1, 2) + np.repeat(bases[:-1], lengths)[:, None]
+    last_characters = np.repeat(bases[1:] - 2, lengths)
+    begins, ends = np.minimum(characters[:, 0], last_characters), characters[:, 1]
 
+    words = mentions = np.empty(0, dtype=np.int64)
+    if n_tokens:
+        matches = _matches(sentences, bases, matcher, counts)
+        words = words_of_tokens(begins, ends, _flat_spans(map(word_spans, sentences), bases), matches.ravel())
+        found = whole_words(begins, ends, words, matches)
+        mentions = longest_disjoint(found)
+        counts.n_overlapping_mentions += len(found) - len(mentions)
     is_special = np.isin(input_ids, vocabulary.special_ids)
     if is_special.any():
         is_special = np.isin(words, words[is_special])
-    mentions = np.empty((0, 2), dtype=np.int64)
-    if matcher is not None and n_tokens:
-        mentions = _mentions(sentences, encodings, lengths, words, matcher, counts)
     filled = lengths > 0
-    return TokenisedText(np.append(offsets[:-1][filled], n_tokens), doc[filled], input_ids, words, is_special, mentions)
+    return TokenisedText(
+        np.append(offsets[:-1][filled], n_tokens),
+        doc[filled],
+        input_ids,
+        words,
+        is_special,
+        mentions.reshape(-1, 2),
+    )
 
 
-def _mentions(
-    sentences: Sequence[str],
-    encodings: "Sequence[Encoding]",
-    lengths: Int64,
-    words: Int64,
-    matcher: Matcher,
-    counts: TextCounts,
-) -> Int64:
-    """The lexicon's matches as [start, end) tokens of the concatenated sentences: int64 [M, 2]."""
-    # Sentences get consecutive ranges of character offsets, so one search covers all of them.
-    bases = np.cumsum([0, *(len(sentence) + 1 for sentence in sentences)])
-    spans = []
-    for sentence, base in zip(sentences, bases.tolist(), strict=False):
-        for match in matcher.find(sentence):
-            spans.append((base + match.start, base + match.end))
-            counts.matched_terms.add(match.index)
-    n_numbers = 2 * len(words)
-    flat = np.fromiter(chain.from_iterable(chain.from_iterable(e.offsets for e in encodings)), np.int64, n_numbers)
-    characters = flat.reshape(-1, 2) + np.repeat(bases[:-1], lengths)[:, None]
-    matches = np.array(spans, dtype=np.int64).reshape(-1, 2)
-    found = whole_words(characters[:, 0], characters[:, 1], words, matches)
-    mentions = longest_disjoint(found)
-    counts.n_overlapping_mentions += len(found) - len(mentions)
-    return mentions
+def _matches(sentences: Sequence[str], bases: Int64, matcher: Matcher | None, counts: TextCounts) -> Int64:
+    """The lexicon's matches as [start, end) characters of the concatenated sentences: int64 [M, 2]."""
+    if matcher is None:
+        return np.empty((0, 2), dtype=np.int64)
+    found = [matcher.find(sentence) for sentence in sentences]
+    counts.matched_terms.update(match.index for matches in found for match in matches)
+    return _flat_spans(([(match.start, match.end) for match in matches] for matches in found), bases)
+
+
+def _flat_spans(by_sentence: Iterable[Sequence[tuple[int, int]]], bases: Int64) -> Int64:
+    """[start, end) characters of each sentence as those of the concatenated sentences: int64 [N, 2]."""
+    spans = [
+        (base + start, base + end)
+        for base, found in zip(bases.tolist(), by_sentence, strict=False)
+        for start, end in found
+    ]
+    return np.array(spans, dtype=np.int64).reshape(-1, 2)

@@ -13,9 +13,9 @@ from mslm_cli.evaluation.spans import TagMode
 Tags = list[list[str]]
 
 
-def seqeval_report(gold: Tags, predicted: Tags, reading: TagMode) -> dict[str, Any]:
-    """The report of seqeval in one of its modes (``strict`` with IOB2)."""
-    options = {"mode": "strict", "scheme": IOB2} if reading == "strict" else {}
+def seqeval_report(gold: Tags, predicted: Tags, reading: TagMode, scheme: type = IOB2) -> dict[str, Any]:
+    """The report of seqeval in one of its modes (``strict`` with ``scheme``)."""
+    options = {"mode": "strict", "scheme": scheme} if reading == "strict" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # shares that are undefined, which are 0 on both sides
         report: dict[str, Any] = classification_report(gold, predicted, output_dict=True, **options)

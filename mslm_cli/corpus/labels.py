@@ -1,5 +1,6 @@
 """Mentions from tags and tags from mentions."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -28,10 +29,11 @@ class ScoredMention(NamedTuple):
 BARE_TYPE = "MENTION"
 """The type given to mentions whose tags carry none (``B``, ``I``)."""
 
+_SEVERAL = re.compile(r"[|;,+&](?:O$|[BIESLU]-)")
 _STARTS = frozenset("BSU")
 _ENDS = frozenset("ESLU")
 _PREFIXES = frozenset("BIESLU")
-_STRICT = {"IOB2": ("OBI", "B", "", ""), "IOBES": ("OBIES", "B", "S", "E"), "BILOU": ("OBILU", "B", "U", "L")}
+STRICT = {"IOB2": ("OBI", "B", "", ""), "IOBES": ("OBIES", "B", "S", "E"), "BILOU": ("OBILU", "B", "U", "L")}
 """Of each scheme: its prefixes, and those that begin a mention, are a whole one, and end one."""
 
 
@@ -40,14 +42,21 @@ def split_tag(tag: str) -> tuple[str, str]:
     """The prefix (one of ``OBIESLU``) and the type of a tag; the type of ``O`` is empty.
 
     Raises:
-        ValueError: the tag is none of IOB, IO, IOBES and BILOU.
+        ValueError: the tag is none of IOB, IO, IOBES and BILOU, or there are several ("B-Drug|B-Disease").
     """
     if tag == "O":
         return "O", ""
+    if has_several_tags(tag):
+        raise ValueError(f"several tags in {tag!r}")
     prefix, dash, kind = tag.partition("-")
     if prefix not in _PREFIXES or (dash and not kind):
         raise ValueError(f"unknown tag {tag!r}")
     return prefix, kind or BARE_TYPE
+
+
+def has_several_tags(cell: str) -> bool:
+    """Whether ``cell`` holds tags of several layers: "B-Drug|B-Disease", "I-Drug,O"."""
+    return _SEVERAL.search(cell) is not None
 
 
 def mentions_from_tags(tags: Sequence[str]) -> list[Mention]:
@@ -90,7 +99,7 @@ def strict_mentions(tags: Sequence[str], scheme: str = "IOB2") -> list[Mention]:
     """
     if scheme in ("IO", "IOB1"):
         return mentions_from_tags(tags)
-    allowed, begins, singles, ends = _STRICT[scheme]
+    allowed, begins, singles, ends = STRICT[scheme]
     mentions: list[Mention] = []
     start, open_type = 0, ""
     for i, tag in enumerate(tags):
@@ -128,6 +137,11 @@ def tags_from_mentions(mentions: Iterable[Mention], n_words: int, scheme: TagSch
         if scheme == "IOBES":
             tags[end - 1] = f"{'S' if end - start == 1 else 'E'}-{kind}"
     return tags
+
+
+def count_outside(tags: Sequence[str], mentions: Iterable[Mention]) -> int:
+    """How many tags of one sentence, other than O, belong to none of its ``mentions``."""
+    return sum(tag != "O" for tag in tags) - sum(end - start for start, end, _ in mentions)
 
 
 def count_orphans(tags: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from mslm_cli.corpus.labels import (
     Mention,
     ScoredMention,
     count_orphans,
+    count_outside,
     detect_scheme,
     split_tag,
     strict_mentions,
@@ -27,7 +28,7 @@ from mslm_cli.corpus.scoring import scoring_units
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.source import Source
 from mslm_cli.corpus.span_predictions import PredictedSpan, place_spans, read_spans
-from mslm_cli.corpus.tagged import corpus_of
+from mslm_cli.corpus.tagged import corpus_of, is_tag
 from mslm_cli.errors import DataError
 
 
@@ -37,7 +38,7 @@ class ScoredSentence:
 
     ``words``: None where the source text was left out. ``digest``: ``corpus.seen.sentence_hash`` of the words, 16
     hexadecimal digits. ``scores``: the probability of each predicted mention, where they have one. ``gold_tags`` and
-    ``predicted_tags``: the IOB2 tags, None where they are those of the mentions and nothing else.
+    ``predicted_tags``: the tags as they were given, None where they are the IOB2 tags of the mentions.
     """
 
     id: str
@@ -52,7 +53,7 @@ class ScoredSentence:
     predicted_tags: tuple[str, ...] | None = None
 
     def both_tags(self) -> tuple[Sequence[str], Sequence[str]]:
-        """The gold and the predicted IOB2 tags of the words."""
+        """The gold and the predicted tags of the words: as they were given, else IOB2."""
         return (
             self.gold_tags or tags_from_mentions(self.gold, self.n_words),
             self.predicted_tags or tags_from_mentions(self.predicted, self.n_words),
@@ -83,8 +84,9 @@ class ScoredCorpus:
     """A test set with predictions; ``scheme`` and ``predicted_scheme``: those that the tags came in.
 
     ``n_orphans``: gold mentions that start without a start tag, and were taken as mentions. ``n_predicted_orphans``:
-    predicted tags that continue nothing, and make no mention. ``n_off_boundary``: gold mentions that begin or end where
-    no word does, or in another sentence: no prediction can be right about them.
+    predicted tags that make no mention in their scheme. ``n_off_boundary``: gold mentions that begin or end where
+    no word does, or in another sentence: no prediction can be right about them. ``tag_schemes``: of the gold and the
+    predicted tags that the sentences have, which are those of the file or IOB2.
     """
 
     sentences: tuple[ScoredSentence, ...]
@@ -93,6 +95,7 @@ class ScoredCorpus:
     n_orphans: int = 0
     n_predicted_orphans: int = 0
     n_off_boundary: int = 0
+    tag_schemes: tuple[str, str] = ("IOB2", "IOB2")
 
     def without_text(self) -> "ScoredCorpus":
         """The same without the words."""
@@ -122,13 +125,20 @@ class PredictedSentence(NamedTuple):
 
 
 def scored_corpus(
-    corpus: LabelledCorpus, predictions: Sequence[PredictedSentence], *, scheme: str = "IOB2"
+    corpus: LabelledCorpus,
+    predictions: Sequence[PredictedSentence],
+    *,
+    scheme: str = "IOB2",
+    keeps_tags: bool = False,
 ) -> ScoredCorpus:
     """The sentences of ``corpus`` with what was predicted for each.
 
     Args:
         scheme: of the predicted tags, whatever that of the corpus is.
+        keeps_tags: keep the gold tags as they are even if they are of another scheme than the predicted ones.
     """
+    # Tags of two schemes differ where their mentions are the same.
+    keeps_gold = keeps_tags or corpus.scheme in ("IOB2", scheme)
     sentences = []
     n_orphans = 0
     n_off_boundary = 0
@@ -140,8 +150,7 @@ def scored_corpus(
             n_off_boundary += units.n_off_boundary
             sentence, tags = units.sentence, units.expanded(prediction.tags)
             predicted = tuple(strict_mentions(tags, scheme))
-        predicted_tags = _orphaned(tags, predicted) if scheme == "IOB2" else None
-        n_orphans += 0 if predicted_tags is None else count_orphans(predicted_tags)
+        n_orphans += count_outside(tags, predicted)
         sentences.append(
             ScoredSentence(
                 sentence.id,
@@ -152,11 +161,14 @@ def scored_corpus(
                 sentence.mentions,
                 predicted,
                 scores if len(scores) == len(predicted) else None,
-                _orphaned(sentence.tags, sentence.mentions) if corpus.scheme == "IOB2" else None,
-                predicted_tags,
+                _given_tags(sentence.tags, sentence.mentions) if keeps_gold else None,
+                _given_tags(tags, predicted),
             )
         )
-    return ScoredCorpus(tuple(sentences), corpus.scheme, scheme, corpus.n_orphans, n_orphans, n_off_boundary)
+    tag_schemes = (corpus.scheme if keeps_gold else "IOB2", scheme)
+    return ScoredCorpus(
+        tuple(sentences), corpus.scheme, scheme, corpus.n_orphans, n_orphans, n_off_boundary, tag_schemes
+    )
 
 
 def _scored_spans(corpus: LabelledCorpus, spans: Sequence[PredictedSpan], name: str, gold_name: str) -> ScoredCorpus:
@@ -186,8 +198,8 @@ def _scored_spans(corpus: LabelledCorpus, spans: Sequence[PredictedSpan], name: 
     return ScoredCorpus(tuple(sentences), n_off_boundary=n_off_boundary)
 
 
-def _orphaned(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, ...] | None:
-    """The tags, bare ones with the type of their mentions; None where they hold the mentions and nothing else."""
+def _given_tags(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, ...] | None:
+    """The tags, bare ones with the type of their mentions; None where they are the IOB2 tags of the mentions."""
     typed = ["O" if tag == "O" else "-".join(split_tag(tag)) for tag in tags]
     return None if typed == tags_from_mentions(mentions, len(tags)) else tuple(typed)
 
@@ -198,6 +210,18 @@ def _scheme_of_predictions(gold: str, tags: Iterable[Sequence[str]]) -> str:
     if prefixes & {"E", "S", "L", "U"}:
         return detect_scheme([[f"{prefix}-X" for prefix in prefixes if prefix != "O"]])
     return gold if gold in ("IO", "IOB1") else "IOB2"
+
+
+def _both_schemes(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> tuple[str, str]:
+    scheme = detect_scheme(gold)
+    return scheme, _scheme_of_predictions(scheme, predicted)
+
+
+def _refuse_mixed(tags: Iterable[Sequence[str]], name: str) -> None:
+    """Refuse tags with the ends of two schemes."""
+    prefixes = {split_tag(tag)[0] for tag in set(chain.from_iterable(tags))}
+    if prefixes & {"E", "S"} and prefixes & {"L", "U"}:
+        raise DataError("E- or S- tags (IOBES) and L- or U- tags (BILOU) in one column", path=name)
 
 
 def _digest(words: Sequence[str]) -> str:
@@ -239,8 +263,11 @@ def read_predictions(
         found = corpus_of(blocks, [block.tags for block in blocks])
         rows = [(block.line, len(s.words), s.words) for block, s in zip(blocks, found.sentences, strict=True)]
         _refuse_other_text(file, rows, gold, gold_name)
+    for tags in ([block.tags for block in blocks], [sentence.tags for sentence in gold.sentences]):
+        _refuse_mixed(tags, display_name(file))
     scheme = _scheme_of_predictions(gold.scheme, [block.tags for block in blocks])
-    return scored_corpus(gold, [PredictedSentence.of_tags(block.tags, scheme) for block in blocks], scheme=scheme)
+    predictions = [PredictedSentence.of_tags(block.tags, scheme) for block in blocks]
+    return scored_corpus(gold, predictions, scheme=scheme, keeps_tags=True)
 
 
 def _refuse_other_text(
@@ -284,9 +311,20 @@ def _from_json_lines(lines: Sequence[str], file: Path, gold: LabelledCorpus | No
         number = next(n for n, r in records if r.predicted and r.scores is None)
         raise DataError("no scores, which other sentences have", path=name, line=number)
     sentences = tuple(record for _, record in records)
-    if gold is None:
-        return ScoredCorpus(sentences)
-    return scored_corpus(gold, [sentence.prediction() for sentence in sentences])
+    gold_tags, tags = [], []
+    for sentence in sentences:
+        of_gold, predicted = sentence.both_tags()
+        gold_tags.append(of_gold)
+        tags.append(predicted)
+    for side in (gold_tags, tags):
+        _refuse_mixed(side, name)
+    if gold is not None:
+        scheme = _scheme_of_predictions("IOB2", tags)
+        return scored_corpus(gold, [sentence.prediction() for sentence in sentences], scheme=scheme)
+    schemes = _both_schemes(gold_tags, tags)
+    n_orphans = 0 if schemes[0] in ("IO", "IOB1") else sum(map(count_orphans, gold_tags))
+    n_outside = sum(count_outside(of, s.predicted) for of, s in zip(tags, sentences, strict=True))
+    return ScoredCorpus(sentences, *schemes, n_orphans, n_outside, tag_schemes=schemes)
 
 
 def _record(line: str, name: str, number: int, *, wants_gold: bool) -> ScoredSentence:
@@ -327,8 +365,8 @@ def _record(line: str, name: str, number: int, *, wants_gold: bool) -> ScoredSen
     tags: dict[str, tuple[str, ...] | None] = {}
     for side in ("gold_tags", "pred_tags"):
         given = record.get(side)
-        if given is not None and not (isinstance(given, list) and len(given) == n_words and all(map(_is_iob2, given))):
-            refuse(f"{side}: expected {n_words} IOB2 tags")
+        if given is not None and not (isinstance(given, list) and len(given) == n_words and all(map(_is_tag, given))):
+            refuse(f"{side}: expected {n_words} tags, such as O, B-TYPE and I-TYPE")
         tags[side] = None if given is None else tuple(given)
     doc = record.get("doc")
     return ScoredSentence(
@@ -360,13 +398,8 @@ def _problem_of(mentions: object, n_words: int) -> str | None:
     return None
 
 
-def _is_iob2(tag: object) -> bool:
-    if not isinstance(tag, str):
-        return False
-    try:
-        return split_tag(tag)[0] in "OBI"
-    except ValueError:
-        return False
+def _is_tag(tag: object) -> bool:
+    return isinstance(tag, str) and is_tag(tag)
 
 
 def _is_hash(value: object) -> bool:

@@ -7,10 +7,11 @@ from itertools import accumulate
 
 from mslm_cli.corpus import documents as units
 from mslm_cli.corpus.documents import EMPTY_WORD, Document, LabelledCorpus, LabelledSentence
-from mslm_cli.corpus.labels import count_orphans, detect_scheme, mentions_from_tags, split_tag
+from mslm_cli.corpus.labels import count_orphans, detect_scheme, has_several_tags, mentions_from_tags, split_tag
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation
 from mslm_cli.errors import DataError
 
+_SEVERAL_HINT = "mentions cannot overlap: give one tag for each word, the others in files of their own"
 _TAG_HINT = "expected O and B-TYPE, I-TYPE (or E-, S-, L-, U-), or bare O, B, I"
 
 
@@ -33,6 +34,8 @@ def known_tag(tag: str, known: dict[str, str], name: str, line: int) -> str:
     """``tag`` after a check; equal tags of a column are one object, which saves memory."""
     if tag in known:
         return known[tag]
+    if has_several_tags(tag):
+        raise DataError(f"several tags in one cell: {tag[:40]!r}", path=name, line=line, hint=_SEVERAL_HINT)
     if not is_tag(tag):
         raise DataError(f"unknown tag {tag[:40]!r}", path=name, line=line, hint=_TAG_HINT)
     if tag != "O" and any(other != "O" and ("-" in other) != ("-" in tag) for other in known):

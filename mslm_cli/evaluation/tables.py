@@ -105,7 +105,9 @@ def details(results: Mapping[str, Any]) -> Iterator[TextTable]:
     """The tables below the headline."""
     modes = results["seqeval"]
     rows = [_row(f"seqeval {name}", modes[name]) for name in ("strict", "default")]
-    yield TextTable("the same tags scored by seqeval (IOB2), micro", ["mode", *_SCORE_COLUMNS], rows)
+    scheme = results["predicted_tag_scheme"]
+    title = f"the same tags scored by seqeval ({scheme if scheme in ('IOBES', 'BILOU') else 'IOB2'}), micro"
+    yield TextTable(title, ["mode", *_SCORE_COLUMNS], rows)
     columns = ["match", "P", "R", "F1", "95 % of F1", "cor", "par", "inc", "mis", "spu"]
     counts = ("correct", "partial", "incorrect", "missed", "spurious")
     rows = [

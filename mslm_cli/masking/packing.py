@@ -20,7 +20,7 @@ class TokenisedText:
     offsets: int64 [S + 1]; sentence s is ``[offsets[s], offsets[s + 1])``, from 0.
     doc: int32 [S]; the document of each sentence, ascending.
     input_ids: int32 [T].
-    words: int64 [T]; the word of each token, numbered over the whole text, ascending.
+    words: int64 [T]; the word of each token, numbered over the whole text without gaps.
     is_special: bool [T]; tokens of words that must not be predicted (unknown to the vocabulary), whole words only.
     mentions: int64 [M, 2]; DS-mentions [start, end) in tokens of the text, whole words, ascending, disjoint.
     """
@@ -44,6 +44,30 @@ class Packed(NamedTuple):
     n_cut_words: int
     n_cut_mentions: int
     n_special_mentions: int
+
+
+def words_of_tokens(begins: Int64, ends: Int64, words: Int64, cuts: Int64) -> Int64:
+    """The word of each token, numbered without gaps: int64 [T]. Words that share a token become one.
+
+    A token of white space only belongs to the word after it.
+
+    Args:
+        begins, ends: int64 [T]; character offsets [begin, end) of each token; no begin is after the last word.
+        words: int64 [W, 2]; character offsets [start, end) of the words, ascending, disjoint.
+        cuts: int64; character offsets, in any order; a word is cut in two at each one inside it.
+    """
+    # A normaliser may produce a token without characters at an arbitrary offset; it must not break the order.
+    begins = np.maximum.accumulate(begins)
+    at = np.minimum(np.searchsorted(words[:, 1], cuts, side="right"), len(words) - 1)
+    inside = cuts[(words[at, 0] < cuts) & (cuts < words[at, 1])]
+    part_starts, part_ends = (np.union1d(words[:, side], inside) for side in (0, 1))
+    first = np.searchsorted(part_ends, begins, side="right")
+    last = np.maximum(first, np.searchsorted(part_starts, ends, side="left") - 1)
+    # +1 where the parts that a token joins to the one before begin, -1 after the last of them.
+    n = len(part_ends)
+    joins = np.cumsum(np.bincount(first + 1, minlength=n + 1)[:n] - np.bincount(last + 1, minlength=n + 1)[:n])
+    word = np.cumsum(joins == 0)[first]
+    return np.cumsum(np.diff(word, prepend=word[:1]) != 0)
 
 
 def whole_words(begins: Int64, ends: Int64, words: Int64, spans: Int64) -> Int64:

@@ -28,6 +28,11 @@ from mslm_cli.reporting import page
 from mslm_cli.terms.lexicon import Term, terms_of
 from mslm_cli.text.tokens import splitter
 
+_RULES = {
+    "IOB2": "strict IOB2 requires a B- at the start of each",
+    "IOBES": "in IOBES each is an S-, or goes from a B- to an E-",
+    "BILOU": "in BILOU each is a U-, or goes from a B- to an L-",
+}
 CURVES = {"ner": artifacts.METRICS, "encoder": artifacts.ENCODER_METRICS}
 """Training logs in a ner artifact: of the model, and of its encoder."""
 
@@ -185,11 +190,13 @@ def _read_predictions(sources: Sources, gold: LabelledCorpus | None, config: Eva
             f"{name}: {corpus.n_orphans} gold mentions start with I- instead of B-; they are counted as mentions"
         )
     if corpus.n_predicted_orphans:
-        message = f"{name}: {corpus.n_predicted_orphans} predicted I- tags continue no mention and are ignored"
+        scheme = corpus.predicted_scheme
+        what = "I- tags continue no mention" if scheme == "IOB2" else f"tags make no mention in {scheme}"
+        message = f"{name}: {corpus.n_predicted_orphans} predicted {what} and are ignored"
         if corpus.predicted_types:
             console.note(message)
         else:
-            console.warn(f"{message}, which leaves no mentions; strict IOB2 requires a B- at the start of each")
+            console.warn(f"{message}, which leaves no mentions; {_RULES[scheme]}")
     if unknown := sorted(corpus.predicted_types - corpus.gold_types):
         console.warn(f"{name}: predicted types without gold mentions, always wrong: {', '.join(unknown)}")
     return corpus
@@ -233,7 +240,7 @@ def score(
             n_replicates=config.replicates,
             seed=config.seed,
         ),
-        **_other_scorers(corpus),
+        **other_scorers(corpus),
         "errors": {
             error: {
                 "n": len(golds),
@@ -262,10 +269,13 @@ def _slicings(
     return dict.fromkeys(KNOWLEDGE)
 
 
-def _other_scorers(corpus: ScoredCorpus) -> dict[str, Any]:
+def other_scorers(corpus: ScoredCorpus) -> dict[str, Any]:
     """``seqeval`` and ``conlleval`` in results.json, from the tags."""
     gold, predicted = zip(*(s.both_tags() for s in corpus.sentences), strict=True)
-    modes = {mode: match_spans(*spans_from_tags(gold, predicted, mode)).to_json() for mode in ("strict", "default")}
+    modes = {
+        mode: match_spans(*spans_from_tags(gold, predicted, mode, corpus.tag_schemes)).to_json()
+        for mode in ("strict", "default")
+    }
     n_words = sum(map(len, gold))
     n_right = sum(a == b for one, other in zip(gold, predicted, strict=True) for a, b in zip(one, other, strict=True))
     without_means = {k: v for k, v in modes["default"].items() if k not in ("macro", "weighted")}

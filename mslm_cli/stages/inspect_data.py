@@ -14,6 +14,7 @@ from mslm_cli.corpus.lines import STDIN
 from mslm_cli.corpus.readers import count_formats, read_any
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.errors import UsageError
+from mslm_cli.text.tokens import visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -64,16 +65,15 @@ def count_cuts(
     prefix, suffix = models.special_frame(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
     n_pieces = n_unknown = n_long = n_split = n_cut = 0
-    words = [list(sentence.words) for sentence in corpus.sentences]
-    encoded = tokenizer(words, is_split_into_words=True, add_special_tokens=False) if words else None
-    for number, sentence in enumerate(corpus.sentences):
-        assert encoded is not None
+    words = [list(map(visible, sentence.words)) for sentence in corpus.sentences]
+    backend = models.text_backend(tokenizer)
+    encodings = backend.encode_batch(words, is_pretokenized=True, add_special_tokens=False)
+    for sentence, encoding in zip(corpus.sentences, encodings, strict=True):
         of_word = [1] * len(sentence.words)
         unknown: set[int] = set()
         seen = -1
-        for token, word in zip(encoded["input_ids"][number], encoded.word_ids(number), strict=True):
-            if word is None:
-                continue
+        for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+            assert word is not None  # only special tokens belong to no word
             of_word[word] += word == seen
             seen = word
             if token == tokenizer.unk_token_id:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ahocorasick_rs import AhoCorasick
 
-from mslm_cli.terms.definitions import Abbreviation
+from mslm_cli.terms.definitions import Abbreviation, other_number
 from mslm_cli.terms.lexicon import ABBREVIATION, Term, is_too_short
 from mslm_cli.terms.tables import Tables
 from mslm_cli.terms.words import Word, WordClass, WordReader, shown
@@ -20,7 +20,8 @@ _INNER = frozenset(["of", "and", "for", "in", "the", "to", "with", "by", "on", "
 class AbbreviationCounts(Tables):
     """The abbreviations seen so far, with their occurrences in the documents that define them.
 
-    ``definitions``: for each short form and long form, the number of documents with that definition.
+    ``definitions``: for each short form and long form, the number of documents with that definition. ``counts``: of the
+    forms, and of the plural or singular of each short form.
     """
 
     definitions: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -34,32 +35,34 @@ class AbbreviationCounts(Tables):
             return
         for short, long in found:
             self.definitions[short][long] += 1
-        for forms, key in (({short for short, _ in found}, exact_key), ({long for _, long in found}, folded_key)):
+        defined = {form for pair in found for form in pair}
+        shorts = {form for short, long in found for form in _both_numbers(short, long)}
+        for forms, key in ((shorts, exact_key), ({long for _, long in found}, folded_key)):
             for form, count in _occurrences(sorted(forms), text, key).items():
-                self.counts[form] += max(1, count)
-                self.doc_counts[form] += 1
+                if count or form in defined:
+                    self.counts[form] += max(1, count)
+                    self.doc_counts[form] += 1
 
     def pairs(self, reader: WordReader, *, min_count: int) -> tuple[list[tuple[Term, Term]], set[str]]:
         """The pairs (short form, long form) that are terms, and the short forms of general phrases ("CI").
 
         The more frequent form of a pair must occur ``min_count`` times. Most frequent pairs come first.
-        Short forms are case-sensitive.
+        Short forms are case-sensitive; if both the singular and the plural of one occur, there is a pair for each.
         """
         frequent: list[tuple[int, str, str]] = []
-        general = set()
+        general: set[str] = set()
         for short, longs in self.definitions.items():
             if is_too_short(short) or not any(c.isupper() for c in short):
                 continue
             of_terms = {long: n for long, n in longs.items() if _is_term(reader.read(long))}
             n_terms = sum(of_terms.values())
             if longs.total() - n_terms > n_terms:
-                general.add(short)
+                general.update(form for long in longs for form in _both_numbers(short, long) if self.counts[form])
                 continue
-            frequent += [
-                (n, short, long)
-                for long, n in of_terms.items()
-                if max(self.counts[short], self.counts[long]) >= min_count
-            ]
+            for long, n in of_terms.items():
+                forms = _both_numbers(short, long)
+                if max(self.counts[form] for form in (*forms, long)) >= min_count:
+                    frequent += [(n, form, long) for form in forms if self.counts[form]]
         frequent.sort(key=lambda found: (-found[0], found[1:]))
         return [
             (self._term(short, is_short=True), self._term(long, is_short=False)) for _, short, long in frequent
@@ -68,6 +71,11 @@ class AbbreviationCounts(Tables):
     def _term(self, form: str, *, is_short: bool) -> Term:
         counts = self.counts[form], self.doc_counts[form]
         return Term(form, (ABBREVIATION,), None, *counts, case_sensitive=is_short or None)
+
+
+def _both_numbers(short: str, long: str) -> list[str]:
+    """The short form of ``long`` as it was defined, then its plural or singular, if it has one."""
+    return [form for form in (short, other_number(short, long)) if form]
 
 
 def _is_term(words: list[Word]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mslm_cli.terms.tables import Tables
 from mslm_cli.terms.words import CLASSIFIERS, DETERMINERS, END, Word, WordClass, shown
+from mslm_cli.text.tokens import is_word
 
 _AT_SENTENCE_START = ""
 
@@ -15,8 +16,9 @@ class CandidateCounts(Tables):
     """Counts from one pass over a text; memory grows with the distinct candidates, not with the text.
 
     A candidate is an n-gram in a run of words without stop words. It contains a content word, begins with a content
-    or partner word, and ends with one or with a weak word after a content word. Keys are the words' forms, joined by
-    spaces. ``n_words`` is the number of words without punctuation.
+    or partner word, and ends with one or with a weak word after a content word. It says nothing twice ("Surgery
+    Surgery": a title and the first word below it), unless it is the name of a species ("Naja naja"). Keys are the
+    words' forms, joined by spaces. ``n_words`` is the number of words without punctuation.
 
     ``words``: occurrences of the words in all runs; ``content``: of content words only. ``ends``: occurrences of a
     content word before punctuation, a stop word or a weak word, typical of nouns but not of attributive adjectives.
@@ -37,7 +39,7 @@ class CandidateCounts(Tables):
         """Count the candidates of up to ``max_words`` words in one document, given as words by sentence."""
         counts: Counter[str] = Counter()
         for words in sentences:
-            self.n_words += sum(word.form[:1].isalnum() for word in words)
+            self.n_words += sum(is_word(word.form) for word in words)
             for start, run, following in _runs(words):
                 self._count_words(run, following)
                 counts.update(self._candidates(run, max_words, is_at_start=start == 0))
@@ -55,6 +57,7 @@ class CandidateCounts(Tables):
                     self.before_determiner[word.form] += 1
 
     def _candidates(self, run: list[Word], max_words: int, *, is_at_start: bool) -> Iterator[str]:
+        says_twice = len({word.form for word in run}) < len(run)
         for i, first in enumerate(run):
             if first.word_class < WordClass.PARTNER and not (
                 first.form in CLASSIFIERS and i + 1 < len(run) and run[i + 1].word_class is WordClass.WEAK
@@ -68,6 +71,11 @@ class CandidateCounts(Tables):
                     continue
                 if word_class is WordClass.WEAK and run[j - 1].word_class is not WordClass.CONTENT:
                     continue
+                if says_twice and j > i:
+                    if _repeats(run, i, j + 1):
+                        break
+                    if j > i + 1 and run[j].form == first.form:
+                        continue
                 form = first.form if i == j else " ".join([word.form for word in run[i : j + 1]])
                 surface = first.surface if i == j else shown(run[i : j + 1])
                 if form != surface:
@@ -85,6 +93,15 @@ class CandidateCounts(Tables):
         n_folded = self.counts[form] - spellings.total()
         best, n_best = min(others.items(), key=lambda pair: (-pair[1], pair[0]), default=(form, 0))
         return (best, n_best) if n_best > n_folded else (form, n_folded + spellings[_AT_SENTENCE_START])
+
+
+def _repeats(run: list[Word], start: int, end: int) -> bool:
+    """Whether some words at the end of [start, end) stand twice in a row."""
+    for n in range(1, (end - start) // 2 + 1):
+        if all(run[end - k].form == run[end - n - k].form for k in range(1, n + 1)):
+            one, other = run[end - 2].surface, run[end - 1].surface
+            return n > 1 or not (one[:1].isupper() and other.islower())
+    return False
 
 
 def _runs(words: list[Word]) -> Iterator[tuple[int, list[Word], Word]]:

@@ -16,6 +16,7 @@ from mslm_cli.terms.pipeline import DetectedMention
 from mslm_cli.terms.tables import Tables
 from mslm_cli.terms.words import WordReader, shown
 from mslm_cli.text.sentences import chunks
+from mslm_cli.text.tokens import without_superscripts
 
 # A pipeline needs many times the memory of the text it gets at once.
 _PART_CHARS = 3_000
@@ -97,12 +98,13 @@ class TermFinder:
 def _parts(passages: Iterable[Passage]) -> Iterator[tuple[str, bool]]:
     """The text of each document in parts of whole sentences; True marks the last part of a document."""
     for text, sentences, is_tokenised in passages:
-        # Pipelines expect hyphens without spaces.
-        parts = [
-            text[start:end].replace(" - ", "-") if is_tokenised else text[start:end]
+        # Pipelines expect hyphens without spaces, and take a superscript for a part of its word.
+        plain = [
+            without_superscripts(text[start:end])
             for first, last in _groups(sentences)
             for start, end in chunks(text, first, last)
         ]
+        parts = [part.replace(" - ", "-") for part in plain] if is_tokenised else plain
         yield from ((part, False) for part in parts[:-1])
         yield parts[-1] if parts else "", True
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
-from mslm_cli.terms.lexicon import Term, matches_case
+from mslm_cli.terms.definitions import plural
+from mslm_cli.terms.lexicon import ABBREVIATION, Term, matches_case
 from mslm_cli.text.tokens import exact_form, exact_key, folded_form, folded_key, token_spans
 
 
@@ -33,6 +34,7 @@ class Matcher:
 
     Terms and text are compared by the forms of ``text.tokens``: "IL-2" matches "IL - 2", but not inside "IL-2R". A
     case-sensitive term (``lexicon.matches_case``) takes precedence over a case-insensitive one with the same letters.
+    A short form that the text of the lexicon defined also matches in the plural ("CKDs"), unless that is another term.
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
@@ -45,6 +47,10 @@ class Matcher:
                 self._exact.setdefault(key, {}).setdefault(exact_key(term.term), index)
             else:
                 self._any_case.setdefault(key, index)
+        for index, term in enumerate(terms):
+            form = plural(term.term) if ABBREVIATION in term.sources and matches_case(term) else None
+            if form and (key := folded_key(form)) not in self._any_case:
+                self._exact.setdefault(key, {}).setdefault(exact_key(form), index)
         self._keys = list(self._exact.keys() | self._any_case.keys())
         # A space at both ends keeps the automaton's matches on token boundaries.
         self._automaton = AhoCorasick([f" {key} " for key in self._keys], matchkind=MatchKind.Standard)

@@ -1,6 +1,7 @@
 """Selection of a lexicon's terms from the evidence in a text."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from mslm_cli.terms import pipeline
@@ -52,13 +53,16 @@ def _is_given(term: Term) -> bool:
     return not GIVEN.isdisjoint(term.sources)
 
 
-def _specific(pairs: Iterable[tuple[Term, Term]], ranking: Termhood, min_score: float) -> Iterator[tuple[Term, Term]]:
-    """The abbreviations whose long form would reach the score if it were as frequent as the short form.
+def _specific(pairs: Sequence[tuple[Term, Term]], ranking: Termhood, min_score: float) -> Iterator[tuple[Term, Term]]:
+    """The abbreviations whose long form would reach the score if it were as frequent as its most frequent short form.
 
     A short form can look like a general word ("AT"), so it takes the specificity of its long form.
     """
+    counts: Counter[str] = Counter()
     for short, long in pairs:
-        if ranking.score(long.term, max(short.count, long.count)) >= min_score:
+        counts[long.term] = max(counts[long.term], short.count, long.count)
+    for short, long in pairs:
+        if ranking.score(long.term, counts[long.term]) >= min_score:
             yield replace(short, score=ranking.score(long.term, short.count, n_words=1)), long
 
 

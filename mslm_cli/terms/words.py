@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from mslm_cli import fsio
-from mslm_cli.text.tokens import exact_form, folded_form, token_spans
+from mslm_cli.text.tokens import exact_form, folded_form, is_compound, is_word, token_spans, touch
 
 DETERMINERS = frozenset(
     ["the", "a", "an", "this", "these", "those", "its", "their", "his", "her", "our", "any", "each", "both"]
@@ -17,8 +17,13 @@ CLASSIFIERS = frozenset(["type", "class", "grade", "stage", "group"])
 """General words that can begin a term before a weak word: "type 2 diabetes"."""
 
 _ROMAN = frozenset("IVX")
-_QUANTITY = re.compile(r"\d[\d.,]*(?:mg|ml|kg|mm|cm|[nuμ]m|[nμ]g|[hgsmldyx]|kb|bp|mb|min|st|nd|rd|th|yr|wk|fold)?")
-"""A number with or without a unit: "12", "5mg", "0.87", "10th"."""
+_UNITS = "mg|ml|kg|mm|cm|[nuμ]m|[nμ]g|[nmμ]l|[nmμ]?mol|k?da|k?hz|[hgsmldyx]|kb|bp|mb|min|st|nd|rd|th|yr|wk|fold"
+_QUANTITY = re.compile(rf"\d[\d.,]*(?:{_UNITS})?|\d*0c")
+"""A number with or without a unit: "12", "5mg", "0.87", "10th"; "370C" has a degree sign that was read as a digit."""
+_UNITS_AFTER_NUMBERS = frozenset(["ng", "pg", "fg", "IU", "mV", "Gy", "mCi", "nCi", "kD", "M", "mM", "nM"])
+"""Units that without a number before them would be names."""
+_SIGNS = frozenset("+/=%°<>~±×*^&@#")
+"""What joins a letter or a number to more of a name or a measurement: "G+C", "mmol/L", "5%"."""
 _ADVERB_LIKE_NOUNS = ("family", "assembly", "anomaly", "fly", "jelly", "belly", "poly", "reply", "supply")
 
 
@@ -78,8 +83,9 @@ class WordReader:
     def read(self, sentence: str, *, is_tokenised: bool = False) -> list[Word]:
         """The words of ``sentence``, in order.
 
-        Tokens joined by hyphens are one word, as is a possessive ("Wilson's"). In tokenised text, hyphens may have
-        spaces around them ("IL - 2" becomes "IL-2").
+        Tokens joined by hyphens are one word, as is a possessive ("Wilson's"), and a name with a plus ("Ca2+"). In
+        tokenised text, hyphens may have spaces around them ("IL - 2" becomes "IL-2"). A letter or number next to a sign
+        is a part of something else: "DNA G+C content" has no "DNA G".
         """
         spans = token_spans(sentence)
         tokens = [exact_form(sentence[start:end]) for start, end in spans]
@@ -87,16 +93,25 @@ class WordReader:
         i, n = 0, len(tokens)
         while i < n:
             first = i
-            if _is_word(tokens[i]):
-                while i + 2 < n and _is_joined(tokens[i], tokens[i + 1], tokens[i + 2]):
-                    touches = spans[i][1] == spans[i + 1][0] and spans[i + 1][1] == spans[i + 2][0]
-                    if not touches and (not is_tokenised or tokens[i + 1] not in ("-", "'")):
-                        break
-                    i += 2
+            while i + 2 < n and is_compound(tokens[i], tokens[i + 1], tokens[i + 2]):
+                (_, end), (start, stop), (following, _) = spans[i : i + 3]
+                is_apart = not touch(sentence, end, start) or not touch(sentence, stop, following)
+                if is_apart and (not is_tokenised or tokens[i + 1] not in ("-", "'")):
+                    break
+                i += 2
             i += 1
+            if i < n and tokens[i] == "+" and is_word(tokens[i - 1]) and _ends_a_name(sentence, spans, i):
+                i += 1
             word = self._word("".join(tokens[first:i]))
-            if not words and word.word_class is WordClass.WEAK and word.surface.isalpha():
-                word = word._replace(word_class=WordClass.BREAK)  # "A" or "I" at the start of a sentence
+            if word.surface in _UNITS_AFTER_NUMBERS and first > 0 and tokens[first - 1][-1:].isdigit():
+                word = word._replace(word_class=WordClass.BREAK)
+            if word.word_class is WordClass.WEAK and (
+                # "A" or "I" at the start of a sentence
+                (not words and word.surface.isalpha())
+                or (first > 0 and tokens[first - 1] in _SIGNS and spans[first - 1][1] == spans[first][0])
+                or (i < n and tokens[i] in _SIGNS and spans[i - 1][1] == spans[i][0])
+            ):
+                word = word._replace(word_class=WordClass.BREAK)
             words.append(word)
         return words
 
@@ -109,7 +124,7 @@ class WordReader:
 
     def _classify(self, surface: str, form: str) -> WordClass:
         parts = [part for part in form.removesuffix("'s").split("-") if part]
-        if not parts or not _is_word(parts[0]):
+        if not parts or not is_word(parts[0]):
             return WordClass.BREAK
         if len(surface) == 1 and surface.isalpha():
             return WordClass.BREAK if surface.isascii() and surface.islower() else WordClass.WEAK
@@ -128,18 +143,13 @@ class WordReader:
         return WordClass.PARTNER if form in self._lists.never_alone else WordClass.CONTENT
 
 
+def _ends_a_name(sentence: str, spans: list[tuple[int, int]], plus: int) -> bool:
+    """Whether the token ``plus`` touches the one before, which is no number, and nothing but punctuation after it."""
+    before, after = sentence[slice(*spans[plus - 1])], spans[plus + 1 : plus + 2]
+    is_free = not after or after[0][0] > spans[plus][1] or sentence[after[0][0]] in ",.;:)]"
+    return spans[plus - 1][1] == spans[plus][0] and is_free and not before.isdigit()
+
+
 def shown(words: Iterable[Word]) -> str:
     """The text of ``words``, in their surface forms."""
     return " ".join(word.surface for word in words)
-
-
-def _is_word(token: str) -> bool:
-    return token[:1].isalnum()
-
-
-def _is_joined(before: str, mark: str, after: str) -> bool:
-    if mark == "-":
-        return _is_word(after)
-    if mark == "'":
-        return after in ("s", "S")
-    return mark in (".", ",") and before.isdigit() and after.isdigit()

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
+from mslm_cli.text.tokens import visible, visible_offsets
+
 if TYPE_CHECKING:
     from spacy.language import Language
 
@@ -34,8 +36,12 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
 
     Uses spaCy's rule-based sentencizer on English tokens. A blank line ends a sentence, and so does a line break unless
     the line looks wrapped: the next line begins in lower case, or its first word would have made this line the longest
-    of the paragraph. So titles are separate sentences.
+    of the paragraph. So titles are separate sentences. Invisible characters are nothing.
     """
+    plain = visible(text)
+    if len(plain) < len(text):
+        at = visible_offsets(text)
+        return [(at[start], at[end - 1] + 1) for start, end in split_sentences(plain)]
     spans = []
     for start, end in _blocks(text):
         for sentence in _sentencizer()(text[start:end]).sents:

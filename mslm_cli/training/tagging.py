@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.corpus.labels import ScoredMention, strict_mentions
 from mslm_cli.masking.batch import Int32, Int64, take_rows
-from mslm_cli.models import special_frame
+from mslm_cli.models import special_frame, text_backend
+from mslm_cli.text.tokens import visible
 from mslm_cli.training.batching import pad, plan_forward_passes, to_device
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
@@ -116,15 +117,17 @@ def continuations_of(labels: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[list[int]]]:
-    """The piece ids of each word in each sentence."""
+    """The piece ids of each word in each sentence, without its invisible characters."""
     unknown = tokenizer.unk_token_id
     placeholder = [unknown if unknown is not None else tokenizer.mask_token_id]
+    backend = text_backend(tokenizer)
     for first in range(0, len(sentences), 1000):
-        chunk = [list(words) for words in sentences[first : first + 1000]]
-        encoded = tokenizer(chunk, is_split_into_words=True, add_special_tokens=False, return_attention_mask=False)
-        for i, words in enumerate(chunk):
+        chunk = [list(map(visible, words)) for words in sentences[first : first + 1000]]
+        encodings = backend.encode_batch(chunk, is_pretokenized=True, add_special_tokens=False)
+        for words, encoding in zip(chunk, encodings, strict=True):
             pieces: list[list[int]] = [[] for _ in words]
-            for word, piece in zip(encoded.word_ids(i), encoded["input_ids"][i], strict=True):
+            for word, piece in zip(encoding.word_ids, encoding.ids, strict=True):
+                assert word is not None  # only special tokens belong to no word
                 pieces[word].append(piece)
             yield [p or placeholder for p in pieces]
 

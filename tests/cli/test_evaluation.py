@@ -149,6 +149,50 @@ def test_tags_of_other_schemes_are_read_by_them(in_tmp: Path, mslm: Mslm) -> Non
     assert "no mentions were predicted; precision is 0 by convention" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("tags", "scheme", "f1", "n_outside"),
+    [
+        ("B-X/B-X I-X/I-X O/O B-X/I-X I-X/E-X O/O B-X/E-X O/O B-X/S-X", "IOBES", None, 5),
+        ("B-X/B-X E-X/I-X O/O B-X/I-X E-X/E-X O/O S-X/E-X O/O S-X/S-X", "IOBES", (1.0, 0.4), 5),
+        ("B-X/B-X L-X/I-X O/O B-X/I-X L-X/L-X O/O U-X/L-X O/O U-X/U-X", "BILOU", (1.0, 0.4), 5),
+    ],
+)
+def test_tags_that_make_no_mention_are_counted_and_read_raw_by_seqeval(
+    in_tmp: Path, mslm: Mslm, tags: str, scheme: str, f1: tuple[float, float] | None, n_outside: int
+) -> None:
+    Path("out.tsv").write_text("".join(f"w\t{pair}\n" for pair in tags.replace("/", "\t").split(" ")))
+    done = mslm("eval", "--predictions", "out.tsv", "-o", "scores")
+    assert done.exit_code == 0, done.stderr
+    assert f"{n_outside} predicted tags make no mention in {scheme} and are ignored" in done.stderr
+    found = json.loads(Path("scores/results.json").read_text())
+    assert found["n_predicted_orphan_tags"] == n_outside
+    assert found["seqeval"]["default"]["f1"] == found["conlleval"]["f1"] == 1.0
+    if f1:
+        assert (found["seqeval"]["default"]["f1"], found["seqeval"]["strict"]["f1"]) == f1
+        assert f"scored by seqeval ({scheme})" in mslm("eval", "--predictions", "out.tsv").stdout
+    again = results(mslm, "--predictions", "scores/predictions.jsonl")
+    for part in (
+        "exact_match",
+        "seqeval",
+        "conlleval",
+        "tag_scheme",
+        "predicted_tag_scheme",
+        "n_predicted_orphan_tags",
+    ):
+        assert found[part] == again[part], part
+
+
+def test_several_tags_in_a_cell_are_refused_with_a_hint(in_tmp: Path, mslm: Mslm) -> None:
+    Path("out.tsv").write_text("a\tO\tO\nb\tB-D\tB-D|B-E\n")
+    done = mslm("eval", "--predictions", "out.tsv")
+    assert done.exit_code == 3
+    assert "out.tsv:2: several tags in one cell: 'B-D|B-E'" in done.stderr
+    assert "one tag for each word" in done.stderr
+    Path("mixed.tsv").write_text("a\tB-D\tS-D\nb\tB-D\tU-D\n")
+    done = mslm("eval", "--predictions", "mixed.tsv")
+    assert (done.exit_code, "IOBES" in done.stderr, "BILOU" in done.stderr) == (3, True, True)
+
+
 def test_gold_tags_without_b_do_not_join_predicted_mentions(in_tmp: Path, mslm: Mslm) -> None:
     Path("gold.tsv").write_text("a I-X\nb I-X\nc O\n\nd O\ne I-X\n")
     two = {"words": list("abc"), "pred": [[0, 1, "X"], [1, 2, "X"]], "scores": [0.9, 0.8]}

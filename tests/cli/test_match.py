@@ -95,6 +95,22 @@ def test_offsets_continue_over_the_parts_of_a_long_document(
     assert starts[-1] == 0
 
 
+def test_a_short_form_is_found_in_the_singular_and_in_the_plural(in_tmp: Path, mslm: Mslm) -> None:
+    Path("text.txt").write_text(
+        "Human chronic kidney diseases (CKDs) matter. Every CKD patient is seen. CKD is bad.\n"
+        "We made induced pluripotent stem cell (iPSC) lines and a GaAs wafer. All iPSC grew."
+    )
+    made = mslm(
+        "extract-terms", "text.txt", "--pipeline", "none", "--sources", "abbreviation", "--min-score", 0, "-o", "l"
+    )
+    assert made.exit_code == 0, made.stderr
+    Path("other.txt").write_text("CKD, CKDs, iPSC and iPSCs, but no ckd and IPSCS.")
+    found = records(mslm("match", "other.txt", "--lexicon", "l").stdout)
+    assert [(r["text"], r["term"]) for r in found] == [
+        ("CKD", "CKD"), ("CKDs", "CKDs"), ("iPSC", "iPSC"), ("iPSCs", "iPSC"),
+    ]  # fmt: skip
+
+
 def test_preprocess_masks_what_match_shows(workplace: Path, mslm: Mslm) -> None:
     shown = records(mslm("match", "text.txt", "--lexicon", "lexicon").stdout)
     masked = mslm("preprocess", "text.txt", "--lexicon", "lexicon", "--model", "encoder", "--max-length", 64, "-o", "s")

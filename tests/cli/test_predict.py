@@ -102,6 +102,18 @@ def test_a_line_for_each_mention_with_offsets_into_its_document(place: Path, msl
         assert 0.3 < record["score"] <= 1
 
 
+@pytest.mark.parametrize("invisible", ["\u200b", "\u00ad", "\u200e", "\u3164", "\ufe0f", "\U000e0041"])
+def test_invisible_characters_are_neither_words_nor_parts_of_them(place: Path, mslm: Mslm, invisible: str) -> None:
+    text = "The patients~ had heart fail~ure and ~diabetes type~-2; ~ nothing ~.~ Treated with aspi~rin~."
+    found = records(run(mslm, "-", stdin=text.replace("~", invisible)))
+    twin = records(run(mslm, "-", stdin=text.replace("~", "")))
+    assert len(twin) == 3
+    assert [r["text"].replace(invisible, "") for r in found] == [r["text"] for r in twin]
+    assert [r["score"] for r in found] == [r["score"] for r in twin]
+    columns = run(mslm, "-", "--to", "conll", stdin=text.replace("~", invisible))
+    assert columns.replace(invisible, "") == run(mslm, "-", "--to", "conll", stdin=text.replace("~", ""))
+
+
 def test_files_folders_gzip_and_standard_input_give_the_same(place: Path, mslm: Mslm) -> None:
     (place / "folder").mkdir()
     (place / "folder" / "a.gz").write_bytes(gzip.compress(TEXT.encode(), mtime=0))

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from mslm_cli.terms.lexicon import Term, matches_case
 from mslm_cli.terms.matcher import Match, Matcher
-from mslm_cli.text.tokens import exact_form, folded_form
+from mslm_cli.text.tokens import exact_form, folded_form, visible
 
-CHARACTERS = "aAbBıİßſσςΣ2_-–'.( \n\u0301\u0308\u00ad\u200b\u200déﬁ½µ\x1c"
+CHARACTERS = "aAbBıİßſσςΣ2²⁺⁻₂_-–'.( \n\u0301\u0308\u00ad\u200b\u200d\u3164\ufe0féﬁ½µ\x1c"
+SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 TEXTS = st.text(CHARACTERS, max_size=30) | st.text("aAb2- ", max_size=30) | st.text(max_size=20)
 TERMS = st.lists(
     st.builds(
@@ -21,19 +22,28 @@ TERMS = st.lists(
 
 
 def tokens(text: str) -> list[tuple[int, int]]:
-    """Spans of the tokens that are visible."""
-    spans: list[tuple[int, int]] = []
+    """Spans of the tokens, found on the visible characters alone."""
+    seen = [i for i, c in enumerate(text) if visible(c)]
+    spans: list[list[int]] = []
     is_open = False
-    for i, c in enumerate(text):
+    for i in seen:
+        c = text[i]
         is_word = c.isalnum() or c == "_"
-        if is_open and (is_word or unicodedata.category(c)[0] == "M" or c in "\u00ad\u200c\u200d\u2060\ufeff"):
-            spans[-1] = (spans[-1][0], i + 1)
+        if is_open and (is_word or unicodedata.category(c)[0] == "M"):
+            spans[-1].append(i)
         elif not c.isspace():
-            spans.append((i, i + 1))
+            spans.append([i])
             is_open = is_word
         else:
             is_open = False
-    return [(start, end) for start, end in spans if folded_form(text[start:end])]
+    found = []
+    for at in spans:
+        word = "".join(text[i] for i in at)
+        n = len(word.rstrip(SUPERSCRIPTS))
+        after = [text[i] for i in seen if i > at[-1]][:2]
+        is_charge = after[:1] == ["⁺"] or (after[:1] == ["⁻"] and not (after[1:] and after[1] in SUPERSCRIPTS))
+        found += [at] if n in (0, len(word)) or is_charge else [at[:n], at[n:]]
+    return [(at[0], at[-1] + 1) for at in found if folded_form(text[at[0] : at[-1] + 1])]
 
 
 def oracle(terms: list[Term], text: str) -> list[Match]:

@@ -1,8 +1,10 @@
 """Our scores are seqeval's, in both of its modes; and what we say where seqeval says nothing."""
 
+import json
 import math
 import random
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +15,10 @@ from seqeval.scheme import BILOU, IOB2, IOBES, Entities
 from seqeval_scores import Tags, assert_same, seqeval_report, with_noise
 
 from mslm_cli.corpus.labels import mentions_from_tags, strict_mentions
+from mslm_cli.corpus.predictions import read_predictions
 from mslm_cli.evaluation.exact_match import match_spans
 from mslm_cli.evaluation.spans import Spans, TagMode, spans_from_tags
+from mslm_cli.stages.evaluate import other_scorers
 
 N_FILES = 500
 
@@ -36,6 +40,83 @@ def test_scores_of_generated_files_are_those_of_seqeval(reading: TagMode) -> Non
         gold, predicted = generated(seed)
         ours = match_spans(*spans_from_tags(gold, predicted, reading)).to_json()
         assert_same(ours, seqeval_report(gold, predicted, reading))
+
+
+def conlleval(gold: Tags, predicted: Tags) -> dict[str, dict[str, float]]:
+    """The counts and scores of the CoNLL-2000 script, with S- and E-: chunk by chunk, as it goes through the rows."""
+
+    def chunks(sentences: Tags) -> set[tuple[int, int, str]]:
+        found, before, of_before, start, row = set(), "O", "", 0, 0
+        for tag in [tag for sentence in sentences for tag in [*sentence, "O"]]:
+            now, kind = ("O", "") if tag == "O" else (tag[0], tag[2:])
+            ends = before in "ES" or (before in "BI" and now in "BSO") or (before != "O" and of_before != kind)
+            if before != "O" and ends:
+                found.add((start, row, of_before))
+            begins = now in "BS" or (now in "EI" and before in "ESO") or (now != "O" and of_before != kind)
+            if begins and now != "O":
+                start = row
+            before, of_before, row = now, kind, row + 1
+        return found
+
+    sides = chunks(gold), chunks(predicted)
+    scores = {}
+    for kind in {kind for side in sides for _, _, kind in side}:
+        one, other = ({chunk for chunk in side if chunk[2] == kind} for side in sides)
+        right = len(one & other)
+        precision, recall = right / len(other) if other else 0.0, right / len(one) if one else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if right else 0.0
+        scores[kind] = {"precision": precision, "recall": recall, "f1": f1, "predicted": len(other)}
+    same = [a == b for one, other in zip(gold, predicted, strict=True) for a, b in zip(one, other, strict=True)]
+    return {**scores, "": {"accuracy": sum(same) / len(same)}}
+
+
+def ill_formed(seed: int, letters: str) -> tuple[Tags, Tags]:
+    """A file whose tags follow each other in any order, on both sides."""
+    rng = random.Random(seed)
+    types = rng.sample(["Disease", "Drug", "cell-type", "X"], rng.randint(1, 3))
+    tags = ["O"] * rng.randint(1, 6) + [f"{prefix}-{kind}" for kind in types for prefix in letters]
+    gold = [[rng.choice(tags) for _ in range(rng.randint(1, 20))] for _ in range(rng.randint(1, 20))]
+    gold[0][0] = f"{letters[-1]}-{types[0]}"
+    return gold, with_noise(gold, rng, rng.choice([0.05, 0.3, 1.0]))
+
+
+AS_IOBES = str.maketrans("LU", "ES")
+
+
+@pytest.mark.parametrize(("scheme", "letters"), [("IOB2", "BI"), ("IOBES", "BIES"), ("BILOU", "BILU")])
+def test_raw_tags_have_the_scores_of_seqeval_and_conlleval(tmp_path: Path, scheme: str, letters: str) -> None:
+    for seed in range(N_FILES):
+        gold, predicted = ill_formed(seed, letters)
+        rows = [
+            "".join(f"w{i}\t{a}\t{b}\n" for i, (a, b) in enumerate(zip(*pair, strict=True)))
+            for pair in zip(gold, predicted, strict=True)
+        ]
+        (tmp_path / "out.tsv").write_text("\n".join(rows))
+        corpus = read_predictions(tmp_path / "out.tsv", None)
+        (tmp_path / "again.jsonl").write_text("".join(json.dumps(s.to_json()) + "\n" for s in corpus.sentences))
+        again = read_predictions(tmp_path / "again.jsonl", None)
+        assert (again.tag_schemes, again.n_orphans) == (corpus.tag_schemes, corpus.n_orphans)
+        assert again.n_predicted_orphans == corpus.n_predicted_orphans
+        for found in (corpus, again):
+            ours = other_scorers(found)
+            raw = [
+                [[tag[0].translate(AS_IOBES) + tag[1:] for tag in row] for row in side] for side in (gold, predicted)
+            ]
+            assert_same(ours["seqeval"]["default"], seqeval_report(*raw, "default"))
+            theirs = conlleval(*raw)
+            assert abs(ours["conlleval"]["accuracy"] - theirs.pop("")["accuracy"]) < 1e-12
+            assert ours["conlleval"]["per_type"].keys() == theirs.keys()
+            for kind, row in theirs.items():
+                for name, value in row.items():
+                    assert abs(ours["conlleval"]["per_type"][kind][name] - value) < 1e-12
+        is_seen = [any(tag[0] in letters[2:] for row in side for tag in row) for side in (gold, predicted)]
+        if scheme != "IOB2" and all(is_seen):
+            assert corpus.tag_schemes == (scheme, scheme)
+            theirs = {"IOBES": IOBES, "BILOU": BILOU}[scheme]
+            assert_same(ours["seqeval"]["strict"], seqeval_report(gold, predicted, "strict", theirs))
+            n_tags = sum(tag != "O" for row in predicted for tag in row)
+            n_in = sum(e.end - e.start for row in Entities(predicted, theirs).entities for e in row)
+            assert corpus.n_predicted_orphans == n_tags - n_in
 
 
 def listed(spans: Spans) -> list[list[tuple[int, int, str]]]:

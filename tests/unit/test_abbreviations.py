@@ -47,6 +47,19 @@ def test_a_pair_is_kept_by_its_more_frequent_form() -> None:
     assert pairs(document, min_count=4) == []
 
 
+def test_plural_and_singular_short_forms_are_stored_if_they_occur() -> None:
+    text = "Chronic kidney diseases (CKDs) matter. Every CKD patient: CKD."
+    found, _ = counted(("CKDs", "chronic kidney diseases", text)).pairs(READER, min_count=2)
+    assert [(short.term, short.count, long.term) for short, long in found] == [
+        ("CKD", 2, "chronic kidney diseases"),
+        ("CKDs", 1, "chronic kidney diseases"),
+    ]
+    only = ("CKD", "chronic kidney disease", "chronic kidney disease (CKD)")
+    assert pairs(only) == [("CKD", "chronic kidney disease")]
+    general = ("CI", "confidence interval", "confidence interval (CI), CIs")
+    assert counted(general).pairs(READER, min_count=1)[1] == {"CI", "CIs"}
+
+
 def test_forms_of_general_words_are_excluded_and_reported() -> None:
     ci = ("CI", "confidence interval", "confidence interval (CI)")
     implant = ("CI", "cochlear implant", "cochlear implant (CI)")

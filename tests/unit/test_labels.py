@@ -98,6 +98,17 @@ def test_orphans_start_a_mention_leniently_and_none_strictly(
     assert count_orphans(tags.split()) == n_orphans
 
 
+@pytest.mark.parametrize("cell", ["B-D|B-E", "B-D|O", "I-D,B-E", "B-D;I-D", "S-D+S-E", "B-D&B-E"])
+def test_several_tags_in_one_cell_are_refused(cell: str) -> None:
+    with pytest.raises(ValueError, match="several tags"):
+        split_tag(cell)
+
+
+@pytest.mark.parametrize("kind", ["D|E", "B-I", "cell-type", "A,B", "R&D", "a/B-c", "OO", "O"])
+def test_a_type_may_have_any_other_characters(kind: str) -> None:
+    assert split_tag(f"B-{kind}") == ("B", kind)
+
+
 def test_a_mention_ends_at_its_end_tag() -> None:
     assert mentions_from_tags(["B-X", "E-X", "I-X", "S-X", "S-X"]) == [
         (0, 2, "X"),

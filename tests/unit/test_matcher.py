@@ -71,7 +71,10 @@ def test_of_two_rules_for_one_spelling_each_gets_its_own() -> None:
         ("µ-opioid", "μ-opioid"),
         ("Parkinson’s disease", "parkinson's disease"),
         ("infor\u00admation", "information"),
-        ("hae\u200bmo\ufeffphilia", "hae mophilia"),
+        ("hae\u200bmo\ufeffphilia", "haemophilia"),
+        ("Ca²⁺ channel", "Ca2+ channel"),
+        ("H₂O₂", "h2o2"),
+        ("¹⁴C-glucose", "14C-glucose"),
     ],
 )
 def test_spellings_of_one_word_match_and_keep_their_offsets(text: str, term: str) -> None:
@@ -80,6 +83,43 @@ def test_spellings_of_one_word_match_and_keep_their_offsets(text: str, term: str
     assert len(found) == 1
     assert (before + text + after)[found[0].start : found[0].end] in text
     assert found[0].end == len(before + text)
+
+
+IGNORABLE = [
+    *[0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010)],
+    *[*range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0],
+    *[*range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000, 17)],
+]
+"""The code points with the property Default_Ignorable_Code_Point in Unicode 16, one in 17 of the last 4,096."""
+
+
+@pytest.mark.parametrize("form", ["kidney{} disease", "{}kidney disease", "kid{}ney disease{}", "kidney {} disease"])
+def test_invisible_characters_are_nothing(form: str) -> None:
+    for code in IGNORABLE:
+        text = form.replace("{}", chr(code))
+        assert find(f"a {text}, b", "kidney disease") == [text.strip(chr(code))], hex(code)
+        assert find("a kidney disease, b", text) == ["kidney disease"], hex(code)
+        assert find(chr(code), chr(code)) == []
+
+
+def test_superscript_digits_at_the_end_of_a_word_are_no_part_of_it() -> None:
+    text = "IL-2² and CD4⁴ and 10⁶ cells, p53¹ too, heart failure¹² and 10⁻⁶ or stroke³⁻⁵, fever¹,²"
+    terms = (
+        "IL-2",
+        "IL-22",
+        "CD4",
+        "CD44",
+        "106",
+        "10-6",
+        "p53",
+        "p531",
+        "heart failure",
+        "failure12",
+        "stroke",
+        "fever",
+    )
+    assert find(text, *terms) == ["IL-2", "CD4", "p53", "heart failure", "stroke", "fever"]
+    assert find(text, "10⁶ cells") == ["10⁶ cells"]
 
 
 def test_a_combining_mark_belongs_to_its_letter() -> None:

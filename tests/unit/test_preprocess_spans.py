@@ -303,10 +303,10 @@ def test_a_word_with_one_unknown_piece_is_unknown(process: Run, letters_encoder:
     assert stats["n_special_mentions"] == 1
 
 
-def test_mentions_are_widened_to_words_and_one_word_is_one_mention(process: Run, letters_encoder: Path) -> None:
+def test_a_mention_is_no_wider_than_its_words(process: Run, letters_encoder: Path) -> None:
     reader, stats, _ = process("an aspirin/drug x", ["aspirin", "drug"], model=str(letters_encoder))
-    assert reader[0].spans.tolist() == [[3, 15]]
-    assert stats["n_overlapping_mentions"] == 1
+    assert reader[0].spans.tolist() == [[3, 10], [11, 15]]
+    assert stats["n_overlapping_mentions"] == 0
 
 
 def test_one_word_sentences_stay_separate_words(process: Run) -> None:

@@ -16,6 +16,15 @@ def test_sentences_end_at_full_stops_that_are_none_of_an_abbreviation() -> None:
     assert split(text) == ["Smith et al. (1999) gave 2.5 mg, e.g. in Fig. 2.", "Was it E. coli?", "Yes!", "No"]
 
 
+def test_invisible_characters_change_no_sentence() -> None:
+    text = "Heart failure.\u200b Dr\u00ad. X\u200d: a\ufeff\n\u200b\n\u200eNo \u3164. Yes."
+    plain = text.translate(dict.fromkeys(map(ord, "\u200b\u00ad\u200d\ufeff\u200e\u3164")))
+    assert [s.translate(dict.fromkeys(map(ord, "\u200b\u00ad\u200d\ufeff\u200e\u3164"))) for s in split(text)] == split(
+        plain
+    )
+    assert split(text)[0] == "Heart failure."
+
+
 def test_no_sentence_contains_a_blank_line() -> None:
     assert split("A title\n \nof two\n\n\n  lines  \n\n") == ["A title", "of two", "lines"]
 

@@ -52,6 +52,15 @@ def test_no_candidate_is_longer_than_allowed_or_crosses_punctuation() -> None:
     assert {"renal cell carcinoma", "cancer renal"}.isdisjoint(counts.counts)
 
 
+def test_no_candidate_says_anything_twice() -> None:
+    found = count("Surgery Surgery removes", "biologic therapy biologic therapy kills", "cd cd", "Naja naja bites")[
+        0
+    ].counts
+    assert {"surgery", "biologic therapy", "naja naja", "surgery removes", "biologic therapy kills"} <= found.keys()
+    twice = {"surgery surgery", "biologic therapy biologic therapy", "therapy biologic therapy", "cd cd"}
+    assert not twice & found.keys()
+
+
 def test_weak_words_end_a_candidate_and_never_begin_one() -> None:
     counts, _ = count("with factor VIII deficiency and hepatitis B and 12 mice and type 2 diabetes and type mice")
     assert {"factor viii", "factor viii deficiency", "hepatitis b", "type 2 diabetes"} <= counts.counts.keys()
