@@ -129,8 +129,9 @@ def naming_full_disk(output: Path) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException as error:  # errors of Rust libraries have no class of their own
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "(os error 28)" in str(error):
+    except BaseException as error:  # errors of Rust libraries and of shutil.copytree have no number of their own
+        is_named = "(os error 28)" in str(error) or f"[Errno {errno.ENOSPC}]" in str(error)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or is_named:
             raise UnavailableError(f"{output}: No space left on device", hint="free space and run it again") from error
         raise
 

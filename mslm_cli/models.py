@@ -186,8 +186,10 @@ def _check_sizes(path: Path, config: Mapping[str, Any]) -> None:
     for names, largest in _LARGEST.items():
         for name in names:
             value = config.get(name)
-            if value is not None and (type(value) is not int or not 1 <= value <= largest):
-                raise UnavailableError(f"{path}: {name}: expected a number from 1 to {largest:,}, found {value!r:.80}")
+            least = 0 if name == "type_vocab_size" else 1  # DeBERTa has none
+            if value is not None and (type(value) is not int or not least <= value <= largest):
+                found = f"expected a number from {least} to {largest:,}, found {value!r:.80}"
+                raise UnavailableError(f"{path}: {name}: {found}")
     pad = config.get("pad_token_id")
     if pad is not None and (type(pad) is not int or not -1 <= pad < config.get("vocab_size", 1 << 31)):
         raise UnavailableError(f"{path}: pad_token_id: expected the id of a vocabulary entry, found {pad!r:.80}")

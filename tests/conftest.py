@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from sample_data import ANN, PUBTATOR, TEXT
 from typer.testing import CliRunner, Result
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -198,3 +199,20 @@ def _sentence(rng: random.Random) -> list[tuple[str, str]]:
         for text in ("the patients with", f"were treated after {rng.randrange(99)} days for", ".")
     ]
     return [*plain[0], *first, *plain[1], *second, *plain[2]]
+
+
+@pytest.fixture
+def pubtator(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text(PUBTATOR)
+    return path
+
+
+@pytest.fixture
+def brat(tmp_path: Path) -> Path:
+    folder = tmp_path / "brat"
+    folder.mkdir()
+    (folder / "a.txt").write_text(TEXT)
+    (folder / "a.ann").write_text(ANN)
+    (folder / "annotation.conf").write_text("[entities]\nDisease\nDrug\n")
+    return folder

@@ -194,7 +194,7 @@ def test_a_terminal_shows_the_text_with_its_matches(place: Path) -> None:
     Path("text.txt").write_text("Heart failure [1] and a naïve cell.\n\nNothing\x1b[2J.\n", encoding="utf-8")
     command = ("match", "text.txt", "--lexicon", "lexicon")
     plain = on_a_terminal(*command, folder=place, NO_COLOR="1")
-    assert plain == "[Heart failure|Disease] [1] and a [naïve cell].\n\nNothing\u241b[2J.\n\n"
+    assert plain == "[Heart failure|Disease] [1] and a [naïve cell].\n\nNothing\\x1b[2J.\n\n"
     coloured = on_a_terminal(*command, folder=place, NO_COLOR=None)
     assert "\x1b[" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain

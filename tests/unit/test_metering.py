@@ -56,7 +56,11 @@ def test_precision(monkeypatch: pytest.MonkeyPatch, has: str, auto: str) -> None
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
     named = {"fp32": torch.float32, "bf16": torch.bfloat16}
     assert precision("auto", CPU) == named[auto]
-    assert precision("auto", torch.device("cuda")) == torch.bfloat16
+    for is_native in (True, False):  # some devices only emulate it
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda *, including_emulation, is_native=is_native: is_native
+        )
+        assert precision("auto", torch.device("cuda")) == (torch.bfloat16 if is_native else torch.float32)
     for name, dtype in named.items():
         assert precision(name, CPU) == dtype
 
