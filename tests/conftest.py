@@ -29,7 +29,9 @@ _NEED_TORCH = (
     "mslm_cli.training",
     "mslm_cli.stages",
     "mslm_cli.studies.estimate",
+    "mslm_cli.studies.results",
     "mslm_cli.studies.sweep",
+    "mslm_cli.studies.verdict",
     "mslm_cli.tasks",
 )
 

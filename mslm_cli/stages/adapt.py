@@ -266,5 +266,5 @@ def _report(summary: dict[str, Any]) -> None:
         for key, title in _TITLES.items()
         if f"{key}_loss" in summary
     ]
-    title = f"{model_card.training(summary)}; averages over the last tenth"
+    title = f"{model_card.training(summary)}\naverages over the last tenth"
     console.table(title, ["masked", "loss", "top-1"], rows)

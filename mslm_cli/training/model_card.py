@@ -58,8 +58,8 @@ def training(summary: dict[str, Any]) -> str:
 
     if not summary["n_steps"]:
         return f"the MLM head alone was trained: {length('n_head')}"
-    before = f" (before that, the MLM head alone: {length('n_head')})" if summary["n_head_steps"] else ""
-    return f"adapted: {length('n')}{before}"
+    n_head = summary["n_head_steps"]
+    return f"adapted: {length('n')}" + f", after {count(n_head, 'step')} of the MLM head alone" * bool(n_head)
 
 
 def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, best: Best) -> str:

@@ -10,7 +10,7 @@ from mslm_cli.training import model_card
     [
         (
             {"n": (8, 32_000), "n_head": (100, 408_873)},
-            "adapted: 8 steps, 32,000 tokens (before that, the MLM head alone: 100 steps, 408,873 tokens)",
+            "adapted: 8 steps, 32,000 tokens, after 100 steps of the MLM head alone",
         ),
         ({"n": (1, 4000), "n_head": (0, 0)}, "adapted: 1 step, 4,000 tokens"),
         ({"n": (0, 0), "n_head": (100, 408_873)}, "the MLM head alone was trained: 100 steps, 408,873 tokens"),
