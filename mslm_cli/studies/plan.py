@@ -20,7 +20,7 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import DataError
 from mslm_cli.options import Config
 from mslm_cli.studies.resampled_data import DEV, SAMPLE, TRAIN, AugmentConfig, SampleConfig, SplitConfig
-from mslm_cli.studies.spec import AUGMENT, MORE_UPDATES, Arm, DataSet, LexiconOptions, Study
+from mslm_cli.studies.spec import AUGMENT, MORE_STEPS, Arm, DataSet, LexiconOptions, Study
 
 Stage = Literal["split", "sample", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"]
 
@@ -215,7 +215,7 @@ class Planner:
     def epochs(self, data: DataSet, arm: Arm) -> int:
         """Epochs of fine-tuning: those of the study, except for arms defined by a different number."""
         epochs = self.study.finetune.epochs
-        if arm.kind == MORE_UPDATES:
+        if arm.kind == MORE_STEPS:
             extra = self.study.adapt.tokens * self.context.cost_ratio / self.context.train_tokens[data.name]
             return epochs + math.ceil(extra)
         if arm.kind == AUGMENT:

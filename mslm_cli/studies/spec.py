@@ -16,8 +16,8 @@ from mslm_cli.errors import UsageError
 from mslm_cli.masking.strategies import STRATEGIES, Strategy
 from mslm_cli.options import Name, OneOf, Rate, expectation, read_toml
 
-VANILLA, MORE_UPDATES, AUGMENT = "vanilla", "more-steps", "augment"
-WITHOUT_MASKS = (VANILLA, MORE_UPDATES, AUGMENT)
+VANILLA, MORE_STEPS, AUGMENT = "vanilla", "more-steps", "augment"
+WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT)
 """Kinds of arms without adaptation; all other kinds are masking strategies."""
 
 _T = TypeVar("_T")

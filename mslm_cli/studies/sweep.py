@@ -20,7 +20,7 @@ from mslm_cli.processes import run_in_parallel
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import PlanContext, Planner, Runtime, Trial, content_of
 from mslm_cli.studies.queue import Queue
-from mslm_cli.studies.spec import MORE_UPDATES, Arm, Study, read_study
+from mslm_cli.studies.spec import MORE_STEPS, Arm, Study, read_study
 from mslm_cli.studies.store import LOCKS, WORK, StudyStore
 from mslm_cli.training.device import choose_gpu
 
@@ -185,7 +185,7 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
     model = models.resolve(study.model, offline=config.offline, allow_pickle=study.allow_pickle)
     arms = study.arms()
     is_adapted = config.search or any(arm.is_adapted for arm in arms)
-    with_more = any(arm.kind == MORE_UPDATES for arm in arms)
+    with_more = any(arm.kind == MORE_STEPS for arm in arms)
     reading = study.finetune.model_copy(update={"lowercase": study.lowercase})
     train_tokens = {
         d.name: cost.count_train_tokens(root / d.train, model, reading) * (1 - (d.dev is None) * d.dev_share)

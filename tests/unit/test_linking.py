@@ -94,7 +94,7 @@ def test_terms_are_typed_without_scispacy(monkeypatch: pytest.MonkeyPatch, missi
 )
 @settings(deadline=None, max_examples=60)
 def test_our_candidates_are_those_of_scispacy(names: list[str], terms: list[str]) -> None:
-    pytest.importorskip("nmslib", reason="scispaCy cannot be installed here: nothing to compare with")
+    pytest.importorskip("scispacy", reason="scispaCy cannot be installed here: nothing to compare with")
     concepts = [
         {"concept_id": f"C{n % 5}", "canonical_name": name, "aliases": [name.upper()], "types": [], "definition": None}
         for n, name in enumerate(names)
