@@ -66,17 +66,8 @@ class Verdict:
 def verdict_sentence(evidence: Evidence) -> Verdict:
     """The verdict on a study."""
     vanilla, arm = evidence.vanilla, evidence.arm
-    if arm is None:
-        return Verdict(
-            "alone", f"Only {vanilla} was run: there is nothing to compare it with.", "Add arms to the study.", vanilla
-        )
-    if not evidence.best_dev:
-        return Verdict(
-            "none",
-            "No arm found a single mention on dev, so there is nothing to compare.",
-            "Train longer: more epochs of fine-tuning, or smaller steps.",
-            vanilla,
-        )
+    if arm is None or not evidence.best_dev:
+        return _incomparable(evidence)
     difference = arm.difference
     where = f", on average over {evidence.n_data} data sets" if evidence.n_data > 1 else ""
     if evidence.n_seeds < MIN_SEEDS:
@@ -126,6 +117,21 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
         + f", not significant after correction for {len(evidence.others) + 1} arms" * excludes_0
         + f"{_missed(better)}.",
         _keep(vanilla, better),
+        vanilla,
+    )
+
+
+def _incomparable(evidence: Evidence) -> Verdict:
+    """The verdict on a study with one arm, or in which no arm learned anything."""
+    vanilla = evidence.vanilla
+    if evidence.arm is None:
+        return Verdict(
+            "alone", f"Only {vanilla} was run: there is nothing to compare it with.", "Add arms to the study.", vanilla
+        )
+    return Verdict(
+        "none",
+        "No arm found a single mention on dev, so there is nothing to compare.",
+        "Train longer: more epochs of fine-tuning, or smaller steps.",
         vanilla,
     )
 
