@@ -13,7 +13,7 @@ import pytest
 from mslm_cli import artifacts, console
 
 MSLM = f"exec {shlex.quote(sys.executable)} -m mslm_cli"
-PREPROCESS = "preprocess text.txt --lexicon lexicon --model encoder --max-length 64"
+EXTRACT = "extract-terms text.txt --pipeline none"
 
 
 def shell(command: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -25,9 +25,9 @@ def shell(command: str, stdin: bytes | None = None) -> subprocess.CompletedProce
     [(">&-", 0), ("2>&-", 0), ("<&-", 0), (">&- 2>&- <&-", 0), ("2>/dev/full", 0), (">/dev/full", 5)],
 )
 def test_an_artifact_is_whole_whatever_the_streams_are(workplace: Path, redirected: str, exit_code: int) -> None:
-    done = shell(f"{MSLM} {PREPROCESS} -o out {redirected}")
+    done = shell(f"{MSLM} {EXTRACT} -o out {redirected}")
     assert done.returncode == exit_code, done.stderr
-    artifacts.load(Path("out"), "shards")
+    artifacts.load(Path("out"), "lexicon")
     if redirected == ">/dev/full":
         assert done.stderr.splitlines()[-1] == b"error: No space left on device"
 
@@ -48,7 +48,7 @@ def test_an_error_has_its_exit_code_when_it_cannot_be_printed(workplace: Path) -
 @pytest.mark.parametrize(
     ("command", "exit_code", "said"),
     [
-        ("adapt - -o out", 4, b"expected the path of an artifact on standard input, found nothing"),
+        ("match text.txt --lexicon -", 4, b"expected the path of an artifact on standard input, found nothing"),
         ("extract-terms - -o out", 3, b"<stdin>"),
     ],
 )
@@ -104,17 +104,17 @@ NAME = b"te\xffxt\\.txt"
 def test_names_that_are_not_utf8_are_kept(workplace: Path) -> None:
     Path("text.txt").rename(os.fsdecode(NAME))
     source = shlex.quote(os.fsdecode(NAME))
-    preprocess = f"{MSLM} preprocess {source} --lexicon lexicon --model encoder --max-length 64"
-    done = shell(f"{preprocess} -o out")
+    extract = f"{MSLM} extract-terms {source} --pipeline none"
+    done = shell(f"{extract} -o out")
     assert done.returncode == 0, done.stderr
-    manifest = artifacts.load(Path("out"), "shards").manifest
+    manifest = artifacts.load(Path("out"), "lexicon").manifest
     assert [i.path for i in manifest.inputs if i.role == "text"] == [r"te\xffxt\\.txt"]
     found = shell(f"{MSLM} match {source} --lexicon lexicon")
     assert found.returncode == 0, found.stderr
     assert {json.loads(line)["doc"].split(":")[0] for line in found.stdout.splitlines()} == {r"te\xffxt\\.txt"}
     for command, exit_code, said in (
         (f"{MSLM} match 'nowhere\udcff' --lexicon lexicon", 3, rb"error: nowhere\xff"),
-        (f"{preprocess} -o 'out\udcff'", 2, rb"error: out\xff: cannot be created: the path is not UTF-8"),
+        (f"{extract} -o 'out\udcff'", 2, rb"error: out\xff: cannot be created: the path is not UTF-8"),
     ):
         refused = shell(command)
         assert refused.returncode == exit_code
@@ -123,7 +123,7 @@ def test_names_that_are_not_utf8_are_kept(workplace: Path) -> None:
 
 def test_a_quoted_tilde_is_the_home_folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(workplace))
-    done = shell(f"{MSLM} preprocess '~/text.txt' --lexicon '~/lexicon' --model '~/encoder' --max-length 64 -o '~/out'")
+    done = shell(f"{MSLM} match '~/text.txt' --lexicon '~/lexicon' -o '~/out'")
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode() == f"{workplace}/out\n"
     assert not Path("~").exists()
