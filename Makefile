@@ -16,6 +16,7 @@ test: $(INSTALLED)
 slow: $(INSTALLED)
 	$(BIN)/mslm models pull minilm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+	$(BIN)/python benchmarks/faults.py --quick
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
