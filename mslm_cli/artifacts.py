@@ -314,12 +314,14 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
     if manifest.kind != kind:
         raise ArtifactError(f"{path}: expected {_a(kind)}, found {_a(manifest.kind)}", hint=remedy)
     remedy = f"make it again with `{MADE_BY[kind]} ... --overwrite`"
+    root = path.resolve()
     for entry in manifest.files:
         file = path / entry.path
-        if not file.resolve().is_relative_to(path.resolve()):
+        resolved = file.resolve()
+        if not resolved.is_relative_to(root):
             raise ArtifactError(f"{manifest_path}: lists {entry.path}, which is outside the artifact", hint=remedy)
-        if file.resolve() != path.resolve() / entry.path:
-            raise ArtifactError(f"{file}: is a link, which the {kind} artifact was made without", hint=remedy)
+        if resolved != root / entry.path:
+            raise ArtifactError(f"{file}: is a link, and artifacts contain no links", hint=remedy)
         if not file.is_file():
             raise ArtifactError(f"{file}: missing from the {kind} artifact", hint=remedy)
         size = file.stat().st_size
