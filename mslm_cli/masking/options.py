@@ -33,7 +33,7 @@ def _fraction_to_mask(rate: str) -> str:
         if rate in strategy.rates:
             strategies.setdefault(strategy.rates[rate], []).append(strategy.name)
     of = [f"{units} ({', '.join(names)})" for units, names in strategies.items()]
-    return f"Fraction to mask: of {', '.join(of)}."
+    return f"Fraction of {', '.join(of)} to mask."
 
 
 class MaskingOptions(Config):
