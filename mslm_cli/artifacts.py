@@ -117,8 +117,7 @@ class Artifact:
             ArtifactError: the manifest does not list it.
         """
         if not self.has(name):
-            remedy = f"make it again with `{MADE_BY[self.manifest.kind]} ... --overwrite`"
-            raise ArtifactError(f"{self.path / MANIFEST}: lists no {name}", hint=remedy)
+            raise ArtifactError(f"{self.path / MANIFEST}: lists no {name}", hint=remaking(self.manifest.kind))
         return self.path / name
 
     def has(self, name: str) -> bool:
@@ -261,6 +260,11 @@ def kind_at(folder: Path) -> ArtifactKind | None:
     return next((k for k in known if k == kind), None)
 
 
+def remaking(kind: ArtifactKind) -> str:
+    """What to do about a damaged artifact."""
+    return f"make it again with `{MADE_BY[kind]} ... --overwrite`"
+
+
 def _a(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} artifact"
 
@@ -313,7 +317,7 @@ def load(path: Path, kind: ArtifactKind) -> Artifact:
         raise ArtifactError(f"{manifest_path}: damaged manifest: {reason}", hint=remedy) from error
     if manifest.kind != kind:
         raise ArtifactError(f"{path}: expected {_a(kind)}, found {_a(manifest.kind)}", hint=remedy)
-    remedy = f"make it again with `{MADE_BY[kind]} ... --overwrite`"
+    remedy = remaking(kind)
     root = path.resolve()
     for entry in manifest.files:
         file = path / entry.path

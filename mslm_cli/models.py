@@ -243,7 +243,7 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
     # without files, transformers creates a tokenizer with special tokens only
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise UnavailableError(f"{folder}: no tokenizer, or one without a vocabulary", hint=_CHOICES)
-    _check_size(folder, tokenizer)
+    _check_embeddings(folder, tokenizer)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -257,7 +257,7 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
     return tokenizer
 
 
-def _check_size(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
+def _check_embeddings(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
     """Reject a tokenizer that gives ids for which the encoder in the same folder has no embedding."""
     if not (folder / "config.json").is_file():
         return

@@ -208,7 +208,7 @@ def _read_metric(scores: Artifact) -> str:
     results = json.loads(scores.file(RESULTS).read_bytes())
     if results["version"] != RESULTS_VERSION:
         message = f"{scores.path}: expected version {RESULTS_VERSION} of {RESULTS}, found {results['version']}"
-        raise ArtifactError(message, hint="make it again with `mslm eval ... --overwrite`")
+        raise ArtifactError(message, hint=artifacts.remaking("eval"))
     n_seen, n = results["n_seen_upstream"], results["n_sentences"]
     if n_seen > n * WARN_ABOVE_SHARE:
         console.warn(f"{scores.path}: {n_seen:,} of {n:,} sentences were seen upstream: it has an unfair advantage")

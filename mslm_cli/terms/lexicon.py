@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from mslm_cli.artifacts import MADE_BY, Artifact
+from mslm_cli.artifacts import Artifact, remaking
 from mslm_cli.errors import ArtifactError, DataError
 from mslm_cli.text.tokens import exact_key, folded_key
 
@@ -88,7 +88,7 @@ def terms_of(lexicon: Artifact) -> list[Term]:
     try:
         return read_terms(lexicon.file(TERMS))
     except DataError as error:
-        raise ArtifactError(str(error), hint=f"make it again with `{MADE_BY['lexicon']} ... --overwrite`") from error
+        raise ArtifactError(str(error), hint=remaking("lexicon")) from error
 
 
 def read_terms(path: Path) -> list[Term]:
