@@ -39,11 +39,12 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
     from mslm_cli.config import FinetuneConfig
     from mslm_cli.tasks.ner import NER
     from mslm_cli.training.device import prepare_model, select_device
+    from mslm_cli.training.schedule import Schedule
     from mslm_cli.training.supervised import start_training, training_steps
 
     allocator.keep_freed_memory()
     config = FinetuneConfig.build(
-        epochs=100, offline=True, precision=given.precision, batch_tokens=given.batch_tokens, threads=given.threads
+        offline=True, precision=given.precision, batch_tokens=given.batch_tokens, threads=given.threads
     )
     encoder = models.resolve(config.model, offline=True, allow_pickle=False)
     tokenizer = models.load_tokenizer(encoder)
@@ -53,9 +54,10 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
     prepare_model(model, select_device(config.device, threads=config.threads))
     tokenizer.model_max_length = config.max_length
     data = NER.training_data(corpus, labels, tokenizer, config)
-    state, plans = start_training(model, data, config)
+    schedule = Schedule(epochs=100, tokens_per_step=1024, patience=0)
+    state, plans = start_training(model, data, config, schedule)
     plan = [step for of_epoch in plans for step in of_epoch]
-    return timed(training_steps(state, data, plan, config, tokenizer.pad_token_id))
+    return timed(training_steps(state, data, plan, config, schedule.tokens_per_step, tokenizer.pad_token_id))
 
 
 def trainer_random(file: Path, given: argparse.Namespace) -> Steps:

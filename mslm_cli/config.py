@@ -21,6 +21,18 @@ BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\
 """Maximum number of tokens in a forward pass, or ``auto``."""
 
 
+def _count_or_auto(value: object) -> object:
+    try:
+        if value == "auto" or int(str(value)) > 0:
+            return value
+    except ValueError:
+        pass
+    raise ValueError("expected a positive whole number or auto")
+
+
+AutoCount = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
+
+
 class DeviceOptions(Config):
     """The device and CPU threads of a model."""
 
@@ -71,12 +83,10 @@ class TrainingOptions(ModelOptions, DeviceOptions):
     allow_pickle: bool = Field(
         False, description="Load a checkpoint that exists only as pytorch_model.bin (tensors only)."
     )
-    epochs: int = Field(1, ge=0, description="Passes over the data; 0 trains only a fresh MLM head.")
     learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
     warmup_share: Rate = Field(0.06, description="Fraction of steps over which the learning rate warms up.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (none on biases and normalisation).")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
-    tokens_per_step: int = Field(4096, ge=16, description="Non-padding tokens per optimizer step.")
     batch_tokens: BatchTokens = Field(
         "auto",
         description="Maximum tokens per forward pass: affects memory and speed, not results; auto uses what fits.",
@@ -97,6 +107,8 @@ class TrainingOptions(ModelOptions, DeviceOptions):
 class AdaptConfig(TrainingOptions):
     """Options of ``mslm adapt``."""
 
+    epochs: int = Field(1, ge=0, description="Passes over the data; 0 trains only a fresh MLM head.")
+    tokens_per_step: int = Field(4096, ge=16, description="Non-padding tokens per optimizer step.")
     weights: str = Field(
         "ratio:2",
         pattern=r"^(uniform|frequency|reference|ratio:\d+(\.\d+)?)$",
@@ -127,9 +139,16 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     not_on_command_line: ClassVar[frozenset[str]] = TEXT_ONLY
 
     task: str = Field("ner", description="What to learn: `ner`, or a task that an installed package adds.")
-    epochs: int = Field(5, ge=1, description="Passes over the training sentences.")
+    epochs: AutoCount = Field(
+        "auto", description="Maximum passes over the training sentences; auto gives small data more of them."
+    )
+    patience: int = Field(
+        5, ge=0, description="Stop after this many epochs without a better score on --dev; 0 never stops early."
+    )
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
-    tokens_per_step: int = Field(1024, ge=16, description="Non-padding tokens per optimizer step.")
+    tokens_per_step: AutoCount = Field(
+        "auto", description="Non-padding tokens per optimizer step; auto takes fewer for small data."
+    )
     max_length: int = Field(512, ge=8, description="Maximum window length in tokens, capped at the encoder's limit.")
     overlap: int = Field(64, ge=0, description="Tokens shared by adjacent windows of a long sentence.")
     label_pieces: Literal["first", "all"] = Field(
@@ -239,7 +258,7 @@ class StudyConfig(DataOptions, StudyOptions):
     model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
     seeds: int = Field(3, ge=1, description="Seeds per arm; fewer than 3 cannot show anything.")
     tokens: int = Field(1_000_000, ge=1, description="Tokens of adaptation per arm.")
-    epochs: int = Field(5, ge=1, description="Passes of fine-tuning over the training sentences.")
+    epochs: AutoCount = Field("auto", description="Maximum passes of fine-tuning; auto gives small data more of them.")
 
 
 def _config_of(manifest: Path) -> Any:

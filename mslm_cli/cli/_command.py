@@ -6,7 +6,6 @@ import os
 import sys
 import textwrap
 import traceback
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -192,18 +191,21 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     if typing.get_origin(annotation) is tuple:
         annotation, default = str, ",".join(x if isinstance(x, str) else f"{x:g}" for x in default)
     flag = "--" + name.replace("_", "-")
+    words = [word for a in arguments if typing.get_origin(a) is typing.Literal for word in typing.get_args(a)]
+    if words:  # words or a number
+        annotation, default, words = str, str(default), [*words, "NUMBER"]
     if annotation is bool:
         declarations = [flag]
-    elif isinstance(annotation, types.UnionType) and bool in arguments:
+    elif bool in arguments:
         declarations = [f"{flag}/--no-{flag[2:]}"]
     else:
         declarations = [flag]
-    names = next((m.func.names() for m in field.metadata if isinstance(getattr(m, "func", None), OneOf)), None)
+    names = next((m.func.names() for m in field.metadata if isinstance(getattr(m, "func", None), OneOf)), words)
     option = typer.Option(
         *declarations,
         help=field.description,
         show_default=default not in (None, ""),
-        metavar=None if names is None else f"<{'|'.join(names)}>",
+        metavar=f"<{'|'.join(names)}>" if names else None,
     )
     return _Parameter(name, _Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option])
 

@@ -21,7 +21,7 @@ from mslm_cli.training import ranks
 from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.model import max_tokens, mlm_head, save_mlm_head
-from mslm_cli.training.supervised import Best, Metric, fit
+from mslm_cli.training.supervised import Metric, Trained, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
 _DEV_BATCH_TOKENS = 2048
@@ -65,7 +65,7 @@ def run(
     inputs = [*gold_inputs("train", train_file), *gold_inputs("dev", dev_file)]
     train, dev = (task.read(file, config) for file in (train_file, dev_file))
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
-    parent = artifacts.load_if_artifact(encoder, "encoder")
+    parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     build = ArtifactBuild("ner", output, config, [*inputs, model_input])
     if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
@@ -83,34 +83,46 @@ def run(
     dev_set = _Dev(task, dev, task.encode([s.words for s in dev.sentences], tokenizer, config), pad_id)
     with workspace(build, device, config, rerun) as work:
         with work.finishing_steps():
-            best = fit(model, data, dev_set, config, pad_id, work)
+            trained = fit(model, data, dev_set, config, pad_id, work)
         if not ranks.is_first():
             return output
         work.check_learnt()
         with build.publish() as staged:
-            verify_checkpoint(work.folder / best.folder)
+            chosen = work.folder / trained.best.folder
+            verify_checkpoint(chosen)
             no_hashes = shutil.ignore_patterns(HASHES)
-            shutil.copytree(work.folder / best.folder, staged.path, ignore=no_hashes, dirs_exist_ok=True)
+            shutil.copytree(chosen, staged.path, ignore=no_hashes, dirs_exist_ok=True)
             tokenizer.save_pretrained(staged.path)
             if head:
                 save_mlm_head(head, staged.path)
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
-            (staged.path / "README.md").write_text(task.card(config, labels, train, best), encoding="utf-8")
+            (staged.path / "README.md").write_text(task.card(config, labels, train, trained), encoding="utf-8")
             _pass_on(parent, {"train": train, "dev": dev}, staged)
             staged.seeds["training"] = config.seed
-            staged.run |= _about(task, best) | {"n_sequences": len(data.lengths), "words": _word_form(train)}
+            staged.run |= _about(task, trained) | {"n_sequences": len(data.lengths), "words": _word_form(train)}
             staged.run["changed_mentions"] = {"train": count_changes(train), "dev": count_changes(dev)}
-    score = f"{task.metric.title} {100 * best.scores[task.metric.key]:.2f}"
-    console.note(f"best epoch {best.epoch} of {config.epochs}: {score} on dev")
-    if best.epoch == config.epochs > 1:
-        console.note("the best epoch is the last one: more --epochs may help")
+    _report(task, trained)
     return output
 
 
-def _about(task: Task, best: Best) -> dict[str, Any]:
-    """Manifest entries on the task and the best epoch, read by studies, reports and `mslm eval`."""
+def _report(task: Task, trained: Trained) -> None:
+    best, n_epochs = trained.best, trained.n_epochs
+    score = f"{task.metric.title} {100 * best.scores[task.metric.key]:.2f}"
+    if n_epochs < trained.schedule.epochs:
+        console.note(f"stopped after {n_epochs} of {trained.schedule.epochs} epochs: no better score on dev since")
+    console.note(f"best epoch {best.epoch} of {n_epochs}: {score} on dev")
+    if best.epoch == trained.schedule.epochs > 1:
+        console.note("the best epoch is the last one: more --epochs may help")
+
+
+def _about(task: Task, trained: Trained) -> dict[str, Any]:
+    """Manifest entries on the task, the schedule and the best epoch, read by studies, reports and `mslm eval`."""
+    best = trained.best
     return {
         "task": task.name,
+        "n_epochs": trained.n_epochs,
+        "max_epochs": trained.schedule.epochs,
+        "tokens_per_step": trained.schedule.tokens_per_step,
         "primary_metric": task.metric.title,
         "dev_score": best.scores[task.metric.key],
         "dev_scores": best.scores,

@@ -26,6 +26,7 @@ from mslm_cli.studies.resampled_data import DEV
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.store import StudyStore
 from mslm_cli.training.device import select_device
+from mslm_cli.training.schedule import choose_schedule
 
 _SAMPLE_CHARS, _SAMPLE_SENTENCES = 60_000, 150
 _UPDATES, _TOKENS_PER_UPDATE = 5, 1024
@@ -191,7 +192,9 @@ class Costs:
             return _START_S + config["steps"] * config["tokens_per_step"] * speed.adapt
         if node.stage == "ner":
             train, dev = self._tokens(inputs["train"]), self._tokens(inputs["dev"])
-            return _START_S + config["epochs"] * (train + dev / _FORWARD) * speed.finetune
+            assert isinstance(node.config, FinetuneConfig)
+            n_epochs = choose_schedule(node.config, round(train)).epochs
+            return _START_S + n_epochs * (train + dev / _FORWARD) * speed.finetune
         if node.stage == "eval":
             return _START_S + self._tokens(inputs["data"]) * speed.finetune / _FORWARD
         if node.stage == "probe":

@@ -21,6 +21,7 @@ from mslm_cli.errors import DataError
 from mslm_cli.options import Config
 from mslm_cli.studies.resampled_data import DEV, SAMPLE, TRAIN, AugmentConfig, SampleConfig, SplitConfig
 from mslm_cli.studies.spec import AUGMENT, MORE_STEPS, Arm, DataSet, LexiconOptions, Study
+from mslm_cli.training.schedule import choose_schedule
 
 Stage = Literal["split", "sample", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"]
 
@@ -183,9 +184,10 @@ class Planner:
             train = OutputOf(StageNode("augment", AugmentConfig(seed=seed, **self._reading), made_from), TRAIN)
         epochs = self.epochs(data, arm)
         if share < 1:
-            train, dev, epochs = self._shortened(data, train, dev, epochs, share)
+            train, dev, epochs = self._shortened(data, train, dev, share)
         encoder = self.encoder(data, arm, seed, share) if arm.is_adapted else None
-        tuning = self.config(self.study.finetune, seed=seed, epochs=epochs)
+        patience = 0 if arm.kind == MORE_STEPS else self.study.finetune.patience
+        tuning = self.config(self.study.finetune, seed=seed, epochs=epochs, patience=patience)
         model = self.context.model if encoder is None else OutputOf(encoder)
         ner = StageNode("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
         score = probe = None
@@ -198,13 +200,15 @@ class Planner:
         return Trial(data.name, arm, seed, ner, score, probe, share)
 
     def _shortened(
-        self, data: DataSet, train: Dependency, dev: Dependency, epochs: int, share: float
+        self, data: DataSet, train: Dependency, dev: Dependency, share: float
     ) -> tuple[Dependency, Dependency, int]:
         """Training sentences, dev sentences (at most as many) and epochs of a short trial.
 
         Below a minimum number of steps no encoder has learnt to tag, and dev scores do not separate them.
         """
-        n_steps = epochs * self.context.train_tokens[data.name] / self.study.finetune.tokens_per_step
+        n_tokens = self.context.train_tokens[data.name]
+        epochs, tokens_per_step, _ = choose_schedule(self.study.finetune, n_tokens)
+        n_steps = epochs * n_tokens / tokens_per_step
         share = min(1.0, max(share, _MIN_FINETUNE_STEPS / n_steps))
         n_epochs = max(1, round(epochs * math.sqrt(share)))
         part = SampleConfig(share=min(1.0, share * epochs / n_epochs), **self._reading)
@@ -212,13 +216,14 @@ class Planner:
         rest = SampleConfig(share=1.0, **self._reading)
         return few, OutputOf(StageNode("sample", rest, (("source", dev), ("beside", few))), SAMPLE), n_epochs
 
-    def epochs(self, data: DataSet, arm: Arm) -> int:
+    def epochs(self, data: DataSet, arm: Arm) -> int | Literal["auto"]:
         """Epochs of fine-tuning: those of the study, except for arms defined by a different number."""
         epochs = self.study.finetune.epochs
         if arm.kind == MORE_STEPS:
-            extra = self.study.adapt.tokens * self.context.cost_ratio / self.context.train_tokens[data.name]
-            return epochs + math.ceil(extra)
-        if arm.kind == AUGMENT:
+            n_tokens = self.context.train_tokens[data.name]
+            extra = self.study.adapt.tokens * self.context.cost_ratio / n_tokens
+            return choose_schedule(self.study.finetune, n_tokens).epochs + math.ceil(extra)
+        if arm.kind == AUGMENT and epochs != "auto":  # auto takes the size of the data into account
             return max(1, math.ceil(epochs / 2))
         return epochs
 

@@ -109,7 +109,7 @@ def _as_toml(data: StudyData, output: Path, config: StudyConfig) -> str:
         dev="" if data.dev is None else f"dev = {relative(data.dev)}\n",
         test=relative(data.test),
         tokens=config.tokens,
-        epochs=config.epochs,
+        epochs=json.dumps(config.epochs),
         probe="" if data.general is None else f"\n[probe]\ngeneral = {relative(data.general)}\n",
     )
 

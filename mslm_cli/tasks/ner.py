@@ -21,13 +21,12 @@ from mslm_cli.evaluation.exact_match import STRICT_F1, exact_match
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.labelled import LabelledSequences
-from mslm_cli.training.model import load_ner, load_token_classifier
-from mslm_cli.training.supervised import Best, Metric
+from mslm_cli.training.model import label_names, labels_of, load_ner, load_token_classifier
+from mslm_cli.training.supervised import Metric, Trained
 from mslm_cli.training.tagging import (
     Windows,
     best_tags,
     continuations_of,
-    label_names,
     make_windows,
     piece_classes,
     predict_probabilities,
@@ -73,7 +72,12 @@ class Ner:
         return {label[2:] for label in labels if label != "O"}
 
     def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> PreTrainedModel:
-        """The encoder with a fresh token-classification head."""
+        """The encoder with a token-classification head, which is kept for known types if the encoder is a NER model."""
+        if found := self.types(labels_of(encoder)):
+            wanted = self.types(labels)
+            kept, fresh = sorted(found & wanted), sorted(wanted - found)
+            told = f"keeping its head for {', '.join(kept)}" if kept else f"it knows only {', '.join(sorted(found))}"
+            console.note(f"{config.model} is a NER model: {told}" + f"; fresh for {', '.join(fresh)}" * bool(fresh))
         return load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed)
 
     def load_model(self, folder: Path) -> PreTrainedModel:
@@ -118,9 +122,9 @@ class Ner:
         found = [[mention.mention for mention in sentence.mentions] for sentence in predicted]
         return exact_match([s.mentions for s in gold.sentences], found).micro.to_json()
 
-    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, best: Best) -> str:
+    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
         """The model card: usage and dev scores."""
-        return model_card.ner(config, sorted(self.types(labels)), train, best)
+        return model_card.ner(config, sorted(self.types(labels)), train, trained)
 
 
 NER = Ner()

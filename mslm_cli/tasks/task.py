@@ -12,7 +12,7 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
-from mslm_cli.training.supervised import Best, Metric, TrainingData
+from mslm_cli.training.supervised import Metric, Trained, TrainingData
 
 
 @runtime_checkable
@@ -75,5 +75,5 @@ class Task(Protocol):
     def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:
         """The scores on a dev set, including the primary metric."""
 
-    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, best: Best) -> str:
+    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
         """The README.md of a trained model."""

@@ -13,7 +13,7 @@ from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.tasks.registry import find_task
 from mslm_cli.tasks.task import Task
 from mslm_cli.training.device import prepare_model, select_device
-from mslm_cli.training.tagging import label_names
+from mslm_cli.training.model import label_names
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def training_steps(
         model.base_model.eval()
     if state.n_steps == 0:
         rng.seed(config.seed)
-    options = MicrobatchOptions.of(config, model.device)
+    options = MicrobatchOptions.of(config, config.tokens_per_step, model.device)
     data = MaskedData(
         masks.reader,
         phase.weights,

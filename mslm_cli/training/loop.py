@@ -96,9 +96,9 @@ class MicrobatchOptions:
     seed: int = 0
 
     @classmethod
-    def of(cls, config: TrainingOptions, device: torch.device) -> "MicrobatchOptions":
-        """The options from ``config``."""
-        max_tokens = max_tokens_per_microbatch(config.batch_tokens, config.tokens_per_step, device)
+    def of(cls, config: TrainingOptions, tokens_per_step: int, device: torch.device) -> "MicrobatchOptions":
+        """The options from ``config``, for steps of ``tokens_per_step`` tokens."""
+        max_tokens = max_tokens_per_microbatch(config.batch_tokens, tokens_per_step, device)
         return cls(max_tokens, precision(config.precision, device), config.seed)
 
 

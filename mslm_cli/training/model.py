@@ -1,8 +1,9 @@
 """Encoders with a head: loading, saving, and logits at selected positions."""
 
+import copy
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -57,14 +58,63 @@ def save_mlm_head(head: dict[str, torch.Tensor], folder: Path) -> None:
 
 
 def load_token_classifier(folder: Path, labels: list[str], *, allow_pickle: bool, seed: int) -> PreTrainedModel:
-    """The encoder with a fresh token-classification head for ``labels``, initialised from ``seed``.
+    """The encoder with a token-classification head for ``labels``, initialised from ``seed``.
+
+    If the checkpoint is a token classifier, its head is kept for the labels that both have.
 
     Raises: as ``load_masked_lm``.
     """
     numbered = dict(enumerate(labels))
     names = {"num_labels": len(labels), "id2label": numbered, "label2id": {v: k for k, v in numbered.items()}}
-    model, _ = _load(AutoModelForTokenClassification, folder, allow_pickle=allow_pickle, seed=seed, **names)
+    auto = AutoModelForTokenClassification
+    if not labels_of(folder):
+        return _load(auto, folder, allow_pickle=allow_pickle, seed=seed, **names)[0]
+    trained, _ = _load(auto, folder, allow_pickle=allow_pickle, seed=seed)
+    config = copy.deepcopy(trained.config)
+    config.update(names)
+    torch.manual_seed(seed)
+    make: Callable[..., PreTrainedModel] = auto.from_config
+    model = make(config, dtype=torch.float32)
+    _copy_shared(trained, model)
     return model
+
+
+def labels_of(folder: Path) -> list[str]:
+    """The names of a token classifier's labels, by number; none if the checkpoint is another model."""
+    config = read_config(folder)
+    architectures, names = config.get("architectures"), config.get("id2label")
+    is_classifier = isinstance(architectures, list) and str(architectures[:1]).endswith("ForTokenClassification']")
+    if not is_classifier or not isinstance(names, dict) or not all(map(str.isdecimal, names)):
+        return []
+    return [str(names[number]) for number in sorted(names, key=int)]
+
+
+@torch.no_grad()
+def _copy_shared(trained: PreTrainedModel, model: PreTrainedModel) -> None:
+    """Copy the parameters of a token classifier to another; of the output layer, the rows of labels that both have."""
+    old, new = label_names(trained), label_names(model)
+    shared = [(row, old.index(name)) for row, name in enumerate(new) if name in old]
+    rows, sources = (list(column) for column in zip(*shared, strict=True)) if shared else ([], [])
+    output = {id(p) for p in _output_layer(model, len(new)).parameters()}
+    values = trained.state_dict()
+    for name, parameter in model.named_parameters():
+        if id(parameter) in output:
+            parameter[rows] = values[name][sources]
+        else:
+            parameter.copy_(values[name])
+    for name, buffer in model.named_buffers():
+        buffer.copy_(dict(trained.named_buffers())[name])
+
+
+def _output_layer(model: PreTrainedModel, n_labels: int) -> torch.nn.Linear:
+    """The layer that computes the logits."""
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == n_labels]
+    return layers[-1]
+
+
+def label_names(model: PreTrainedModel) -> list[str]:
+    """The names of a token classifier's labels, by number."""
+    return [str(name) for _, name in sorted((int(i), name) for i, name in (model.config.id2label or {}).items())]
 
 
 def load_ner(folder: Path) -> PreTrainedModel:

@@ -7,7 +7,7 @@ from mslm_cli.artifacts import Artifact
 from mslm_cli.config import AdaptConfig, FinetuneConfig
 from mslm_cli.console import count
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.training.supervised import Best
+from mslm_cli.training.supervised import Trained
 
 _PIECES = {
     "first": """\
@@ -62,9 +62,9 @@ def training(summary: dict[str, Any]) -> str:
     return f"adapted: {length('n')}" + f", after {count(n_head, 'step')} of the MLM head alone" * bool(n_head)
 
 
-def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, best: Best) -> str:
+def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
     """The model card of an NER model."""
-    scores = best.scores
+    best, scores = trained.best, trained.best.scores
     n_mentions = sum(len(sentence.mentions) for sentence in train.sentences)
     size = f"{count(len(train.sentences), 'sentence')} with {count(n_mentions, 'mention')}"
     return f"""---
@@ -75,9 +75,9 @@ tags: [mslm, named-entity-recognition]
 # Named entity recognition, fine-tuned with mslm
 
 Entity types: {", ".join(types)}. `{config.model_dump()["model"]}`, fine-tuned on {size}, unmasked, for
-{count(config.epochs, "epoch")}, peak learning rate {config.learning_rate:g}, seed {config.seed}. The best epoch on the
-development data was epoch {best.epoch}: strict exact match precision {scores["precision"]:.4f}, recall
-{scores["recall"]:.4f}, F1 {scores["f1"]:.4f}.
+{count(trained.n_epochs, "epoch")} in steps of {count(trained.schedule.tokens_per_step, "token")}, peak learning rate
+{config.learning_rate:g}, seed {config.seed}. The best epoch on the development data was epoch {best.epoch}: strict
+exact match precision {scores["precision"]:.4f}, recall {scores["recall"]:.4f}, F1 {scores["f1"]:.4f}.
 
 {_PIECES[config.label_pieces]}
 """

@@ -20,6 +20,7 @@ from mslm_cli.training.flops import Meter
 from mslm_cli.training.loop import Microbatch, MicrobatchOptions, StepResult, TrainState, Update, train
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.training.packing import make_collator
+from mslm_cli.training.schedule import Schedule, choose_schedule
 from mslm_cli.training.tensorboard import tensorboard_writer
 from mslm_cli.workspace import new_checkpoint
 
@@ -74,29 +75,47 @@ class Best:
     scores: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The result of fine-tuning: the best epoch, the number of epochs run, and the schedule."""
+
+    best: Best
+    n_epochs: int
+    schedule: Schedule
+
+
 def fit(
     model: PreTrainedModel, data: TrainingData, dev: DevSet, config: FinetuneConfig, pad_id: int, work: Workspace
-) -> Best:
-    """Train ``model`` for all epochs, resuming from ``work``; the best epoch on ``dev`` (the first on ties)."""
-    return _Fit(data, dev, config, pad_id, work).run(model)
+) -> Trained:
+    """Train ``model``, resuming from ``work``, until all epochs are done or ``dev`` shows no better score for a while.
+
+    The best epoch is the one with the best score on ``dev``, the first on ties.
+    """
+    return _Fit(data, dev, config, choose_schedule(config, int(data.lengths.sum())), pad_id, work).run(model)
 
 
 def start_training(
-    model: PreTrainedModel, data: TrainingData, config: FinetuneConfig
+    model: PreTrainedModel, data: TrainingData, config: FinetuneConfig, schedule: Schedule
 ) -> tuple[TrainState, list[list[Int64]]]:
     """The initial state, and the sequences of each step in each epoch."""
-    plans = [plan_steps(data.lengths, config.tokens_per_step, seed=config.seed, epoch=e) for e in range(config.epochs)]
+    tokens_per_step, epochs = schedule.tokens_per_step, range(schedule.epochs)
+    plans = [plan_steps(data.lengths, tokens_per_step, seed=config.seed, epoch=epoch) for epoch in epochs]
     optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
     return TrainState(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
 
 
 def training_steps(
-    state: TrainState, data: TrainingData, plan: Sequence[Int64], config: FinetuneConfig, pad_id: int
+    state: TrainState,
+    data: TrainingData,
+    plan: Sequence[Int64],
+    config: FinetuneConfig,
+    tokens_per_step: int,
+    pad_id: int,
 ) -> Iterator[StepResult[SupervisedBatch]]:
-    """Take the optimizer steps of ``plan``, lazily."""
+    """Take the optimizer steps of ``plan``, of about ``tokens_per_step`` tokens each, lazily."""
     model = state.model
     model.train()
-    options = MicrobatchOptions.of(config, model.device)
+    options = MicrobatchOptions.of(config, tokens_per_step, model.device)
     collate_fn = make_collator(model, pad_id, options.dtype)
     updates = (data.update(sequences, collate_fn, model.device) for sequences in plan)
     return train(state, updates, config.max_grad_norm, options)
@@ -107,19 +126,23 @@ class _Fit:
     data: TrainingData
     dev: DevSet
     config: FinetuneConfig
+    schedule: Schedule
     pad_id: int
     work: Workspace
 
-    def run(self, model: PreTrainedModel) -> Best:
-        state, plans = start_training(model, self.data, self.config)
+    def run(self, model: PreTrainedModel) -> Trained:
+        state, plans = start_training(model, self.data, self.config, self.schedule)
         rng.seed(self.config.seed)
         self.work.restore(state)
         best = Best(**self.work.progress["best"]) if self.work.progress.get("best") else None
-        n_before, n_steps = 0, sum(map(len, plans))
+        n_before, n_steps, n_epochs = 0, sum(map(len, plans)), 0
         with tensorboard_writer(self.config.tensorboard) as show, console.progress("finetune", n_steps) as bar:
             bar.advance(state.n_steps)
             report = _Report(Meter(model, model.device, precision(self.config.precision, model.device)), show, bar)
             for epoch, plan in enumerate(plans):
+                if best is not None and 0 < self.schedule.patience <= epoch - best.epoch:
+                    break
+                n_epochs += 1
                 if self.work.progress.get("epoch", -1) < epoch:
                     self._run_epoch(state, plan[state.n_steps - n_before :], epoch, best, report)
                     best = self._choose(state, epoch, best)
@@ -128,13 +151,14 @@ class _Fit:
                         self._drop_unneeded_models(best)
                 n_before += len(plan)
         assert best is not None, "there is at least one epoch"
-        return best
+        return Trained(best, n_epochs, self.schedule)
 
     def _run_epoch(
         self, state: TrainState, plan: Sequence[Int64], epoch: int, best: Best | None, report: "_Report"
     ) -> None:
         report.meter.restart()
-        for step in training_steps(state, self.data, plan, self.config, self.pad_id):
+        tokens_per_step = self.schedule.tokens_per_step
+        for step in training_steps(state, self.data, plan, self.config, tokens_per_step, self.pad_id):
             self.work.log(report.record(step, epoch))
             self.work.save_if_due(step.number, state, _progress(epoch - 1, best))
 

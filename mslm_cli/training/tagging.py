@@ -16,7 +16,7 @@ from mslm_cli.models import special_frame, text_backend
 from mslm_cli.text.tokens import visible
 from mslm_cli.training.batching import pad, plan_forward_passes, to_device
 from mslm_cli.training.device import predicting
-from mslm_cli.training.model import logits_at
+from mslm_cli.training.model import label_names, logits_at
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,6 @@ def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokeni
                 assert word is not None  # only special tokens belong to no word
                 pieces[word].append(piece)
             yield [p or placeholder for p in pieces]
-
-
-def label_names(model: PreTrainedModel) -> list[str]:
-    """The names of a token classifier's labels, by number."""
-    return [str(name) for _, name in sorted((int(i), name) for i, name in (model.config.id2label or {}).items())]
 
 
 @torch.inference_mode()

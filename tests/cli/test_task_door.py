@@ -23,9 +23,9 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.labelled import LabelledSequences
-from mslm_cli.training.model import load_ner, load_token_classifier
-from mslm_cli.training.supervised import Best, Metric
-from mslm_cli.training.tagging import label_names, make_windows, predict_probabilities
+from mslm_cli.training.model import label_names, load_ner, load_token_classifier
+from mslm_cli.training.supervised import Metric, Trained
+from mslm_cli.training.tagging import make_windows, predict_probabilities
 
 Mslm = Callable[..., Result]
 
@@ -95,8 +95,8 @@ class WordKind:
         ]
         return {"accuracy": float(np.mean(rights))}
 
-    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, best: Best) -> str:
-        return f"Words are {' or '.join(labels)}: accuracy {best.scores['accuracy']:.4f} on dev.\n"
+    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
+        return f"Words are {' or '.join(labels)}: accuracy {trained.best.scores['accuracy']:.4f} on dev.\n"
 
 
 TASK = WordKind()

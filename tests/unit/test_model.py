@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from transformers import (
 from mslm_cli.errors import UnavailableError, UsageError
 from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.losses import weighted_cross_entropy
-from mslm_cli.training.model import load_masked_lm, load_token_classifier, logits_at, max_tokens
+from mslm_cli.training.model import labels_of, load_masked_lm, load_token_classifier, logits_at, max_tokens
 
 SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 FAMILIES = [
@@ -141,3 +142,41 @@ def test_a_checkpoint_without_its_encoder_is_refused(tmp_path: Path, tiny_vocab:
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UnavailableError, match=r"lacks .* parameters of the encoder"):
         load_masked_lm(folder, allow_pickle=False, seed=0)
+
+
+@pytest.mark.parametrize("make", FAMILIES, ids=["bert", "roberta", "electra", "distilbert"])
+def test_a_token_classifier_keeps_its_head_for_the_labels_that_both_have(make, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path / "encoder")
+    old = ["O", "B-Gene", "I-Gene", "B-Disease", "I-Disease"]
+    trained = load_token_classifier(tmp_path / "encoder", old, allow_pickle=False, seed=1)
+    trained.save_pretrained(tmp_path / "ner")
+    assert labels_of(tmp_path / "ner") == old
+    assert labels_of(tmp_path / "encoder") == []
+    for new in (["O", "B-Disease", "I-Disease", "B-Cell", "I-Cell"], ["O", "B-Disease", "I-Disease"], old[::-1]):
+        model = load_token_classifier(tmp_path / "ner", new, allow_pickle=False, seed=2)
+        fresh = load_token_classifier(tmp_path / "encoder", new, allow_pickle=False, seed=2)
+        assert labels_of(tmp_path / "ner") == old
+        assert [model.config.id2label[i] for i in range(len(new))] == new
+        for name, parameter in model.base_model.named_parameters():
+            assert torch.equal(parameter, trained.base_model.get_parameter(name))
+        for row, label in enumerate(new):
+            same = model.classifier.weight[row]
+            if label in old:
+                assert torch.equal(same, trained.classifier.weight[old.index(label)])
+            else:
+                assert same.std() > 0
+                assert not any(torch.equal(same, other) for other in trained.classifier.weight)
+        inputs = batch().inputs
+        model.eval(), trained.eval()
+        columns = [(new.index(label), old.index(label)) for label in new if label in old]
+        with torch.no_grad():
+            ours, theirs = model(**inputs).logits, trained(**inputs).logits
+        for ours_column, theirs_column in columns:
+            torch.testing.assert_close(ours[..., ours_column], theirs[..., theirs_column])
+        assert fresh.classifier.weight.shape == model.classifier.weight.shape
+
+
+@pytest.mark.parametrize("value", [None, "BertForTokenClassification", [], [3], ["BertForTokenClassification"]])
+def test_a_configuration_without_label_names_is_no_token_classifier(value, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": value, "id2label": {"a": "O"}}))
+    assert labels_of(tmp_path) == []

@@ -15,12 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli.corpus.labels import strict_mentions
 from mslm_cli.models import load_tokenizer
 from mslm_cli.training.device import prepare_model
-from mslm_cli.training.model import load_token_classifier
+from mslm_cli.training.model import label_names, load_token_classifier
 from mslm_cli.training.tagging import (
     Windows,
     best_tags,
     continuations_of,
-    label_names,
     make_windows,
     piece_classes,
     predict_probabilities,
