@@ -39,8 +39,9 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
     from mslm_cli.config import FinetuneConfig
     from mslm_cli.tasks.ner import NER
     from mslm_cli.training.device import prepare_model, select_device
+    from mslm_cli.training.labelled import TrainingSource
     from mslm_cli.training.schedule import Schedule
-    from mslm_cli.training.supervised import start_training, training_steps
+    from mslm_cli.training.supervised import TrainingPlan, start_training, training_steps
 
     allocator.keep_freed_memory()
     config = FinetuneConfig.build(
@@ -53,11 +54,11 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
     model = NER.new_model(encoder, labels, config)
     prepare_model(model, select_device(config.device, threads=config.threads))
     tokenizer.model_max_length = config.max_length
-    data = NER.training_data(corpus, labels, tokenizer, config)
-    schedule = Schedule(epochs=100, tokens_per_step=1024, patience=0)
-    state, plans = start_training(model, data, config, schedule)
-    plan = [step for of_epoch in plans for step in of_epoch]
-    return timed(training_steps(state, data, plan, config, schedule.tokens_per_step, tokenizer.pad_token_id))
+    data = NER.training_data([TrainingSource(corpus, frozenset(corpus.types))], labels, tokenizer, config)
+    plan = TrainingPlan(config, Schedule(epochs=100, tokens_per_step=1024, patience=0))
+    state, plans = start_training(model, data, plan)
+    steps = [step for of_epoch in plans for step in of_epoch]
+    return timed(training_steps(state, data, steps, 0, plan, tokenizer.pad_token_id))
 
 
 def trainer_random(file: Path, given: argparse.Namespace) -> Steps:

@@ -23,7 +23,7 @@ from mslm_cli.options import Config
 
 _Options = TypeVar("_Options", bound=Config)
 
-ArtifactKind = Literal["lexicon", "shards", "encoder", "ner", "eval"]
+ArtifactKind = Literal["lexicon", "shards", "encoder", "ner", "eval", "silver"]
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
@@ -38,6 +38,7 @@ MADE_BY = {
     "encoder": "mslm adapt",
     "ner": "mslm finetune",
     "eval": "mslm eval",
+    "silver": "mslm label",
 }
 """The command that makes each kind of artifact."""
 
@@ -364,13 +365,13 @@ SKETCHES = "seen"
 """In an artifact, the folder with sketches of the sentences seen by it and everything upstream."""
 
 
-def pass_on_sketches(sources: Sequence[Artifact | None], folder: Path) -> None:
-    """Copy the sketches of ``sources`` to the staged artifact in ``folder``."""
+def pass_on_sketches(sources: Sequence[Artifact | None], folder: Path, *, prefix: str = "") -> None:
+    """Copy the sketches of ``sources`` to the staged artifact in ``folder``, with ``prefix`` before their names."""
     target = folder / SKETCHES
     target.mkdir(exist_ok=True)
     for source in sources:
         for sketch in source.sketches() if source else []:
-            name = sketch.name
+            name = prefix + sketch.name
             if (target / name).exists() and (target / name).read_bytes() != sketch.read_bytes():
-                name = f"{sketch.stem}-{fsio.sha256_of(sketch)[:8]}.u64"
+                name = f"{prefix}{sketch.stem}-{fsio.sha256_of(sketch)[:8]}.u64"
             shutil.copyfile(sketch, target / name)

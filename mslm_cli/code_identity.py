@@ -26,6 +26,7 @@ _ENTRY = {
     "encoder": "mslm_cli.stages.adapt",
     "ner": "mslm_cli.stages.finetune",
     "eval": "mslm_cli.stages.evaluate",
+    "silver": "mslm_cli.stages.label",
     "probe": "mslm_cli.stages.probe",
     "split": "mslm_cli.studies.resampled_data",
     "sample": "mslm_cli.studies.resampled_data",

@@ -9,12 +9,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from mslm_cli.corpus.options import TEXT_ONLY, DataOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.masking.options import MaskingOptions
-from mslm_cli.options import Config, Name, Rate, read_bounded, read_toml
+from mslm_cli.options import Config, Name, Rate, parse_list, read_bounded, read_toml
 from mslm_cli.terms.options import TermOptions
 
 BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\d+)$")]
@@ -133,6 +133,14 @@ class AdaptConfig(TrainingOptions):
     )
 
 
+def _checked_map(pairs: tuple[str, ...]) -> tuple[str, ...]:
+    for pair in pairs:
+        other, separator, ours = pair.partition("=")
+        if not (other and separator and ours):
+            raise ValueError(f"expected OTHER=OURS, not {pair!r}")
+    return pairs
+
+
 class FinetuneConfig(DataOptions, TrainingOptions):
     """Options of ``mslm finetune``."""
 
@@ -148,6 +156,19 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
     tokens_per_step: AutoCount = Field(
         "auto", description="Non-padding tokens per optimizer step; auto takes fewer for small data."
+    )
+    mask_mentions: Rate = Field(
+        0.0,
+        description="Fraction of mentions hidden in the input of each epoch, while their labels stay; never in --dev.",
+    )
+    mask_words: Rate = Field(
+        0.0, description="Fraction of words outside mentions hidden in the input of each epoch; never in --dev."
+    )
+    map: Annotated[tuple[str, ...], BeforeValidator(parse_list), AfterValidator(_checked_map)] = Field(
+        (), description="Types to rename in --also, --silver and --model: OTHER=OURS, separated by commas."
+    )
+    silver_weight: float = Field(
+        0.5, gt=0, description="Weight in the loss of a sentence of --silver, times its confidence."
     )
     max_length: int = Field(512, ge=8, description="Maximum window length in tokens, capped at the encoder's limit.")
     overlap: int = Field(64, ge=0, description="Tokens shared by adjacent windows of a long sentence.")
@@ -179,6 +200,14 @@ class PredictConfig(DataOptions, ForwardOptions):
         description="How raw text is split into words: at all punctuation, or not inside words (IL-2R);"
         " auto follows the model's training data.",
     )
+
+
+class LabelConfig(DataOptions, ForwardOptions):
+    """Options of ``mslm label``."""
+
+    sentences: int = Field(10_000, ge=1, description="Sentences to draw from the text and label.")
+    min_confidence: Rate = Field(0.5, description="Leave out sentences with a tag that is less probable than this.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed for drawing sentences.")
 
 
 class ConvertConfig(DataOptions):

@@ -18,6 +18,7 @@ _MODULES = (
     "adapt",
     "finetune",
     "predict",
+    "label",
     "evaluate",
     "compare",
     "inspect_data",

@@ -19,7 +19,9 @@ from mslm_cli.config import FinetuneConfig
 
 EXAMPLES = """\
 mslm finetune --train train.tsv --dev devel.tsv --model adapted -o ner
-mslm finetune --train train.tsv --dev devel.tsv -o vanilla --epochs 10 --seed 1"""
+mslm finetune --train train.tsv --dev devel.tsv -o vanilla --epochs 10 --seed 1
+mslm finetune --train train.tsv --dev devel.tsv --model other-ner -o transfer
+mslm finetune --train train.tsv --dev devel.tsv --also chemicals.tsv -o both"""
 
 
 @subcommand("finetune", FinetuneConfig, examples=EXAMPLES)
@@ -28,14 +30,23 @@ def finetune(
     dev: Annotated[Path, typer.Option(help="Labelled data used to choose the best epoch.", show_default=False)],
     output: Output,
     config: FinetuneConfig,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Other labelled data to learn at the same time, with types of its own; may be repeated."),
+    ] = None,
+    silver: Annotated[Path | None, typer.Option(help="Sentences that models have labelled, from `mslm label`.")] = None,
     resume: Resume = "auto",
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune an encoder for entity recognition, or another task.
 
-    Training and scoring use unmasked text. The epoch with the best score on --dev is kept; for entity recognition,
-    the score is strict F1.
+    Scoring never sees masked text; training does only with --mask-mentions or --mask-words. The epoch with the best
+    score on --dev is kept; for entity recognition, the score is strict F1.
+
+    With --also, every step has as many tokens of other corpora as of --train; types that a corpus does not annotate
+    are not unlearnt from it. Sentences of --silver take part in the first two thirds of the epochs.
+
     `--model -` reads the encoder's path from a pipe.
     """
     refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})
@@ -46,5 +57,6 @@ def finetune(
     if config.model == "-":
         config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
     with ranks.process_group(config.device):
-        made = stage.run(train, dev, output, config, RunOptions(overwrite, resume, resume_anyway))
+        companions = stage.Companions(tuple(also or ()), silver)
+        made = stage.run(train, dev, output, config, RunOptions(overwrite, resume, resume_anyway), companions)
     console.made(made)

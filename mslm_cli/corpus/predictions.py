@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
@@ -113,15 +113,26 @@ class ScoredCorpus:
 
 
 class PredictedSentence(NamedTuple):
-    """What a system predicts for one sentence: a tag for each word, and the mentions that the tags spell."""
+    """What a system predicts for one sentence: a tag for each word, and the mentions that the tags spell.
+
+    confidence: the probability of the least probable tag; None if it is not known.
+    """
 
     tags: Sequence[str]
     mentions: Sequence[ScoredMention]
+    confidence: float | None = None
 
     @classmethod
     def of_tags(cls, tags: Sequence[str], scheme: str = "IOB2") -> "PredictedSentence":
         """The mentions of ``tags``, read strictly, without probabilities."""
         return cls(tags, [ScoredMention(*mention) for mention in strict_mentions(tags, scheme)])
+
+    def without(self, types: Set[str]) -> "PredictedSentence":
+        """The same without mentions of ``types``."""
+        if not types:
+            return self
+        tags = ["O" if split_tag(tag)[1] in types else tag for tag in self.tags]
+        return self._replace(tags=tags, mentions=[m for m in self.mentions if m.type not in types])
 
 
 def scored_corpus(

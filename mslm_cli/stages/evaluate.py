@@ -172,11 +172,24 @@ def _read(file: Path, config: EvalConfig, ner: Artifact | None) -> LabelledCorpu
 
 
 def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> tuple[ScoredCorpus, set[str]]:
-    """``corpus`` with the model's predictions, and the types that the model knows."""
+    """``corpus`` with the model's predictions, and the types that the model knows.
+
+    Types that the model learnt only from companions of its training data, and that ``corpus`` does not have, are left
+    out: what is not annotated cannot be right.
+    """
     from mslm_cli.tasks.trained import load_trained
 
     model = load_trained(ner, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
-    return scored_corpus(corpus, model.predict([s.words for s in corpus.sentences])), model.types
+    found = model.predict([s.words for s in corpus.sentences])
+    if foreign := frozenset(ner.manifest.run.get("other_types", ())) - set(corpus.types):
+        n_before = sum(len(sentence.mentions) for sentence in found)
+        found = [sentence.without(foreign) for sentence in found]
+        n_dropped = n_before - sum(len(sentence.mentions) for sentence in found)
+        console.note(
+            f"{console.count(n_dropped, 'predicted mention')} of {', '.join(sorted(foreign))} left out: the model"
+            " learnt these types from other data, and the test set does not annotate them"
+        )
+    return scored_corpus(corpus, found), model.types
 
 
 def _read_predictions(sources: Sources, gold: LabelledCorpus | None, config: EvalConfig) -> ScoredCorpus:

@@ -1,6 +1,7 @@
 """``mslm finetune``: fine-tune an encoder for a task on labelled sentences."""
 
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,17 @@ from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.readers import count_changes, gold_inputs
 from mslm_cli.corpus.seen import Sketch
+from mslm_cli.corpus.silver import SILVER, read_silver, renamed
+from mslm_cli.errors import DataError
 from mslm_cli.tasks.registry import find_task
 from mslm_cli.tasks.task import Task
 from mslm_cli.text.tokens import keeps_punctuation
 from mslm_cli.training import ranks
 from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import prepare_model, select_device
+from mslm_cli.training.labelled import TrainingSource
 from mslm_cli.training.model import max_tokens, mlm_head, save_mlm_head
-from mslm_cli.training.supervised import Metric, Trained, fit
+from mslm_cli.training.supervised import Metric, Trained, TrainingPlan, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
 _DEV_BATCH_TOKENS = 2048
@@ -29,12 +33,13 @@ _DEV_BATCH_TOKENS = 2048
 
 @dataclass(frozen=True)
 class _Dev:
-    """The dev data, encoded once for all epochs."""
+    """The dev data, encoded once for all epochs, and the types that they do not annotate."""
 
     task: Task
     corpus: LabelledCorpus
     encoded: Any
     pad_id: int
+    foreign: frozenset[str]
 
     @property
     def metric(self) -> Metric:
@@ -42,7 +47,15 @@ class _Dev:
 
     def scores(self, model: PreTrainedModel) -> dict[str, Any]:
         found = self.task.predict(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
-        return self.task.score(self.corpus, found)
+        return self.task.score(self.corpus, [sentence.without(self.foreign) for sentence in found])
+
+
+@dataclass(frozen=True)
+class Companions:
+    """What is learnt beside the training data: other labelled corpora, and a silver artifact."""
+
+    also: tuple[Path, ...] = ()
+    silver: Path | None = None
 
 
 def run(
@@ -51,6 +64,7 @@ def run(
     output: Path,
     config: FinetuneConfig,
     rerun: RunOptions = RunOptions(),  # noqa: B008 - immutable
+    companions: Companions = Companions(),
 ) -> Path:
     """Fine-tune an encoder and publish the epoch with the best score on ``dev_file`` as a ner artifact.
 
@@ -63,7 +77,9 @@ def run(
     allocator.keep_freed_memory()
     task = find_task(config.task)
     inputs = [*gold_inputs("train", train_file), *gold_inputs("dev", dev_file)]
-    train, dev = (task.read(file, config) for file in (train_file, dev_file))
+    inputs += [one for path in companions.also for one in gold_inputs("also", path)]
+    silver = None if companions.silver is None else artifacts.load(companions.silver, "silver")
+    inputs += [] if silver is None else [silver.as_input("silver")]
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
@@ -71,7 +87,9 @@ def run(
     if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
         return output
-    labels = task.labels(train, dev, train_file)
+    train, dev = (task.read(file, config) for file in (train_file, dev_file))
+    sources = [TrainingSource(train, frozenset(train.types)), *_companions(task, companions, silver, config)]
+    labels = task.labels(train, dev, train_file, {kind for source in sources[1:] for kind in source.types})
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
     device = select_device(config.device, threads=config.threads)
     head = mlm_head(encoder, allow_pickle=config.allow_pickle)
@@ -79,11 +97,13 @@ def run(
     prepare_model(model, device)
     tokenizer.model_max_length = min(config.max_length, max_tokens(model))
     pad_id: int = tokenizer.pad_token_id
-    data = task.training_data(train, labels, tokenizer, config)
-    dev_set = _Dev(task, dev, task.encode([s.words for s in dev.sentences], tokenizer, config), pad_id)
+    data = task.training_data(sources, labels, tokenizer, config)
+    encoded = task.encode([s.words for s in dev.sentences], tokenizer, config)
+    dev_set = _Dev(task, dev, encoded, pad_id, _foreign(sources))
+    plan = TrainingPlan.of(config, data, silver=len(sources) - 1 if silver else None)
     with workspace(build, device, config, rerun) as work:
         with work.finishing_steps():
-            trained = fit(model, data, dev_set, config, pad_id, work)
+            trained = fit(model, data, dev_set, plan, pad_id, work)
         if not ranks.is_first():
             return output
         work.check_learnt()
@@ -97,9 +117,11 @@ def run(
                 save_mlm_head(head, staged.path)
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
             (staged.path / "README.md").write_text(task.card(config, labels, train, trained), encoding="utf-8")
-            _pass_on(parent, {"train": train, "dev": dev}, staged)
+            seen = {f"also{i}": source.corpus for i, source in enumerate(sources[1:], 1) if not source.is_noisy}
+            _pass_on([parent, silver], {"train": train, "dev": dev, **seen}, staged)
             staged.seeds["training"] = config.seed
             staged.run |= _about(task, trained) | {"n_sequences": len(data.lengths), "words": _word_form(train)}
+            staged.run["other_types"] = sorted(_foreign(sources))
             staged.run["changed_mentions"] = {"train": count_changes(train), "dev": count_changes(dev)}
     _report(task, trained)
     return output
@@ -130,11 +152,35 @@ def _about(task: Task, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _pass_on(parent: Artifact | None, seen: dict[str, LabelledCorpus], staged: StagedArtifact) -> None:
-    """Write sketches of everything seen here and upstream, and the training log of the encoder."""
-    if parent and parent.has(METRICS):
-        shutil.copyfile(parent.file(METRICS), staged.path / ENCODER_METRICS)
-    artifacts.pass_on_sketches([parent], staged.path)
+def _companions(
+    task: Task, companions: Companions, silver: Artifact | None, config: FinetuneConfig
+) -> Iterator[TrainingSource]:
+    names = dict(pair.split("=", 1) for pair in config.map)
+    for path in companions.also:
+        corpus = renamed(task.read(path, config), names)
+        if not corpus.types:
+            raise DataError("has no mentions, so there is nothing to learn from it", path=path)
+        yield TrainingSource(corpus, frozenset(corpus.types))
+    if silver is not None:
+        found = read_silver(silver.file(SILVER), silver.manifest.run.get("types", ()))
+        weights = tuple(config.silver_weight * confidence for confidence in found.confidences)
+        types = frozenset(names.get(kind, kind) for kind in found.types)
+        yield TrainingSource(renamed(found.corpus, names), types, weights, is_noisy=True)
+
+
+def _foreign(sources: Sequence[TrainingSource]) -> frozenset[str]:
+    """Types that are annotated in companions, but not in the training data."""
+    return frozenset(kind for source in sources[1:] for kind in source.types) - sources[0].types
+
+
+def _pass_on(sources: Sequence[Artifact | None], seen: dict[str, LabelledCorpus], staged: StagedArtifact) -> None:
+    """Write sketches of everything seen here and in ``sources``, and the training log of the first, the encoder."""
+    encoder = sources[0]
+    if encoder and encoder.has(METRICS):
+        shutil.copyfile(encoder.file(METRICS), staged.path / ENCODER_METRICS)
+    for source in sources:
+        prefix = "model-" if source and source.manifest.kind == "ner" else ""
+        artifacts.pass_on_sketches([source], staged.path, prefix=prefix)
     for name, corpus in seen.items():  # dev too, as it selected the best epoch
         sketch = Sketch.of(" ".join(sentence.words) for sentence in corpus.sentences)
         sketch.save(staged.path / artifacts.SKETCHES / f"finetune-{name}.u64")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mslm_cli import artifacts, console
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
-from mslm_cli.corpus.documents import EMPTY_WORD, Document
+from mslm_cli.corpus.documents import EMPTY_WORD
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.formats.format import Part
@@ -19,11 +19,11 @@ from mslm_cli.corpus.output import check_output, write_parts
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import sentence_hash
+from mslm_cli.corpus.segmentation import SegmentedDocument, segmented
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation
 from mslm_cli.corpus.writers import conll_block, document_mark
 from mslm_cli.tasks.trained import TrainedModel, load_trained
 from mslm_cli.terms.display import Mark, html_page
-from mslm_cli.text.sentences import split_sentences
 from mslm_cli.text.tokens import splitter
 
 Form = str
@@ -43,18 +43,6 @@ class Span(NamedTuple):
     type: str
     score: float
     sentence: int
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentedDocument:
-    """A document as sentences of words, each word as [start, end) characters of its text."""
-
-    document: Document
-    sentences: list[list[tuple[int, int]]]
-
-    def words(self, sentence: int) -> list[str]:
-        text = self.document.text
-        return [text[start:end] for start, end in self.sentences[sentence]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,31 +134,11 @@ def predict(
 
     A long document comes in parts with the same id; offsets continue over its parts.
     """
-    segmented = (split(document, split_words) for document in read_documents(files, config, on_read))
-    for documents in _rounds(segmented):
+    every = (segmented(document, split_words) for document in read_documents(files, config, on_read))
+    for documents in _rounds(every):
         sentences = [p.words(i) for p in documents for i in range(len(p.sentences))]
         tagged = iter(model.predict([[word or EMPTY_WORD for word in words] for words in sentences]))
         yield [DocumentMentions(p, [next(tagged) for _ in p.sentences]) for p in documents]
-
-
-def split(document: Document, split_words: Callable[[str], list[tuple[int, int]]]) -> SegmentedDocument:
-    """``document`` with its own sentences and words if the input has them, else split by rule."""
-    text = document.text
-    if document.sentences is None or document.words is None:
-        bounds = split_sentences(text)
-        return SegmentedDocument(
-            document, [[(start + a, start + b) for a, b in split_words(text[start:end])] for start, end in bounds]
-        )
-    sentences = []
-    for (start, _), words in zip(document.sentences, document.words, strict=True):
-        position, spans = start, []
-        for word in words:
-            # an empty word is not in the text; put it at the end of the previous word
-            first = position if word else max(start, position - 1)
-            spans.append((first, first + len(word)))
-            position += len(word) + 1 if word else 0
-        sentences.append(spans)
-    return SegmentedDocument(document, sentences)
 
 
 def _rounds(documents: Iterable[SegmentedDocument]) -> Iterator[list[SegmentedDocument]]:

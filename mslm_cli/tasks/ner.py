@@ -1,17 +1,15 @@
 """Named entity recognition by IOB2 tags of words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import console
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_gold
@@ -20,18 +18,17 @@ from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import STRICT_F1, exact_match
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
-from mslm_cli.training.labelled import LabelledSequences
+from mslm_cli.training.labelled import LabelledSequences, TrainingSource
 from mslm_cli.training.model import label_names, labels_of, load_ner, load_token_classifier
 from mslm_cli.training.supervised import Metric, Trained
 from mslm_cli.training.tagging import (
     Windows,
     best_tags,
-    continuations_of,
     make_windows,
-    piece_classes,
     predict_probabilities,
     scored_mentions,
 )
+from mslm_cli.training.tagging_data import training_sequences
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,10 @@ class Ner:
         """Labelled sentences; warns about irregularities."""
         return read_gold(path, options, split_words)
 
-    def labels(self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
-        """O, then B- and I- of each type of the training data."""
+    def labels(
+        self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path, others: Iterable[str] = ()
+    ) -> list[str]:
+        """O, then B- and I- of each type of the training data and of ``others``."""
         if not train.types:
             raise DataError("the training data have no mentions, so there is nothing to learn", path=train_file)
         if dev.types and not set(train.types) & set(dev.types):
@@ -65,7 +64,8 @@ class Ner:
             )
         if unknown := sorted(set(dev.types) - set(train.types)):
             console.warn(f"types in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
-        return ["O", *(f"{prefix}-{entity_type}" for entity_type in train.types for prefix in "BI")]
+        types = [*train.types, *sorted(set(others) - set(train.types))]
+        return ["O", *(f"{prefix}-{entity_type}" for entity_type in types for prefix in "BI")]
 
     def types(self, labels: Sequence[str]) -> set[str]:
         """The entity types."""
@@ -85,18 +85,14 @@ class Ner:
         return load_ner(folder)
 
     def training_data(
-        self, corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
+        self,
+        sources: Sequence[TrainingSource],
+        labels: Sequence[str],
+        tokenizer: PreTrainedTokenizerFast,
+        config: FinetuneConfig,
     ) -> LabelledSequences:
-        """Windows of the sentences, with the first or all pieces of each word labelled."""
-        number = {label: i for i, label in enumerate(labels)}
-        label_ids = [
-            np.array([number.get(t, 0) for t in tags_from_mentions(s.mentions, len(s.words))], dtype=np.int64)
-            for s in corpus.sentences
-        ]
-        words, all_pieces = [s.words for s in corpus.sentences], config.label_pieces == "all"
-        w = make_windows(words, tokenizer, tokenizer.model_max_length, config.overlap, all_pieces=all_pieces)
-        classes = piece_classes(w, label_ids, continuations_of(labels))
-        return LabelledSequences(w.offsets, w.input_ids, w.label_offsets, w.pieces, classes)
+        """Windows of the sentences; see ``training_sequences``."""
+        return training_sequences(sources, labels, tokenizer, config)
 
     def encode(
         self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
@@ -114,7 +110,8 @@ class Ner:
         predictions = []
         for probabilities in found:
             tags = best_tags(probabilities, labels)
-            predictions.append(PredictedSentence(tags, scored_mentions(tags, probabilities, labels)))
+            confidence = float(probabilities.max(-1).min(initial=1.0))
+            predictions.append(PredictedSentence(tags, scored_mentions(tags, probabilities, labels), confidence))
         return predictions
 
     def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:

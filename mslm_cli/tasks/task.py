@@ -1,6 +1,6 @@
 """The interface of a task, used by ``mslm finetune``, ``eval``, ``predict`` and studies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
+from mslm_cli.training.labelled import TrainingSource
 from mslm_cli.training.supervised import Metric, Trained, TrainingData
 
 
@@ -37,8 +38,13 @@ class Task(Protocol):
             DataError: the data are invalid; with path and line.
         """
 
-    def labels(self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
+    def labels(
+        self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path, others: Iterable[str] = ()
+    ) -> list[str]:
         """The classes of the head, in order.
+
+        Args:
+            others: span labels that accompanying corpora have.
 
         Raises:
             DataError: there is nothing to learn.
@@ -58,9 +64,17 @@ class Task(Protocol):
         """Load a trained model saved by ``save_pretrained``."""
 
     def training_data(
-        self, corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
+        self,
+        sources: Sequence[TrainingSource],
+        labels: Sequence[str],
+        tokenizer: PreTrainedTokenizerFast,
+        config: FinetuneConfig,
     ) -> TrainingData:
-        """The training sequences (at most tokenizer.model_max_length tokens); microbatches compute the loss."""
+        """The training sequences (at most tokenizer.model_max_length tokens); microbatches compute the loss.
+
+        Args:
+            sources: the training data, then what accompanies them; sequences of source i have origin i.
+        """
 
     def encode(
         self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig

@@ -4,18 +4,63 @@
 ``LabelledBatch.loss`` is a microbatch's contribution to the loss of the step.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.masking.batch import Int32, Int64, take_rows
+from mslm_cli.masking.random import child, named_stream, uniforms
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import Collator, ModelBatch, RaggedTargets, Targets, split_rows
-from mslm_cli.training.losses import weighted_cross_entropy
+from mslm_cli.training.batching import Collator, ModelBatch, RaggedTargets, Targets, split_rows, to_device
+from mslm_cli.training.losses import partial_cross_entropy, weighted_cross_entropy
 from mslm_cli.training.model import logits_at
+
+_HIDE = named_stream("words hidden in fine-tuning")
+_NO_SETS = np.zeros((0, 0), dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class TrainingSource:
+    """Sentences to learn from, and what is known of their labels.
+
+    types: the types that are annotated in them. A word without a label may belong to any other type.
+    weights: the weight of each sentence in the loss; None for 1. is_noisy: a model gave the labels.
+    """
+
+    corpus: LabelledCorpus
+    types: frozenset[str]
+    weights: tuple[float, ...] | None = None
+    is_noisy: bool = False
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """Words of the input that are sometimes replaced by the mask token in training, while their labels stay.
+
+    units: int64 [T]; the unit of each token, which is hidden as a whole; -1 for tokens that never are.
+    rates: float64 [n_units]; the probability that a unit is hidden in an epoch.
+    """
+
+    units: Int64
+    rates: NDArray[np.float64]
+    mask_id: int
+    seed: int
+
+    def hidden(self, tokens: Int64, epoch: int) -> NDArray[np.bool_]:
+        """Whether each of ``tokens`` (int64 indices) is hidden in this epoch: bool.
+
+        The draw depends only on the seed, the epoch and the unit.
+        """
+        units = self.units[tokens]
+        key = np.full(1, child(child(child(self.seed, 0), epoch), _HIDE), dtype=np.uint64)
+        hidden: NDArray[np.bool_] = (units >= 0) & (uniforms(key, np.maximum(units, 0)) < self.rates[units])
+        return hidden
 
 
 @dataclass(frozen=True)
@@ -25,6 +70,9 @@ class LabelledSequences:
     offsets: int64 [n + 1]; sequence i is ``[offsets[i], offsets[i + 1])`` of ``input_ids``, int32 [T].
     label_offsets: int64 [n + 1]; its labels are ``[label_offsets[i], label_offsets[i + 1])`` of ``positions``,
     int64 [P], labelled positions in the sequence, ascending, and of ``classes``, int64 [P], their labels.
+    label_sets: bool [n_sets, n_labels]; class ``n_labels + i`` stands for any of the labels in row i.
+    weights: float32 [n], of the labels of each sequence in the loss; None for 1. is_noisy: bool [n], labelled by a
+    model; None for no sequence. origins: int64 [n], the source of each sequence; None if there is only one.
     """
 
     offsets: Int64
@@ -32,6 +80,11 @@ class LabelledSequences:
     label_offsets: Int64
     positions: Int64
     classes: Int64
+    label_sets: NDArray[np.bool_] = field(default_factory=lambda: _NO_SETS)
+    weights: NDArray[np.float32] | None = None
+    is_noisy: NDArray[np.bool_] | None = None
+    origins: Int64 | None = None
+    hiding: Hiding | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -41,25 +94,38 @@ class LabelledSequences:
         """Tokens in each sequence, including special tokens: int64 [n]."""
         return np.diff(self.offsets)
 
-    def update(self, sequences: Int64, collate_fn: Collator, device: torch.device) -> "LabelledUpdate":
+    def update(self, sequences: Int64, epoch: int, collate_fn: Collator, device: torch.device) -> "LabelledUpdate":
         """The optimizer step over the sequences with these numbers: this process's part of it."""
-        n_labels = float(np.diff(self.label_offsets)[sequences].sum()) or 1.0
+        n_labels = np.diff(self.label_offsets)
+        total_weight = float((n_labels[sequences] * self._weights(sequences)).sum()) or 1.0
         local = ranks.local_share(sequences)
         local = local[np.argsort(self.lengths[local], kind="stable")]
         offsets, tokens = take_rows(self.offsets, local)
         label_offsets, labels = take_rows(self.label_offsets, local)
         flat = np.repeat(offsets[:-1], np.diff(label_offsets)) + self.positions[labels]
-        weights = np.ones(len(labels), dtype=np.float32)
-        targets = RaggedTargets(label_offsets, flat, self.classes[labels], weights, n_labels)
-        return LabelledUpdate(offsets, self.input_ids[tokens], targets, collate_fn, device)
+        weights = np.repeat(self._weights(local), n_labels[local]).astype(np.float32)
+        targets = RaggedTargets(label_offsets, flat, self.classes[labels], weights, total_weight)
+        input_ids = self.input_ids[tokens]
+        if self.hiding is not None:
+            input_ids = np.where(self.hiding.hidden(tokens, epoch), np.int32(self.hiding.mask_id), input_ids)
+        is_noisy = None if self.is_noisy is None else np.repeat(self.is_noisy[local], n_labels[local])
+        return LabelledUpdate(offsets, input_ids, targets, self.label_sets, is_noisy, collate_fn, device)
+
+    def _weights(self, sequences: Int64) -> NDArray[np.float32]:
+        return np.ones(len(sequences), np.float32) if self.weights is None else self.weights[sequences]
 
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """The labelled sequences of a forward pass."""
+    """The labelled sequences of a forward pass.
+
+    label_sets: as in ``LabelledSequences``. is_noisy: bool [n_labels], of each target; None for none.
+    """
 
     model_batch: ModelBatch
     targets: Targets
+    label_sets: Any
+    is_noisy: Any = None
 
     @property
     def n_tokens(self) -> int:
@@ -68,24 +134,32 @@ class LabelledBatch:
 
     def to(self, device: torch.device) -> "LabelledBatch":
         """The batch on ``device``."""
-        return LabelledBatch(self.model_batch.to(device), self.targets.to(device))
+        is_noisy = None if self.is_noisy is None else to_device(self.is_noisy, device)
+        label_sets = to_device(self.label_sets, device) if len(self.label_sets) else self.label_sets
+        return LabelledBatch(self.model_batch.to(device), self.targets.to(device), label_sets, is_noisy)
 
     def loss(self, model: PreTrainedModel) -> torch.Tensor:
         """This microbatch's contribution to the loss of its step, a scalar with gradient."""
         logits = logits_at(model, self.model_batch, self.targets.positions)
-        return weighted_cross_entropy(logits, *self.targets[1:])[0]
+        if self.is_noisy is None and not len(self.label_sets):
+            return weighted_cross_entropy(logits, *self.targets[1:])[0]
+        losses = partial_cross_entropy(logits, self.targets.classes, self.label_sets, self.is_noisy)
+        weighted: torch.Tensor = losses * self.targets.weights
+        return weighted.sum() / self.targets.total_weight
 
 
 @dataclass(frozen=True)
 class LabelledUpdate:
     """The labelled sequences of an optimizer step on this process, shortest first, as flat arrays.
 
-    offsets: int64 [n + 1]. input_ids: int32 [T].
+    offsets: int64 [n + 1]. input_ids: int32 [T]. label_sets, is_noisy: as in ``LabelledBatch``.
     """
 
     offsets: Int64
     input_ids: NDArray[np.int32]
     targets: RaggedTargets
+    label_sets: NDArray[np.bool_]
+    is_noisy: NDArray[np.bool_] | None
     collate_fn: Collator
     device: torch.device
 
@@ -97,4 +171,35 @@ class LabelledUpdate:
     def _rows(self, first: int, last: int) -> LabelledBatch:
         offsets = self.offsets[first : last + 1]
         model_batch = self.collate_fn(self.input_ids[offsets[0] : offsets[-1]], np.diff(offsets))
-        return LabelledBatch(model_batch, self.targets.rows(first, last, model_batch.begins - offsets[:-1]))
+        targets = self.targets.rows(first, last, model_batch.begins - offsets[:-1])
+        is_noisy = None if self.is_noisy is None else self.is_noisy[self.targets.part(first, last)]
+        return LabelledBatch(model_batch, targets, self.label_sets, is_noisy)
+
+
+def concatenated(parts: Sequence[LabelledSequences]) -> LabelledSequences:
+    """The sequences of all ``parts``, which have the same ``label_sets``; part i has origin i."""
+
+    def joined_offsets(offsets: Sequence[Int64]) -> Int64:
+        return np.cumsum(np.concatenate([[0], *map(np.diff, offsets)]))
+
+    noisy = [np.zeros(len(p), np.bool_) if p.is_noisy is None else p.is_noisy for p in parts]
+    return LabelledSequences(
+        joined_offsets([p.offsets for p in parts]),
+        np.concatenate([p.input_ids for p in parts]),
+        joined_offsets([p.label_offsets for p in parts]),
+        np.concatenate([p.positions for p in parts]),
+        np.concatenate([p.classes for p in parts]),
+        parts[0].label_sets,
+        np.concatenate([p._weights(np.arange(len(p))) for p in parts]),
+        np.concatenate(noisy) if any(p.is_noisy is not None for p in parts) else None,
+        np.repeat(np.arange(len(parts)), list(map(len, parts))),
+        _hiding_of([p.hiding for p in parts if p.hiding is not None]),
+    )
+
+
+def _hiding_of(parts: Sequence[Hiding]) -> Hiding | None:
+    if not parts:
+        return None
+    first = np.cumsum([0, *(len(p.rates) for p in parts)])[:-1]
+    units = [np.where(p.units < 0, -1, p.units + start) for p, start in zip(parts, first, strict=True)]
+    return replace(parts[0], units=np.concatenate(units), rates=np.concatenate([p.rates for p in parts]))

@@ -46,3 +46,39 @@ def weighted_cross_entropy(
     per_position: torch.Tensor = _CrossEntropy.apply(logits.float(), targets)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     loss = (per_position * weights).sum() / total_weight
     return loss, per_position.detach()
+
+
+NOISE_EXPONENT = 0.7
+"""The exponent of the generalised cross entropy: 0 would be cross entropy, 1 the mean absolute error."""
+
+
+def partial_cross_entropy(
+    logits: torch.Tensor, classes: torch.Tensor, label_sets: torch.Tensor, is_noisy: torch.Tensor | None
+) -> torch.Tensor:
+    """The loss of each position where some targets are sets of labels, or come from a model.
+
+    The loss of a set is minus the log of the summed probability of its labels: what is not annotated in a corpus may be
+    any of them. The loss of a noisy target is the generalised cross entropy, (1 - p^q) / q with q = ``NOISE_EXPONENT``,
+    whose gradient is that of cross entropy times p^q, so that labels which the model finds improbable count less.
+
+    Args:
+        logits: float [n, n_labels].
+        classes: int64 [n]; from ``n_labels`` on, the number of a set.
+        label_sets: bool [n_sets, n_labels].
+        is_noisy: bool [n], or None for no position.
+
+    Returns:
+        float32 [n], in nats for targets that are not noisy, with gradient.
+
+    Sources: Greenberg et al. (2018), "Marginal Likelihood Training of BiLSTM-CRF for Biomedical Named Entity
+    Recognition from Disjoint Label Sets", section 3, here for words one by one; Zhang and Sabuncu (2018), "Generalized
+    Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels", equation 6.
+    """
+    log_probabilities = torch.log_softmax(logits.float(), -1)
+    n_labels = logits.shape[-1]
+    single = torch.eye(n_labels, dtype=torch.bool, device=logits.device)
+    allowed = torch.cat([single, label_sets]) if len(label_sets) else single
+    log_p = log_probabilities.masked_fill(~allowed[classes], -torch.inf).logsumexp(-1)
+    if is_noisy is None:
+        return -log_p
+    return torch.where(is_noisy, (1 - (NOISE_EXPONENT * log_p).exp()) / NOISE_EXPONENT, -log_p)

@@ -1,11 +1,13 @@
 """Fine-tuning for any task: epochs, selection of the best on dev, resumable checkpoints."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -13,16 +15,20 @@ from mslm_cli import console, fsio
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.masking.batch import Int64
 from mslm_cli.training import ranks, rng
-from mslm_cli.training.batching import Collator, ModelBatch, Targets, plan_steps
+from mslm_cli.training.batching import Collator, ModelBatch, Targets
 from mslm_cli.training.checkpoint import Workspace
 from mslm_cli.training.device import precision
 from mslm_cli.training.flops import Meter
 from mslm_cli.training.loop import Microbatch, MicrobatchOptions, StepResult, TrainState, Update, train
+from mslm_cli.training.mixing import Companion, plan_epochs
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.training.packing import make_collator
 from mslm_cli.training.schedule import Schedule, choose_schedule
 from mslm_cli.training.tensorboard import tensorboard_writer
 from mslm_cli.workspace import new_checkpoint
+
+_SILVER_EPOCHS = 2 / 3
+"""The share of epochs, the first ones, in which sentences labelled by a model take part."""
 
 
 class Metric(NamedTuple):
@@ -51,8 +57,14 @@ class TrainingData(Protocol):
     def lengths(self) -> Int64:
         """Tokens in each sequence, including special tokens: int64 [n]."""
 
-    def update(self, sequences: Int64, collate_fn: Collator, device: torch.device) -> Update[SupervisedBatch]:
-        """The optimizer step over the sequences with these numbers: this process's part of it."""
+    @property
+    def origins(self) -> Int64 | None:
+        """The source of each sequence, int64 [n]: 0 for the training data; None if there are no others."""
+
+    def update(
+        self, sequences: Int64, epoch: int, collate_fn: Collator, device: torch.device
+    ) -> Update[SupervisedBatch]:
+        """The optimizer step over the sequences with these numbers, in this epoch: this process's part of it."""
 
 
 class DevSet(Protocol):
@@ -84,22 +96,50 @@ class Trained:
     schedule: Schedule
 
 
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What determines the steps of fine-tuning: options, schedule, and the sources besides the training data."""
+
+    config: FinetuneConfig
+    schedule: Schedule
+    companions: tuple[Companion, ...] = ()
+
+    @classmethod
+    def of(cls, config: FinetuneConfig, data: TrainingData, silver: int | None = None) -> "TrainingPlan":
+        """The plan for ``data``.
+
+        Args:
+            silver: the origin of the sequences that a model has labelled.
+        """
+        origins, lengths = data.origins, data.lengths
+        n_tokens = int(lengths.sum() if origins is None else lengths[origins == 0].sum())
+        schedule = choose_schedule(config, n_tokens)
+        numbers = [] if origins is None else np.unique(origins[origins > 0]).tolist()
+        n_gold = len(numbers) - (silver in numbers)
+        n_mixed = math.ceil(schedule.epochs * _SILVER_EPOCHS)
+        companions = [
+            Companion(number, 1.0, n_mixed) if number == silver else Companion(number, 1.0 / n_gold, schedule.epochs)
+            for number in numbers
+        ]
+        return cls(config, schedule, tuple(companions))
+
+
 def fit(
-    model: PreTrainedModel, data: TrainingData, dev: DevSet, config: FinetuneConfig, pad_id: int, work: Workspace
+    model: PreTrainedModel, data: TrainingData, dev: DevSet, plan: TrainingPlan, pad_id: int, work: Workspace
 ) -> Trained:
     """Train ``model``, resuming from ``work``, until all epochs are done or ``dev`` shows no better score for a while.
 
     The best epoch is the one with the best score on ``dev``, the first on ties.
     """
-    return _Fit(data, dev, config, choose_schedule(config, int(data.lengths.sum())), pad_id, work).run(model)
+    return _Fit(data, dev, plan, pad_id, work).run(model)
 
 
 def start_training(
-    model: PreTrainedModel, data: TrainingData, config: FinetuneConfig, schedule: Schedule
+    model: PreTrainedModel, data: TrainingData, plan: TrainingPlan
 ) -> tuple[TrainState, list[list[Int64]]]:
     """The initial state, and the sequences of each step in each epoch."""
-    tokens_per_step, epochs = schedule.tokens_per_step, range(schedule.epochs)
-    plans = [plan_steps(data.lengths, tokens_per_step, seed=config.seed, epoch=epoch) for epoch in epochs]
+    config, schedule = plan.config, plan.schedule
+    plans = plan_epochs(data.lengths, data.origins, plan.companions, schedule, config.seed)
     optimizer = make_optimizer(model.named_parameters(), config.learning_rate, config.weight_decay)
     return TrainState(model, optimizer, make_schedule(optimizer, sum(map(len, plans)), config.warmup_share)), plans
 
@@ -107,17 +147,17 @@ def start_training(
 def training_steps(
     state: TrainState,
     data: TrainingData,
-    plan: Sequence[Int64],
-    config: FinetuneConfig,
-    tokens_per_step: int,
+    steps: Sequence[Int64],
+    epoch: int,
+    plan: TrainingPlan,
     pad_id: int,
 ) -> Iterator[StepResult[SupervisedBatch]]:
-    """Take the optimizer steps of ``plan``, of about ``tokens_per_step`` tokens each, lazily."""
-    model = state.model
+    """Take the optimizer ``steps``, a part of ``epoch`` (from 0), lazily."""
+    model, config = state.model, plan.config
     model.train()
-    options = MicrobatchOptions.of(config, tokens_per_step, model.device)
+    options = MicrobatchOptions.of(config, plan.schedule.tokens_per_step, model.device)
     collate_fn = make_collator(model, pad_id, options.dtype)
-    updates = (data.update(sequences, collate_fn, model.device) for sequences in plan)
+    updates = (data.update(sequences, epoch, collate_fn, model.device) for sequences in steps)
     return train(state, updates, config.max_grad_norm, options)
 
 
@@ -125,40 +165,39 @@ def training_steps(
 class _Fit:
     data: TrainingData
     dev: DevSet
-    config: FinetuneConfig
-    schedule: Schedule
+    plan: TrainingPlan
     pad_id: int
     work: Workspace
 
     def run(self, model: PreTrainedModel) -> Trained:
-        state, plans = start_training(model, self.data, self.config, self.schedule)
-        rng.seed(self.config.seed)
+        config, schedule = self.plan.config, self.plan.schedule
+        state, plans = start_training(model, self.data, self.plan)
+        rng.seed(config.seed)
         self.work.restore(state)
         best = Best(**self.work.progress["best"]) if self.work.progress.get("best") else None
         n_before, n_steps, n_epochs = 0, sum(map(len, plans)), 0
-        with tensorboard_writer(self.config.tensorboard) as show, console.progress("finetune", n_steps) as bar:
+        with tensorboard_writer(config.tensorboard) as show, console.progress("finetune", n_steps) as bar:
             bar.advance(state.n_steps)
-            report = _Report(Meter(model, model.device, precision(self.config.precision, model.device)), show, bar)
-            for epoch, plan in enumerate(plans):
-                if best is not None and 0 < self.schedule.patience <= epoch - best.epoch:
+            report = _Report(Meter(model, model.device, precision(config.precision, model.device)), show, bar)
+            for epoch, steps in enumerate(plans):
+                if best is not None and 0 < schedule.patience <= epoch - best.epoch:
                     break
                 n_epochs += 1
                 if self.work.progress.get("epoch", -1) < epoch:
-                    self._run_epoch(state, plan[state.n_steps - n_before :], epoch, best, report)
+                    self._run_epoch(state, steps[state.n_steps - n_before :], epoch, best, report)
                     best = self._choose(state, epoch, best)
                     self.work.save_if_due(state.n_steps, state, _progress(epoch, best))
                     if ranks.is_first():
                         self._drop_unneeded_models(best)
-                n_before += len(plan)
+                n_before += len(steps)
         assert best is not None, "there is at least one epoch"
-        return Trained(best, n_epochs, self.schedule)
+        return Trained(best, n_epochs, schedule)
 
     def _run_epoch(
-        self, state: TrainState, plan: Sequence[Int64], epoch: int, best: Best | None, report: "_Report"
+        self, state: TrainState, steps: Sequence[Int64], epoch: int, best: Best | None, report: "_Report"
     ) -> None:
         report.meter.restart()
-        tokens_per_step = self.schedule.tokens_per_step
-        for step in training_steps(state, self.data, plan, self.config, tokens_per_step, self.pad_id):
+        for step in training_steps(state, self.data, steps, epoch, self.plan, self.pad_id):
             self.work.log(report.record(step, epoch))
             self.work.save_if_due(step.number, state, _progress(epoch - 1, best))
 

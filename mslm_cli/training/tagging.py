@@ -27,7 +27,7 @@ class Windows:
     tokens. sentences: int64 [n], the sentence of each window. label_offsets: int64 [n + 1]; the labelled pieces of
     window i are ``[label_offsets[i], label_offsets[i + 1])`` of ``pieces``, int64 [P], their positions in the window,
     and of ``words``, int64 [P], their words in the sentence. If all pieces of a word are labelled, it occurs once for
-    each.
+    each. token_words: int64 [T], the word of each token in the sentence; -1 for special tokens.
     """
 
     offsets: Int64
@@ -36,6 +36,7 @@ class Windows:
     label_offsets: Int64
     pieces: Int64
     words: Int64
+    token_words: Int64
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -74,6 +75,8 @@ def make_windows(
     numbers: list[int] = []
     labelled: list[Int64] = []
     words: list[Int64] = []
+    token_words: list[Int64] = []
+    before, after = np.full(len(prefix), -1), np.full(len(suffix), -1)
     for number, pieces in enumerate(_word_pieces(sentences, tokenizer)):
         for start, end, own_start, own_end in word_windows([len(p) for p in pieces], capacity, overlap):
             shown = [p[:capacity] for p in pieces[start:end]]
@@ -82,6 +85,7 @@ def make_windows(
             own_words, own_pieces = np.arange(own_start, own_end), own[:-1]
             if all_pieces:
                 own_words, own_pieces = np.repeat(own_words, np.diff(own)), np.arange(own[0], own[-1])
+            token_words += [before, np.repeat(np.arange(start, end), list(map(len, shown))), after]
             ids.append([*prefix, *chain.from_iterable(shown), *suffix])
             numbers.append(number)
             labelled.append(own_pieces)
@@ -95,6 +99,7 @@ def make_windows(
         np.cumsum([0, *map(len, words)]),
         np.concatenate([nothing, *labelled]),
         np.concatenate([nothing, *words]),
+        np.concatenate([nothing, *token_words]),
     )
 
 

@@ -16,6 +16,7 @@ from mslm_cli import models
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.tasks.ner import NER
+from mslm_cli.training.labelled import TrainingSource
 
 Mslm = Callable[..., Result]
 Documents = list[tuple[str, str, list[labelled_forms.Mention]]]
@@ -45,7 +46,7 @@ def encoded(path: Path, encoder: Path) -> dict[str, Any]:
     corpus = read_labelled(path)
     labels = ["O", *(f"{prefix}-{kind}" for kind in corpus.types for prefix in "BI")]
     tokenizer = models.load_tokenizer(encoder)
-    data = NER.training_data(corpus, labels, tokenizer, FinetuneConfig())
+    data = NER.training_data([TrainingSource(corpus, frozenset(corpus.types))], labels, tokenizer, FinetuneConfig())
     arrays = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
     return arrays | {"labels": labels, "ids": [sentence.doc for sentence in corpus.sentences]}
 

@@ -1,7 +1,7 @@
 """A task from outside: defined here alone, found by an entry point, and at home in every command."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
-from mslm_cli.training.labelled import LabelledSequences
+from mslm_cli.training.labelled import LabelledSequences, TrainingSource
 from mslm_cli.training.model import label_names, load_ner, load_token_classifier
 from mslm_cli.training.supervised import Metric, Trained
 from mslm_cli.training.tagging import make_windows, predict_probabilities
@@ -48,7 +48,9 @@ class WordKind:
         kinds = tuple((i, i + 1, TERM if i in inside else PLAIN) for i in range(len(sentence.words)))
         return replace(sentence, mentions=kinds, tags=tuple(tags_from_mentions(kinds, len(sentence.words))))
 
-    def labels(self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path) -> list[str]:
+    def labels(
+        self, train: LabelledCorpus, dev: LabelledCorpus, train_file: Path, others: Iterable[str] = ()
+    ) -> list[str]:
         return [PLAIN, TERM]
 
     def types(self, labels: Sequence[str]) -> set[str]:
@@ -61,8 +63,13 @@ class WordKind:
         return load_ner(folder)
 
     def training_data(
-        self, corpus: LabelledCorpus, labels: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
+        self,
+        sources: Sequence[TrainingSource],
+        labels: Sequence[str],
+        tokenizer: PreTrainedTokenizerFast,
+        config: FinetuneConfig,
     ) -> LabelledSequences:
+        corpus = sources[0].corpus
         words = [s.words for s in corpus.sentences]
         windows, n_words = self.encode(words, tokenizer, config)
         flat = np.array([labels.index(kind) for s in corpus.sentences for *_, kind in s.mentions])
