@@ -177,6 +177,11 @@ class FinetuneConfig(DataOptions, TrainingOptions):
         description="Word pieces labelled in training; `all` suits tools that label every piece, such as transformers.",
     )
 
+    @property
+    def type_names(self) -> dict[str, str]:
+        """Our names of types, by those of other data."""
+        return dict(pair.split("=", 1) for pair in self.map)
+
 
 class EvalConfig(DataOptions, ForwardOptions):
     """Options of ``mslm eval``."""

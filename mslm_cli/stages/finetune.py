@@ -155,7 +155,7 @@ def _about(task: Task, trained: Trained) -> dict[str, Any]:
 def _companions(
     task: Task, companions: Companions, silver: Artifact | None, config: FinetuneConfig
 ) -> Iterator[TrainingSource]:
-    names = dict(pair.split("=", 1) for pair in config.map)
+    names = config.type_names
     for path in companions.also:
         corpus = renamed(task.read(path, config), names)
         if not corpus.types:

@@ -1,6 +1,6 @@
 """Named entity recognition by IOB2 tags of words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,12 +73,13 @@ class Ner:
 
     def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> PreTrainedModel:
         """The encoder with a token-classification head, which is kept for known types if the encoder is a NER model."""
-        if found := self.types(labels_of(encoder)):
+        known = [_renamed(label, config.type_names) for label in labels_of(encoder)]
+        if found := self.types(known):
             wanted = self.types(labels)
             kept, fresh = sorted(found & wanted), sorted(wanted - found)
             told = f"keeping its head for {', '.join(kept)}" if kept else f"it knows only {', '.join(sorted(found))}"
             console.note(f"{config.model} is a NER model: {told}" + f"; fresh for {', '.join(fresh)}" * bool(fresh))
-        return load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed)
+        return load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed, known=known)
 
     def load_model(self, folder: Path) -> PreTrainedModel:
         """A token classifier."""
@@ -122,6 +123,11 @@ class Ner:
     def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
         """The model card: usage and dev scores."""
         return model_card.ner(config, sorted(self.types(labels)), train, trained)
+
+
+def _renamed(label: str, names: Mapping[str, str]) -> str:
+    prefix, dash, kind = label.partition("-")
+    return prefix + dash + names.get(kind, kind)
 
 
 NER = Ner()

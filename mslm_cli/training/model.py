@@ -3,7 +3,7 @@
 import copy
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -57,10 +57,15 @@ def save_mlm_head(head: dict[str, torch.Tensor], folder: Path) -> None:
     save_file(head, folder / MLM_HEAD)
 
 
-def load_token_classifier(folder: Path, labels: list[str], *, allow_pickle: bool, seed: int) -> PreTrainedModel:
+def load_token_classifier(
+    folder: Path, labels: list[str], *, allow_pickle: bool, seed: int, known: Sequence[str] = ()
+) -> PreTrainedModel:
     """The encoder with a token-classification head for ``labels``, initialised from ``seed``.
 
     If the checkpoint is a token classifier, its head is kept for the labels that both have.
+
+    Args:
+        known: what to call the labels of a checkpoint that is a token classifier; by default their own names.
 
     Raises: as ``load_masked_lm``.
     """
@@ -75,7 +80,7 @@ def load_token_classifier(folder: Path, labels: list[str], *, allow_pickle: bool
     torch.manual_seed(seed)
     make: Callable[..., PreTrainedModel] = auto.from_config
     model = make(config, dtype=torch.float32)
-    _copy_shared(trained, model)
+    _copy_shared(trained, model, list(known) or label_names(trained))
     return model
 
 
@@ -90,9 +95,9 @@ def labels_of(folder: Path) -> list[str]:
 
 
 @torch.no_grad()
-def _copy_shared(trained: PreTrainedModel, model: PreTrainedModel) -> None:
+def _copy_shared(trained: PreTrainedModel, model: PreTrainedModel, old: Sequence[str]) -> None:
     """Copy the parameters of a token classifier to another; of the output layer, the rows of labels that both have."""
-    old, new = label_names(trained), label_names(model)
+    new = label_names(model)
     shared = [(row, old.index(name)) for row, name in enumerate(new) if name in old]
     rows, sources = (list(column) for column in zip(*shared, strict=True)) if shared else ([], [])
     output = {id(p) for p in _output_layer(model, len(new)).parameters()}

@@ -68,6 +68,11 @@ def test_types_are_renamed(workplace: Path, mslm: Mslm) -> None:
     with_type("Disease", "dev.tsv", "dev.tsv")
     assert mslm(*FINETUNE, "--also", "other.tsv", "--map", "Disorder=Disease", "-o", "both").exit_code == 0
     assert manifest("both")["run"]["other_types"] == []
+    assert mslm(*FINETUNE, "--train", "other.tsv", "--dev", "other.tsv", "-o", "disorders").exit_code == 0
+    for options, said in (([], "knows only Disorder"), (["--map", "Disorder=Disease"], "keeping its head for Disease")):
+        done = mslm(*FINETUNE, "--model", "disorders", *options, "-o", "transfer", "--overwrite")
+        assert done.exit_code == 0, done.stderr
+        assert said in done.stderr
     wrong = mslm(*FINETUNE, "--also", "other.tsv", "--map", "Disorder", "-o", "wrong")
     assert wrong.exit_code == 2
     assert "--map: expected OTHER=OURS" in wrong.stderr
