@@ -16,20 +16,30 @@ from mslm_cli.cli._command import (
     subcommand,
 )
 from mslm_cli.config import FinetuneConfig
+from mslm_cli.errors import UsageError
 
 EXAMPLES = """\
 mslm finetune --train train.tsv --dev devel.tsv --model adapted -o ner
 mslm finetune --train train.tsv --dev devel.tsv -o vanilla --epochs 10 --seed 1
 mslm finetune --train train.tsv --dev devel.tsv --model other-ner -o transfer
+mslm finetune --train train.tsv --dev devel.tsv --rank-sources a.tsv b.tsv -o best
 mslm finetune --train train.tsv --dev devel.tsv --also chemicals.tsv -o both"""
 
 
 @subcommand("finetune", FinetuneConfig, examples=EXAMPLES)
 def finetune(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="With --rank-sources: other labelled data, to learn first.", show_default=False),
+    ] = None,
+    *,
     train: Annotated[Path, typer.Option(help="Labelled training data.", show_default=False)],
     dev: Annotated[Path, typer.Option(help="Labelled data used to choose the best epoch.", show_default=False)],
     output: Output,
     config: FinetuneConfig,
+    rank_sources: Annotated[
+        bool, typer.Option("--rank-sources", help="Try SOURCES, and none, briefly, and learn the best on --dev first.")
+    ] = False,
     also: Annotated[
         list[Path] | None,
         typer.Option(help="Other labelled data to learn at the same time, with types of its own; may be repeated."),
@@ -50,7 +60,10 @@ def finetune(
     `--model -` reads the encoder's path from a pipe.
     """
     refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})
+    if bool(sources) != rank_sources:
+        raise UsageError("--rank-sources and SOURCES need each other", hint="see `mslm finetune --help`")
     from mslm_cli.stages import finetune as stage
+    from mslm_cli.studies import ranking
     from mslm_cli.training import ranks
     from mslm_cli.workspace import RunOptions
 
@@ -58,5 +71,9 @@ def finetune(
         config = config.model_copy(update={"model": str(artifact_path(Path("-")))})
     with ranks.process_group(config.device):
         companions = stage.Companions(tuple(also or ()), silver)
-        made = stage.run(train, dev, output, config, RunOptions(overwrite, resume, resume_anyway), companions)
+        rerun = RunOptions(overwrite, resume, resume_anyway)
+        if rank_sources:
+            made = ranking.run(sources or [], ranking.Target(train, dev, companions), output, config, rerun)
+        else:
+            made = stage.run(train, dev, output, config, rerun, companions)
     console.made(made)

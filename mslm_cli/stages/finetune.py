@@ -1,10 +1,11 @@
 """``mslm finetune``: fine-tune an encoder for a task on labelled sentences."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -65,8 +66,12 @@ def run(
     config: FinetuneConfig,
     rerun: RunOptions = RunOptions(),  # noqa: B008 - immutable
     companions: Companions = Companions(),
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Fine-tune an encoder and publish the epoch with the best score on ``dev_file`` as a ner artifact.
+
+    Args:
+        about: further entries of the manifest's ``run``.
 
     Raises:
         UsageError: the task is unknown.
@@ -121,6 +126,7 @@ def run(
             _pass_on([parent, silver], {"train": train, "dev": dev, **seen}, staged)
             staged.seeds["training"] = config.seed
             staged.run |= _about(task, trained) | {"n_sequences": len(data.lengths), "words": _word_form(train)}
+            staged.run |= about
             staged.run["other_types"] = sorted(_foreign(sources))
             staged.run["changed_mentions"] = {"train": count_changes(train), "dev": count_changes(dev)}
     _report(task, trained)

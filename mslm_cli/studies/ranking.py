@@ -1,0 +1,125 @@
+"""``mslm finetune --rank-sources``: which other corpus, if any, an encoder should learn first.
+
+Each candidate is tried cheaply: the encoder learns a part of it, then the training data for a fraction of the usual
+epochs, and is scored on dev. "none" is a candidate too. Whether a source helps depends on its guidelines more than on
+its types, so it is measured rather than guessed.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mslm_cli import artifacts, console, models
+from mslm_cli.config import FinetuneConfig
+from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.errors import UsageError
+from mslm_cli.stages import finetune
+from mslm_cli.stages.finetune import Companions
+from mslm_cli.studies.cost import count_train_tokens
+from mslm_cli.studies.resampled_data import DEV, SAMPLE, TRAIN, SampleConfig, SplitConfig, sample, split
+from mslm_cli.training import ranks
+from mslm_cli.training.schedule import choose_schedule
+from mslm_cli.workspace import RunOptions
+
+_SOURCE_EPOCHS = 2
+_DEV_SHARE = 0.05
+_TRIAL_SENTENCES = 2_000
+_TRIAL_EPOCHS = 1 / 3
+"""Of the epochs that the training data would get."""
+
+
+class Target(NamedTuple):
+    """What is to be learnt in the end: training and dev data, and what accompanies them."""
+
+    train: Path
+    dev: Path
+    companions: Companions = Companions()
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate, or None for no other corpus, and its score on dev in a short trial, a fraction."""
+
+    source: Path | None
+    score: float
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return "none" if self.source is None else str(self.source)
+
+
+def run(sources: Sequence[Path], target: Target, output: Path, config: FinetuneConfig, rerun: RunOptions) -> Path:
+    """Rank ``sources``, learn the best one first unless it is "none", then the target, and publish the ner artifact.
+
+    Finished trials are kept in OUTPUT.sources until the end, so that a run that was killed goes on from them.
+
+    Raises:
+        UsageError: a source is named twice, or the output exists. Also, as ``finetune.run``.
+    """
+    if len(set(sources)) < len(sources):
+        raise UsageError("--rank-sources: a source is named twice")
+    if output.exists() and not rerun.overwrite:
+        raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
+    work = output.with_name(f"{output.name}.sources")
+    ranking = rank(sources, target, work, config)
+    best = ranking[0]
+    start = config
+    if best.source is not None:
+        learnt = _learn(best.source, work / "best", config, sentences=None)
+        start = config.model_copy(update={"model": str(learnt)})
+    about = {"sources": {ranked.name: round(ranked.score, 4) for ranked in ranking}}
+    made = finetune.run(target.train, target.dev, output, start, rerun, target.companions, about=about)
+    ranks.from_first(partial(shutil.rmtree, work))
+    return made
+
+
+def rank(sources: Sequence[Path], target: Target, work: Path, config: FinetuneConfig) -> list[Ranked]:
+    """All candidates, and "none", by score on dev, the best first; "none" is before others of its score."""
+    epochs = _trial_epochs(target.train, config)
+    found = [Ranked(None, _try(target, work / "none", config, epochs))]
+    for number, source in enumerate(sources, 1):
+        start = _learn(source, work / f"source{number}", config, sentences=_TRIAL_SENTENCES)
+        trial = config.model_copy(update={"model": str(start)})
+        found.append(Ranked(source, _try(target, work / f"trial{number}", trial, epochs)))
+    ranking = sorted(found, key=lambda ranked: -ranked.score)
+    rows = [[ranked.name, f"{100 * ranked.score:.2f}"] for ranked in ranking]
+    console.table("first learnt, then the training data for a third of its epochs", ["source", "dev score"], rows)
+    return ranking
+
+
+def _trial_epochs(train: Path, config: FinetuneConfig) -> int:
+    encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
+    epochs = choose_schedule(config, count_train_tokens(train, encoder, config)).epochs
+    return max(1, round(epochs * _TRIAL_EPOCHS))
+
+
+def _learn(source: Path, folder: Path, config: FinetuneConfig, *, sentences: int | None) -> Path:
+    """Fine-tune the encoder on ``source``, or on a sample of so many of its sentences; the artifact."""
+    ranks.from_first(partial(_split, source, folder, config, sentences))
+    options = {"epochs": _SOURCE_EPOCHS, "patience": 0, "tokens_per_step": "auto", **dict(DataOptions())}
+    learning = config.model_copy(update=options)
+    return finetune.run(folder / "split" / TRAIN, folder / "split" / DEV, folder / "ner", learning)
+
+
+def _split(source: Path, folder: Path, config: FinetuneConfig, sentences: int | None) -> None:
+    """Write training and dev data for ``_learn``."""
+    if (folder / "split").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    reading = dict(DataOptions.of(config))
+    n = len(read_labelled(source, config).sentences)
+    if sentences is not None and n > sentences:
+        sample(source, folder / "sample", SampleConfig(share=sentences / n, seed=config.seed, **reading))
+        source, reading = folder / "sample" / SAMPLE, dict(DataOptions())
+    split(source, folder / "split", SplitConfig(dev_share=_DEV_SHARE, **reading))
+
+
+def _try(target: Target, folder: Path, config: FinetuneConfig, epochs: int) -> float:
+    short = config.model_copy(update={"epochs": epochs, "patience": 0})
+    made: Any = artifacts.load(finetune.run(target.train, target.dev, folder, short), "ner")
+    return float(made.manifest.run["dev_score"])
