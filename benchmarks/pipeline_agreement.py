@@ -57,8 +57,8 @@ def main() -> None:
 def mentions(ner: Path, texts: list[str]) -> list[Mentions]:
     """The mentions found by `mslm predict` in each text, one document per text."""
     artifact = artifacts.load(ner, "ner")
-    config = PredictConfig(one_per_line=True, format="text")
-    model = load_trained(artifact, device="cpu", threads=1, batch_tokens=config.batch_tokens)
+    config = PredictConfig(one_per_line=True, format="text", device="cpu", threads=1)
+    model = load_trained(artifact, config)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "texts.txt")
         file.write_text("\n".join(texts) + "\n", encoding="utf-8")

@@ -57,8 +57,8 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     sentences = [" ".join(s.words) for s in read_labelled(options.data).sentences[: options.sentences]]
     ner = artifacts.load(options.ner, "ner")
-    config = PredictConfig(one_per_line=True, format="text", threads=options.threads)
-    model = load_trained(ner, device="cpu", threads=options.threads, batch_tokens=config.batch_tokens)
+    config = PredictConfig(one_per_line=True, format="text", device="cpu", threads=options.threads)
+    model = load_trained(ner, config)
     default = "highest"  # torch's setting applies to the process, which runs both sides
     own = default if options.mkl else torch.get_float32_matmul_precision()
     split_words = predict.word_splitter(ner, "auto")

@@ -30,6 +30,8 @@ METRICS = "metrics.jsonl"
 """The training log of an encoder or ner artifact, one line per step."""
 ENCODER_METRICS = "encoder_metrics.jsonl"
 """In a ner artifact, the training log of its encoder."""
+THRESHOLDS = "thresholds.jsonl"
+"""In a ner artifact, precision and recall on dev by threshold."""
 STATS = "stats.json"
 """Counts of a lexicon or shards artifact."""
 MADE_BY = {

@@ -183,6 +183,13 @@ class FinetuneConfig(DataOptions, TrainingOptions):
         return dict(pair.split("=", 1) for pair in self.map)
 
 
+Threshold = Annotated[str, BeforeValidator(str), Field(pattern=r"^(f1|((recall|precision):)?0?\.\d+)$")]
+_THRESHOLD_HELP = (
+    "How readily a word is in a mention: below 0.5 for recall, above for precision; or f1, recall:R, precision:P, as"
+    " measured on dev."
+)
+
+
 class EvalConfig(DataOptions, ForwardOptions):
     """Options of ``mslm eval``."""
 
@@ -195,6 +202,7 @@ class EvalConfig(DataOptions, ForwardOptions):
     replicates: int = Field(1000, ge=1, description="Bootstrap replicates of the 95 % intervals.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed for the bootstrap.")
     examples: int = Field(3, ge=0, description="Examples of each kind of error to keep and show.")
+    threshold: Threshold = Field("0.5", description=_THRESHOLD_HELP)
 
 
 class PredictConfig(DataOptions, ForwardOptions):
@@ -205,6 +213,7 @@ class PredictConfig(DataOptions, ForwardOptions):
         description="How raw text is split into words: at all punctuation, or not inside words (IL-2R);"
         " auto follows the model's training data.",
     )
+    threshold: Threshold = Field("0.5", description=_THRESHOLD_HELP)
 
 
 class LabelConfig(DataOptions, ForwardOptions):

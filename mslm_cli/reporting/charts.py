@@ -82,7 +82,8 @@ def draw_all(
 
     Args:
         results: the content of results.json.
-        curves: the lines of the metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``).
+        curves: the lines of the metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``), and of
+            its thresholds.jsonl (``thresholds``).
     """
     plans: list[Plan] = []
     metric = results["primary_metric"]
@@ -112,6 +113,9 @@ def draw_all(
             " probability 0.8 are correct. Numbers: mentions."
         )
         plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, confidence)))
+    if thresholds := curves.get("thresholds"):
+        caption = "Precision, recall and F1 on the development data by `--threshold`; 0.5 is the default."
+        plans.append(("thresholds", "The dial", caption, lambda f: _thresholds(f, thresholds)))
     if ner := curves.get("ner"):
         caption = f"Training loss of each step, in nats, and {metric} on the development data after each epoch."
         plans.append(("learning-ner", "Fine-tuning", caption, lambda f: _finetuning(f, ner, metric)))
@@ -247,6 +251,21 @@ def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
     axes.set_ylim(-0.04, 1.1)
     axes.set_xlabel("probability of the mention")
     axes.set_ylabel("fraction correct")
+
+
+def _thresholds(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
+    axes = figure.subplots()
+    x = [line["threshold"] for line in lines]
+    for name, colour in (("precision", "first"), ("recall", "second"), ("f1", "third")):
+        label = "F1" if name == "f1" else name
+        axes.plot(x, [100 * line[name] for line in lines], color=COLOURS[colour], label=label)
+    axes.axvline(0.5, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_xscale("logit")
+    axes.set_xticks([0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999], ["0.001", "0.01", "0.1", "0.5", "0.9", "0.99", "0.999"])
+    axes.minorticks_off()
+    axes.legend(frameon=False, loc="lower center", ncols=3, labelcolor=COLOURS["ink"])
+    axes.set_xlabel("threshold")
+    axes.set_ylabel("%")
 
 
 def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]], metric: str) -> None:

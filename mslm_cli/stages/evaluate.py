@@ -33,8 +33,8 @@ _RULES = {
     "IOBES": "in IOBES each is an S-, or goes from a B- to an E-",
     "BILOU": "in BILOU each is a U-, or goes from a B- to an L-",
 }
-CURVES = {"ner": artifacts.METRICS, "encoder": artifacts.ENCODER_METRICS}
-"""Training logs in a ner artifact: of the model, and of its encoder."""
+CURVES = {"ner": artifacts.METRICS, "encoder": artifacts.ENCODER_METRICS, "thresholds": artifacts.THRESHOLDS}
+"""Training logs in a ner artifact, of the model and of its encoder; and precision and recall on dev by threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> tuple[
     """
     from mslm_cli.tasks.trained import load_trained
 
-    model = load_trained(ner, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
+    model = load_trained(ner, config, config.threshold)
     found = model.predict([s.words for s in corpus.sentences])
     if foreign := frozenset(ner.manifest.run.get("other_types", ())) - set(corpus.types):
         n_before = sum(len(sentence.mentions) for sentence in found)

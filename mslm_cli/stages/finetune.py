@@ -1,5 +1,6 @@
 """``mslm finetune``: fine-tune an encoder for a task on labelled sentences."""
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from mslm_cli.corpus.readers import count_changes, gold_inputs
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.corpus.silver import SILVER, read_silver, renamed
 from mslm_cli.errors import DataError
+from mslm_cli.evaluation.thresholds import NEUTRAL, THRESHOLDS, ThresholdPoint
 from mslm_cli.tasks.registry import find_task
 from mslm_cli.tasks.task import Task
 from mslm_cli.text.tokens import keeps_punctuation
@@ -25,7 +27,7 @@ from mslm_cli.training import ranks
 from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.labelled import TrainingSource
-from mslm_cli.training.model import max_tokens, mlm_head, save_mlm_head
+from mslm_cli.training.model import label_names, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.supervised import Metric, Trained, TrainingPlan, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
@@ -47,8 +49,21 @@ class _Dev:
         return self.task.metric
 
     def scores(self, model: PreTrainedModel) -> dict[str, Any]:
-        found = self.task.predict(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
-        return self.task.score(self.corpus, [sentence.without(self.foreign) for sentence in found])
+        return next(self._scores(model, [NEUTRAL]))
+
+    def curve(self, model: PreTrainedModel) -> list[ThresholdPoint]:
+        """Precision and recall of ``model`` by threshold; none if the task has other scores."""
+        scores = list(self._scores(model, THRESHOLDS))
+        if not all({"precision", "recall", "f1"} <= of_one.keys() for of_one in scores):
+            return []
+        return [ThresholdPoint.of(t, of_one) for t, of_one in zip(THRESHOLDS, scores, strict=True)]
+
+    def _scores(self, model: PreTrainedModel, thresholds: Sequence[float]) -> Iterator[dict[str, Any]]:
+        task, labels = self.task, label_names(model)
+        found = task.probabilities(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
+        for threshold in thresholds:
+            sentences = [sentence.without(self.foreign) for sentence in task.decode(found, labels, threshold)]
+            yield task.score(self.corpus, sentences)
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,11 @@ def run(
             tokenizer.save_pretrained(staged.path)
             if head:
                 save_mlm_head(head, staged.path)
+            best = task.load_model(staged.path)
+            prepare_model(best, device)
+            curve = [json.dumps(point._asdict()) + "\n" for point in dev_set.curve(best)]
+            if curve:
+                (staged.path / artifacts.THRESHOLDS).write_text("".join(curve), encoding="utf-8")
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
             (staged.path / "README.md").write_text(task.card(config, labels, train, trained), encoding="utf-8")
             seen = {f"also{i}": source.corpus for i, source in enumerate(sources[1:], 1) if not source.is_noisy}

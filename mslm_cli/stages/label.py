@@ -102,9 +102,7 @@ def _label(
     types: set[str] = set()
     with console.progress("label", len(drawn) * len(teachers)) as bar:
         for teacher in teachers:
-            model = load_trained(
-                teacher, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens
-            )
+            model = load_trained(teacher, config)
             types |= model.types
             for first, sentences in _rounds(drawn):
                 found = model.predict([s.words for s in sentences])

@@ -100,7 +100,7 @@ def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result)
         check_output(output, is_folder=is_folder, overwrite=result.overwrite)
     source = artifacts.load(ner, "ner")
     files = source_files(texts)
-    model = load_trained(source, device=config.device, threads=config.threads, batch_tokens=config.batch_tokens)
+    model = load_trained(source, config, config.threshold)
     totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("predict", n_bytes or None, shown=form != "text") as bar:

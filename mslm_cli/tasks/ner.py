@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import console
@@ -16,14 +18,15 @@ from mslm_cli.corpus.readers import read_gold
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import STRICT_F1, exact_match
+from mslm_cli.evaluation.thresholds import NEUTRAL
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.labelled import LabelledSequences, TrainingSource
-from mslm_cli.training.model import label_names, labels_of, load_ner, load_token_classifier
+from mslm_cli.training.model import labels_of, load_ner, load_token_classifier
 from mslm_cli.training.supervised import Metric, Trained
 from mslm_cli.training.tagging import (
     Windows,
-    best_tags,
+    best_labels,
     make_windows,
     predict_probabilities,
     scored_mentions,
@@ -102,16 +105,21 @@ class Ner:
         windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap)
         return EncodedText(windows, list(map(len, sentences)))
 
-    def predict(
+    def probabilities(
         self, model: PreTrainedModel, encoded: EncodedText, *, pad_id: int, batch_tokens: int
+    ) -> list[NDArray[np.float32]]:
+        """The probability of every label for every word, by sentence: float32 [n_words, n_labels] each."""
+        return predict_probabilities(model, encoded.windows, encoded.n_words, pad_id=pad_id, batch_tokens=batch_tokens)
+
+    def decode(
+        self, found: Sequence[NDArray[np.float32]], labels: Sequence[str], threshold: float = NEUTRAL
     ) -> list[PredictedSentence]:
         """Tags, and their mentions with probabilities; an I- that continues no mention is ignored."""
-        labels = label_names(model)
-        found = predict_probabilities(model, encoded.windows, encoded.n_words, pad_id=pad_id, batch_tokens=batch_tokens)
         predictions = []
         for probabilities in found:
-            tags = best_tags(probabilities, labels)
-            confidence = float(probabilities.max(-1).min(initial=1.0))
+            best = best_labels(probabilities, labels, threshold)
+            tags = [labels[i] for i in best.tolist()]
+            confidence = float(probabilities[np.arange(len(best)), best].min(initial=1.0))
             predictions.append(PredictedSentence(tags, scored_mentions(tags, probabilities, labels), confidence))
         return predictions
 

@@ -79,12 +79,19 @@ class Task(Protocol):
     def encode(
         self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
     ) -> Any:
-        """The sentences (as words), encoded for ``predict``."""
+        """The sentences (as words), encoded for ``probabilities``."""
 
-    def predict(
-        self, model: PreTrainedModel, encoded: Any, *, pad_id: int, batch_tokens: int
-    ) -> list[PredictedSentence]:
-        """The spans of each sentence of ``encoded``."""
+    def probabilities(self, model: PreTrainedModel, encoded: Any, *, pad_id: int, batch_tokens: int) -> Sequence[Any]:
+        """What the model computes for each sentence of ``encoded``, for ``decode``."""
+
+    def decode(self, found: Sequence[Any], labels: Sequence[str], threshold: float = 0.5) -> list[PredictedSentence]:
+        """The spans of each sentence.
+
+        Args:
+            found: the result of ``probabilities``.
+            labels: the classes of the model's head.
+            threshold: below 0.5, spans are preferred to no spans, above, the reverse (``evaluation.thresholds``).
+        """
 
     def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:
         """The scores on a dev set, including the primary metric."""

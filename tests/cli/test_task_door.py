@@ -23,7 +23,7 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.labelled import LabelledSequences, TrainingSource
-from mslm_cli.training.model import label_names, load_ner, load_token_classifier
+from mslm_cli.training.model import load_ner, load_token_classifier
 from mslm_cli.training.supervised import Metric, Trained
 from mslm_cli.training.tagging import make_windows, predict_probabilities
 
@@ -82,12 +82,14 @@ class WordKind:
         windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap)
         return windows, list(map(len, sentences))
 
-    def predict(
-        self, model: PreTrainedModel, encoded: Any, *, pad_id: int, batch_tokens: int
+    def probabilities(self, model: PreTrainedModel, encoded: Any, *, pad_id: int, batch_tokens: int) -> Sequence[Any]:
+        return predict_probabilities(model, *encoded, pad_id=pad_id, batch_tokens=batch_tokens)
+
+    def decode(
+        self, predicted: Sequence[Any], labels: Sequence[str], threshold: float = 0.5
     ) -> list[PredictedSentence]:
-        labels = label_names(model)
         found = []
-        for probabilities in predict_probabilities(model, *encoded, pad_id=pad_id, batch_tokens=batch_tokens):
+        for probabilities in predicted:
             best = probabilities.argmax(-1).tolist()
             spans = [ScoredMention(i, i + 1, labels[k], float(probabilities[i, k])) for i, k in enumerate(best)]
             tags = tags_from_mentions([span.mention for span in spans], len(spans))

@@ -18,7 +18,7 @@ from mslm_cli.training.device import prepare_model
 from mslm_cli.training.model import label_names, load_token_classifier
 from mslm_cli.training.tagging import (
     Windows,
-    best_tags,
+    best_labels,
     continuations_of,
     make_windows,
     piece_classes,
@@ -47,7 +47,8 @@ def predict_tags(
     model: PreTrainedModel, windows: Windows, n_words: list[int], *, pad_id: int, batch_tokens: int
 ) -> list[list[str]]:
     found = predict_probabilities(model, windows, n_words, pad_id=pad_id, batch_tokens=batch_tokens)
-    return [best_tags(probabilities, label_names(model)) for probabilities in found]
+    labels = label_names(model)
+    return [[labels[i] for i in best_labels(probabilities, labels, 0.5)] for probabilities in found]
 
 
 WORDS = st.lists(
