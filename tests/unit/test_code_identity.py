@@ -64,12 +64,12 @@ def touched(before: Sources, after: Sources) -> set[str]:
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("masking/random.py", {"shards", "encoder", "probe"}),
+        ("masking/random.py", {"shards", "encoder", "ner", "eval", "probe", "silver"}),
         ("masking/weights.py", {"encoder", "probe"}),
         ("terms/termhood.py", {"lexicon"}),
-        ("corpus/labels.py", {"lexicon", "shards", "ner", "eval", "probe", "split", "sample", "augment"}),
-        ("evaluation/exact_match.py", {"ner", "eval"}),
-        ("training/losses.py", {"encoder", "ner", "eval", "probe"}),
+        ("corpus/labels.py", {"lexicon", "shards", "ner", "eval", "probe", "split", "sample", "augment", "silver"}),
+        ("evaluation/exact_match.py", {"ner", "eval", "silver"}),
+        ("training/losses.py", {"encoder", "ner", "eval", "probe", "silver"}),
         ("stages/finetune.py", {"ner"}),
     ],
 )
