@@ -33,6 +33,15 @@ def _count_or_auto(value: object) -> object:
 AutoCount = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
 
 
+def _count_or_document(value: object) -> object:
+    if value == "document" or str(value).isdecimal():
+        return value
+    raise ValueError("expected a whole number or document")
+
+
+Neighbours = Annotated[int | Literal["document"], BeforeValidator(_count_or_document)]
+
+
 class DeviceOptions(Config):
     """The device and CPU threads of a model."""
 
@@ -151,7 +160,9 @@ class FinetuneConfig(DataOptions, TrainingOptions):
         "auto", description="Maximum passes over the training sentences; auto gives small data more of them."
     )
     patience: int = Field(
-        5, ge=0, description="Stop after this many epochs without a better score on --dev; 0 never stops early."
+        5,
+        ge=0,
+        description="Stop after so many epochs clearly worse than the best on --dev; 0 never stops early.",
     )
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
     tokens_per_step: AutoCount = Field(
@@ -172,6 +183,11 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     )
     max_length: int = Field(512, ge=8, description="Maximum window length in tokens, capped at the encoder's limit.")
     overlap: int = Field(64, ge=0, description="Tokens shared by adjacent windows of a long sentence.")
+    context: Neighbours = Field(
+        0,
+        description="Neighbouring sentences of the same document shown on each side of a sentence, as far as they fit;"
+        " `document` shows all.",
+    )
     label_pieces: Literal["first", "all"] = Field(
         "first",
         description="Word pieces labelled in training; `all` suits tools that label every piece, such as transformers.",

@@ -180,7 +180,7 @@ def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> tuple[
     from mslm_cli.tasks.trained import load_trained
 
     model = load_trained(ner, config, config.threshold)
-    found = model.predict([s.words for s in corpus.sentences])
+    found = model.predict([s.words for s in corpus.sentences], [s.doc for s in corpus.sentences])
     if foreign := frozenset(ner.manifest.run.get("other_types", ())) - set(corpus.types):
         n_before = sum(len(sentence.mentions) for sentence in found)
         found = [sentence.without(foreign) for sentence in found]

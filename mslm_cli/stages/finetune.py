@@ -1,6 +1,7 @@
 """``mslm finetune``: fine-tune an encoder for a task on labelled sentences."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,11 @@ class _Dev:
     def scores(self, model: PreTrainedModel) -> dict[str, Any]:
         return next(self._scores(model, [NEUTRAL]))
 
+    def standard_error(self, score: float) -> float:
+        """That of a fraction of the gold mentions; an approximation for F1."""
+        n = sum(len(sentence.mentions) for sentence in self.corpus.sentences)
+        return math.sqrt(max(0.0, score * (1 - score)) / n) if n else 0.0
+
     def curve(self, model: PreTrainedModel) -> list[ThresholdPoint]:
         """Precision and recall of ``model`` by threshold; none if the task has other scores."""
         scores = list(self._scores(model, THRESHOLDS))
@@ -83,7 +89,7 @@ def run(
     companions: Companions = Companions(),
     about: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
-    """Fine-tune an encoder and publish the epoch with the best score on ``dev_file`` as a ner artifact.
+    """Fine-tune an encoder and publish the best epoch on ``dev_file`` as a ner artifact.
 
     Args:
         about: further entries of the manifest's ``run``.
@@ -118,7 +124,7 @@ def run(
     tokenizer.model_max_length = min(config.max_length, max_tokens(model))
     pad_id: int = tokenizer.pad_token_id
     data = task.training_data(sources, labels, tokenizer, config)
-    encoded = task.encode([s.words for s in dev.sentences], tokenizer, config)
+    encoded = task.encode([s.words for s in dev.sentences], [s.doc for s in dev.sentences], tokenizer, config)
     dev_set = _Dev(task, dev, encoded, pad_id, _foreign(sources))
     plan = TrainingPlan.of(config, data, silver=len(sources) - 1 if silver else None)
     with workspace(build, device, config, rerun) as work:
@@ -128,7 +134,7 @@ def run(
             return output
         work.check_learnt()
         with build.publish() as staged:
-            chosen = work.folder / trained.best.folder
+            chosen = work.folder / trained.kept.folder
             verify_checkpoint(chosen)
             no_hashes = shutil.ignore_patterns(HASHES)
             shutil.copytree(chosen, staged.path, ignore=no_hashes, dirs_exist_ok=True)
@@ -154,27 +160,32 @@ def run(
 
 
 def _report(task: Task, trained: Trained) -> None:
-    best, n_epochs = trained.best, trained.n_epochs
-    score = f"{task.metric.title} {100 * best.scores[task.metric.key]:.2f}"
+    kept, n_epochs = trained.kept, trained.n_epochs
+    score = kept.scores[task.metric.key]
     if n_epochs < trained.schedule.epochs:
-        console.note(f"stopped after {n_epochs} of {trained.schedule.epochs} epochs: no better score on dev since")
-    console.note(f"best epoch {best.epoch} of {n_epochs}: {score} on dev")
-    if best.epoch == trained.schedule.epochs > 1:
-        console.note("the best epoch is the last one: more --epochs may help")
+        console.note(
+            f"stopped after {n_epochs} of {trained.schedule.epochs} epochs: the last were clearly worse on dev"
+        )
+    told = f"kept epoch {kept.epoch} of {n_epochs}: {task.metric.title} {100 * score:.2f} on dev"
+    if score < kept.best_score:
+        told += f" (best {100 * kept.best_score:.2f}, which may be luck on so few mentions)"
+    console.note(told)
+    if kept.epoch == trained.schedule.epochs > 1 and score == kept.best_score:
+        console.note("the last epoch is the best: more --epochs may help")
 
 
 def _about(task: Task, trained: Trained) -> dict[str, Any]:
-    """Manifest entries on the task, the schedule and the best epoch, read by studies, reports and `mslm eval`."""
-    best = trained.best
+    """Manifest entries on the task, the schedule and the kept epoch, read by studies, reports and `mslm eval`."""
+    kept = trained.kept
     return {
         "task": task.name,
         "n_epochs": trained.n_epochs,
         "max_epochs": trained.schedule.epochs,
         "tokens_per_step": trained.schedule.tokens_per_step,
         "primary_metric": task.metric.title,
-        "dev_score": best.scores[task.metric.key],
-        "dev_scores": best.scores,
-        "best_epoch": best.epoch,
+        "dev_score": kept.scores[task.metric.key],
+        "dev_scores": kept.scores,
+        "best_epoch": kept.epoch,
     }
 
 

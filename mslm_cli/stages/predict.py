@@ -137,7 +137,8 @@ def predict(
     every = (segmented(document, split_words) for document in read_documents(files, config, on_read))
     for documents in _rounds(every):
         sentences = [p.words(i) for p in documents for i in range(len(p.sentences))]
-        tagged = iter(model.predict([[word or EMPTY_WORD for word in words] for words in sentences]))
+        numbers = [number for number, p in enumerate(documents) for _ in p.sentences]
+        tagged = iter(model.predict([[word or EMPTY_WORD for word in words] for words in sentences], numbers))
         yield [DocumentMentions(p, [next(tagged) for _ in p.sentences]) for p in documents]
 
 

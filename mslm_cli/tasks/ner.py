@@ -31,7 +31,7 @@ from mslm_cli.training.tagging import (
     predict_probabilities,
     scored_mentions,
 )
-from mslm_cli.training.tagging_data import training_sequences
+from mslm_cli.training.tagging_data import context_of, training_sequences
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,15 @@ class Ner:
         return training_sequences(sources, labels, tokenizer, config)
 
     def encode(
-        self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
+        self,
+        sentences: Sequence[Sequence[str]],
+        documents: Sequence[object],
+        tokenizer: PreTrainedTokenizerFast,
+        config: FinetuneConfig,
     ) -> EncodedText:
         """Windows of the sentences; long sentences give several."""
-        windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap)
+        context = context_of(config, documents)
+        windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap, context=context)
         return EncodedText(windows, list(map(len, sentences)))
 
     def probabilities(

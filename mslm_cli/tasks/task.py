@@ -77,9 +77,13 @@ class Task(Protocol):
         """
 
     def encode(
-        self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
+        self,
+        sentences: Sequence[Sequence[str]],
+        documents: Sequence[object],
+        tokenizer: PreTrainedTokenizerFast,
+        config: FinetuneConfig,
     ) -> Any:
-        """The sentences (as words), encoded for ``probabilities``."""
+        """The sentences (as words) of these documents (None for none), encoded for ``probabilities``."""
 
     def probabilities(self, model: PreTrainedModel, encoded: Any, *, pad_id: int, batch_tokens: int) -> Sequence[Any]:
         """What the model computes for each sentence of ``encoded``, for ``decode``."""

@@ -34,9 +34,16 @@ class TrainedModel:
         """The span labels that the model can predict."""
         return self.task.types(label_names(self.model))
 
-    def predict(self, sentences: Sequence[Sequence[str]]) -> list[PredictedSentence]:
-        """The spans in each sentence (given as words)."""
-        encoded = self.task.encode(sentences, self.tokenizer, self.config)
+    def predict(
+        self, sentences: Sequence[Sequence[str]], documents: Sequence[object] | None = None
+    ) -> list[PredictedSentence]:
+        """The spans in each sentence (given as words).
+
+        Args:
+            documents: of each sentence, if its neighbours are known; None for a sentence without.
+        """
+        documents = [None] * len(sentences) if documents is None else documents
+        encoded = self.task.encode(sentences, documents, self.tokenizer, self.config)
         pad_id: int = self.tokenizer.pad_token_id
         found = self.task.probabilities(self.model, encoded, pad_id=pad_id, batch_tokens=self.batch_tokens)
         return self.task.decode(found, label_names(self.model), self.threshold)

@@ -64,7 +64,7 @@ def training(summary: dict[str, Any]) -> str:
 
 def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
     """The model card of an NER model."""
-    best, scores = trained.best, trained.best.scores
+    kept, scores = trained.kept, trained.kept.scores
     n_mentions = sum(len(sentence.mentions) for sentence in train.sentences)
     size = f"{count(len(train.sentences), 'sentence')} with {count(n_mentions, 'mention')}"
     return f"""---
@@ -76,7 +76,7 @@ tags: [mslm, named-entity-recognition]
 
 Entity types: {", ".join(types)}. `{config.model_dump()["model"]}`, fine-tuned on {size}, unmasked, for
 {count(trained.n_epochs, "epoch")} in steps of {count(trained.schedule.tokens_per_step, "token")}, peak learning rate
-{config.learning_rate:g}, seed {config.seed}. The best epoch on the development data was epoch {best.epoch}: strict
+{config.learning_rate:g}, seed {config.seed}. On the development data, epoch {kept.epoch} was chosen: strict
 exact match precision {scores["precision"]:.4f}, recall {scores["recall"]:.4f}, F1 {scores["f1"]:.4f}.
 
 {_PIECES[config.label_pieces]}

@@ -77,21 +77,25 @@ class DevSet(Protocol):
     def scores(self, model: PreTrainedModel) -> dict[str, float]:
         """All scores of ``model``, by key; fractions from 0 to 1, or other numbers where higher is better."""
 
+    def standard_error(self, score: float) -> float:
+        """The standard error of a score of the metric: how much it would differ on other data of this size."""
+
 
 @dataclass(frozen=True)
-class Best:
-    """The best epoch (from 1), the folder of its model in the workspace, and its dev scores."""
+class Kept:
+    """The epoch that is kept (from 1), the folder of its model in the workspace, its dev scores, and the best score."""
 
     epoch: int
     folder: str
     scores: dict[str, float]
+    best_score: float
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of fine-tuning: the best epoch, the number of epochs run, and the schedule."""
+    """The result of fine-tuning: the epoch that is kept, the number of epochs run, and the schedule."""
 
-    best: Best
+    kept: Kept
     n_epochs: int
     schedule: Schedule
 
@@ -127,9 +131,12 @@ class TrainingPlan:
 def fit(
     model: PreTrainedModel, data: TrainingData, dev: DevSet, plan: TrainingPlan, pad_id: int, work: Workspace
 ) -> Trained:
-    """Train ``model``, resuming from ``work``, until all epochs are done or ``dev`` shows no better score for a while.
+    """Train ``model``, resuming from ``work``, until all epochs are done or several were clearly worse than the best.
 
-    The best epoch is the one with the best score on ``dev``, the first on ties.
+    The last epoch is kept whose score on ``dev`` is within one standard error of the best. As the learning rate falls
+    to zero, later epochs are better on average, and the best score on small data is often luck.
+
+    Source: the one-standard-error rule of Breiman et al. (1984), "Classification and Regression Trees", section 3.4.3.
     """
     return _Fit(data, dev, plan, pad_id, work).run(model)
 
@@ -174,35 +181,35 @@ class _Fit:
         state, plans = start_training(model, self.data, self.plan)
         rng.seed(config.seed)
         self.work.restore(state)
-        best = Best(**self.work.progress["best"]) if self.work.progress.get("best") else None
+        kept = Kept(**self.work.progress["kept"]) if self.work.progress.get("kept") else None
         n_before, n_steps, n_epochs = 0, sum(map(len, plans)), 0
         with tensorboard_writer(config.tensorboard) as show, console.progress("finetune", n_steps) as bar:
             bar.advance(state.n_steps)
             report = _Report(Meter(model, model.device, precision(config.precision, model.device)), show, bar)
             for epoch, steps in enumerate(plans):
-                if best is not None and 0 < schedule.patience <= epoch - best.epoch:
+                if kept is not None and 0 < schedule.patience <= epoch - kept.epoch:
                     break
                 n_epochs += 1
                 if self.work.progress.get("epoch", -1) < epoch:
-                    self._run_epoch(state, steps[state.n_steps - n_before :], epoch, best, report)
-                    best = self._choose(state, epoch, best)
-                    self.work.save_if_due(state.n_steps, state, _progress(epoch, best))
+                    self._run_epoch(state, steps[state.n_steps - n_before :], epoch, kept, report)
+                    kept = self._choose(state, epoch, kept)
+                    self.work.save_if_due(state.n_steps, state, _progress(epoch, kept))
                     if ranks.is_first():
-                        self._drop_unneeded_models(best)
+                        self._drop_unneeded_models(kept)
                 n_before += len(steps)
-        assert best is not None, "there is at least one epoch"
-        return Trained(best, n_epochs, schedule)
+        assert kept is not None, "there is at least one epoch"
+        return Trained(kept, n_epochs, schedule)
 
     def _run_epoch(
-        self, state: TrainState, steps: Sequence[Int64], epoch: int, best: Best | None, report: "_Report"
+        self, state: TrainState, steps: Sequence[Int64], epoch: int, kept: Kept | None, report: "_Report"
     ) -> None:
         report.meter.restart()
         for step in training_steps(state, self.data, steps, epoch, self.plan, self.pad_id):
             self.work.log(report.record(step, epoch))
-            self.work.save_if_due(step.number, state, _progress(epoch - 1, best))
+            self.work.save_if_due(step.number, state, _progress(epoch - 1, kept))
 
-    def _choose(self, state: TrainState, epoch: int, best: Best | None) -> Best:
-        """Score the model on dev and save it if it is the best so far."""
+    def _choose(self, state: TrainState, epoch: int, kept: Kept | None) -> Kept:
+        """Score the model on dev, and save it unless its score is clearly worse than the best so far."""
         metric, number = self.dev.metric, epoch + 1
         started = time.perf_counter()
         scores = ranks.from_first(partial(self.dev.scores, state.model))
@@ -213,25 +220,27 @@ class _Fit:
         console.note(f"epoch {number}: dev {metric.title} {100 * scores[metric.key]:.2f}")
         if scores.get("predicted") == 0:
             console.note(f"epoch {number}: no mention was predicted on dev")
-        if best is not None and scores[metric.key] <= best.scores[metric.key]:
-            return best
-        found = Best(number, f"best-{number:04d}", scores)
+        score = scores[metric.key]
+        best = score if kept is None else max(score, kept.best_score)
+        if kept is not None and score < best - self.dev.standard_error(best):
+            return kept
+        found = Kept(number, f"best-{number:04d}", scores, best)
         if ranks.is_first():
             with new_checkpoint(self.work.folder / found.folder) as staged:
                 state.model.save_pretrained(staged)
         return found
 
-    def _drop_unneeded_models(self, best: Best) -> None:
-        """Delete former best models that no checkpoint refers to."""
-        needed = {best.folder} | {(progress["best"] or {}).get("folder") for progress in self.work.kept_progress()}
-        for kept in self.work.folder.glob("best-*"):
-            if kept.name not in needed:
-                fsio.delete(kept)
+    def _drop_unneeded_models(self, kept: Kept) -> None:
+        """Delete models of former epochs that no checkpoint refers to."""
+        needed = {kept.folder} | {(progress["kept"] or {}).get("folder") for progress in self.work.kept_progress()}
+        for folder in self.work.folder.glob("best-*"):
+            if folder.name not in needed:
+                fsio.delete(folder)
 
 
-def _progress(epoch: int, best: Best | None) -> dict[str, Any]:
-    """The progress stored in checkpoints: the last finished epoch (from 0) and the best one."""
-    return {"epoch": epoch, "best": None if best is None else vars(best)}
+def _progress(epoch: int, kept: Kept | None) -> dict[str, Any]:
+    """The progress stored in checkpoints: the last finished epoch (from 0) and the one that is kept."""
+    return {"epoch": epoch, "kept": None if kept is None else vars(kept)}
 
 
 @dataclass(frozen=True)

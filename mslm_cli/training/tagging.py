@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,6 +53,28 @@ class Windows:
         return flat
 
 
+class Context(NamedTuple):
+    """The neighbouring sentences that are shown around each sentence, if they belong to the same document.
+
+    n_sentences: at most so many on each side. documents: of each sentence; None has no neighbours.
+    """
+
+    n_sentences: int
+    documents: Sequence[object]
+
+    def around(self, sentence: int) -> tuple[range, range]:
+        """The sentences before, from the nearest on, and those after."""
+        first = last = sentence
+        own = self.documents[sentence]
+        if own is not None:
+            while sentence - first < self.n_sentences and first > 0 and self.documents[first - 1] == own:
+                first -= 1
+            end = len(self.documents) - 1
+            while last - sentence < self.n_sentences and last < end and self.documents[last + 1] == own:
+                last += 1
+        return range(sentence - 1, first - 1, -1), range(sentence + 1, last + 1)
+
+
 def make_windows(
     sentences: Sequence[Sequence[str]],
     tokenizer: PreTrainedTokenizerFast,
@@ -59,6 +82,7 @@ def make_windows(
     overlap: int,
     *,
     all_pieces: bool = False,
+    context: Context | None = None,
 ) -> Windows:
     """The windows of all sentences in order; every word is labelled in exactly one window.
 
@@ -68,6 +92,7 @@ def make_windows(
         max_length: maximum number of tokens in a window, including special tokens.
         overlap: tokens shared by adjacent windows of a sentence.
         all_pieces: label every piece of a word (for training), else only the first.
+        context: what to show around a sentence that fits in a window, as far as there is room. It has no labels.
     """
     prefix, suffix = special_frame(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
@@ -76,17 +101,23 @@ def make_windows(
     labelled: list[Int64] = []
     words: list[Int64] = []
     token_words: list[Int64] = []
-    before, after = np.full(len(prefix), -1), np.full(len(suffix), -1)
-    for number, pieces in enumerate(_word_pieces(sentences, tokenizer)):
-        for start, end, own_start, own_end in word_windows([len(p) for p in pieces], capacity, overlap):
+    pieces_of = list(_word_pieces(sentences, tokenizer))
+    for number, pieces in enumerate(pieces_of):
+        windows = word_windows([len(p) for p in pieces], capacity, overlap)
+        for start, end, own_start, own_end in windows:
             shown = [p[:capacity] for p in pieces[start:end]]
-            bounds = len(prefix) + np.cumsum([0, *(len(p) for p in shown)])
+            left, right = prefix, suffix
+            if context is not None and len(windows) == 1:
+                before, after = _shown_around(context.around(number), pieces_of, capacity - sum(map(len, shown)))
+                left, right = [*prefix, *before], [*after, *suffix]
+            bounds = len(left) + np.cumsum([0, *(len(p) for p in shown)])
             own = bounds[own_start - start : own_end - start + 1]
             own_words, own_pieces = np.arange(own_start, own_end), own[:-1]
             if all_pieces:
                 own_words, own_pieces = np.repeat(own_words, np.diff(own)), np.arange(own[0], own[-1])
-            token_words += [before, np.repeat(np.arange(start, end), list(map(len, shown))), after]
-            ids.append([*prefix, *chain.from_iterable(shown), *suffix])
+            shown_words = np.repeat(np.arange(start, end), list(map(len, shown)))
+            token_words += [np.full(len(left), -1), shown_words, np.full(len(right), -1)]
+            ids.append([*left, *chain.from_iterable(shown), *right])
             numbers.append(number)
             labelled.append(own_pieces)
             words.append(own_words)
@@ -101,6 +132,27 @@ def make_windows(
         np.concatenate([nothing, *words]),
         np.concatenate([nothing, *token_words]),
     )
+
+
+def _shown_around(
+    around: tuple[range, range], pieces_of: Sequence[list[list[int]]], room: int
+) -> tuple[list[int], list[int]]:
+    """The tokens before and after a sentence: whole words, at most ``room`` tokens, half of them on each side.
+
+    What one side does not need, the other may use.
+    """
+    before = [word for number in around[0] for word in reversed(pieces_of[number])]  # the nearest first
+    after = [word for number in around[1] for word in pieces_of[number]]
+    n_after = sum(map(len, after))
+    left = _fitting(before, max(room // 2, room - n_after))
+    right = _fitting(after, room - sum(map(len, left)))
+    return list(chain.from_iterable(reversed(left))), list(chain.from_iterable(right))
+
+
+def _fitting(words: Sequence[list[int]], room: int) -> Sequence[list[int]]:
+    """The first of ``words`` that have at most ``room`` tokens together."""
+    n_tokens = np.cumsum([len(word) for word in words])
+    return words[: int(np.searchsorted(n_tokens, room, side="right"))]
 
 
 def piece_classes(windows: Windows, label_ids: Sequence[Int64], continuations: Int64) -> Int64:

@@ -10,7 +10,7 @@ from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledSentence
 from mslm_cli.corpus.labels import tags_from_mentions
 from mslm_cli.training.labelled import Hiding, LabelledSequences, TrainingSource, concatenated
-from mslm_cli.training.tagging import Windows, continuations_of, make_windows, piece_classes
+from mslm_cli.training.tagging import Context, Windows, continuations_of, make_windows, piece_classes
 
 OUTSIDE = "O"
 
@@ -39,6 +39,13 @@ def training_sequences(
     return replace(data, label_sets=np.array(sets, dtype=np.bool_).reshape(len(sets), len(labels)))
 
 
+def context_of(config: FinetuneConfig, documents: Sequence[object]) -> Context | None:
+    """What to show around sentences of these documents."""
+    if not config.context:
+        return None
+    return Context(len(documents) if config.context == "document" else config.context, documents)
+
+
 def _sequences(
     source: TrainingSource,
     labels: Sequence[str],
@@ -54,7 +61,9 @@ def _sequences(
         for s in sentences
     ]
     words, all_pieces = [s.words for s in sentences], config.label_pieces == "all"
-    w = make_windows(words, tokenizer, tokenizer.model_max_length, config.overlap, all_pieces=all_pieces)
+    context = context_of(config, [s.doc for s in sentences])
+    length = tokenizer.model_max_length
+    w = make_windows(words, tokenizer, length, config.overlap, all_pieces=all_pieces, context=context)
     later = np.concatenate([continuations_of(labels), np.arange(len(labels), outside + 1)])
     return LabelledSequences(
         w.offsets,

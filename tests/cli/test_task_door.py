@@ -71,13 +71,17 @@ class WordKind:
     ) -> LabelledSequences:
         corpus = sources[0].corpus
         words = [s.words for s in corpus.sentences]
-        windows, n_words = self.encode(words, tokenizer, config)
+        windows, n_words = self.encode(words, [s.doc for s in corpus.sentences], tokenizer, config)
         flat = np.array([labels.index(kind) for s in corpus.sentences for *_, kind in s.mentions])
         classes = flat[windows.flat_words(n_words)]
         return LabelledSequences(windows.offsets, windows.input_ids, windows.label_offsets, windows.pieces, classes)
 
     def encode(
-        self, sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
+        self,
+        sentences: Sequence[Sequence[str]],
+        documents: Sequence[object],
+        tokenizer: PreTrainedTokenizerFast,
+        config: FinetuneConfig,
     ) -> Any:
         windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap)
         return windows, list(map(len, sentences))
@@ -105,7 +109,7 @@ class WordKind:
         return {"accuracy": float(np.mean(rights))}
 
     def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
-        return f"Words are {' or '.join(labels)}: accuracy {trained.best.scores['accuracy']:.4f} on dev.\n"
+        return f"Words are {' or '.join(labels)}: accuracy {trained.kept.scores['accuracy']:.4f} on dev.\n"
 
 
 TASK = WordKind()

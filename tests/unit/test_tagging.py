@@ -17,6 +17,7 @@ from mslm_cli.models import load_tokenizer
 from mslm_cli.training.device import prepare_model
 from mslm_cli.training.model import label_names, load_token_classifier
 from mslm_cli.training.tagging import (
+    Context,
     Windows,
     best_labels,
     continuations_of,
@@ -25,6 +26,7 @@ from mslm_cli.training.tagging import (
     predict_probabilities,
     scored_mentions,
 )
+from mslm_cli.training.tagging import _word_pieces as _word_pieces
 
 
 class Window(NamedTuple):
@@ -174,3 +176,57 @@ def test_a_model_in_its_place_predicts_the_same(family: str, tmp_path: Path) -> 
     prepare_model(model, torch.device("cpu"))
     assert np.allclose(probabilities(model), plain, atol=1e-5)
     assert plain.sum(-1) == pytest.approx(1)
+
+
+DOCUMENTS = st.lists(st.sampled_from([None, "a", "b"]), min_size=1, max_size=6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    sentences=st.lists(WORDS, min_size=6, max_size=6),
+    documents=DOCUMENTS,
+    n_around=st.integers(1, 4),
+    max_length=st.integers(8, 96),
+)
+def test_context_is_of_the_same_document_and_labels_nothing(
+    tokenizer: PreTrainedTokenizerFast,
+    sentences: list[list[str]],
+    documents: list[str | None],
+    n_around: int,
+    max_length: int,
+) -> None:
+    sentences = sentences[: len(documents)]
+    context = Context(n_around, documents)
+    alone = make_windows(sentences, tokenizer, max_length, 4)
+    shown = make_windows(sentences, tokenizer, max_length, 4, context=context)
+    assert [w.sentence for w in each(shown)] == [w.sentence for w in each(alone)]
+    pieces = [list(itertools.chain.from_iterable(p)) for p in _word_pieces(sentences, tokenizer)]
+    for without, found in zip(each(alone), each(shown), strict=True):
+        assert len(found.input_ids) <= max_length
+        assert found.words.tolist() == without.words.tolist()
+        own = found.input_ids[found.pieces].tolist()
+        assert own == without.input_ids[without.pieces].tolist()
+        i = found.sentence
+        first = int(found.pieces[0]) - int(without.pieces[0]) if len(own) else 0
+        before = found.input_ids[1 : 1 + first].tolist()
+        after = found.input_ids[1 + first + len(without.input_ids) - 2 : -1].tolist()
+        if not len(own):
+            continue
+        near = [j for j in range(len(sentences)) if abs(i - j) <= n_around and documents[i] is not None]
+        same = [j for j in near if all(documents[k] == documents[i] for k in range(min(i, j), max(i, j) + 1))]
+        text_before = list(itertools.chain.from_iterable(pieces[j] for j in same if j < i))
+        text_after = list(itertools.chain.from_iterable(pieces[j] for j in same if j > i))
+        assert before == text_before[len(text_before) - len(before) :]
+        assert after == text_after[: len(after)]
+        if sum(1 for w in alone.sentences if w == i) > 1:
+            assert not [*before, *after]
+        elif len(text_before) + len(without.input_ids) + len(text_after) <= max_length:
+            assert (before, after) == (text_before, text_after)
+
+
+def test_a_whole_document_is_shown_as_far_as_it_fits(tokenizer: PreTrainedTokenizerFast) -> None:
+    sentences = [["acute"], ["patients", "acute"], ["disease"], ["of"]]
+    found = list(each(make_windows(sentences, tokenizer, 64, 4, context=Context(4, ["a"] * 4))))
+    assert len({tuple(window.input_ids) for window in found}) == 1
+    assert [int(w.pieces[0]) for w in found] == sorted(int(w.pieces[0]) for w in found)
+    assert Context(1, ["a", "a", "b", "b"]).around(1) == (range(0, -1, -1), range(2, 2))
