@@ -175,6 +175,9 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     mask_words: Rate = Field(
         0.0, description="Fraction of words outside mentions hidden in the input of each epoch; never in --dev."
     )
+    mlm: float = Field(
+        0.0, ge=0, description="Weight of predicting the hidden words, beside their labels; mentions count twice."
+    )
     map: Annotated[tuple[str, ...], BeforeValidator(parse_list), AfterValidator(_checked_map)] = Field(
         (), description="Types to rename in --also, --silver and --model: OTHER=OURS, separated by commas."
     )

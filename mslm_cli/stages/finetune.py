@@ -19,7 +19,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.readers import count_changes, gold_inputs
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.corpus.silver import SILVER, read_silver, renamed
-from mslm_cli.errors import DataError
+from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.thresholds import NEUTRAL, THRESHOLDS, ThresholdPoint
 from mslm_cli.tasks.registry import find_task
 from mslm_cli.tasks.task import Task
@@ -27,8 +27,9 @@ from mslm_cli.text.tokens import keeps_punctuation
 from mslm_cli.training import ranks
 from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import prepare_model, select_device
-from mslm_cli.training.labelled import TrainingSource
-from mslm_cli.training.model import label_names, max_tokens, mlm_head, save_mlm_head
+from mslm_cli.training.heads import MaskedLmHead
+from mslm_cli.training.labelled import MASKED_LM_HEAD, TrainingSource
+from mslm_cli.training.model import label_names, load_masked_lm, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.supervised import Metric, Trained, TrainingPlan, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
@@ -120,6 +121,8 @@ def run(
     device = select_device(config.device, threads=config.threads)
     head = mlm_head(encoder, allow_pickle=config.allow_pickle)
     model = task.new_model(encoder, labels, config)
+    if config.mlm:
+        _add_masked_lm_head(model, encoder, config)
     prepare_model(model, device)
     tokenizer.model_max_length = min(config.max_length, max_tokens(model))
     pad_id: int = tokenizer.pad_token_id
@@ -187,6 +190,16 @@ def _about(task: Task, trained: Trained) -> dict[str, Any]:
         "dev_scores": kept.scores,
         "best_epoch": kept.epoch,
     }
+
+
+def _add_masked_lm_head(model: PreTrainedModel, encoder: Path, config: FinetuneConfig) -> None:
+    """Give the model a head that predicts hidden words; it is trained with it, and not published."""
+    if not (config.mask_mentions or config.mask_words):
+        raise UsageError(f"--mlm {config.mlm:g} predicts hidden words, but none are", hint="use --mask-mentions too")
+    masked_lm, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
+    if fresh:
+        console.warn(f"the checkpoint has no MLM head: {len(fresh)} parameters start at random")
+    model.add_module(MASKED_LM_HEAD, MaskedLmHead(masked_lm, model))
 
 
 def _companions(

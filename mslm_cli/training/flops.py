@@ -14,7 +14,7 @@ from mslm_cli.training.device import autocast
 from mslm_cli.training.last_layer import last_layer
 
 _KEYS_AND_VALUES = ("key", "value", "k_lin", "v_lin")
-_HEADS_OF_TRAINING = ("span_boundary_head", "detection_head")
+_HEADS_OF_TRAINING = ("span_boundary_head", "detection_head", "masked_lm_head")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Cost:
         in_last = {id(m) for n, m in last.named_modules() if n.split(".")[-1] not in _KEYS_AND_VALUES} if last else ()
         each = wanted = 0.0
         for name, module in model.named_modules():
-            if isinstance(module, nn.Linear) and name not in _HEADS_OF_TRAINING:
+            if isinstance(module, nn.Linear) and name.split(".")[0] not in _HEADS_OF_TRAINING:
                 flops = (6.0 if module.weight.requires_grad else 2.0) * module.weight.numel()
                 if id(module) in in_encoder and id(module) not in in_last:
                     each += flops

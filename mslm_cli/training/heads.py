@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
 _MAX_POSITION = 30
 
@@ -53,6 +54,39 @@ def detection_head(model: PreTrainedModel, seed: int) -> nn.Linear:
     """A fresh head that classifies tokens as outside (0), beginning (1) or continuing (2) a DS-mention."""
     torch.manual_seed(seed)
     return nn.Linear(model.config.hidden_size, 3)
+
+
+class MaskedLmHead(nn.Module):
+    """The MLM head of an encoder, on top of another model with the same encoder: float [n, hidden] to [n, vocab].
+
+    Every family has a head of its own, so the whole masked language model is kept, with the states given to it in
+    place of its encoder.
+    """
+
+    def __init__(self, masked_lm: PreTrainedModel, model: PreTrainedModel) -> None:
+        super().__init__()
+        decoder = masked_lm.get_output_embeddings()  # type: ignore[no-untyped-call]  # untyped there
+        embeddings = model.get_input_embeddings().weight
+        if decoder is not None and decoder.weight is masked_lm.get_input_embeddings().weight:
+            decoder.weight = embeddings
+        setattr(masked_lm, masked_lm.base_model_prefix, _Given(model.base_model))
+        self.masked_lm = masked_lm
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.masked_lm(inputs_embeds=states[None]).logits[0]
+        return logits
+
+
+class _Given(nn.Module):
+    """Stands for an encoder; its output is what it is given."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        if hasattr(encoder, "embeddings"):  # some heads decode with them
+            self.embeddings = encoder.embeddings
+
+    def forward(self, *_inputs: object, inputs_embeds: torch.Tensor, **_options: object) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=inputs_embeds)
 
 
 def embeddings_of(model: PreTrainedModel) -> torch.Tensor:

@@ -18,10 +18,13 @@ from mslm_cli.masking.batch import Int32, Int64, take_rows
 from mslm_cli.masking.random import child, named_stream, uniforms
 from mslm_cli.training import ranks
 from mslm_cli.training.batching import Collator, ModelBatch, RaggedTargets, Targets, split_rows, to_device
+from mslm_cli.training.heads import MaskedLmHead
 from mslm_cli.training.losses import partial_cross_entropy, weighted_cross_entropy
-from mslm_cli.training.model import logits_at
+from mslm_cli.training.model import logits_and_states_at, logits_at
 
 _HIDE = named_stream("words hidden in fine-tuning")
+MASKED_LM_HEAD = "masked_lm_head"
+"""The name of the module that predicts hidden tokens, where a model has one while it is trained."""
 _NO_SETS = np.zeros((0, 0), dtype=np.bool_)
 
 
@@ -45,12 +48,16 @@ class Hiding:
 
     units: int64 [T]; the unit of each token, which is hidden as a whole; -1 for tokens that never are.
     rates: float64 [n_units]; the probability that a unit is hidden in an epoch.
+    weights: float32 [n_units]; the weight of a unit's tokens if they are to be predicted.
+    mlm: the weight of the loss of predicting what is hidden; 0 for none.
     """
 
     units: Int64
     rates: NDArray[np.float64]
+    weights: NDArray[np.float32]
     mask_id: int
     seed: int
+    mlm: float = 0.0
 
     def hidden(self, tokens: Int64, epoch: int) -> NDArray[np.bool_]:
         """Whether each of ``tokens`` (int64 indices) is hidden in this epoch: bool.
@@ -105,11 +112,22 @@ class LabelledSequences:
         flat = np.repeat(offsets[:-1], np.diff(label_offsets)) + self.positions[labels]
         weights = np.repeat(self._weights(local), n_labels[local]).astype(np.float32)
         targets = RaggedTargets(label_offsets, flat, self.classes[labels], weights, total_weight)
-        input_ids = self.input_ids[tokens]
+        input_ids, masked = self.input_ids[tokens], None
         if self.hiding is not None:
-            input_ids = np.where(self.hiding.hidden(tokens, epoch), np.int32(self.hiding.mask_id), input_ids)
+            hidden = np.flatnonzero(self.hiding.hidden(tokens, epoch))
+            if self.hiding.mlm:
+                masked = self._masked(offsets, tokens, hidden)
+            input_ids[hidden] = self.hiding.mask_id
         is_noisy = None if self.is_noisy is None else np.repeat(self.is_noisy[local], n_labels[local])
-        return LabelledUpdate(offsets, input_ids, targets, self.label_sets, is_noisy, collate_fn, device)
+        return LabelledUpdate(offsets, input_ids, targets, self.label_sets, is_noisy, masked, collate_fn, device)
+
+    def _masked(self, offsets: Int64, tokens: Int64, hidden: Int64) -> RaggedTargets:
+        """The targets of predicting the ``hidden`` ones of ``tokens``; their losses sum to ``mlm`` times the mean."""
+        assert self.hiding is not None
+        weights = self.hiding.weights[self.hiding.units[tokens[hidden]]]
+        total_weight = (ranks.total(float(weights.sum())) or 1.0) / self.hiding.mlm
+        classes = self.input_ids[tokens[hidden]].astype(np.int64)
+        return RaggedTargets(np.searchsorted(hidden, offsets), hidden, classes, weights, total_weight)
 
     def _weights(self, sequences: Int64) -> NDArray[np.float32]:
         return np.ones(len(sequences), np.float32) if self.weights is None else self.weights[sequences]
@@ -120,12 +138,14 @@ class LabelledBatch:
     """The labelled sequences of a forward pass.
 
     label_sets: as in ``LabelledSequences``. is_noisy: bool [n_labels], of each target; None for none.
+    masked: the hidden tokens to predict, if any are to be.
     """
 
     model_batch: ModelBatch
     targets: Targets
     label_sets: Any
     is_noisy: Any = None
+    masked: Targets | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -136,11 +156,19 @@ class LabelledBatch:
         """The batch on ``device``."""
         is_noisy = None if self.is_noisy is None else to_device(self.is_noisy, device)
         label_sets = to_device(self.label_sets, device) if len(self.label_sets) else self.label_sets
-        return LabelledBatch(self.model_batch.to(device), self.targets.to(device), label_sets, is_noisy)
+        masked = None if self.masked is None else self.masked.to(device)
+        return LabelledBatch(self.model_batch.to(device), self.targets.to(device), label_sets, is_noisy, masked)
 
     def loss(self, model: PreTrainedModel) -> torch.Tensor:
         """This microbatch's contribution to the loss of its step, a scalar with gradient."""
-        logits = logits_at(model, self.model_batch, self.targets.positions)
+        if self.masked is None or not len(self.masked.positions):
+            return self._label_loss(logits_at(model, self.model_batch, self.targets.positions))
+        positions = self.targets.positions, self.masked.positions
+        logits, states = logits_and_states_at(model, self.model_batch, *positions)
+        head: MaskedLmHead = getattr(model, MASKED_LM_HEAD)
+        return self._label_loss(logits) + weighted_cross_entropy(head(states), *self.masked[1:])[0]
+
+    def _label_loss(self, logits: torch.Tensor) -> torch.Tensor:
         if self.is_noisy is None and not len(self.label_sets):
             return weighted_cross_entropy(logits, *self.targets[1:])[0]
         losses = partial_cross_entropy(logits, self.targets.classes, self.label_sets, self.is_noisy)
@@ -152,7 +180,7 @@ class LabelledBatch:
 class LabelledUpdate:
     """The labelled sequences of an optimizer step on this process, shortest first, as flat arrays.
 
-    offsets: int64 [n + 1]. input_ids: int32 [T]. label_sets, is_noisy: as in ``LabelledBatch``.
+    offsets: int64 [n + 1]. input_ids: int32 [T]. label_sets, is_noisy, masked: as in ``LabelledBatch``.
     """
 
     offsets: Int64
@@ -160,6 +188,7 @@ class LabelledUpdate:
     targets: RaggedTargets
     label_sets: NDArray[np.bool_]
     is_noisy: NDArray[np.bool_] | None
+    masked: RaggedTargets | None
     collate_fn: Collator
     device: torch.device
 
@@ -171,9 +200,11 @@ class LabelledUpdate:
     def _rows(self, first: int, last: int) -> LabelledBatch:
         offsets = self.offsets[first : last + 1]
         model_batch = self.collate_fn(self.input_ids[offsets[0] : offsets[-1]], np.diff(offsets))
-        targets = self.targets.rows(first, last, model_batch.begins - offsets[:-1])
+        shift = model_batch.begins - offsets[:-1]
+        targets = self.targets.rows(first, last, shift)
+        masked = None if self.masked is None else self.masked.rows(first, last, shift)
         is_noisy = None if self.is_noisy is None else self.is_noisy[self.targets.part(first, last)]
-        return LabelledBatch(model_batch, targets, self.label_sets, is_noisy)
+        return LabelledBatch(model_batch, targets, self.label_sets, is_noisy, masked)
 
 
 def concatenated(parts: Sequence[LabelledSequences]) -> LabelledSequences:
@@ -202,4 +233,5 @@ def _hiding_of(parts: Sequence[Hiding]) -> Hiding | None:
         return None
     first = np.cumsum([0, *(len(p.rates) for p in parts)])[:-1]
     units = [np.where(p.units < 0, -1, p.units + start) for p, start in zip(parts, first, strict=True)]
-    return replace(parts[0], units=np.concatenate(units), rates=np.concatenate([p.rates for p in parts]))
+    rates, weights = (np.concatenate([getattr(p, name) for p in parts]) for name in ("rates", "weights"))
+    return replace(parts[0], units=np.concatenate(units), rates=rates, weights=weights)

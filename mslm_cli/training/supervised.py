@@ -19,6 +19,7 @@ from mslm_cli.training.batching import Collator, ModelBatch, Targets
 from mslm_cli.training.checkpoint import Workspace
 from mslm_cli.training.device import precision
 from mslm_cli.training.flops import Meter
+from mslm_cli.training.labelled import MASKED_LM_HEAD
 from mslm_cli.training.loop import Microbatch, MicrobatchOptions, StepResult, TrainState, Update, train
 from mslm_cli.training.mixing import Companion, plan_epochs
 from mslm_cli.training.optim import make_optimizer, make_schedule
@@ -227,7 +228,9 @@ class _Fit:
         found = Kept(number, f"best-{number:04d}", scores, best)
         if ranks.is_first():
             with new_checkpoint(self.work.folder / found.folder) as staged:
-                state.model.save_pretrained(staged)
+                weights = state.model.state_dict()
+                kept_weights = {k: v for k, v in weights.items() if not k.startswith(f"{MASKED_LM_HEAD}.")}
+                state.model.save_pretrained(staged, state_dict=kept_weights)
         return found
 
     def _drop_unneeded_models(self, kept: Kept) -> None:

@@ -13,6 +13,8 @@ from mslm_cli.training.labelled import Hiding, LabelledSequences, TrainingSource
 from mslm_cli.training.tagging import Context, Windows, continuations_of, make_windows, piece_classes
 
 OUTSIDE = "O"
+_MENTION_WEIGHT = 2
+"""Of mentions in the loss of predicting what is hidden, as ``adapt --weights ratio:2`` has it."""
 
 
 def training_sequences(
@@ -86,18 +88,23 @@ def _hiding(
     """What may be hidden: mentions as a whole, and the words outside mentions one by one."""
     if not (config.mask_mentions or config.mask_words):
         return None
-    units, rates = [], []
+    units, is_mention = [], []
     for sentence in sentences:
         unit = np.arange(len(sentence.words))
         for start, end, _ in sentence.mentions:
             unit[start:end] = start
         units.append(unit)
-        inside = {start for start, *_ in sentence.mentions}
-        rates.append([config.mask_mentions if i in inside else config.mask_words for i in range(len(unit))])
+        begins = {start for start, *_ in sentence.mentions}
+        is_mention += [i in begins for i in range(len(unit))]
     first = np.cumsum([0, *map(len, units)])[:-1]
     flat = np.concatenate([unit + start for unit, start in zip(units, first, strict=True)])
     word = windows.token_words + np.repeat(first[windows.sentences], np.diff(windows.offsets))
     of_token = np.where(windows.token_words < 0, -1, flat[word])
     return Hiding(
-        of_token, np.array([r for of_sentence in rates for r in of_sentence]), tokenizer.mask_token_id, config.seed
+        of_token,
+        np.where(is_mention, config.mask_mentions, config.mask_words),
+        np.where(is_mention, np.float32(_MENTION_WEIGHT), np.float32(1)),
+        tokenizer.mask_token_id,
+        config.seed,
+        config.mlm,
     )

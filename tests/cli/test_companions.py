@@ -8,6 +8,7 @@ from typing import Any
 
 import child_process
 import pytest
+from safetensors import safe_open
 from typer.testing import Result
 
 from mslm_cli.corpus.labels import ScoredMention
@@ -123,7 +124,9 @@ def test_a_teacher_is_not_in_doubt_without_a_leak(workplace: Path, silver: Path,
     assert results["seen_upstream"]["teacher1-finetune-train"] == results["seen_upstream"]["finetune-train"]
 
 
-@pytest.mark.parametrize("options", [["--silver", "silver"], ["--also", "test.tsv"], ["--mask-mentions", "0.5"]])
+@pytest.mark.parametrize(
+    "options", [["--silver", "silver"], ["--also", "test.tsv"], ["--mask-mentions", "0.5", "--mlm", "0.3"]]
+)
 def test_a_killed_run_ends_in_the_same_bits(workplace: Path, silver: Path, options: list[str]) -> None:
     command = [*FINETUNE, *options, "--checkpoint-every", "1steps", "-o"]
     assert child_process.run(*command, "whole", folder=workplace) == 0, Path("stderr").read_text()
@@ -132,6 +135,29 @@ def test_a_killed_run_ends_in_the_same_bits(workplace: Path, silver: Path, optio
         assert child_process.run(*again, folder=workplace, dies_after=dies_after) == child_process.DIED
         assert child_process.run(*again, folder=workplace) == 0, Path("stderr").read_text()
         assert sha256_of(Path(f"killed{dies_after}/model.safetensors")) == sha256_of(Path("whole/model.safetensors"))
+
+
+def test_hidden_words_are_predicted_too(workplace: Path, mslm: Mslm) -> None:
+    options = ["--mask-mentions", "0.5", "--mask-words", "0.1"]
+    done = mslm(*FINETUNE, *options, "--mlm", "0.5", "-o", "both")
+    assert done.exit_code == 0, done.stderr
+    assert mslm(*FINETUNE, *options, "-o", "labels").exit_code == 0
+    with safe_open("both/model.safetensors", "pt") as both, safe_open("labels/model.safetensors", "pt") as labels:
+        assert set(both.keys()) == set(labels.keys())
+    assert sha256_of(Path("both/model.safetensors")) != sha256_of(Path("labels/model.safetensors"))
+    alone = mslm(*FINETUNE, "--mlm", "0.5", "-o", "out")
+    assert (alone.exit_code, "use --mask-mentions" in alone.stderr) == (2, True)
+
+
+def test_dev_is_never_masked(workplace: Path, mslm: Mslm) -> None:
+    """A model that sees nothing but masks in training is scored on dev as it is."""
+    assert mslm(*FINETUNE, "--mask-mentions", "1", "--mask-words", "1", "-o", "blind").exit_code == 0
+    lines = [json.loads(line) for line in Path("blind/metrics.jsonl").read_text().splitlines()]
+    of_dev = {line["epoch"]: line["dev"] for line in lines if "dev" in line}
+    best = manifest("blind")["run"]["best_epoch"]
+    scored = mslm("eval", "blind", "--data", "dev.tsv", "--json", "--threads", "1")
+    match = json.loads(scored.stdout)["exact_match"]
+    assert (match["predicted"], match["correct"]) == (of_dev[best]["predicted"], of_dev[best]["correct"])
 
 
 def test_a_killed_label_leaves_nothing_half_written(workplace: Path, silver: Path) -> None:

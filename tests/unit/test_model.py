@@ -20,6 +20,7 @@ from transformers import (
 
 from mslm_cli.errors import UnavailableError, UsageError
 from mslm_cli.training.batching import ModelBatch
+from mslm_cli.training.heads import MaskedLmHead
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import labels_of, load_masked_lm, load_token_classifier, logits_at, max_tokens
 
@@ -180,3 +181,21 @@ def test_a_token_classifier_keeps_its_head_for_the_labels_that_both_have(make, t
 def test_a_configuration_without_label_names_is_no_token_classifier(value, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architectures": value, "id2label": {"a": "O"}}))
     assert labels_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", FAMILIES, ids=["bert", "roberta", "electra", "distilbert"])
+def test_the_head_of_a_masked_language_model_works_on_another_model(make, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    masked_lm, _ = load_masked_lm(tmp_path, allow_pickle=False, seed=0)
+    expected = masked_lm.eval()(**batch().inputs).logits
+    model = load_token_classifier(tmp_path, ["O", "B-D", "I-D"], allow_pickle=False, seed=0).eval()
+    n_before = sum(1 for _ in model.named_parameters())
+    model.add_module("masked_lm_head", MaskedLmHead(masked_lm, model).eval())
+    states = model.base_model(**batch().inputs).last_hidden_state.flatten(0, 1)
+    logits = model.masked_lm_head(states)
+    torch.testing.assert_close(logits, expected.flatten(0, 1), rtol=1e-5, atol=1e-6)
+    # a tied decoder is the classifier's embeddings, so both objectives train them
+    logits.sum().backward()
+    assert model.get_input_embeddings().weight.grad is not None
+    names = [name for name, _ in model.named_parameters()]
+    assert 0 < len(names) - n_before < n_before
