@@ -113,7 +113,7 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
             f" {_duration(alone / config.jobs)} with --jobs {config.jobs}"
         )
     return {
-        "trials": [{"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials],
+        "trials": [t.about for t in trials],
         "stages": rows,
         "process_seconds": seconds,
         "wall_seconds": seconds / config.jobs,
@@ -226,11 +226,11 @@ def _base(dependency: Dependency) -> tuple[Path, float]:
     if isinstance(dependency, Path):
         return dependency, 1.0
     node = dependency.node
-    path, share = _base(dict(node.inputs)["source" if node.stage == "sample" else "train"])
+    path, share = _base(dict(node.inputs)["source" if node.stage in ("sample", "subset") else "train"])
     config = node.config.model_dump()
     if node.stage == "split":
         return path, share * (config["dev_share"] if dependency.name == DEV else 1 - config["dev_share"])
-    return path, share * (config["share"] if node.stage == "sample" else _AUGMENTED)
+    return path, share * config.get("share", _AUGMENTED)
 
 
 @functools.cache

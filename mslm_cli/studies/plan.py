@@ -19,13 +19,26 @@ from mslm_cli.corpus.formats.brat import annotations_beside
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import DataError
 from mslm_cli.options import Config
-from mslm_cli.studies.resampled_data import DEV, SAMPLE, TRAIN, AugmentConfig, SampleConfig, SplitConfig
-from mslm_cli.studies.spec import AUGMENT, MORE_STEPS, Arm, DataSet, LexiconOptions, Study
+from mslm_cli.studies.resampled_data import (
+    DEV,
+    SAMPLE,
+    SUBSET,
+    TRAIN,
+    AugmentConfig,
+    SampleConfig,
+    SplitConfig,
+    SubsetConfig,
+)
+from mslm_cli.studies.spec import AUGMENT, MIN_SEEDS, MORE_STEPS, VANILLA, Arm, DataSet, LexiconOptions, Study
 
-Stage = Literal["split", "sample", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"]
+Stage = Literal["split", "subset", "sample", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"]
 
 _MIN_FINETUNE_STEPS = 64
 """In the fine-tuning of a short trial; after 22, MiniLM found no mention in the dev data of NCBI-disease."""
+
+
+_LEAST_DEV = 50
+"""Dev sentences at the smallest share of the labels: fewer cannot choose an epoch."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,10 @@ def _content_of(path: Path, _mtime_ns: int, _n_bytes: int) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm with one seed on one data set; ``share`` < 1 is a short trial of the search, scored only on dev."""
+    """One arm with one seed on one data set, with a share of its labels.
+
+    ``share`` < 1: a short trial of the search, scored only on dev.
+    """
 
     data: str
     arm: Arm
@@ -100,6 +116,7 @@ class Trial:
     score: StageNode | None
     probe: StageNode | None
     share: float = 1.0
+    label_share: float = 1.0
 
     @property
     def key(self) -> str:
@@ -126,7 +143,14 @@ class Trial:
     @property
     def title(self) -> str:
         """The trial's name in messages."""
-        return f"{self.data} · {self.arm.name} · seed {self.seed}"
+        labels = "" if self.label_share == 1 else f" · {100 * self.label_share:g} % of the labels"
+        return f"{self.data} · {self.arm.name} · seed {self.seed}{labels}"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is tried, as JSON values."""
+        found = {"data": self.data, "arm": self.arm.name, "seed": self.seed, "share": self.share}
+        return found | ({} if self.label_share == 1 else {"label_share": self.label_share})
 
 
 @dataclass(frozen=True)
@@ -157,6 +181,16 @@ class PlanContext:
     runtime: Runtime
 
 
+@dataclass(frozen=True)
+class TrialData:
+    """A data set, and the sentences that are labelled in a trial: a share of its train and dev data."""
+
+    of: DataSet
+    train: Dependency
+    dev: Dependency
+    label_share: float
+
+
 class Planner:
     """Plans the trials for arms, data sets and seeds."""
 
@@ -169,33 +203,71 @@ class Planner:
     def trials(self, arms: Iterable[Arm]) -> list[Trial]:
         """All trials of these arms, in the best order to start them.
 
-        One adapted arm comes first, so that shared inputs are made while another process trains vanilla.
+        One adapted arm comes first, so that shared inputs are made while another process trains vanilla. With several
+        shares of the labels, three seeds of every arm with all labels come first, then vanilla's learning curve.
         """
         arms = sorted(arms, key=lambda arm: not arm.is_adapted)
         ordered = [arms[0], *sorted(arms[1:], key=lambda arm: arm.is_adapted)]
-        return [self.trial(d, arm, seed) for d in self.study.data for seed in self.study.seeds for arm in ordered]
+        shares = sorted(self.study.label_shares, reverse=True)
+        trials = [
+            self.trial(d, arm, seed, label_share=share)
+            for d in self.study.data
+            for seed in self.study.seeds
+            for share in shares
+            for arm in ordered
+        ]
+        return sorted(trials, key=self._turn) if len(shares) > 1 else trials
 
-    def trial(self, data: DataSet, arm: Arm, seed: int, share: float = 1.0) -> Trial:
-        """One trial; ``share`` < 1 shortens its adaptation and fine-tuning to that fraction."""
-        train, dev = self._splits[data.name]
+    def _turn(self, trial: Trial) -> tuple[int, int]:
+        block = self.study.seeds.index(trial.seed) // MIN_SEEDS
+        is_full = trial.label_share == self.study.full_share
+        return block, 0 if is_full else 1 if trial.arm.kind == VANILLA else 2
+
+    def trial(self, data: DataSet, arm: Arm, seed: int, share: float = 1.0, label_share: float | None = None) -> Trial:
+        """One trial.
+
+        Args:
+            share: below 1, shortens adaptation and fine-tuning to that fraction.
+            label_share: the share of the labels; default: the study's largest.
+        """
+        label_share = self.study.full_share if label_share is None else label_share
+        labelled = self._labelled(data, seed, label_share)
+        train, dev = labelled.train, labelled.dev
         if arm.kind == AUGMENT:
-            made_from = (("train", train), ("lexicon", OutputOf(self.lexicon(arm, data))))
+            made_from = (("train", train), ("lexicon", OutputOf(self.lexicon(arm, labelled))))
             train = OutputOf(StageNode("augment", AugmentConfig(seed=seed, **self._reading), made_from), TRAIN)
-        epochs = self.epochs(data, arm)
+        epochs = self.epochs(labelled, arm)
         if share < 1:
             train, dev, epochs = self._shortened(data, train, dev, epochs, share)
-        encoder = self.encoder(data, arm, seed, share) if arm.is_adapted else None
+        encoder = self.encoder(labelled, arm, seed, share) if arm.is_adapted else None
         tuning = self.config(self.study.finetune, seed=seed, epochs=epochs)
         model = self.context.model if encoder is None else OutputOf(encoder)
         ner = StageNode("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
         score = probe = None
         if share == 1:
-            test, known = self.context.root / data.test, self._splits[data.name][0]
+            test = self.context.root / data.test
             scoring = self.config(EvalConfig(**self._reading))
-            score = StageNode("eval", scoring, (("ner", OutputOf(ner)), ("data", test), ("train", known)))
-            if encoder is not None and self.study.probes:
-                probe = self.probe(data, encoder)
-        return Trial(data.name, arm, seed, ner, score, probe, share)
+            score = StageNode("eval", scoring, (("ner", OutputOf(ner)), ("data", test), ("train", labelled.train)))
+            if encoder is not None and self.study.probes and label_share == self.study.full_share:
+                probe = self.probe(labelled, encoder)
+        return Trial(data.name, arm, seed, ner, score, probe, share, label_share)
+
+    def _labelled(self, data: DataSet, seed: int, share: float) -> TrialData:
+        """The labelled sentences of a trial: nested subsets, drawn anew for each seed, the same for every arm."""
+        train, dev = self._splits[data.name]
+        if share < 1:
+            train, dev = (
+                OutputOf(
+                    StageNode(
+                        "subset",
+                        SubsetConfig(share=share, least=least, seed=seed, **self._reading),
+                        (("source", source),),
+                    ),
+                    SUBSET,
+                )
+                for source, least in ((train, 0), (dev, _LEAST_DEV))
+            )
+        return TrialData(data, train, dev, share)
 
     def _shortened(
         self, data: DataSet, train: Dependency, dev: Dependency, epochs: int, share: float
@@ -212,17 +284,17 @@ class Planner:
         rest = SampleConfig(share=1.0, **self._reading)
         return few, OutputOf(StageNode("sample", rest, (("source", dev), ("beside", few))), SAMPLE), n_epochs
 
-    def epochs(self, data: DataSet, arm: Arm) -> int:
+    def epochs(self, data: TrialData, arm: Arm) -> int:
         """Epochs of fine-tuning: those of the study, except for arms defined by a different number."""
         epochs = self.study.finetune.epochs
         if arm.kind == MORE_STEPS:
-            extra = self.study.adapt.tokens * self.context.cost_ratio / self.context.train_tokens[data.name]
-            return epochs + math.ceil(extra)
+            n_tokens = self.context.train_tokens[data.of.name] * data.label_share
+            return epochs + math.ceil(self.study.adapt.tokens * self.context.cost_ratio / n_tokens)
         if arm.kind == AUGMENT:
             return max(1, math.ceil(epochs / 2))
         return epochs
 
-    def encoder(self, data: DataSet, arm: Arm, seed: int, share: float = 1.0) -> StageNode:
+    def encoder(self, data: TrialData, arm: Arm, seed: int, share: float = 1.0) -> StageNode:
         """The adaptation of an arm; seeds share one if the study says so."""
         options = self.study.adapt
         tokens = max(1, round(options.tokens * share))
@@ -235,7 +307,7 @@ class Planner:
         )
         return StageNode("encoder", config, (("shards", OutputOf(self.shards(data, arm))), ("model", self.start(data))))
 
-    def start(self, data: DataSet) -> Dependency:
+    def start(self, data: TrialData) -> Dependency:
         """The encoder from which every adaptation on this text starts; a fresh MLM head is trained first."""
         if self.context.has_head:
             return self.context.model
@@ -243,41 +315,41 @@ class Planner:
         shards = self.shards(data, Arm("word", "word"))
         return OutputOf(StageNode("encoder", config, (("shards", OutputOf(shards)), ("model", self.context.model))))
 
-    def shards(self, data: DataSet, arm: Arm) -> StageNode:
+    def shards(self, data: TrialData, arm: Arm) -> StageNode:
         """The shards of an arm: the text with its masks."""
         masking = {"strategy": arm.kind, **arm.masking}
         config = self.config(self.study.shards, PreprocessConfig, **masking)
-        text = [("text", t) for t in self.text(data)]
+        text = [("text", t) for t in self.text(data.of)]
         lexicon = [] if arm.lexicon is None else [("lexicon", OutputOf(self.lexicon(arm, data)))]
         return StageNode("shards", config, (*text, *lexicon, ("model", self.context.model)))
 
-    def lexicon(self, arm: Arm, data: DataSet) -> StageNode:
+    def lexicon(self, arm: Arm, data: TrialData) -> StageNode:
         """The lexicon of an arm that needs one."""
         assert arm.lexicon is not None
         return self._lexicon(self.study.lexicon[arm.lexicon], data)
 
-    def _lexicon(self, options: LexiconOptions, data: DataSet) -> StageNode:
+    def _lexicon(self, options: LexiconOptions, data: TrialData) -> StageNode:
         config = self.config(options, ExtractTermsConfig)
         inputs: list[tuple[str, Dependency]] = []
         if options.from_text:
-            inputs += [("text", t) for t in self.text(data)]
+            inputs += [("text", t) for t in self.text(data.of)]
         if options.from_labels:
-            inputs.append(("labels", self._splits[data.name][0]))
+            inputs.append(("labels", data.train))
         inputs += [("terms", self.context.root / path) for path in options.terms]
         return StageNode("lexicon", config, tuple(inputs))
 
-    def probe(self, data: DataSet, encoder: StageNode) -> StageNode:
+    def probe(self, data: TrialData, encoder: StageNode) -> StageNode:
         """The probe of an encoder on the dev text; every arm gets the same items, from the study's first lexicon."""
         options = self.study.probe
         lexicon = self._lexicon(next(iter(self.study.lexicon.values())), data)
-        inputs: list[tuple[str, Dependency]] = [("encoder", OutputOf(encoder)), ("text", self._splits[data.name][1])]
+        inputs: list[tuple[str, Dependency]] = [("encoder", OutputOf(encoder)), ("text", self._splits[data.of.name][1])]
         inputs.append(("lexicon", OutputOf(lexicon)))
         if options.general is not None:
             inputs.append(("general", self.context.root / options.general))
         return StageNode("probe", self.config(options, ProbeConfig), tuple(inputs))
 
     def text(self, data: DataSet) -> list[Dependency]:
-        """The text for lexicons and adaptation: never dev or test."""
+        """The text for lexicons and adaptation: never dev or test; all training sentences, labelled or not."""
         root = self.context.root
         if data.text is not None:
             own = [self._splits[data.name][0]] if self.study.train_text else []

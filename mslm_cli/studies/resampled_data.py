@@ -1,4 +1,4 @@
-"""Labelled data derived from the user's: splits, samples, and augmented training data."""
+"""Labelled data derived from the user's: splits, subsets, samples, and augmented training data."""
 
 import random
 from collections import Counter, defaultdict
@@ -15,16 +15,28 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.writers import write_conll
 from mslm_cli.errors import DataError
+from mslm_cli.evaluation.uncertainty import clusters_of
 from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 from mslm_cli.text.tokens import folded_key, tokenise
 
-TRAIN, DEV, SAMPLE = "train.tsv", "dev.tsv", "sample.tsv"
+TRAIN, DEV, SAMPLE, SUBSET = "train.tsv", "dev.tsv", "sample.tsv", "subset.tsv"
+
+_RUN_SENTENCES = 10
+"""Adjacent sentences that a subset keeps together where no documents are marked: they may be of one document."""
 
 
 class SplitConfig(DataOptions):
     """The fraction of training sentences, taken from the end, that becomes dev data."""
 
     dev_share: float = Field(gt=0, lt=1)
+
+
+class SubsetConfig(DataOptions):
+    """The share of the sentences that are labelled, at least ``least`` of them, and the seed that draws them."""
+
+    share: float = Field(gt=0, le=1)
+    least: int = Field(0, ge=0)
+    seed: int = 0
 
 
 class SampleConfig(DataOptions):
@@ -56,6 +68,38 @@ def split(train: Path, output: Path, config: SplitConfig) -> None:
     with fsio.staged_folder(output) as folder:
         write_conll(folder / TRAIN, sentences[:-n_dev])
         write_conll(folder / DEV, sentences[-n_dev:])
+
+
+def subset(source: Path, output: Path, config: SubsetConfig) -> None:
+    """Write a share of the sentences of ``source``, in their order, to the folder ``output``.
+
+    Whole documents are drawn, or, if fewer than two are marked, runs of 10 sentences, until the share is reached and
+    a mention is among them. With the same seed, a larger share contains a smaller one.
+
+    Raises:
+        DataError: the data are invalid.
+    """
+    sentences = read_labelled(source, config).sentences
+    wanted = max(config.least, round(config.share * len(sentences)), 1)
+    has_mentions = any(sentence.mentions for sentence in sentences)
+    chosen: list[int] = []
+    for unit in _shuffled_units(sentences, config.seed):
+        if len(chosen) >= wanted and (not has_mentions or any(sentences[i].mentions for i in chosen)):
+            break
+        chosen += unit
+    with fsio.staged_folder(output) as folder:
+        write_conll(folder / SUBSET, [sentences[i] for i in sorted(chosen)])
+
+
+def _shuffled_units(sentences: Sequence[LabelledSentence], seed: int) -> list[list[int]]:
+    """The sentence numbers of each document (or run of sentences), in random order."""
+    clusters, unit = clusters_of([sentence.doc for sentence in sentences])
+    of_unit: dict[int, list[int]] = defaultdict(list)
+    for i, cluster in enumerate(clusters.tolist()):
+        of_unit[cluster if unit == "documents" else i // _RUN_SENTENCES].append(i)
+    units = list(of_unit.values())
+    random.Random(seed).shuffle(units)
+    return units
 
 
 def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | None = None) -> None:

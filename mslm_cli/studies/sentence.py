@@ -6,8 +6,8 @@ from typing import Literal
 
 from mslm_cli.evaluation.arm_scores import Estimate
 from mslm_cli.evaluation.comparison import ALPHA, least_p
+from mslm_cli.studies.spec import MIN_SEEDS
 
-MIN_SEEDS = 3
 _MOST_NAMED = 3
 
 Outcome = Literal["gain", "none", "loss", "few seeds", "alone"]

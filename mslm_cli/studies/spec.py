@@ -20,6 +20,9 @@ VANILLA, MORE_STEPS, AUGMENT = "vanilla", "more-steps", "augment"
 WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT)
 """Kinds of arms without adaptation; all other kinds are masking strategies."""
 
+MIN_SEEDS = 3
+"""With fewer, the variation between seeds is unknown."""
+
 _T = TypeVar("_T")
 Many = Annotated[tuple[_T, ...], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v,))]
 """One value or a list of them."""
@@ -195,6 +198,7 @@ class Study(TomlTable):
     text: tuple[Path, ...] = ()
     train_text: bool = True
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
+    label_shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((1.0,), min_length=1)
     reading: DataOptions = DataOptions()
     data: tuple[DataSet, ...] = Field(min_length=1)
     arm: tuple[ArmOptions, ...] = Field(min_length=1)
@@ -225,10 +229,11 @@ class Study(TomlTable):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         for what, names in (("data set", [d.name for d in self.data]), ("arm", [a.name for a in self.arms()])):
-            if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
-                raise ValueError(f"two {what}s are named {twice!r}; give each its own name")
-        if twice_seed := next((s for i, s in enumerate(self.seeds) if s in self.seeds[:i]), None):
-            raise ValueError(f"seed {twice_seed} is listed twice")
+            if (same := _repeated(names)) is not None:
+                raise ValueError(f"two {what}s are named {same!r}; give each its own name")
+        for name, values in (("seed", self.seeds), ("label share", self.label_shares)):
+            if (twice := _repeated(values)) is not None:
+                raise ValueError(f"{name} {twice:g} is listed twice")
         for option in self.arm:
             if unknown := sorted(set(option.lexicon) - set(self.lexicon)):
                 raise ValueError(f"no [lexicon.{unknown[0]}] for arm {option.name or option.kind!r}")
@@ -236,6 +241,11 @@ class Study(TomlTable):
             if wrong := sorted(getattr(self, table).model_fields_set & own):
                 raise ValueError(f"{table}.{wrong[0]} is set by the study or its arms, not in [{table}]")
         return self
+
+    @property
+    def full_share(self) -> float:
+        """The largest share of the labels, which the verdict is about."""
+        return max(self.label_shares)
 
     def arms(self) -> list[Arm]:
         """All arms in file order, with the baseline, vanilla, always included and first."""
@@ -274,6 +284,11 @@ def read_study(path: Path) -> Study:
         return Study.model_validate(found)
     except ValidationError as error:
         raise UsageError(_message(error.errors()[0], path.read_text(encoding="utf-8"), path)) from error
+
+
+def _repeated(values: Sequence[_T]) -> _T | None:
+    """The first value that occurs again; None if all differ."""
+    return next((value for i, value in enumerate(values) if value in values[:i]), None)
 
 
 def _message(error: Any, text: str, path: Path) -> str:

@@ -236,8 +236,7 @@ def drain(store: StudyStore, queue: Queue, trials: Sequence[Trial]) -> None:
     """Return once every trial is done or has failed, here or in another process."""
     by_key = {trial.key: trial for trial in trials}
     done = {t.key for t in trials if store.has(t.result) and (t.probe is None or store.has(t.probe))}
-    about = {t.key: {"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials}
-    queue.enqueue(about, done)
+    queue.enqueue({t.key: t.about for t in trials}, done)
     while True:
         claim = queue.claim(list(by_key))
         if claim is None:

@@ -21,8 +21,8 @@ from mslm_cli.evaluation.uncertainty import FEW
 from mslm_cli.reporting.study import write_study
 from mslm_cli.studies.plan import Trial
 from mslm_cli.studies.results import Results
-from mslm_cli.studies.sentence import MIN_SEEDS, Compared, Evidence, verdict_sentence
-from mslm_cli.studies.spec import VANILLA, Arm
+from mslm_cli.studies.sentence import Compared, Evidence, verdict_sentence
+from mslm_cli.studies.spec import MIN_SEEDS, VANILLA, Arm
 from mslm_cli.studies.store import StudyStore
 
 VERDICT, BEST = "verdict.json", "best"
