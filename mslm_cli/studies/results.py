@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Results:
         self._store = store
         self._trials = {(t.arm.name, t.data, t.seed): t for t in trials}
         self._scored: dict[tuple[str, str, int], ScoredCorpus] = {}
-        self._train: dict[str, LabelledCorpus] = {}
+        self._read_before: dict[Path, LabelledCorpus] = {}
         self._ners: dict[tuple[str, str, int], Artifact] = {}
         self.data = list(dict.fromkeys(t.data for t in trials))
 
@@ -91,6 +92,13 @@ class Results:
         if key not in self._ners:  # loading an artifact checks its every byte
             self._ners[key] = load(self._store.path(self._trials[key].ner), "ner")
         return self._ners[key]
+
+    def n_labelled(self, arm: str, data: str) -> float:
+        """The number of sentences that the arm's trials learn from and choose on, averaged over seeds."""
+        trials = [self._trials[arm, data, seed] for seed in self.seeds(arm, data)]
+        return float(
+            np.mean([sum(len(self._labelled(t, role).sentences) for role in ("train", "dev")) for t in trials])
+        )
 
     def seen_upstream(self, data: str) -> dict[str, int]:
         """The number of test sentences seen upstream, by what saw them; the maximum over trials."""
@@ -166,8 +174,13 @@ class Results:
 
     def _train_of(self, data: str) -> LabelledCorpus:
         """The data set's training data, without augmentation."""
-        if data not in self._train:
-            trial = next(t for (_, d, _), t in self._trials.items() if d == data and t.arm.kind != "augment")
-            path, config = self._store.dependency(trial.ner, "train"), trial.ner.config
-            self._train[data] = find_task(config.model_dump()["task"]).read(path, DataOptions.of(config))
-        return self._train[data]
+        return self._labelled(
+            next(t for (_, d, _), t in self._trials.items() if d == data and t.arm.kind != "augment"), "train"
+        )
+
+    def _labelled(self, trial: Trial, role: str) -> LabelledCorpus:
+        """The sentences that a trial learns from (``train``) or chooses on (``dev``)."""
+        path, config = self._store.dependency(trial.ner, role), trial.ner.config
+        if path not in self._read_before:
+            self._read_before[path] = find_task(config.model_dump()["task"]).read(path, DataOptions.of(config))
+        return self._read_before[path]

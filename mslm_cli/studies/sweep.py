@@ -83,7 +83,7 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     failed = {t.title: errors[t.key] for t in trials if t.key in errors}
     store = StudyStore(output)
     done = [t for t in trials if store.has(t.result)]
-    found = verdict.give(arms, done, failed, _caveats(study, n_versions), store)
+    found = verdict.give(arms, verdict.Progress(done, len(trials), failed), _caveats(study, n_versions), store)
     if failed:
         raise UnavailableError(
             f"{len(failed)} of {len(trials)} trials failed; the verdict covers the others",

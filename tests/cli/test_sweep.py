@@ -10,6 +10,7 @@ import pytest
 import tiny_study
 from typer.testing import Result
 
+from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.studies import sweep
 from mslm_cli.studies.queue import JOURNAL
 
@@ -215,6 +216,33 @@ def test_a_second_data_set_has_its_own_model(study: Path, mslm: Mslm) -> None:
     assert "on average over 2 data sets" in verdict["sentence"]
     f1 = [[arm["data"][data]["f1"]["value"] for data in ("toy", "toy 2")] for arm in verdict["arms"]]
     assert [arm["f1"]["value"] for arm in verdict["arms"]] == pytest.approx([sum(pair) / 2 for pair in f1])
+
+
+def test_shares_of_the_labels_are_an_axis_of_the_study(study: Path, mslm: Mslm) -> None:
+    before = made(study)
+    Path("study.toml").write_text("label_shares = [0.2, 0.5, 1]\n" + Path("study.toml").read_text())
+    plan = json.loads(mslm(*SWEEP, "--dry-run", "--json").stdout)
+    assert len(plan["trials"]) == 18
+    assert plan["stages"]["ner"] == plan["stages"]["ner"] | {"n": 18, "n_done": 6}
+    assert plan["stages"]["subset"]["n"] == 8
+    verdict = json.loads(Path("study/verdict.json").read_bytes())
+    done = mslm(*SWEEP)
+    assert done.exit_code == 0, done.stderr
+    assert before.items() <= made(study).items(), "what was made with all labels is kept"
+    again = json.loads(Path("study/verdict.json").read_bytes())
+    found = again.pop("labels")["toy"]
+    assert again == verdict
+    numbers = [of["n_labelled"] for of in found["shares"]]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == sum(len(read_labelled(Path(f)).sentences) for f in ("train.tsv", "dev.tsv"))
+    for of in found["shares"]:
+        assert list(of["arms"]) == ["vanilla", "word", "mslm"]
+    assert found["sentence"].startswith(f"With your {numbers[-1]:,.0f} labelled sentences, nothing can be shown yet")
+    page = Path("study/index.html").read_text()
+    assert f"<h1>{found['sentence']}</h1>" in page
+    assert "Label efficiency on toy" in page
+    assert Path("study/charts/label-efficiency-0.svg").is_file()
+    assert "strict F1 over labelled sentences, toy" in done.stderr
 
 
 def test_a_folder_that_is_not_a_study_is_left_alone(workplace: Path, mslm: Mslm) -> None:

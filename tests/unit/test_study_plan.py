@@ -155,3 +155,75 @@ def test_a_short_trial_is_scored_on_no_more_sentences_than_it_learns_from(contex
     train, dev = (dict(ner.inputs)[role] for role in ("train", "dev"))
     assert isinstance(dev, OutputOf)
     assert dict(dev.node.inputs)["beside"] == train
+
+
+SHARES = (0.02, 0.25, 1.0)
+
+
+def with_shares(context: PlanContext, text: str = tiny_study.HEAD + ALL_ARMS) -> PlanContext:
+    study = read_study(tiny_study.write(context.root, f"label_shares = {list(SHARES)}\n{text}"))
+    return replace(context, study=study)
+
+
+def by_share(context: PlanContext) -> dict[tuple[str, int, float], Trial]:
+    planner = Planner(context)
+    return {(t.arm.name, t.seed, t.label_share): t for t in planner.trials(context.study.arms())}
+
+
+def labelled(trial: Trial) -> list[object]:
+    """Train and dev of a trial, before augmentation."""
+    train = dict(trial.score.inputs)["train"] if trial.score else None
+    return [train, dict(trial.ner.inputs)["dev"]]
+
+
+def test_every_arm_is_tried_with_every_share_of_the_labels(context: PlanContext) -> None:
+    found = by_share(with_shares(context))
+    assert len(found) == 12 * len(SHARES)
+    whole = trials(context)
+    for (arm, seed, share), trial in found.items():
+        assert labelled(trial) == labelled(found["vanilla", seed, share]), "the same sentences for all arms"
+        if share == 1:
+            assert trial.key == whole[arm, seed].key, "finished work with all labels is kept"
+            assert labelled(trial) == [context.root / "train.tsv", context.root / "dev.tsv"]
+            assert trial.title == whole[arm, seed].title
+        else:
+            for part, least in zip(labelled(trial), (0, 50), strict=True):
+                assert isinstance(part, OutputOf)
+                assert part.node.config.model_dump()["share"] == share
+                assert (part.node.config.model_dump()["least"], part.node.config.model_dump()["seed"]) == (least, seed)
+            assert trial.probe is None
+            assert f"{100 * share:g} % of the labels" in trial.title
+    assert len(of_stage(list(found.values()), "subset")) == 2 * 2 * 2, "two parts, two seeds, two shares"
+    assert of_stage(list(found.values()), "encoder") == of_stage(list(whole.values()), "encoder")
+
+
+def test_labels_outside_the_share_are_not_used(context: PlanContext) -> None:
+    text = tiny_study.HEAD.replace('pipeline = "none"', 'pipeline = "none"\nfrom_labels = true') + ALL_ARMS
+    found = by_share(with_shares(context, text))
+    for (arm, seed, share), trial in found.items():
+        for node in trial.nodes():
+            used = dict(node.inputs).get("labels")
+            assert used in (None, labelled(found["vanilla", seed, share])[0]), (arm, node.stage)
+
+
+def test_the_answer_comes_first_then_vanillas_curve(context: PlanContext) -> None:
+    context = with_shares(context)
+    study = context.study.model_copy(update={"seeds": (1, 2, 3, 4)})
+    found = Planner(replace(context, study=study)).trials(study.arms())
+    n_arms = len(study.arms())
+    first, curve = found[: 3 * n_arms], found[3 * n_arms : 3 * n_arms + 6]
+    assert {(t.label_share, t.seed) for t in first} == {(1.0, seed) for seed in (1, 2, 3)}
+    assert {t.arm.name for t in curve} == {"vanilla"}
+    assert [t.seed for t in found].index(4) == len(SHARES) * 3 * n_arms
+
+
+def test_more_steps_spends_the_adaptation_on_fewer_sentences(context: PlanContext) -> None:
+    found = by_share(with_shares(context))
+    epochs = [found["more-steps", 1, share].ner.config.model_dump()["epochs"] for share in SHARES]
+    assert epochs == [1 + 180, 1 + 15, 1 + 4]
+
+
+def test_the_verdict_is_about_the_largest_share(context: PlanContext) -> None:
+    study = context.study.model_copy(update={"label_shares": (0.5, 0.1)})
+    planner = Planner(replace(context, study=study))
+    assert planner.trial(study.data[0], ANY, 1).label_share == study.full_share == 0.5

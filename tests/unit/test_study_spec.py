@@ -44,6 +44,11 @@ def arms_of(folder: Path, text: str) -> list[str]:
             DATA + '[[arm]]\nkind = "mslm"\n[finetune]\nspeed = 0\n',
             "study.toml:9: finetune.speed: unknown key",
         ),
+        ("label_shares = [0.5, 1, 0.5]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "label share 0.5 is listed twice"),
+        (
+            "label_shares = [0, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n',
+            "study.toml:1: label_shares[1]: expected greater",
+        ),
         ("seeds = [1, 2, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "seed 1 is listed twice"),
         (
             '[[data]]\nname = "a/b"\ntrain = "t"\ntest = "t"\n[[arm]]\nkind = "mslm"\n',
