@@ -226,11 +226,11 @@ def _base(dependency: Dependency) -> tuple[Path, float]:
     if isinstance(dependency, Path):
         return dependency, 1.0
     node = dependency.node
-    path, share = _base(dict(node.inputs)["source" if node.stage in ("sample", "subset") else "train"])
-    config = node.config.model_dump()
+    inputs, config = dict(node.inputs), node.config.model_dump()
+    path, share = _base(inputs["source"] if "source" in inputs else inputs["train"])
     if node.stage == "split":
         return path, share * (config["dev_share"] if dependency.name == DEV else 1 - config["dev_share"])
-    return path, share * config.get("share", _AUGMENTED)
+    return path, share * (_AUGMENTED if node.stage == "augment" else config.get("share", 1.0))
 
 
 @functools.cache

@@ -21,17 +21,31 @@ from mslm_cli.errors import DataError
 from mslm_cli.options import Config
 from mslm_cli.studies.resampled_data import (
     DEV,
+    RENAMED,
     SAMPLE,
     SUBSET,
     TRAIN,
     AugmentConfig,
+    RenameConfig,
     SampleConfig,
     SplitConfig,
     SubsetConfig,
 )
-from mslm_cli.studies.spec import AUGMENT, MIN_SEEDS, MORE_STEPS, VANILLA, Arm, DataSet, LexiconOptions, Study
+from mslm_cli.studies.spec import (
+    AUGMENT,
+    MIN_SEEDS,
+    MORE_STEPS,
+    VANILLA,
+    Arm,
+    DataSet,
+    LabelledData,
+    LexiconOptions,
+    Study,
+)
 
-Stage = Literal["split", "subset", "sample", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"]
+Stage = Literal[
+    "split", "subset", "sample", "rename", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"
+]
 
 _MIN_FINETUNE_STEPS = 64
 """In the fine-tuning of a short trial; after 22, MiniLM found no mention in the dev data of NCBI-disease."""
@@ -130,9 +144,12 @@ class Trial:
 
     @property
     def trained(self) -> list[StageNode]:
-        """The adaptation, if any, and the fine-tuning; not the warm-up of the MLM head, which adaptations share."""
-        adaptations = [node for node in self.ner.needs() if node.stage == "encoder"]
-        return [*adaptations, self.ner]
+        """The adaptation or the training on another corpus, if any, and the fine-tuning.
+
+        Without the warm-up of the MLM head, which adaptations share.
+        """
+        before = [node for node in self.ner.needs() if node.stage in ("encoder", "ner")]
+        return [*before, self.ner]
 
     def nodes(self) -> Iterator[StageNode]:
         """All nodes of the trial in topological order."""
@@ -240,8 +257,10 @@ class Planner:
         if share < 1:
             train, dev, epochs = self._shortened(data, train, dev, epochs, share)
         encoder = self.encoder(labelled, arm, seed, share) if arm.is_adapted else None
-        tuning = self.config(self.study.finetune, seed=seed, epochs=epochs)
-        model = self.context.model if encoder is None else OutputOf(encoder)
+        tuning = self.config(self.study.finetune, **{"epochs": epochs, "seed": seed} | arm.finetune)
+        model: Dependency = self.context.model if encoder is None else OutputOf(encoder)
+        if arm.source is not None:
+            model = OutputOf(self.source_model(arm.source, seed))
         ner = StageNode("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
         score = probe = None
         if share == 1:
@@ -307,6 +326,17 @@ class Planner:
         )
         return StageNode("encoder", config, (("shards", OutputOf(self.shards(data, arm))), ("model", self.start(data))))
 
+    def source_model(self, name: str, seed: int) -> StageNode:
+        """The model of another corpus, from which a transfer arm goes on."""
+        source = next(source for source in self.study.source if source.name == name)
+        parts = []
+        for part in self._split(source):
+            renamed = StageNode("rename", RenameConfig(names=source.map, **self._reading), (("source", part),))
+            parts.append(OutputOf(renamed, RENAMED) if source.map else part)
+        epochs: dict[str, Any] = {} if source.epochs is None else {"epochs": source.epochs}
+        config = self.config(self.study.finetune, seed=seed if source.per_seed else self.study.seeds[0], **epochs)
+        return StageNode("ner", config, (("train", parts[0]), ("dev", parts[1]), ("model", self.context.model)))
+
     def start(self, data: TrialData) -> Dependency:
         """The encoder from which every adaptation on this text starts; a fresh MLM head is trained first."""
         if self.context.has_head:
@@ -357,7 +387,7 @@ class Planner:
         sharing = [self._splits[d.name][0] for d in self.study.data if d.text is None and self.study.train_text]
         return list(dict.fromkeys([*(root / path for path in self.study.text), *sharing]))
 
-    def _split(self, data: DataSet) -> tuple[Dependency, Dependency]:
+    def _split(self, data: LabelledData) -> tuple[Dependency, Dependency]:
         root = self.context.root
         if data.dev is not None:
             return root / data.train, root / data.dev

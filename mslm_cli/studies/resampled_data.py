@@ -1,4 +1,4 @@
-"""Labelled data derived from the user's: splits, subsets, samples, and augmented training data."""
+"""Labelled data derived from the user's: splits, subsets, samples, other names of types, augmented training data."""
 
 import random
 from collections import Counter, defaultdict
@@ -19,7 +19,7 @@ from mslm_cli.evaluation.uncertainty import clusters_of
 from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 from mslm_cli.text.tokens import folded_key, tokenise
 
-TRAIN, DEV, SAMPLE, SUBSET = "train.tsv", "dev.tsv", "sample.tsv", "subset.tsv"
+TRAIN, DEV, SAMPLE, SUBSET, RENAMED = "train.tsv", "dev.tsv", "sample.tsv", "subset.tsv", "renamed.tsv"
 
 _RUN_SENTENCES = 10
 """Adjacent sentences that a subset keeps together where no documents are marked: they may be of one document."""
@@ -44,6 +44,12 @@ class SampleConfig(DataOptions):
 
     share: float = Field(gt=0, le=1)
     seed: int = 0
+
+
+class RenameConfig(DataOptions):
+    """New names of mention types, by their names in the file."""
+
+    names: dict[str, str]
 
 
 class AugmentConfig(DataOptions):
@@ -120,6 +126,24 @@ def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | N
         chosen |= {next((i for i in order if sentences[i].mentions), order[0])}
     with fsio.staged_folder(output) as folder:
         write_conll(folder / SAMPLE, [sentences[i] for i in sorted(chosen)])
+
+
+def rename_types(source: Path, output: Path, config: RenameConfig) -> None:
+    """Write the sentences of ``source``, with other names of mention types, to the folder ``output``.
+
+    Raises:
+        DataError: the data are invalid, or have no mention of one of the types.
+    """
+    corpus = read_labelled(source, config)
+    if missing := sorted(config.names.keys() - set(corpus.types)):
+        found = ", ".join(corpus.types) or "no mentions"
+        raise DataError(f"no mention has the type {missing[0]!r} of the map; found {found}", path=source)
+    renamed = [
+        replace(s, mentions=tuple((start, end, config.names.get(of, of)) for start, end, of in s.mentions))
+        for s in corpus.sentences
+    ]
+    with fsio.staged_folder(output) as folder:
+        write_conll(folder / RENAMED, renamed)
 
 
 def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> None:

@@ -16,8 +16,8 @@ from mslm_cli.errors import UsageError
 from mslm_cli.masking.strategies import STRATEGIES, Strategy
 from mslm_cli.options import Name, OneOf, Rate, expectation, read_toml
 
-VANILLA, MORE_STEPS, AUGMENT = "vanilla", "more-steps", "augment"
-WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT)
+VANILLA, MORE_STEPS, AUGMENT, TRANSFER, FINETUNE = "vanilla", "more-steps", "augment", "transfer", "finetune"
+WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT, TRANSFER, FINETUNE)
 """Kinds of arms without adaptation; all other kinds are masking strategies."""
 
 MIN_SEEDS = 3
@@ -49,15 +49,32 @@ class TomlTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataSet(TomlTable):
-    """A labelled data set, optionally with its own text."""
+class LabelledData(TomlTable):
+    """Labelled sentences to learn from, and to choose the best epoch on."""
 
     name: PlainName
     train: Path
     dev: Path | None = None
-    test: Path
     dev_share: float = Field(0.15, gt=0, lt=1)
+
+
+class DataSet(LabelledData):
+    """A labelled data set, optionally with its own text."""
+
+    test: Path
     text: tuple[Path, ...] | None = None
+
+
+class Source(LabelledData):
+    """Another labelled corpus, from which ``transfer`` arms learn first.
+
+    map: new names of its mention types, by their names in the files; other types keep theirs. epochs: of learning it;
+    default: those of [finetune]. per_seed: a model for each seed; otherwise all seeds share one.
+    """
+
+    map: dict[str, str] = {}
+    epochs: int | None = Field(None, ge=1)
+    per_seed: bool = True
 
 
 class LexiconOptions(ExtractTermsConfig):
@@ -111,13 +128,21 @@ def _arm_kinds() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Arm:
-    """One treatment of the encoder before fine-tuning; ``masking`` and ``adapt`` hold options of those commands."""
+    """One way to train: ``masking``, ``adapt`` and ``finetune`` hold options of those commands."""
 
     name: str
     kind: str
     masking: dict[str, Any] = field(default_factory=dict)
     adapt: dict[str, Any] = field(default_factory=dict)
     lexicon: str | None = None
+    source: str | None = None
+    finetune: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options that distinguish the arm."""
+        inputs = {"lexicon": self.lexicon, "source": self.source}
+        return self.masking | self.adapt | self.finetune | {n: v for n, v in inputs.items() if v is not None}
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -140,6 +165,8 @@ class ArmOptions(TomlTable):
     sbo: Many[Annotated[float, Field(ge=0)]] = ()
     detect: Many[Annotated[float, Field(ge=0)]] = ()
     lexicon: Many[str] = ()
+    source: Many[str] = ()
+    finetune: dict[str, Any] = {}
 
     @property
     def strategy(self) -> Strategy | None:
@@ -148,33 +175,42 @@ class ArmOptions(TomlTable):
 
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:
-        allowed = _allowed(self.strategy) if self.strategy else {"lexicon"} if self.kind == AUGMENT else set()
+        allowed = _allowed(self.strategy) if self.strategy else _WITHOUT_MASKS_ALLOWED.get(self.kind, set())
         if wrong := sorted(self.model_fields_set - allowed - {"kind", "name"}):
             raise ValueError(f"{wrong[0]} does not apply to kind {self.kind!r}")
         if self.budget and (self.rate or self.blm_rate):
             other = "rate" if self.rate else "blm_rate"
             raise ValueError(f"budget and {other} both set how much is masked; give only one")
+        if self.kind == TRANSFER and not self.source:
+            raise ValueError("transfer needs a source")
+        if self.kind == FINETUNE and not self.finetune:
+            raise ValueError("kind 'finetune' needs options, such as finetune = { epochs = 10 }")
         return self
 
     def arms(self, lexicons: Sequence[str]) -> Iterator[Arm]:
         """One arm for each combination of the given options."""
         strategy = self.strategy
-        options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon")
+        options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon", "source")
         given = {name: values for name in options if (values := getattr(self, name))}
         for chosen in itertools.product(*given.values()):
             picked = dict(zip(given, chosen, strict=True))
-            lexicon = picked.pop("lexicon", lexicons[0])
+            lexicon, source = picked.pop("lexicon", lexicons[0]), picked.pop("source", None)
             trained = [name for name in ("weights", "sbo", "detect") if name in picked]
             adapt: dict[str, Any] = {name: picked.pop(name) for name in trained}
             has_terms = self.kind == AUGMENT or "detect" in adapt or bool(strategy and strategy.needs_lexicon)
             told = {**picked, **adapt, **({"lexicon": lexicon} if has_terms and "lexicon" in given else {})}
+            told |= {"source": source} if source else {}
             parts = [_shown(n, v) for n, v in told.items() if len(given[n]) > 1 or not self.name]
+            parts += [] if self.name else [_shown(n, v) for n, v in self.finetune.items()]
             if {"rate", "blm_rate"} & picked.keys():
                 picked["budget"] = None  # overrides the budget of [shards]
             # weights need both DS-term and generic targets
             adapt |= {} if strategy and strategy.is_weighted else {"weights": "uniform"}
             name = " ".join([self.name or self.kind, *parts])
-            yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None)
+            yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None, source, self.finetune)
+
+
+_WITHOUT_MASKS_ALLOWED = {AUGMENT: {"lexicon"}, TRANSFER: {"source", "finetune"}, FINETUNE: {"finetune"}}
 
 
 def _allowed(strategy: Strategy) -> set[str]:
@@ -184,8 +220,9 @@ def _allowed(strategy: Strategy) -> set[str]:
 
 
 def _shown(name: str, value: object) -> str:
-    words = {"elm_rate": "elm ", "blm_rate": "blm ", "rate": "rate ", "budget": "budget ", "weights": "", "lexicon": ""}
-    return f"{words.get(name, name + ' ')}{value if isinstance(value, str) else format(value, 'g')}"
+    words = {"elm_rate": "elm ", "blm_rate": "blm ", "weights": "", "lexicon": "", "source": "from "}
+    shown = format(value, "g") if isinstance(value, float) else str(value)
+    return f"{words.get(name, name.replace('_', '-') + ' ')}{shown}"
 
 
 class Study(TomlTable):
@@ -201,6 +238,7 @@ class Study(TomlTable):
     label_shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((1.0,), min_length=1)
     reading: DataOptions = DataOptions()
     data: tuple[DataSet, ...] = Field(min_length=1)
+    source: tuple[Source, ...] = ()
     arm: tuple[ArmOptions, ...] = Field(min_length=1)
     lexicon: dict[PlainName, LexiconOptions] = Field(
         default_factory=lambda: {"lexicon": LexiconOptions()}, min_length=1
@@ -228,7 +266,8 @@ class Study(TomlTable):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        for what, names in (("data set", [d.name for d in self.data]), ("arm", [a.name for a in self.arms()])):
+        named: dict[str, Sequence[Any]] = {"data set": self.data, "source": self.source, "arm": self.arms()}
+        for what, names in ((what, [one.name for one in ones]) for what, ones in named.items()):
             if (same := _repeated(names)) is not None:
                 raise ValueError(f"two {what}s are named {same!r}; give each its own name")
         for name, values in (("seed", self.seeds), ("label share", self.label_shares)):
@@ -237,10 +276,25 @@ class Study(TomlTable):
         for option in self.arm:
             if unknown := sorted(set(option.lexicon) - set(self.lexicon)):
                 raise ValueError(f"no [lexicon.{unknown[0]}] for arm {option.name or option.kind!r}")
+            if missing := sorted(set(option.source) - {source.name for source in self.source}):
+                raise ValueError(f"no [[source]] is named {missing[0]!r}, for arm {option.name or option.kind!r}")
+            self._check_finetuning(option)
         for table, own in _DECIDED.items():
             if wrong := sorted(getattr(self, table).model_fields_set & own):
                 raise ValueError(f"{table}.{wrong[0]} is set by the study or its arms, not in [{table}]")
         return self
+
+    def _check_finetuning(self, option: ArmOptions) -> None:
+        """Check the options of fine-tuning of an arm."""
+        arm = option.name or option.kind
+        if wrong := sorted(option.finetune.keys() & _DECIDED["finetune"]):
+            raise ValueError(f"finetune.{wrong[0]} is set by the study, not by arm {arm!r}")
+        try:
+            FinetuneConfig.model_validate(self.finetune.model_dump() | option.finetune)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = "unknown key" if first["type"] == "extra_forbidden" else expectation(first)
+            raise ValueError(f"finetune.{first['loc'][0]} of arm {arm!r}: {reason}") from None
 
     @property
     def full_share(self) -> float:

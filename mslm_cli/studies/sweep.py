@@ -99,6 +99,12 @@ def _caveats(study: Study, n_versions: int) -> list[str]:
         caveats.append(
             "All seeds of an arm share one adaptation: the intervals do not cover variation between adaptations."
         )
+    used = {arm.source for arm in study.arms()}
+    if shared := [source.name for source in study.source if not source.per_seed and source.name in used]:
+        caveats.append(
+            f"All seeds of transfer share one model of {' and of '.join(shared)}: the intervals do not cover variation"
+            " between such models."
+        )
     if n_versions > 1:
         caveats.append(f"These results come from {n_versions} versions of the code, which may explain differences.")
     return caveats
@@ -112,6 +118,7 @@ def check_data(study: Study, root: Path) -> None:
     """
     learnt = {path: f"text {path}" for d in study.data for path in (*study.text, *(d.text or ()))}
     learnt |= {d.train: f"the training data of {d.name}" for d in study.data}
+    learnt |= {path: f"data of source {s.name}" for s in study.source for path in (s.train, s.dev) if path is not None}
     others = [path for options in study.lexicon.values() for path in options.terms]
     others += [study.probe.general] if study.probes and study.probe.general is not None else []
     for path in [*learnt, *others, *(p for d in study.data for p in (d.dev, d.test) if p is not None)]:

@@ -108,7 +108,7 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         {
             "name": arm.name,
             "kind": arm.kind,
-            "options": {**arm.masking, **arm.adapt, **({"lexicon": arm.lexicon} if arm.lexicon else {})},
+            "options": arm.options,
             "dev_score": dev[arm.name],
             "f1": arm_scores.score(arm.name).to_json(),
             "over_vanilla": _as_json(over_vanilla.get(arm.name)),

@@ -25,8 +25,8 @@ def said(forecast: dict[str, Any] | None = None, chosen: str | None = "transfer"
 def test_a_gain_is_put_in_labelled_sentences() -> None:
     assert said(transfer=row(0.054, saved=SAVED), word=row(0.01, 0.3), span=row(0.02, 0.06)) == (
         "With your 600 labelled sentences, transfer gains 5.4 points (95 % interval 3.4 to 7.4) over vanilla, as much"
-        " as 420 more labelled sentences (200 to more than 600 by the fitted curve); word and span are not shown to gain;"
-        " the next 200 labelled sentences are worth +2.1 points to vanilla (+1.0 to +3.2)."
+        " as 420 more labelled sentences (200 to more than 600 by the fitted curve); word and span are not shown to"
+        " gain; the next 200 labelled sentences are worth +2.1 points to vanilla (+1.0 to +3.2)."
     )
 
 

@@ -227,3 +227,73 @@ def test_the_verdict_is_about_the_largest_share(context: PlanContext) -> None:
     study = context.study.model_copy(update={"label_shares": (0.5, 0.1)})
     planner = Planner(replace(context, study=study))
     assert planner.trial(study.data[0], ANY, 1).label_share == study.full_share == 0.5
+
+
+TRANSFER_ARMS = """
+[[source]]
+name = "other"
+train = "dev.tsv"
+dev_share = 0.2
+map = { Disease = "Disorder" }
+epochs = 2
+
+[[arm]]
+kind = "transfer"
+source = "other"
+
+[[arm]]
+kind = "transfer"
+name = "gentle"
+source = "other"
+finetune = { learning_rate = 1e-4 }
+
+[[arm]]
+kind = "finetune"
+finetune = { label_pieces = "all" }
+"""
+
+
+def test_transfer_goes_on_from_the_model_of_another_corpus(context: PlanContext) -> None:
+    found = by_share(with_shares(context, tiny_study.HEAD + TRANSFER_ARMS))
+    models = set()
+    for (arm, seed, _), trial in found.items():
+        model = model_of(trial.ner)
+        if arm not in ("transfer from other", "gentle"):
+            assert model == context.model
+            continue
+        assert isinstance(model, OutputOf)
+        source = model.node
+        models.add(source.key)
+        assert trial.trained == [source, trial.ner]
+        assert model_of(source) == context.model
+        options = source.config.model_dump()
+        assert (source.stage, options["seed"], options["epochs"]) == ("ner", seed, 2)
+        train, dev = (dict(source.inputs)[role] for role in ("train", "dev"))
+        assert isinstance(train, OutputOf)
+        assert isinstance(dev, OutputOf)
+        assert train.node.config.model_dump()["names"] == {"Disease": "Disorder"}
+        split = {
+            m.node.key for part in (train, dev) for m in dict(part.node.inputs).values() if isinstance(m, OutputOf)
+        }
+        assert len(split) == 1
+    assert len(models) == 2, "one for each seed, whatever the share of the labels"
+
+
+def test_seeds_can_share_the_model_of_a_source(context: PlanContext) -> None:
+    text = TRANSFER_ARMS.replace("epochs = 2", "per_seed = false")
+    found = by_share(with_shares(context, tiny_study.HEAD + text))
+    models = [model_of(t.ner) for (arm, _, _), t in found.items() if arm == "gentle"]
+    assert len({m.node.key for m in models if isinstance(m, OutputOf)}) == 1
+
+
+def test_options_of_fine_tuning_are_those_of_the_arm(context: PlanContext) -> None:
+    study = read_study(tiny_study.write(context.root, tiny_study.HEAD + TRANSFER_ARMS))
+    found = {name: trial.ner.config.model_dump() for (name, _), trial in trials(replace(context, study=study)).items()}
+    rates = {name: options["learning_rate"] for name, options in found.items()}
+    assert rates == {
+        "vanilla": 0.01,
+        "transfer from other": 0.01,
+        "gentle": 1e-4,
+        "finetune label-pieces all": 0.01,
+    }
+    assert found["finetune label-pieces all"]["label_pieces"] == "all"

@@ -101,6 +101,17 @@ def test_a_subset_has_its_least_number_of_sentences_and_a_mention(train: Path, t
         assert any(sentence.mentions for sentence in found)
 
 
+def test_types_are_renamed_and_a_type_that_is_missing_is_named(train: Path, tmp_path: Path) -> None:
+    renaming = resampled_data.RenameConfig(names={"Disease": "Disorder"})
+    resampled_data.rename_types(train, tmp_path / "renamed", renaming)
+    found = read_labelled(tmp_path / "renamed" / resampled_data.RENAMED)
+    assert found.types == ("Disorder",)
+    assert words(found) == words(read_labelled(train))
+    assert [s.doc for s in found.sentences] == [s.doc for s in read_labelled(train).sentences]
+    with pytest.raises(DataError, match="no mention has the type 'Disorder' of the map; found Disease"):
+        resampled_data.rename_types(train, tmp_path / "x", resampled_data.RenameConfig(names={"Disorder": "Disease"}))
+
+
 def test_mentions_are_replaced_by_terms_of_their_type(train: Path, tmp_path: Path) -> None:
     lexicon = tmp_path / "lexicon"
     lexicon.mkdir()

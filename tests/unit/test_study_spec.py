@@ -44,6 +44,23 @@ def arms_of(folder: Path, text: str) -> list[str]:
             DATA + '[[arm]]\nkind = "mslm"\n[finetune]\nspeed = 0\n',
             "study.toml:9: finetune.speed: unknown key",
         ),
+        (DATA + '[[arm]]\nkind = "transfer"\n', "study.toml:6: arm[1]: transfer needs a source"),
+        (DATA + '[[arm]]\nkind = "transfer"\nsource = "x"\n', "no [[source]] is named 'x', for arm 'transfer'"),
+        (DATA + '[[arm]]\nkind = "finetune"\n', "study.toml:6: arm[1]: kind 'finetune' needs options"),
+        (
+            DATA + '[[arm]]\nkind = "finetune"\nfinetune = { epoch = 3 }\n',
+            "finetune.epoch of arm 'finetune': unknown key",
+        ),
+        (
+            DATA + '[[arm]]\nkind = "finetune"\nname = "long"\nfinetune = { epochs = 0 }\n',
+            "finetune.epochs of arm 'long': expected greater",
+        ),
+        (DATA + '[[arm]]\nkind = "finetune"\nfinetune = { seed = 3 }\n', "finetune.seed is set by the study"),
+        (DATA + '[[arm]]\nkind = "word"\nfinetune = { epochs = 3 }\n', "finetune does not apply to kind 'word'"),
+        (
+            DATA + '[[source]]\nname = "s"\ntrain = "t"\n[[source]]\nname = "s"\ntrain = "t"\n[[arm]]\nkind = "word"\n',
+            "two sources are named 's'",
+        ),
         ("label_shares = [0.5, 1, 0.5]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "label share 0.5 is listed twice"),
         (
             "label_shares = [0, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n',
