@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from mslm_cli.config import StudyOptions
 from mslm_cli.corpus.files import source_files
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, UnavailableError, UsageError
 from mslm_cli.processes import run_in_parallel
+from mslm_cli.reporting.study import PAGE
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import PlanContext, Planner, Runtime, Trial, content_of
 from mslm_cli.studies.queue import Queue
-from mslm_cli.studies.spec import MORE_STEPS, Arm, Study, read_study
+from mslm_cli.studies.spec import MORE_STEPS, VANILLA, Arm, Study, read_study
 from mslm_cli.studies.store import LOCKS, WORK, StudyStore
 from mslm_cli.training.device import choose_gpu
 
+_PAGE_EVERY_S = 60
 STUDY = "study.toml"
 CODE = "code.json"
 DATA_ROOT = "MSLM_DATA_ROOT"
@@ -74,22 +76,56 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     study = read_study(file)
     check_data(study, root)
     claim(output, file.read_text(encoding="utf-8"))
-    n_versions = claim_code(output, study, accept=config.accept_other_code)
+    claim_code(output, study, accept=config.accept_other_code)
     context = RunContext(file, output, config, root, console.settings())
     if config.jobs > 1:
         run_in_parallel(functools.partial(_work, context), config.jobs)
     arms, trials, queue = _work_through(context)
-    errors = queue.errors([t.key for t in trials])
-    failed = {t.title: errors[t.key] for t in trials if t.key in errors}
     store = StudyStore(output)
-    done = [t for t in trials if store.has(t.result)]
-    found = verdict.give(arms, verdict.Progress(done, len(trials), failed), _caveats(study, n_versions), store)
-    if failed:
+    progress = _progress(trials, queue, store)
+    found = verdict.give(arms, progress, _caveats(study, code_versions(output)), store)
+    if progress.failed:
         raise UnavailableError(
-            f"{len(failed)} of {len(trials)} trials failed; the verdict covers the others",
+            f"{len(progress.failed)} of {len(trials)} trials failed; the verdict covers the others",
             hint="run the same command again to retry them",
         )
     return found
+
+
+def _progress(trials: Sequence[Trial], queue: Queue, store: StudyStore) -> verdict.Progress:
+    errors = queue.errors([t.key for t in trials])
+    failed = {t.title: errors[t.key] for t in trials if t.key in errors}
+    return verdict.Progress([t for t in trials if store.has(t.result)], len(trials), failed)
+
+
+class InterimPage:
+    """The page of an unfinished study, written again as trials finish."""
+
+    def __init__(self, arms: Sequence[Arm], caveats: Sequence[str], queue: Queue, store: StudyStore) -> None:
+        self._arms, self._caveats, self._queue, self._store = arms, caveats, queue, store
+        self._interval_s: float = _PAGE_EVERY_S
+
+    def update(self, trials: Sequence[Trial]) -> None:
+        """Write the page, unless it is recent (written by any process) or there is no baseline yet.
+
+        Writing takes at most a twentieth of the time.
+        """
+        page = self._store.folder / PAGE
+        if page.is_file() and time.time() - page.stat().st_mtime < self._interval_s:
+            return
+        progress = _progress(trials, self._queue, self._store)
+        is_baseline_missing = {t.data for t in trials} - {
+            t.data for t in progress.done if t.arm.kind == VANILLA and t.label_share == _full_share(trials)
+        }
+        if is_baseline_missing or not progress.n_left:
+            return
+        started = time.perf_counter()
+        verdict.write(self._arms, progress, self._caveats, self._store)
+        self._interval_s = max(_PAGE_EVERY_S, 20 * (time.perf_counter() - started))
+
+
+def _full_share(trials: Sequence[Trial]) -> float:
+    return max(trial.label_share for trial in trials)
 
 
 def _caveats(study: Study, n_versions: int) -> list[str]:
@@ -150,8 +186,13 @@ def claim(output: Path, text: str) -> None:
         (output / WORK).mkdir(mode=0o700, exist_ok=True)
 
 
-def claim_code(output: Path, study: Study, *, accept: bool) -> int:
-    """Bind the study in ``output`` to the running code; the number of code versions that have worked on it.
+def code_versions(output: Path) -> int:
+    """The number of code versions that have worked on the study in ``output``."""
+    return len(json.loads((output / CODE).read_bytes()))
+
+
+def claim_code(output: Path, study: Study, *, accept: bool) -> None:
+    """Bind the study in ``output`` to the running code.
 
     Args:
         accept: continue a study that other code began.
@@ -179,7 +220,6 @@ def claim_code(output: Path, study: Study, *, accept: bool) -> int:
         else:
             versions[-1] = recorded | here
         fsio.write_text(file, json.dumps(versions, indent=2) + "\n")
-    return len(versions)
 
 
 def _is_foreign(names: Set[str]) -> bool:
@@ -235,12 +275,22 @@ def _work_through(context: RunContext) -> tuple[list[Arm], list[Trial], Queue]:
     if context.config.search:
         arms.append(search.winner(planner, functools.partial(drain, store, queue), store))
     trials = planner.trials(arms)
-    drain(store, queue, trials)
+    page = InterimPage(arms, _caveats(study, code_versions(context.output)), queue, store)
+    drain(store, queue, trials, page.update)
     return arms, trials, queue
 
 
-def drain(store: StudyStore, queue: Queue, trials: Sequence[Trial]) -> None:
-    """Return once every trial is done or has failed, here or in another process."""
+def drain(
+    store: StudyStore,
+    queue: Queue,
+    trials: Sequence[Trial],
+    on_done: Callable[[Sequence[Trial]], None] = lambda _: None,
+) -> None:
+    """Return once every trial is done or has failed, here or in another process.
+
+    Args:
+        on_done: called with all trials after each one that is done here.
+    """
     by_key = {trial.key: trial for trial in trials}
     done = {t.key for t in trials if store.has(t.result) and (t.probe is None or store.has(t.probe))}
     queue.enqueue({t.key: t.about for t in trials}, done)
@@ -264,3 +314,4 @@ def drain(store: StudyStore, queue: Queue, trials: Sequence[Trial]) -> None:
         n_done = sum(store.has(t.result) for t in trials)
         score = f"{run['primary_metric']} {100 * run['dev_score']:.2f}"
         console.note(f"{n_done} of {len(trials)}: {trial.title}: dev {score} ({minutes:.1f} min)")
+        on_done(trials)

@@ -47,7 +47,17 @@ class Progress:
 
 
 def give(arms: Sequence[Arm], progress: Progress, caveats: Sequence[str], store: StudyStore) -> dict[str, Any]:
-    """Give the verdict: write verdict.json, the page and the best model, and print a summary.
+    """Give the verdict: write it, and print a summary.
+
+    Raises: as ``write``.
+    """
+    found = write(arms, progress, caveats, store)
+    _show(found)
+    return found
+
+
+def write(arms: Sequence[Arm], progress: Progress, caveats: Sequence[str], store: StudyStore) -> dict[str, Any]:
+    """Write verdict.json, the page and the best model.
 
     Args:
         caveats: what the intervals do not cover.
@@ -75,7 +85,6 @@ def give(arms: Sequence[Arm], progress: Progress, caveats: Sequence[str], store:
         found["best"] = _keep_best(found["use"], results, store)
         fsio.write_text(store.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
         write_study(store.folder, found)
-    _show(found)
     return found
 
 

@@ -5,13 +5,14 @@ import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_study
 from typer.testing import Result
 
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.studies import sweep
+from mslm_cli.studies import sweep, verdict
 from mslm_cli.studies.queue import JOURNAL
 
 Mslm = Callable[..., Result]
@@ -243,6 +244,32 @@ def test_shares_of_the_labels_are_an_axis_of_the_study(study: Path, mslm: Mslm) 
     assert "Label efficiency on toy" in page
     assert Path("study/charts/label-efficiency-0.svg").is_file()
     assert "strict F1 over labelled sentences, toy" in done.stderr
+
+
+def test_the_page_grows_as_trials_finish(study: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says how far the study is; the final verdict is the same as without interim pages."""
+    before = Path("study/verdict.json").read_bytes()
+    for lost in sorted(Path("study/work").glob("eval-*"))[:3]:
+        shutil.rmtree(lost)
+    written = []
+    write = verdict.write
+
+    def write_and_read(*given: Any) -> Any:
+        found = write(*given)
+        written.append((found.get("progress"), Path("study/index.html").read_text()))
+        return found
+
+    monkeypatch.setattr(verdict, "write", write_and_read)
+    monkeypatch.setattr(sweep, "_PAGE_EVERY_S", 0)
+    assert mslm(*SWEEP).exit_code == 0
+    *interim, (last, page) = written
+    assert interim
+    for progress, shown in interim:
+        assert progress["n_planned"] == 6
+        assert f"So far: {progress['n_done']} of 6 trials." in shown
+    assert last is None
+    assert "So far" not in page
+    assert Path("study/verdict.json").read_bytes() == before
 
 
 def test_a_folder_that_is_not_a_study_is_left_alone(workplace: Path, mslm: Mslm) -> None:
