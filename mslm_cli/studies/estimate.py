@@ -92,6 +92,8 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
     console.note(f"arms: {', '.join(dict.fromkeys(t.arm.name for t in trials if t.share == 1))}")
     names, seeds = ", ".join(d.name for d in study.data), ", ".join(map(str, study.seeds))
     title = f"{console.count(n_full, 'trial')} on {names}, seeds {seeds}"
+    if len(study.label_shares) > 1:
+        title += f", {', '.join(f'{100 * share:g} %' for share in study.label_shares)} of the labels"
     title += f"; {len(trials) - n_full} short trials of the search" * (len(trials) > n_full)
     table = [
         [stage, f"{row['n']:.0f}", f"{row['n_done']:.0f}", _duration(row["seconds"]), f"{row['bytes'] / 1e6:,.0f} MB"]
@@ -121,6 +123,12 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
         "disk_bytes": n_bytes,
         "speed": {"adapt_tokens_per_s": 1 / speed.adapt, "finetune_tokens_per_s": 1 / speed.finetune},
     }
+
+
+def seconds(planner: Planner, speed: Speed) -> float:
+    """Seconds that one process takes for all trials of the study."""
+    costs = Costs(planner, speed)
+    return sum(costs.seconds(node) for node in shared(planner.trials(planner.study.arms())))
 
 
 def measure(planner: Planner) -> Speed:

@@ -65,6 +65,19 @@ def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str
     return estimate.report(_planner(study, root, config), StudyStore(output), config)
 
 
+def seconds_needed(files: Sequence[Path], config: StudyOptions, root: Path) -> list[float]:
+    """Estimated seconds of each of these studies, which differ in their arms, seeds and shares of the labels alone.
+
+    Raises: as ``plan``.
+    """
+    studies = [read_study(file) for file in files]
+    check_data(studies[-1], root)
+    speed = estimate.measure(_planner(studies[-1], root, config))
+    with console.warnings_only():
+        planners = [_planner(study, root, config) for study in studies]
+    return [estimate.seconds(planner, speed) / config.jobs for planner in planners]
+
+
 def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:
     """Run all trials of the study in ``file`` and give the verdict; also writes the page to its folder.
 

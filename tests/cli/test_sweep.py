@@ -12,7 +12,7 @@ import tiny_study
 from typer.testing import Result
 
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.studies import sweep, verdict
+from mslm_cli.studies import estimate, sweep, verdict
 from mslm_cli.studies.queue import JOURNAL
 
 Mslm = Callable[..., Result]
@@ -315,6 +315,64 @@ def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm, mon
     other = mslm("study", *options.split(), "--epochs", "2")
     assert other.exit_code == 2
     assert "continue with `mslm sweep out/study.toml -o out`" in other.stderr
+
+
+@pytest.fixture
+def fast_machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A machine that needs ``seconds`` for each token of fine-tuning, and nothing for the rest."""
+    speed = {"seconds": 1e-9}
+    monkeypatch.setattr(estimate, "measure", lambda _: estimate.Speed(1e-9, 1e-9, 1e-9, 1e-9, speed["seconds"], 1, 1))
+    return speed
+
+
+LIMITED = (
+    "study --train train.tsv --dev dev.tsv --test test.tsv --source other.tsv --model encoder -o out".split()  # noqa: SIM905 - as it is typed
+)
+
+
+def test_a_time_limit_chooses_what_fits_it(workplace: Path, mslm: Mslm, fast_machine: dict[str, float]) -> None:
+    tiny_study.write(workplace)
+    shutil.copy("train.tsv", "other.tsv")
+    found = {}
+    for seconds in (1e-9, 1e-3, 1e3):
+        fast_machine["seconds"] = seconds
+        done = mslm(*LIMITED, "--minutes", "30", "--dry-run", "--json")
+        assert done.exit_code == 0, done.stderr
+        found[seconds] = json.loads(done.stdout)["trials"]
+    assert len(found[1e-9]) > len(found[1e-3]) > len(found[1e3]) == 6
+    assert {t["arm"] for t in found[1e3]} == {"vanilla", "transfer from other"}
+    assert {t.get("label_share", 1) for t in found[1e-9]} == {0.02, 0.05, 0.1, 0.25, 0.5, 1}
+    assert "measuring the speed of this machine" in done.stderr
+
+
+def test_a_study_within_a_time_limit_goes_on_with_what_was_chosen(
+    workplace: Path, mslm: Mslm, fast_machine: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_study.write(workplace)
+    shutil.copy("train.tsv", "other.tsv")
+    monkeypatch.setattr(sweep, "run", lambda *_: {})
+    assert mslm(*LIMITED, "--minutes", "30").exit_code == 0
+    chosen = Path("out/study.toml").read_text()
+    fast_machine["seconds"] = 1e3
+    assert mslm(*LIMITED, "--minutes", "30").exit_code == 0
+    assert Path("out/study.toml").read_text() == chosen
+    other = mslm(*LIMITED)
+    assert other.exit_code == 2
+    assert "continue with `mslm sweep out/study.toml -o out`" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--minutes", "30", "--overnight"), "--minutes and --overnight both limit the time"),
+        (("--overnight", "--seeds", "5"), "--seeds cannot be set beside --overnight"),
+        (("--minutes", "30", "--tokens", "9"), "--tokens cannot be set beside --minutes"),
+    ],
+)
+def test_what_a_time_limit_chooses_cannot_be_set(mslm: Mslm, options: tuple[str, ...], message: str) -> None:
+    done = mslm(*LIMITED, *options)
+    assert done.exit_code == 2
+    assert message in done.stderr
 
 
 def test_a_path_cannot_end_a_comment_of_the_study_file(
