@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mslm_cli.evaluation import learning_curve
 from mslm_cli.evaluation.arm_scores import N_REPLICATES, Estimate
 from mslm_cli.evaluation.comparison import ALPHA, bootstrap_p, holm, randomisation_p
+from mslm_cli.evaluation.learning_curve import PowerLaw
 from mslm_cli.evaluation.uncertainty import Float64, interval, precision_recall_f1, resampled_totals
 
 NEXT_SENTENCES = 200
@@ -134,9 +135,9 @@ class LabelEfficiency:
         return (a.only(common), b.only(common)) if common else None
 
     def difference(self, one: str, other: str, share: float) -> Estimate | None:
-        """F1 of ``one`` minus that of ``other``, over the seeds that both have; p is the larger of two tests.
+        """F1 of ``one`` minus that of ``other``, over the seeds that both have; None if there are none.
 
-        The tests are the paired bootstrap and randomisation, as in ``arm_scores``.
+        p is the larger of two tests, the paired bootstrap and randomisation, as in ``arm_scores``.
         """
         pair = self._common(one, other, share)
         if pair is None:
@@ -176,17 +177,15 @@ class LabelEfficiency:
         if pair is None or share not in self._curve_shares:
             return None
         own, at = self._n[share], self._curve_shares.index(share)
-        means, replicates = self._vanilla
-        gains = (self._of(pair[0]) - self._of(pair[1])) if arm != self.vanilla else np.zeros(len(replicates))
-        gain = np.array([pair[0].f1 - pair[1].f1])
-        is_fitted = self.forecast["error"] is not None and self.forecast["is_usable"]
+        gains = self._of(pair[0]) - self._of(pair[1]) if arm != self.vanilla else np.zeros(self._n_replicates)
+        is_fitted = bool(self.forecast["is_usable"])
         most = self.numbers[-1] * (learning_curve.FARTHEST if is_fitted else 1)
         found = []
-        for curves, of_gain in ((means, gain), (replicates, gains)):
-            level = learning_curve.monotone(curves)
+        gain = np.array([pair[0].f1 - pair[1].f1])
+        laws = self._laws if is_fitted else (None, None)
+        for level, law, of_gain in zip(self._levels, laws, (gain, gains), strict=True):
             needed = learning_curve.sentences_at(self.numbers, level, level[:, at] + of_gain, own)
-            if is_fitted:
-                law = learning_curve.fit_power_law(self.numbers[self._begun], curves[:, self._begun])
+            if law is not None:
                 beyond = law.sentences_beyond(self.numbers[-1], level[:, at] + of_gain - level[:, -1])
                 needed = np.where(np.isposinf(needed), beyond, needed)
             found.append(np.clip(needed, self.numbers[0], most) - own)
@@ -197,8 +196,23 @@ class LabelEfficiency:
             "high": high,
             "least": float(self.numbers[0] - own),
             "most": float(most - own),
-            "is_fitted": bool(is_fitted and found[0][0] + own > self.numbers[-1]),
+            "is_fitted": is_fitted and bool(found[0][0] + own > self.numbers[-1]),
         }
+
+    @cached_property
+    def _levels(self) -> tuple[Float64, Float64]:
+        """Vanilla's curves, made non-decreasing: that of the means, and those of the replicates."""
+        means, replicates = self._vanilla
+        return learning_curve.monotone(means), learning_curve.monotone(replicates)
+
+    @cached_property
+    def _laws(self) -> tuple[PowerLaw, PowerLaw]:
+        """Power laws fitted to vanilla's curves: to that of the means, and to those of the replicates."""
+        n, (means, replicates) = self.numbers[self._begun], self._vanilla
+        return (
+            learning_curve.fit_power_law(n, means[:, self._begun]),
+            learning_curve.fit_power_law(n, replicates[:, self._begun]),
+        )
 
     @cached_property
     def _begun(self) -> NDArray[np.bool_]:
@@ -211,32 +225,33 @@ class LabelEfficiency:
         ``error``: what the last point is above the law fitted without it; None if there are too few points.
         ``is_usable``: whether there are enough, and the error is small.
         """
-        means, replicates = self._vanilla
-        n, begun = self.numbers[self._begun], self._begun
+        n, means = self.numbers[self._begun], self._vanilla[0][0, self._begun]
         found: dict[str, Any] = {"n_more": NEXT_SENTENCES, "n_points": len(n), "error": None, "is_usable": False}
         if len(n) < learning_curve.MIN_POINTS:
             return found
-        error = learning_curve.last_point_error(n, means[0, begun])
-        gains = []
-        for curves in (means, replicates):
-            law = learning_curve.fit_power_law(n, curves[:, begun])
-            gains.append(law.at(n[-1] + NEXT_SENTENCES) - law.at(n[-1]))
-        low, high = interval(gains[1])
-        law = learning_curve.fit_power_law(n, means[:, begun])
-        parameters = {"a": float(law.a[0]), "b": float(law.b[0]), "c": float(law.c[0])}
-        gain = {"value": float(gains[0][0]), "low": low, "high": high}
-        return found | {"error": error, "is_usable": abs(error) <= MAX_ERROR, "gain": gain, "law": parameters}
+        error = learning_curve.last_point_error(n, means)
+        value, gains = (law.at(n[-1] + NEXT_SENTENCES) - law.at(n[-1]) for law in self._laws)
+        low, high = interval(gains)
+        law = self._laws[0]
+        return found | {
+            "error": error,
+            "is_usable": abs(error) <= MAX_ERROR,
+            "gain": {"value": float(value[0]), "low": low, "high": high},
+            "law": {"a": float(law.a[0]), "b": float(law.b[0]), "c": float(law.c[0])},
+        }
 
     def overtakings(self) -> list[dict[str, Any]]:
         """Where one arm overtakes another; shown if the one ahead is so significantly on either side."""
         found = []
         for one, other in combinations(self.arms, 2):
-            pairs = {self._n[share]: self.difference(one, other, share) for share in self._curve_shares}
-            estimates = {n: estimate for n, estimate in pairs.items() if estimate is not None}
-            values = np.array([estimate.value for estimate in estimates.values()])
-            for at in learning_curve.overtakings(np.array(list(estimates)), values):
-                was_ahead = np.sign([e.value for n, e in estimates.items() if n < at and e.value][-1])
-                shown = {(n < at, np.sign(e.value)) for n, e in estimates.items() if e.p < ALPHA}
+            pairs = {share: self._common(one, other, share) for share in self._curve_shares}
+            ahead = {self._n[share]: pair[0].f1 - pair[1].f1 for share, pair in pairs.items() if pair}
+            for at in learning_curve.overtakings(np.array(list(ahead)), np.array(list(ahead.values()))):
+                was_ahead = np.sign([d for n, d in ahead.items() if n < at and d][-1])
+                differences = {share: self.difference(one, other, share) for share in self._curve_shares}
+                shown = {
+                    (self._n[share] < at, np.sign(e.value)) for share, e in differences.items() if e and e.p < ALPHA
+                }
                 winner, loser = (other, one) if was_ahead > 0 else (one, other)
                 is_shown = {(True, was_ahead), (False, -was_ahead)} <= shown
                 found.append({"arm": winner, "overtakes": loser, "n_labelled": at, "is_shown": is_shown})

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from mslm_cli.evaluation.learning_curve import monotone
 from mslm_cli.reporting.charts import COLOURS
 
 if TYPE_CHECKING:
@@ -89,12 +92,16 @@ def _name_lines(axes: "Axes", x: float, ends: Sequence[tuple[tuple[float, float]
     low, high = axes.get_ylim()
     apart = (high - low) * _LINE_IN / (_HEIGHT_IN - 0.7)
     ordered = sorted(ends, key=lambda end: end[0][1])
-    heights: list[float] = []
-    for (_, y), _, _ in ordered:
-        heights.append(max(y, heights[-1] + apart) if heights else y)
-    excess = max(0.0, (heights[-1] - ordered[-1][0][1]) / 2)
-    for height, (_, name, colour) in zip(heights, ordered, strict=True):
+    for height, (_, name, colour) in zip(apart_heights([y for (_, y), _, _ in ordered], apart), ordered, strict=True):
         shown = name if len(name) <= _MOST_NAMED else name[: _MOST_NAMED - 1] + "…"
         axes.annotate(
-            shown, (x, height - excess), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=8.5
-        )
+            shown, (x, height), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=8.5,
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def apart_heights(wanted: Sequence[float], apart: float) -> list[float]:
+    """The heights closest to ``wanted``, ascending, by least squares, such that neighbours are ``apart``."""
+    steps = apart * np.arange(len(wanted))
+    found: list[float] = (monotone((np.array(wanted) - steps)[None])[0] + steps).tolist()
+    return found

@@ -50,7 +50,7 @@ def _worth(saved: Mapping[str, Any] | None) -> str:
     if saved is None:
         return ""
     if saved["value"] >= saved["most"]:
-        return f", as much as more than {saved['most']:,.0f} more labelled sentences" if saved["most"] > 0 else ""
+        return f", more than {saved['most']:,.0f} more labelled sentences would" if saved["most"] > 0 else ""
     low, high = (bounded(saved[name], saved, ("less than ", "more than ")) for name in ("low", "high"))
     by = " by the fitted curve" if saved["is_fitted"] else ""
     return f", as much as {saved['value']:,.0f} more labelled sentences ({low} to {high}{by})"

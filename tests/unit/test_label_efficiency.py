@@ -92,6 +92,15 @@ def test_the_forecast_is_checked_on_the_last_point() -> None:
     assert silent["n_points"] == 3, "a point at which nothing was learnt yet is no evidence"
 
 
+def test_a_vanilla_that_finds_nothing_has_no_curve() -> None:
+    nothing = [Cell("vanilla", share, (1, 2), np.array([[[9.0, 0, 0]] * 5] * 2)) for share in NUMBERS]
+    arm = Cell("arm", 1.0, (1, 2), np.array([[[9.0, 9, 9]] * 5] * 2))
+    found = LabelEfficiency([*nothing, arm], NUMBERS, "vanilla").to_json()
+    assert found["forecast"] == {"n_more": 200, "n_points": 0, "error": None, "is_usable": False}
+    saved_by_arm = found["shares"][-1]["arms"]["arm"]["sentences_saved"]
+    assert (saved_by_arm["value"], saved_by_arm["most"]) == (0, 0)
+
+
 def test_an_arm_that_is_overtaken_is_named() -> None:
     efficiency = judged({0.1: 0.1, 0.2: 0.05, 0.5: -0.05, 1.0: -0.1})
     (found,) = efficiency.overtakings()

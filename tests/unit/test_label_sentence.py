@@ -1,10 +1,13 @@
 """What a study says of labelling more: no gain, no saving and no forecast that is not shown."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mslm_cli.reporting.label_efficiency import saved_text
+from mslm_cli.reporting.label_efficiency import apart_heights, saved_text
 from mslm_cli.studies.label_sentence import label_sentence, overtaking_sentences
 
 SAVED = {"value": 420.0, "low": 200.0, "high": 600.0, "least": -500.0, "most": 600.0, "is_fitted": True}
@@ -31,7 +34,7 @@ def test_a_gain_is_put_in_labelled_sentences() -> None:
 
 
 def test_beyond_what_is_known_there_is_only_a_bound() -> None:
-    assert "as much as more than 600 more labelled sentences;" in said(
+    assert "over vanilla, more than 600 more labelled sentences would; the next" in said(
         transfer=row(0.2, saved=SAVED | {"value": 600.0})
     )
     unknown = SAVED | {"value": 0.0, "high": 0.0, "most": 0.0, "is_fitted": False}
@@ -74,3 +77,13 @@ def test_bounds_are_marked_in_tables() -> None:
     assert saved_text(SAVED) == "420 (200 to >600)"
     assert saved_text(SAVED | {"low": -500.0}) == "420 (<-500 to >600)"
     assert saved_text(None) == ""
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=8), st.floats(0, 10))
+def test_the_names_of_arms_are_apart_and_near_their_lines(wanted: list[float], apart: float) -> None:
+    wanted.sort()
+    found = apart_heights(wanted, apart)
+    assert all(b - a >= apart - 1e-9 for a, b in pairwise(found))
+    assert sum(found) == pytest.approx(sum(wanted), abs=1e-6)
+    if all(b - a >= apart for a, b in pairwise(wanted)):
+        assert found == pytest.approx(wanted, abs=1e-9)
