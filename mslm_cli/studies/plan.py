@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +40,7 @@ from mslm_cli.studies.spec import (
     DataSet,
     LabelledData,
     LexiconOptions,
+    Source,
     Study,
 )
 
@@ -184,8 +185,8 @@ class PlanContext:
     """The inputs of planning.
 
     model: the encoder's folder. has_head: whether it has an MLM head. max_tokens: its longest sequence.
-    train_tokens: tokens in one epoch of fine-tuning, by data set. cost_ratio: the cost of a token in adaptation over
-    that of one in fine-tuning (see ``studies.cost``).
+    train_tokens: tokens in one epoch of fine-tuning, by data set. source_tokens: the same, by source. cost_ratio: the
+    cost of a token in adaptation over that of one in fine-tuning (see ``studies.cost``).
     """
 
     study: Study
@@ -196,6 +197,7 @@ class PlanContext:
     train_tokens: dict[str, int]
     cost_ratio: float
     runtime: Runtime
+    source_tokens: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -308,10 +310,21 @@ class Planner:
         epochs = self.study.finetune.epochs
         if arm.kind == MORE_STEPS:
             n_tokens = self.context.train_tokens[data.of.name] * data.label_share
-            return epochs + math.ceil(self.study.adapt.tokens * self.context.cost_ratio / n_tokens)
+            return epochs + math.ceil(self._cost_before(arm.like) / n_tokens)
         if arm.kind == AUGMENT:
             return max(1, math.ceil(epochs / 2))
         return epochs
+
+    def _cost_before(self, name: str | None) -> float:
+        """What the arm ``name`` spends before fine-tuning, in tokens of fine-tuning; default: what adaptation costs."""
+        source = next((arm.source for arm in self.study.arms() if arm.name == name), None)
+        if source is None:
+            return self.study.adapt.tokens * self.context.cost_ratio
+        epochs: int = self._source(source).epochs or self.study.finetune.epochs
+        return self.context.source_tokens[source] * epochs
+
+    def _source(self, name: str) -> Source:
+        return next(source for source in self.study.source if source.name == name)
 
     def encoder(self, data: TrialData, arm: Arm, seed: int, share: float = 1.0) -> StageNode:
         """The adaptation of an arm; seeds share one if the study says so."""
@@ -328,7 +341,7 @@ class Planner:
 
     def source_model(self, name: str, seed: int) -> StageNode:
         """The model of another corpus, from which a transfer arm goes on."""
-        source = next(source for source in self.study.source if source.name == name)
+        source = self._source(name)
         parts = []
         for part in self._split(source):
             renamed = StageNode("rename", RenameConfig(names=source.map, **self._reading), (("source", part),))

@@ -1,13 +1,16 @@
 """What ``mslm study`` compares: the usual arms, or those that fit a time limit on this machine."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from mslm_cli.studies.spec import MORE_STEPS
 
 OVERNIGHT_MINUTES = 600
 
 _FEW_LABELS = "epochs = 15\ntokens_per_step = 512\n"
 """With few sentences, the defaults of fine-tuning make too few steps to learn anything."""
-_USUAL = ("more-steps", "word", "span", "mslm")
+_USUAL = (MORE_STEPS, "word", "span", "mslm")
 _ONE_MSLM = 'kind = "mslm"\nelm_rate = 0.5\n'
 _BOTH_WEIGHTS = _ONE_MSLM + 'weights = ["uniform", "ratio:2"]\n'
 _SHARES = (0.02, 0.05, 0.1, 0.25, 0.5, 1)
@@ -25,10 +28,13 @@ class Design:
     finetune: str = _FEW_LABELS
 
     def arms(self, sources: Sequence[str]) -> str:
-        """The arms as TOML; those of transfer learn first from ``sources``, quoted names."""
-        blocks = ['kind = "vanilla"\n', *(f'kind = "transfer"\nsource = {source}\n' for source in sources)]
+        """The arms as TOML; those of transfer learn first from ``sources``."""
+        blocks = ['kind = "vanilla"\n', *(f'kind = "transfer"\nsource = {toml_string(source)}\n' for source in sources)]
         mslm = _BOTH_WEIGHTS if self.kinds == _USUAL else _ONE_MSLM
         blocks += [mslm if kind == "mslm" else f'kind = "{kind}"\n' for kind in self.kinds]
+        if MORE_STEPS in self.kinds:
+            likes = (toml_string(f"transfer from {source}") for source in sources)
+            blocks += [f'kind = "{MORE_STEPS}"\nlike = {name}\n' for name in likes]
         return "\n".join(f"[[arm]]\n{block}" for block in blocks)
 
 
@@ -45,8 +51,8 @@ def designs(*, has_sources: bool) -> list[Design]:
         Design(3, 300_000, ("word",), _SHARES[-4:]),
         Design(3, 1_000_000, ("word", "mslm"), _SHARES[-4:]),
         Design(3, 1_000_000, ("word", "mslm"), _SHARES[-5:]),
-        Design(3, 1_000_000, ("more-steps", "word", "mslm"), _SHARES[-5:]),
-        Design(5, 1_000_000, ("more-steps", "word", "mslm"), _SHARES),
+        Design(3, 1_000_000, (MORE_STEPS, "word", "mslm"), _SHARES[-5:]),
+        Design(5, 1_000_000, (MORE_STEPS, "word", "mslm"), _SHARES),
     ]
     return found if has_sources else found[2:]
 
@@ -54,3 +60,8 @@ def designs(*, has_sources: bool) -> list[Design]:
 def largest_that_fits(seconds: Sequence[float], limit: float) -> int:
     """The number of the last design that takes at most ``limit`` seconds; the first one if none does."""
     return max((i for i, needed in enumerate(seconds) if needed <= limit), default=0)
+
+
+def toml_string(value: str) -> str:
+    """``value`` as TOML: every JSON string is one."""
+    return json.dumps(value, ensure_ascii=False)

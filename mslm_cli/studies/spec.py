@@ -137,11 +137,12 @@ class Arm:
     lexicon: str | None = None
     source: str | None = None
     finetune: dict[str, Any] = field(default_factory=dict)
+    like: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """All options that distinguish the arm."""
-        inputs = {"lexicon": self.lexicon, "source": self.source}
+        inputs = {"lexicon": self.lexicon, "source": self.source, "like": self.like}
         return self.masking | self.adapt | self.finetune | {n: v for n, v in inputs.items() if v is not None}
 
     def __hash__(self) -> int:
@@ -167,6 +168,7 @@ class ArmOptions(TomlTable):
     lexicon: Many[str] = ()
     source: Many[str] = ()
     finetune: dict[str, Any] = {}
+    like: Many[str] = ()
 
     @property
     def strategy(self) -> Strategy | None:
@@ -190,16 +192,16 @@ class ArmOptions(TomlTable):
     def arms(self, lexicons: Sequence[str]) -> Iterator[Arm]:
         """One arm for each combination of the given options."""
         strategy = self.strategy
-        options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon", "source")
+        options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon", "source", "like")
         given = {name: values for name in options if (values := getattr(self, name))}
         for chosen in itertools.product(*given.values()):
             picked = dict(zip(given, chosen, strict=True))
-            lexicon, source = picked.pop("lexicon", lexicons[0]), picked.pop("source", None)
+            lexicon, others = picked.pop("lexicon", lexicons[0]), {n: picked.pop(n, None) for n in ("source", "like")}
             trained = [name for name in ("weights", "sbo", "detect") if name in picked]
             adapt: dict[str, Any] = {name: picked.pop(name) for name in trained}
             has_terms = self.kind == AUGMENT or "detect" in adapt or bool(strategy and strategy.needs_lexicon)
             told = {**picked, **adapt, **({"lexicon": lexicon} if has_terms and "lexicon" in given else {})}
-            told |= {"source": source} if source else {}
+            told |= {n: value for n, value in others.items() if value}
             parts = [_shown(n, v) for n, v in told.items() if len(given[n]) > 1 or not self.name]
             parts += [] if self.name else [_shown(n, v) for n, v in self.finetune.items()]
             if {"rate", "blm_rate"} & picked.keys():
@@ -207,10 +209,15 @@ class ArmOptions(TomlTable):
             # weights need both DS-term and generic targets
             adapt |= {} if strategy and strategy.is_weighted else {"weights": "uniform"}
             name = " ".join([self.name or self.kind, *parts])
-            yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None, source, self.finetune)
+            yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None, finetune=self.finetune, **others)
 
 
-_WITHOUT_MASKS_ALLOWED = {AUGMENT: {"lexicon"}, TRANSFER: {"source", "finetune"}, FINETUNE: {"finetune"}}
+_WITHOUT_MASKS_ALLOWED = {
+    MORE_STEPS: {"like"},
+    AUGMENT: {"lexicon"},
+    TRANSFER: {"source", "finetune"},
+    FINETUNE: {"finetune"},
+}
 
 
 def _allowed(strategy: Strategy) -> set[str]:
@@ -278,6 +285,9 @@ class Study(TomlTable):
                 raise ValueError(f"no [lexicon.{unknown[0]}] for arm {option.name or option.kind!r}")
             if missing := sorted(set(option.source) - {source.name for source in self.source}):
                 raise ValueError(f"no [[source]] is named {missing[0]!r}, for arm {option.name or option.kind!r}")
+            costly = [arm.name for arm in self.arms() if arm.is_adapted or arm.kind == TRANSFER]
+            if wrong := sorted(set(option.like) - set(costly)):
+                raise ValueError(f"no arm {wrong[0]!r} with adaptation or transfer, for more-steps")
             self._check_finetuning(option)
         for table, own in _DECIDED.items():
             if wrong := sorted(getattr(self, table).model_fields_set & own):

@@ -13,7 +13,7 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.provenance import portable_name
 from mslm_cli.studies import preset, sweep
-from mslm_cli.studies.preset import Design
+from mslm_cli.studies.preset import Design, toml_string
 from mslm_cli.studies.spec import is_plain
 
 _TEMPLATE = """\
@@ -142,17 +142,17 @@ def _as_toml(data: StudyData, output: Path, config: StudyConfig, design: Design)
         name = Path(os.path.relpath(path, output)).as_posix()
         if not name.isascii() and name != portable_name(name):
             raise UsageError(f"{path}: a study file can name only paths that are UTF-8", hint="rename it")
-        return _string(name)
+        return toml_string(name)
 
     return _TEMPLATE.format(
         file=_in_comment(output / sweep.STUDY),
         folder=_in_comment(output),
-        model=_string(config.model),
+        model=toml_string(config.model),
         text="[" + ", ".join(map(relative, data.text)) + "]",
         seeds=list(range(1, design.seeds + 1)),
         label_shares=f"label_shares = {list(design.label_shares)}\n" if len(design.label_shares) > 1 else "",
         reading=_reading(config),
-        name=_string(_name_of(data.train)),
+        name=toml_string(_name_of(data.train)),
         train=relative(data.train),
         dev="" if data.dev is None else f"dev = {relative(data.dev)}\n",
         test=relative(data.test),
@@ -165,14 +165,14 @@ def _as_toml(data: StudyData, output: Path, config: StudyConfig, design: Design)
 
 
 def _sources(data: StudyData) -> dict[str, Path]:
-    """The other corpora, by name as a TOML string: that of their folder, or of the file if it is beside --train."""
+    """The other corpora, by name: that of their folder, or of the file if it is beside --train."""
     names = [_name_of(path) for path in data.sources]
     names = [
         path.stem if name == _name_of(data.train) and is_plain(path.stem) else name
         for name, path in zip(names, data.sources, strict=True)
     ]
     return {
-        _string(name if names.count(name) == 1 else f"{name} {number}"): path
+        name if names.count(name) == 1 else f"{name} {number}": path
         for number, (name, path) in enumerate(zip(names, data.sources, strict=True), 1)
     }
 
@@ -193,8 +193,3 @@ def _name_of(train: Path) -> str:
 def _in_comment(path: Path) -> str:
     """``path`` as one line."""
     return console.visible(str(path)).replace("\n", r"\n")
-
-
-def _string(value: str) -> str:
-    # every JSON string is a TOML string
-    return json.dumps(value, ensure_ascii=False)

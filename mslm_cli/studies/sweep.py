@@ -21,7 +21,7 @@ from mslm_cli.reporting.study import PAGE
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import PlanContext, Planner, Runtime, Trial, content_of
 from mslm_cli.studies.queue import Queue
-from mslm_cli.studies.spec import MORE_STEPS, VANILLA, Arm, Study, read_study
+from mslm_cli.studies.spec import MORE_STEPS, VANILLA, Arm, LabelledData, Study, read_study
 from mslm_cli.studies.store import LOCKS, WORK, StudyStore
 from mslm_cli.training.device import choose_gpu
 
@@ -246,12 +246,16 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
     arms = study.arms()
     is_adapted = config.search or any(arm.is_adapted for arm in arms)
     with_more = any(arm.kind == MORE_STEPS for arm in arms)
+    wanted = {arm.like for arm in arms}
+    matched = {arm.source for arm in arms if arm.name in wanted}
     reading = study.finetune.model_copy(update={"lowercase": study.lowercase})
-    train_tokens = {
-        d.name: cost.count_train_tokens(root / d.train, model, reading) * (1 - (d.dev is None) * d.dev_share)
-        for d in study.data
-        if with_more or config.search or config.dry_run
-    }
+
+    def count_tokens(labelled: Sequence[LabelledData]) -> dict[str, int]:
+        return {
+            d.name: round(cost.count_train_tokens(root / d.train, model, reading) * (1 - (d.dev is None) * d.dev_share))
+            for d in labelled
+        }
+
     share = study.shards.budget or max((b for arm in study.arm for b in arm.budget), default=cost.USUAL_SHARE)
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
     context = PlanContext(
@@ -260,7 +264,8 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
         model=model,
         has_head=is_adapted and cost.has_mlm_head(model, allow_pickle=study.allow_pickle),
         max_tokens=models.position_limit(models.read_config(model)),
-        train_tokens={name: round(n) for name, n in train_tokens.items()},
+        train_tokens=count_tokens(study.data) if with_more or config.search or config.dry_run else {},
+        source_tokens=count_tokens([s for s in study.source if s.name in matched]),
         cost_ratio=cost.cost_ratio(models.read_config(model), share),
         runtime=Runtime(threads, config.device, config.offline),
     )

@@ -297,3 +297,12 @@ def test_options_of_fine_tuning_are_those_of_the_arm(context: PlanContext) -> No
         "finetune label-pieces all": 0.01,
     }
     assert found["finetune label-pieces all"]["label_pieces"] == "all"
+
+
+def test_more_steps_can_cost_as_much_as_transfer(context: PlanContext) -> None:
+    """Two passes over 130 tokens are 2.6 passes over 100."""
+    text = TRANSFER_ARMS + '[[arm]]\nkind = "more-steps"\nlike = ["transfer from other", "gentle"]\n'
+    study = read_study(tiny_study.write(context.root, tiny_study.HEAD + text))
+    found = trials(replace(context, study=study, source_tokens={"other": 130}))
+    assert found["more-steps like gentle", 1].ner.config.model_dump()["epochs"] == 1 + 3
+    assert found["more-steps like transfer from other", 1].key == found["more-steps like gentle", 1].key

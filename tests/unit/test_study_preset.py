@@ -26,7 +26,7 @@ def test_each_design_adds_to_the_one_before(has_sources: bool) -> None:
 def test_every_design_is_a_study(tmp_path: Path, design: object) -> None:
     assert hasattr(design, "arms")
     data = '[[data]]\nname = "toy"\ntrain = "t"\ntest = "t"\n[[source]]\nname = "other"\ntrain = "t"\n'
-    (tmp_path / "study.toml").write_text(data + design.arms(['"other"']))
+    (tmp_path / "study.toml").write_text(data + design.arms(["other"]))
     names = [arm.name for arm in read_study(tmp_path / "study.toml").arms()]
     assert names[:2] == ["vanilla", "transfer from other"]
 

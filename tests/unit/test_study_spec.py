@@ -46,6 +46,10 @@ def arms_of(folder: Path, text: str) -> list[str]:
         ),
         (DATA + '[[arm]]\nkind = "transfer"\n', "study.toml:6: arm[1]: transfer needs a source"),
         (DATA + '[[arm]]\nkind = "transfer"\nsource = "x"\n', "no [[source]] is named 'x', for arm 'transfer'"),
+        (
+            DATA + '[[arm]]\nkind = "more-steps"\nlike = "vanilla"\n',
+            "no arm 'vanilla' with adaptation or transfer, for more-steps",
+        ),
         (DATA + '[[arm]]\nkind = "finetune"\n', "study.toml:6: arm[1]: kind 'finetune' needs options"),
         (
             DATA + '[[arm]]\nkind = "finetune"\nfinetune = { epoch = 3 }\n',
