@@ -156,7 +156,9 @@ def _as_toml(data: StudyData, output: Path, config: StudyConfig, design: Design)
         train=relative(data.train),
         dev="" if data.dev is None else f"dev = {relative(data.dev)}\n",
         test=relative(data.test),
-        sources="".join(_SOURCE.format(name=name, train=relative(path)) for name, path in _sources(data).items()),
+        sources="".join(
+            _SOURCE.format(name=toml_string(name), train=relative(path)) for name, path in _sources(data).items()
+        ),
         tokens=design.tokens,
         finetune=design.finetune,
         probe="" if data.general is None else f"\n[probe]\ngeneral = {relative(data.general)}\n",
