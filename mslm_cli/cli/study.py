@@ -20,9 +20,9 @@ mslm study --text abstracts/ --train train.tsv --test test.tsv -o study --search
 @subcommand("study", StudyConfig, examples=EXAMPLES)
 def study(
     train: Annotated[Path, typer.Option(help="Labelled training data.", show_default=False)],
-    test: Annotated[Path, typer.Option(help="Labelled data to score on.", show_default=False)],
     output: Output,
     config: StudyConfig,
+    test: Annotated[Path | None, typer.Option(help="Labelled data to score on; or give --folds.")] = None,
     text: Annotated[
         list[Path] | None, typer.Option(help="Domain text, in addition to the training sentences. May be repeated.")
     ] = None,

@@ -22,7 +22,7 @@ from mslm_cli.stages import adapt, extract_terms, finetune, preprocess
 from mslm_cli.studies import search
 from mslm_cli.studies.cost import count_train_tokens
 from mslm_cli.studies.plan import Dependency, Planner, StageNode, Trial, shared
-from mslm_cli.studies.resampled_data import DEV
+from mslm_cli.studies.resampled_data import DEV, TEST
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.store import StudyStore
 from mslm_cli.training.device import select_device
@@ -238,6 +238,8 @@ def _base(dependency: Dependency) -> tuple[Path, float]:
     path, share = _base(inputs["source"] if "source" in inputs else inputs["train"])
     if node.stage == "split":
         return path, share * (config["dev_share"] if dependency.name == DEV else 1 - config["dev_share"])
+    if node.stage == "fold":
+        return path, share * (1 / config["folds"] if dependency.name == TEST else 1 - 1 / config["folds"])
     return path, share * (_AUGMENTED if node.stage == "augment" else config.get("share", 1.0))
 
 

@@ -24,8 +24,10 @@ from mslm_cli.studies.resampled_data import (
     RENAMED,
     SAMPLE,
     SUBSET,
+    TEST,
     TRAIN,
     AugmentConfig,
+    FoldConfig,
     RenameConfig,
     SampleConfig,
     SplitConfig,
@@ -45,7 +47,7 @@ from mslm_cli.studies.spec import (
 )
 
 Stage = Literal[
-    "split", "subset", "sample", "rename", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"
+    "split", "fold", "subset", "sample", "rename", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"
 ]
 
 _MIN_FINETUNE_STEPS = 64
@@ -132,6 +134,8 @@ class Trial:
     probe: StageNode | None
     share: float = 1.0
     label_share: float = 1.0
+    fold: int = 0
+    n_folds: int = 1
 
     @property
     def key(self) -> str:
@@ -162,13 +166,15 @@ class Trial:
     def title(self) -> str:
         """The trial's name in messages."""
         labels = "" if self.label_share == 1 else f" · {100 * self.label_share:g} % of the labels"
-        return f"{self.data} · {self.arm.name} · seed {self.seed}{labels}"
+        fold = "" if self.n_folds == 1 else f" · fold {self.fold + 1}"
+        return f"{self.data} · {self.arm.name} · seed {self.seed}{labels}{fold}"
 
     @property
     def about(self) -> dict[str, Any]:
         """What is tried, as JSON values."""
         found = {"data": self.data, "arm": self.arm.name, "seed": self.seed, "share": self.share}
-        return found | ({} if self.label_share == 1 else {"label_share": self.label_share})
+        found |= {} if self.label_share == 1 else {"label_share": self.label_share}
+        return found | ({} if self.n_folds == 1 else {"fold": self.fold})
 
 
 @dataclass(frozen=True)
@@ -202,12 +208,14 @@ class PlanContext:
 
 @dataclass(frozen=True)
 class TrialData:
-    """A data set, and the sentences that are labelled in a trial: a share of its train and dev data."""
+    """A data set, the sentences that are labelled in a trial (a share of train and dev), and those it is scored on."""
 
     of: DataSet
     train: Dependency
     dev: Dependency
+    test: Dependency
     label_share: float
+    fold: int
 
 
 class Planner:
@@ -217,7 +225,9 @@ class Planner:
         self.context = context
         self.study = context.study
         self._reading = dict(DataOptions.of(self.study.finetune))
-        self._splits = {d.name: self._split(d) for d in self.study.data}
+        self._splits = {
+            (d.name, i): self._split(d, self._train(d, i)) for d in self.study.data for i in range(d.n_folds)
+        }
 
     def trials(self, arms: Iterable[Arm]) -> list[Trial]:
         """All trials of these arms, in the best order to start them.
@@ -229,10 +239,11 @@ class Planner:
         ordered = [arms[0], *sorted(arms[1:], key=lambda arm: arm.is_adapted)]
         shares = sorted(self.study.label_shares, reverse=True)
         trials = [
-            self.trial(d, arm, seed, label_share=share)
+            self.trial(d, arm, seed, label_share=share, fold=fold)
             for d in self.study.data
             for seed in self.study.seeds
             for share in shares
+            for fold in range(d.n_folds)
             for arm in ordered
         ]
         return sorted(trials, key=self._turn) if len(shares) > 1 else trials
@@ -242,15 +253,18 @@ class Planner:
         is_full = trial.label_share == self.study.full_share
         return block, 0 if is_full else 1 if trial.arm.kind == VANILLA else 2
 
-    def trial(self, data: DataSet, arm: Arm, seed: int, share: float = 1.0, label_share: float | None = None) -> Trial:
+    def trial(
+        self, data: DataSet, arm: Arm, seed: int, share: float = 1.0, *, label_share: float | None = None, fold: int = 0
+    ) -> Trial:
         """One trial.
 
         Args:
             share: below 1, shortens adaptation and fine-tuning to that fraction.
             label_share: the share of the labels; default: the study's largest.
+            fold: the fold of cross-validation, from 0.
         """
         label_share = self.study.full_share if label_share is None else label_share
-        labelled = self._labelled(data, seed, label_share)
+        labelled = self._labelled(data, seed, label_share, fold)
         train, dev = labelled.train, labelled.dev
         if arm.kind == AUGMENT:
             made_from = (("train", train), ("lexicon", OutputOf(self.lexicon(arm, labelled))))
@@ -266,16 +280,18 @@ class Planner:
         ner = StageNode("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
         score = probe = None
         if share == 1:
-            test = self.context.root / data.test
             scoring = self.config(EvalConfig(**self._reading))
-            score = StageNode("eval", scoring, (("ner", OutputOf(ner)), ("data", test), ("train", labelled.train)))
+            score = StageNode(
+                "eval", scoring, (("ner", OutputOf(ner)), ("data", labelled.test), ("train", labelled.train))
+            )
             if encoder is not None and self.study.probes and label_share == self.study.full_share:
                 probe = self.probe(labelled, encoder)
-        return Trial(data.name, arm, seed, ner, score, probe, share, label_share)
+        return Trial(data.name, arm, seed, ner, score, probe, share, label_share, fold, data.n_folds)
 
-    def _labelled(self, data: DataSet, seed: int, share: float) -> TrialData:
+    def _labelled(self, data: DataSet, seed: int, share: float, fold: int) -> TrialData:
         """The labelled sentences of a trial: nested subsets, drawn anew for each seed, the same for every arm."""
-        train, dev = self._splits[data.name]
+        train, dev = self._splits[data.name, fold]
+        test = OutputOf(self._fold(data, fold), TEST) if data.test is None else self.context.root / data.test
         if share < 1:
             train, dev = (
                 OutputOf(
@@ -288,7 +304,7 @@ class Planner:
                 )
                 for source, least in ((train, 0), (dev, _LEAST_DEV))
             )
-        return TrialData(data, train, dev, share)
+        return TrialData(data, train, dev, test, share, fold)
 
     def _shortened(
         self, data: DataSet, train: Dependency, dev: Dependency, epochs: int, share: float
@@ -343,7 +359,7 @@ class Planner:
         """The model of another corpus, from which a transfer arm goes on."""
         source = self._source(name)
         parts = []
-        for part in self._split(source):
+        for part in self._split(source, self.context.root / source.train):
             renamed = StageNode("rename", RenameConfig(names=source.map, **self._reading), (("source", part),))
             parts.append(OutputOf(renamed, RENAMED) if source.map else part)
         epochs: dict[str, Any] = {} if source.epochs is None else {"epochs": source.epochs}
@@ -362,7 +378,7 @@ class Planner:
         """The shards of an arm: the text with its masks."""
         masking = {"strategy": arm.kind, **arm.masking}
         config = self.config(self.study.shards, PreprocessConfig, **masking)
-        text = [("text", t) for t in self.text(data.of)]
+        text = [("text", t) for t in self.text(data.of, data.fold)]
         lexicon = [] if arm.lexicon is None else [("lexicon", OutputOf(self.lexicon(arm, data)))]
         return StageNode("shards", config, (*text, *lexicon, ("model", self.context.model)))
 
@@ -375,7 +391,7 @@ class Planner:
         config = self.config(options, ExtractTermsConfig)
         inputs: list[tuple[str, Dependency]] = []
         if options.from_text:
-            inputs += [("text", t) for t in self.text(data.of)]
+            inputs += [("text", t) for t in self.text(data.of, data.fold)]
         if options.from_labels:
             inputs.append(("labels", data.train))
         inputs += [("terms", self.context.root / path) for path in options.terms]
@@ -385,28 +401,42 @@ class Planner:
         """The probe of an encoder on the dev text; every arm gets the same items, from the study's first lexicon."""
         options = self.study.probe
         lexicon = self._lexicon(next(iter(self.study.lexicon.values())), data)
-        inputs: list[tuple[str, Dependency]] = [("encoder", OutputOf(encoder)), ("text", self._splits[data.of.name][1])]
+        inputs: list[tuple[str, Dependency]] = [
+            ("encoder", OutputOf(encoder)),
+            ("text", self._splits[data.of.name, data.fold][1]),
+        ]
         inputs.append(("lexicon", OutputOf(lexicon)))
         if options.general is not None:
             inputs.append(("general", self.context.root / options.general))
         return StageNode("probe", self.config(options, ProbeConfig), tuple(inputs))
 
-    def text(self, data: DataSet) -> list[Dependency]:
+    def text(self, data: DataSet, fold: int = 0) -> list[Dependency]:
         """The text for lexicons and adaptation: never dev or test; all training sentences, labelled or not."""
         root = self.context.root
         if data.text is not None:
-            own = [self._splits[data.name][0]] if self.study.train_text else []
+            own = [self._splits[data.name, fold][0]] if self.study.train_text else []
             return [*(root / path for path in data.text), *own]
-        sharing = [self._splits[d.name][0] for d in self.study.data if d.text is None and self.study.train_text]
+        sharing = [
+            self._splits[d.name, fold if d is data else 0][0]
+            for d in self.study.data
+            if d.text is None and self.study.train_text
+        ]
         return list(dict.fromkeys([*(root / path for path in self.study.text), *sharing]))
 
-    def _split(self, data: LabelledData) -> tuple[Dependency, Dependency]:
-        root = self.context.root
+    def _fold(self, data: DataSet, number: int) -> StageNode:
+        assert data.folds is not None
+        config = FoldConfig(folds=data.folds, number=number, **self._reading)
+        return StageNode("fold", config, (("train", self.context.root / data.train),))
+
+    def _train(self, data: DataSet, fold: int) -> Dependency:
+        """The sentences that are not test sentences in this fold."""
+        return self.context.root / data.train if data.folds is None else OutputOf(self._fold(data, fold), TRAIN)
+
+    def _split(self, data: LabelledData, train: Dependency) -> tuple[Dependency, Dependency]:
+        """``train``, without what becomes dev if there are no dev data, and dev."""
         if data.dev is not None:
-            return root / data.train, root / data.dev
-        node = StageNode(
-            "split", SplitConfig(dev_share=data.dev_share, **self._reading), (("train", root / data.train),)
-        )
+            return train, self.context.root / data.dev
+        node = StageNode("split", SplitConfig(dev_share=data.dev_share, **self._reading), (("train", train),))
         return OutputOf(node, TRAIN), OutputOf(node, DEV)
 
     def config(self, options: Any, config_type: type[Any] | None = None, **changes: object) -> Any:

@@ -1,4 +1,4 @@
-"""Labelled data derived from the user's: splits, subsets, samples, other names of types, augmented training data."""
+"""Labelled data derived from the user's: splits, folds, subsets, samples, other types, augmented training data."""
 
 import random
 from collections import Counter, defaultdict
@@ -19,7 +19,8 @@ from mslm_cli.evaluation.uncertainty import clusters_of
 from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 from mslm_cli.text.tokens import folded_key, tokenise
 
-TRAIN, DEV, SAMPLE, SUBSET, RENAMED = "train.tsv", "dev.tsv", "sample.tsv", "subset.tsv", "renamed.tsv"
+TRAIN, DEV, TEST = "train.tsv", "dev.tsv", "test.tsv"
+SAMPLE, SUBSET, RENAMED = "sample.tsv", "subset.tsv", "renamed.tsv"
 
 _RUN_SENTENCES = 10
 """Adjacent sentences that a subset keeps together where no documents are marked: they may be of one document."""
@@ -29,6 +30,13 @@ class SplitConfig(DataOptions):
     """The fraction of training sentences, taken from the end, that becomes dev data."""
 
     dev_share: float = Field(gt=0, lt=1)
+
+
+class FoldConfig(DataOptions):
+    """One fold of a cross-validation: its number, from 0."""
+
+    folds: int = Field(ge=2)
+    number: int = Field(ge=0)
 
 
 class SubsetConfig(DataOptions):
@@ -74,6 +82,28 @@ def split(train: Path, output: Path, config: SplitConfig) -> None:
     with fsio.staged_folder(output) as folder:
         write_conll(folder / TRAIN, sentences[:-n_dev])
         write_conll(folder / DEV, sentences[-n_dev:])
+
+
+def fold(train: Path, output: Path, config: FoldConfig) -> None:
+    """Split ``train`` into the test sentences of a fold and the others, written to the folder ``output``.
+
+    Whole documents are dealt, or, if fewer than two are marked, runs of 10 sentences, in random order, each to the fold
+    with the fewest sentences so far. Each sentence is a test sentence of exactly one fold.
+
+    Raises:
+        DataError: the data are invalid, or have fewer documents (or runs) than folds.
+    """
+    sentences = read_labelled(train, config).sentences
+    units = _shuffled_units(sentences, 0)
+    if len(units) < config.folds:
+        raise DataError(f"{len(units)} documents (or runs of 10 sentences) make no {config.folds} folds", path=train)
+    dealt: list[list[int]] = [[] for _ in range(config.folds)]
+    for unit in units:
+        min(dealt, key=len).extend(unit)
+    held_out = set(dealt[config.number])
+    with fsio.staged_folder(output) as folder:
+        write_conll(folder / TRAIN, [s for i, s in enumerate(sentences) if i not in held_out])
+        write_conll(folder / TEST, [s for i, s in enumerate(sentences) if i in held_out])
 
 
 def subset(source: Path, output: Path, config: SubsetConfig) -> None:

@@ -57,12 +57,34 @@ class LabelledData(TomlTable):
     dev: Path | None = None
     dev_share: float = Field(0.15, gt=0, lt=1)
 
+    @property
+    def learnt_share(self) -> float:
+        """The share of the sentences in ``train`` that a trial learns from."""
+        return 1 - self.dev_share if self.dev is None else 1.0
+
 
 class DataSet(LabelledData):
-    """A labelled data set, optionally with its own text."""
+    """A labelled data set, optionally with its own text; without ``test``, it is cross-validated in ``folds``."""
 
-    test: Path
+    test: Path | None = None
+    folds: int | None = Field(None, ge=2)
     text: tuple[Path, ...] | None = None
+
+    @model_validator(mode="after")
+    def _is_tested(self) -> Self:
+        if (self.test is None) == (self.folds is None):
+            raise ValueError("needs either test, or folds for cross-validation")
+        return self
+
+    @property
+    def n_folds(self) -> int:
+        """The number of trials that together score every test sentence."""
+        return self.folds or 1
+
+    @property
+    def learnt_share(self) -> float:
+        """The share of the sentences in ``train`` that a trial learns from."""
+        return super().learnt_share * (1 - 1 / self.folds if self.folds else 1)
 
 
 class Source(LabelledData):

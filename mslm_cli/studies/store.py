@@ -158,6 +158,10 @@ def _split(of: Inputs, output: Path, config: Any) -> None:
     resampled_data.split(of["train"][0], output, config)
 
 
+def _fold(of: Inputs, output: Path, config: Any) -> None:
+    resampled_data.fold(of["train"][0], output, config)
+
+
 def _subset(of: Inputs, output: Path, config: Any) -> None:
     resampled_data.subset(of["source"][0], output, config)
 
@@ -181,6 +185,7 @@ def _on(config: Any, model: Path) -> Any:
 
 _STAGES: dict[str, Callable[[Inputs, Path, Any], None]] = {
     "split": _split,
+    "fold": _fold,
     "subset": _subset,
     "sample": _sample,
     "lexicon": _lexicon,

@@ -21,12 +21,12 @@ _TEMPLATE = """\
 # Data paths are relative to this folder. docs/sweep.md lists all keys.
 model = {model}
 text = {text}
-seeds = {seeds}
+{train_text}seeds = {seeds}
 {label_shares}{reading}
 [[data]]
 name = {name}
 train = {train}
-{dev}test = {test}
+{dev}{test}
 {sources}
 # One lexicon for all arms; any option of `mslm extract-terms`.
 [lexicon.lexicon]
@@ -61,7 +61,7 @@ class StudyData(NamedTuple):
     """
 
     train: Path
-    test: Path
+    test: Path | None
     dev: Path | None = None
     text: Sequence[Path] = ()
     general: Path | None = None
@@ -74,8 +74,11 @@ def run(data: StudyData, output: Path, config: StudyConfig) -> dict[str, Any]:
     With a time limit, the arms, shares and seeds are those that fit it, by speeds measured on this machine; a study
     that has been begun goes on with those it has.
 
-    Raises: as ``sweep.run``; also UsageError if the folder holds a different study, or a path is not UTF-8.
+    Raises: as ``sweep.run``; also UsageError if there is neither a test set nor a number of folds, or both, the folder
+        holds a different study, or a path is not UTF-8.
     """
+    if (data.test is None) == (config.folds is None):
+        raise UsageError("a study needs either --test or --folds", hint="with few labels: --folds 5")
     file = output / sweep.STUDY
     designs = _designs(data, config)
     begun = file.read_text(encoding="utf-8") if file.is_file() else None
@@ -155,7 +158,9 @@ def _as_toml(data: StudyData, output: Path, config: StudyConfig, design: Design)
         name=toml_string(_name_of(data.train)),
         train=relative(data.train),
         dev="" if data.dev is None else f"dev = {relative(data.dev)}\n",
-        test=relative(data.test),
+        test=f"folds = {config.folds}" if data.test is None else f"test = {relative(data.test)}",
+        # or else every fold would need its own adaptation, on the text of its training sentences
+        train_text="train_text = false\n" if data.test is None and data.text else "",
         sources="".join(
             _SOURCE.format(name=toml_string(name), train=relative(path)) for name, path in _sources(data).items()
         ),

@@ -21,7 +21,7 @@ from mslm_cli.reporting.study import PAGE
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import PlanContext, Planner, Runtime, Trial, content_of
 from mslm_cli.studies.queue import Queue
-from mslm_cli.studies.spec import MORE_STEPS, VANILLA, Arm, LabelledData, Study, read_study
+from mslm_cli.studies.spec import MORE_STEPS, Arm, LabelledData, Study, read_study
 from mslm_cli.studies.store import LOCKS, WORK, StudyStore
 from mslm_cli.training.device import choose_gpu
 
@@ -127,18 +127,14 @@ class InterimPage:
         if page.is_file() and time.time() - page.stat().st_mtime < self._interval_s:
             return
         progress = _progress(trials, self._queue, self._store)
-        is_baseline_missing = {t.data for t in trials} - {
-            t.data for t in progress.done if t.arm.kind == VANILLA and t.label_share == _full_share(trials)
-        }
-        if is_baseline_missing or not progress.n_left:
+        if not progress.n_left:
             return
         started = time.perf_counter()
-        verdict.write(self._arms, progress, self._caveats, self._store)
+        try:
+            verdict.write(self._arms, progress, self._caveats, self._store)
+        except DataError:  # no baseline yet
+            return
         self._interval_s = max(_PAGE_EVERY_S, 20 * (time.perf_counter() - started))
-
-
-def _full_share(trials: Sequence[Trial]) -> float:
-    return max(trial.label_share for trial in trials)
 
 
 def _caveats(study: Study, n_versions: int) -> list[str]:
@@ -252,8 +248,7 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
 
     def count_tokens(labelled: Sequence[LabelledData]) -> dict[str, int]:
         return {
-            d.name: round(cost.count_train_tokens(root / d.train, model, reading) * (1 - (d.dev is None) * d.dev_share))
-            for d in labelled
+            d.name: round(cost.count_train_tokens(root / d.train, model, reading) * d.learnt_share) for d in labelled
         }
 
     share = study.shards.budget or max((b for arm in study.arm for b in arm.budget), default=cost.USUAL_SHARE)

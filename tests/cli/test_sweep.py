@@ -246,6 +246,28 @@ def test_shares_of_the_labels_are_an_axis_of_the_study(study: Path, mslm: Mslm) 
     assert "strict F1 over labelled sentences, toy" in done.stderr
 
 
+def test_without_a_test_set_every_labelled_sentence_is_scored_once(
+    workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tiny_study.HEAD.replace('test = "test.tsv"', "folds = 3").replace("[1, 2]", "[1]")
+    tiny_study.write(workplace, text + '[[arm]]\nkind = "finetune"\nfinetune = { epochs = 2 }\n')
+    monkeypatch.setattr(sweep, "_PAGE_EVERY_S", 0)
+    done = mslm(*SWEEP)
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(Path("study/verdict.json").read_bytes())
+    whole = read_labelled(Path("train.tsv")).sentences
+    assert found["n_sentences"]["toy"] == len(whole)
+    assert "progress" not in found
+    for arm in found["arms"]:
+        on = arm["data"]["toy"]
+        assert on["seeds"] == [1]
+        assert sum(on["slices"][f"words: {n}"]["n_gold"] for n in ("1", "2", "3+")) == sum(
+            len(s.mentions) for s in whole
+        )
+        assert sum(of["n_gold"] for of in on["outcomes"].values()) == sum(len(s.mentions) for s in whole)
+    assert Path("study/best/manifest.json").is_file()
+
+
 def test_the_page_grows_as_trials_finish(study: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says how far the study is; the final verdict is the same as without interim pages."""
     before = Path("study/verdict.json").read_bytes()
@@ -359,6 +381,20 @@ def test_a_study_within_a_time_limit_goes_on_with_what_was_chosen(
     other = mslm(*LIMITED)
     assert other.exit_code == 2
     assert "continue with `mslm sweep out/study.toml -o out`" in other.stderr
+
+
+def test_study_needs_a_test_set_or_folds(workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_study.write(workplace)
+    monkeypatch.setattr(sweep, "run", lambda *_: {})
+    command = ["study", "--train", "train.tsv", "--text", "text-of-train.txt", "--model", "encoder", "-o", "out"]
+    for options in ((), ("--test", "test.tsv", "--folds", "5")):
+        done = mslm(*command, *options)
+        assert done.exit_code == 2
+        assert "either --test or --folds (with few labels: --folds 5)" in done.stderr
+    assert mslm(*command, "--folds", "5").exit_code == 0
+    written = tomllib.loads(Path("out/study.toml").read_text())
+    assert written["data"] == [{"name": workplace.name, "train": "../train.tsv", "folds": 5}]
+    assert written["train_text"] is False
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import tiny_study
 
 from mslm_cli.studies.plan import OutputOf, PlanContext, Planner, Runtime, StageNode, Trial, shared
+from mslm_cli.studies.resampled_data import TEST
 from mslm_cli.studies.spec import Arm, read_study
 
 ALL_ARMS = """
@@ -306,3 +307,22 @@ def test_more_steps_can_cost_as_much_as_transfer(context: PlanContext) -> None:
     found = trials(replace(context, study=study, source_tokens={"other": 130}))
     assert found["more-steps like gentle", 1].ner.config.model_dump()["epochs"] == 1 + 3
     assert found["more-steps like transfer from other", 1].key == found["more-steps like gentle", 1].key
+
+
+def test_folds_are_never_learnt_from_nor_read_as_text_by_their_own_trials(context: PlanContext) -> None:
+    text = tiny_study.HEAD.replace('test = "test.tsv"', "folds = 3").replace('dev = "dev.tsv"\n', "") + ALL_ARMS
+    context = with_shares(context, text)
+    found = Planner(context).trials(context.study.arms())
+    assert len(found) == 12 * len(SHARES) * 3
+    assert len({trial.key for trial in found}) == len(found)
+    for trial in found:
+        folds = {node.config.model_dump()["number"] for node in trial.nodes() if node.stage == "fold"}
+        assert folds == {trial.fold}
+        assert trial.score is not None
+        for node in trial.nodes():
+            for role, dependency in node.inputs:
+                if node.stage != "fold":
+                    assert dependency != context.root / "train.tsv", (node.stage, role)
+                if isinstance(dependency, OutputOf) and dependency.name == TEST:
+                    assert (node, role) == (trial.score, "data")
+        assert f"fold {trial.fold + 1}" in trial.title

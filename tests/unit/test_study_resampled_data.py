@@ -59,6 +59,28 @@ def test_a_sample_is_a_share_in_order_and_larger_ones_hold_it(train: Path, tmp_p
     assert (tmp_path / "beside" / resampled_data.SAMPLE).read_bytes() == half.read_bytes()
 
 
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+def test_each_sentence_is_tested_in_one_fold_and_learnt_from_in_the_others(
+    train: Path, tmp_path: Path, n_folds: int
+) -> None:
+    whole = words(read_labelled(train))
+    tested = []
+    for number in range(n_folds):
+        output = tmp_path / str(number)
+        resampled_data.fold(train, output, resampled_data.FoldConfig(folds=n_folds, number=number))
+        learnt, test = (read_labelled(output / name) for name in (resampled_data.TRAIN, resampled_data.TEST))
+        assert sorted(words(learnt) + words(test)) == sorted(whole)
+        assert not {s.doc for s in learnt.sentences} & {s.doc for s in test.sentences}, "documents are whole"
+        assert abs(len(test.sentences) - len(whole) / n_folds) <= 2, "folds are of like size"
+        tested += words(test)
+    assert sorted(tested) == sorted(whole)
+
+
+def test_too_few_documents_make_no_folds(train: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"10 documents .* make no 11 folds"):
+        resampled_data.fold(train, tmp_path / "x", resampled_data.FoldConfig(folds=11, number=0))
+
+
 def subset_of(source: Path, output: Path, **options: Any) -> LabelledCorpus:
     resampled_data.subset(source, output, resampled_data.SubsetConfig(**options))
     return read_labelled(output / resampled_data.SUBSET)

@@ -65,6 +65,8 @@ def arms_of(folder: Path, text: str) -> list[str]:
             DATA + '[[source]]\nname = "s"\ntrain = "t"\n[[source]]\nname = "s"\ntrain = "t"\n[[arm]]\nkind = "word"\n',
             "two sources are named 's'",
         ),
+        ('[[data]]\nname = "a"\ntrain = "t"\n[[arm]]\nkind = "word"\n', "data[1]: needs either test, or folds"),
+        (DATA + 'folds = 5\n[[arm]]\nkind = "word"\n', "study.toml:2: data[1]: needs either test, or folds"),
         ("label_shares = [0.5, 1, 0.5]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "label share 0.5 is listed twice"),
         (
             "label_shares = [0, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n',
