@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,18 @@ from mslm_cli.evaluation.uncertainty import Float64, interval, precision_recall_
 NEXT_SENTENCES = 200
 MAX_ERROR = 0.02
 """A power law that misses the last point by more, when fitted without it, is no basis for a forecast."""
+
+
+class Labelled(NamedTuple):
+    """Numbers of labelled sentences."""
+
+    train: float
+    dev: float
+
+    @property
+    def total(self) -> float:
+        """Both together: what has to be labelled."""
+        return self.train + self.dev
 
 
 @dataclass(frozen=True)
@@ -90,19 +102,20 @@ class LabelEfficiency:
     Args:
         cells: all finished cells; vanilla has one for each share, and at each share an arm is compared with it over the
             seeds that both have.
-        n_labelled: the number of labelled sentences, train and dev, by share.
+        n_labelled: the numbers of labelled sentences, by share.
     """
 
     def __init__(
         self,
         cells: Sequence[Cell],
-        n_labelled: Mapping[float, float],
+        n_labelled: Mapping[float, Labelled],
         vanilla: str,
         n_replicates: int = N_REPLICATES,
         seed: int = 0,
     ) -> None:
         self.vanilla = vanilla
-        self._n = n_labelled
+        self._n = {share: labelled.total for share, labelled in n_labelled.items()}
+        self._n_train = {share: labelled.train for share, labelled in n_labelled.items()}
         self._cells = {(cell.arm, cell.share): cell for cell in cells}
         self.arms = list(dict.fromkeys([vanilla, *(cell.arm for cell in cells)]))
         self.shares = sorted(share for arm, share in self._cells if arm == vanilla)
@@ -186,7 +199,8 @@ class LabelEfficiency:
         for level, law, of_gain in zip(self._levels, laws, (gain, gains), strict=True):
             needed = learning_curve.sentences_at(self.numbers, level, level[:, at] + of_gain, own)
             if law is not None:
-                beyond = law.sentences_beyond(self.numbers[-1], level[:, at] + of_gain - level[:, -1])
+                n_train = law.sentences_beyond(self._train[-1], level[:, at] + of_gain - level[:, -1])
+                beyond = self.numbers[-1] * n_train / self._train[-1]
                 needed = np.where(np.isposinf(needed), beyond, needed)
             found.append(np.clip(needed, self.numbers[0], most) - own)
         low, high = interval(found[1])
@@ -200,6 +214,11 @@ class LabelEfficiency:
         }
 
     @cached_property
+    def _train(self) -> Float64:
+        """The numbers of training sentences on vanilla's curve."""
+        return np.array([self._n_train[share] for share in self._curve_shares])
+
+    @cached_property
     def _levels(self) -> tuple[Float64, Float64]:
         """Vanilla's curves, made non-decreasing: that of the means, and those of the replicates."""
         means, replicates = self._vanilla
@@ -207,8 +226,11 @@ class LabelEfficiency:
 
     @cached_property
     def _laws(self) -> tuple[PowerLaw, PowerLaw]:
-        """Power laws fitted to vanilla's curves: to that of the means, and to those of the replicates."""
-        n, (means, replicates) = self.numbers[self._begun], self._vanilla
+        """Power laws of the training sentences fitted to vanilla's means, and to its replicates.
+
+        Not of all labelled sentences: small shares have more dev sentences for each training sentence.
+        """
+        n, (means, replicates) = self._train[self._begun], self._vanilla
         return (
             learning_curve.fit_power_law(n, means[:, self._begun]),
             learning_curve.fit_power_law(n, replicates[:, self._begun]),
@@ -222,15 +244,17 @@ class LabelEfficiency:
     def forecast(self) -> dict[str, Any]:
         """What the next labelled sentences are worth to vanilla, from a power law fitted to its curve.
 
+        They are divided into train and dev as those with the largest share are.
         ``error``: what the last point is above the law fitted without it; None if there are too few points.
         ``is_usable``: whether there are enough, and the error is small.
         """
-        n, means = self.numbers[self._begun], self._vanilla[0][0, self._begun]
+        n, means = self._train[self._begun], self._vanilla[0][0, self._begun]
         found: dict[str, Any] = {"n_more": NEXT_SENTENCES, "n_points": len(n), "error": None, "is_usable": False}
         if len(n) < learning_curve.MIN_POINTS:
             return found
         error = learning_curve.last_point_error(n, means)
-        value, gains = (law.at(n[-1] + NEXT_SENTENCES) - law.at(n[-1]) for law in self._laws)
+        more = NEXT_SENTENCES * n[-1] / self.numbers[self._begun][-1]
+        value, gains = (law.at(n[-1] + more) - law.at(n[-1]) for law in self._laws)
         low, high = interval(gains)
         law = self._laws[0]
         return found | {
@@ -276,5 +300,5 @@ class LabelEfficiency:
                     "over_vanilla": {**over[arm].to_json(), "corrected_p": corrected[arm]} if arm in over else None,
                     "sentences_saved": self.sentences_saved(arm, share) if arm in over else None,
                 }
-            rows.append({"share": share, "n_labelled": self._n[share], "arms": arms})
+            rows.append({"share": share, "n_labelled": self._n[share], "n_train": self._n_train[share], "arms": arms})
         return {"shares": rows, "forecast": self.forecast, "overtakings": self.overtakings()}

@@ -13,6 +13,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions
 from mslm_cli.evaluation.comparison import ComparedArm
+from mslm_cli.evaluation.label_efficiency import Labelled
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Spans, paired_spans
 from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS
@@ -106,14 +107,14 @@ class Results:
             self._ners[trial.key] = load(self._store.path(trial.ner), "ner")
         return self._ners[trial.key]
 
-    def n_labelled(self, arm: str, data: str) -> float:
-        """The number of sentences that the arm's trials learn from and choose on, averaged over seeds."""
-        return float(
-            np.mean([self._n_labelled(t) for seed in self.seeds(arm, data) for t in self._trials[arm, data, seed]])
+    def n_labelled(self, arm: str, data: str) -> Labelled:
+        """The numbers of sentences that the arm's trials learn from and choose on, averaged over seeds and folds."""
+        trials = [trial for seed in self.seeds(arm, data) for trial in self._trials[arm, data, seed]]
+        train, dev = (
+            float(np.mean([len(self._labelled(trial, role).sentences) for trial in trials]))
+            for role in ("train", "dev")
         )
-
-    def _n_labelled(self, trial: Trial) -> int:
-        return sum(len(self._labelled(trial, role).sentences) for role in ("train", "dev"))
+        return Labelled(train, dev)
 
     def seen_upstream(self, data: str) -> dict[str, int]:
         """The number of test sentences seen upstream, by what saw them; the maximum over trials."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from mslm_cli.evaluation.label_efficiency import Cell, LabelEfficiency
+from mslm_cli.evaluation.label_efficiency import Cell, LabelEfficiency, Labelled
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 Mslm = Callable[..., Result]
@@ -74,7 +74,7 @@ def test_the_worked_example_of_labelled_sentences(page: str) -> None:
         for arm in ("vanilla", "an arm")
         for n, f1 in zip(numbers, rows[f"F1 of {arm}"], strict=True)
     ]
-    found = LabelEfficiency(cells, dict(zip(numbers, numbers, strict=True)), "vanilla", n_replicates=10)
+    found = LabelEfficiency(cells, {n: Labelled(n, 0) for n in numbers}, "vanilla", n_replicates=10)
     saved = [found.sentences_saved("an arm", n) for n in (100, 1600)]
     assert [(round(of["value"]), of["is_fitted"]) for of in saved if of] == [(100, False), (900, True)]
     law = found.forecast["law"]

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mslm_cli.evaluation.label_efficiency import Cell, LabelEfficiency, paired_replicates
+from mslm_cli.evaluation.label_efficiency import Cell, LabelEfficiency, Labelled, paired_replicates
 
 N_CLUSTERS = 200
 NUMBERS = {0.1: 100.0, 0.2: 160.0, 0.5: 350.0, 1.0: 700.0}
+LABELLED = {share: Labelled(0.8 * n, 0.2 * n) for share, n in NUMBERS.items()}
 VANILLA = {0.1: 0.30, 0.2: 0.42, 0.5: 0.56, 1.0: 0.64}
 
 
@@ -21,7 +22,7 @@ def cell(arm: str, share: float, f1: float, by_seed: tuple[float, ...] = (-0.02,
 def judged(over: dict[float, float], vanilla: dict[float, float] = VANILLA) -> LabelEfficiency:
     cells = [cell("vanilla", share, f1) for share, f1 in vanilla.items()]
     cells += [cell("arm", share, vanilla[share] + gain) for share, gain in over.items()]
-    return LabelEfficiency(cells, NUMBERS, "vanilla", n_replicates=500)
+    return LabelEfficiency(cells, LABELLED, "vanilla", n_replicates=500)
 
 
 def saved(efficiency: LabelEfficiency, arm: str, share: float) -> dict[str, Any]:
@@ -95,10 +96,23 @@ def test_the_forecast_is_checked_on_the_last_point() -> None:
 def test_a_vanilla_that_finds_nothing_has_no_curve() -> None:
     nothing = [Cell("vanilla", share, (1, 2), np.array([[[9.0, 0, 0]] * 5] * 2)) for share in NUMBERS]
     arm = Cell("arm", 1.0, (1, 2), np.array([[[9.0, 9, 9]] * 5] * 2))
-    found = LabelEfficiency([*nothing, arm], NUMBERS, "vanilla").to_json()
+    found = LabelEfficiency([*nothing, arm], LABELLED, "vanilla").to_json()
     assert found["forecast"] == {"n_more": 200, "n_points": 0, "error": None, "is_usable": False}
     saved_by_arm = found["shares"][-1]["arms"]["arm"]["sentences_saved"]
     assert (saved_by_arm["value"], saved_by_arm["most"]) == (0, 0)
+
+
+def test_more_dev_sentences_at_small_shares_do_not_bend_the_law() -> None:
+    """Without a training sentence more, they do not help: the law is one of training sentences."""
+    labelled = {0.1: Labelled(50, 50), 0.2: Labelled(110, 50), 0.5: Labelled(290, 60), 1.0: Labelled(600, 100)}
+    law = {share: 0.9 - 3.0 * n.train**-0.4 for share, n in labelled.items()}
+    cells = [cell("vanilla", share, f1) for share, f1 in law.items()]
+    cells.append(cell("arm", 1.0, 0.9 - 3.0 * 900**-0.4))
+    efficiency = LabelEfficiency(cells, labelled, "vanilla", n_replicates=100)
+    assert efficiency.forecast["error"] == pytest.approx(0, abs=1e-6)
+    more = 600 + 200 * 600 / 700
+    assert efficiency.forecast["gain"]["value"] == pytest.approx(3 * 600**-0.4 - 3 * more**-0.4, abs=1e-5)
+    assert saved(efficiency, "arm", 1.0)["value"] == pytest.approx(700 * 900 / 600 - 700, abs=1)
 
 
 def test_an_arm_that_is_overtaken_is_named() -> None:
@@ -111,11 +125,13 @@ def test_an_arm_that_is_overtaken_is_named() -> None:
 
 def test_arms_are_compared_over_the_seeds_that_both_have() -> None:
     vanilla = cell("vanilla", 1, 0.5, (-0.2, 0.1, 0.1))
-    efficiency = LabelEfficiency([vanilla, cell("arm", 1, 0.62, (0.0, 0.0), first=2)], {1: 100.0}, "vanilla", 200)
+    efficiency = LabelEfficiency(
+        [vanilla, cell("arm", 1, 0.62, (0.0, 0.0), first=2)], {1: Labelled(80, 20)}, "vanilla", 200
+    )
     difference = efficiency.difference("arm", "vanilla", 1)
     assert difference is not None
     assert difference.value == pytest.approx(0.02)
     found = efficiency.to_json()["shares"][0]["arms"]
     assert (found["vanilla"]["seeds"], found["arm"]["seeds"]) == ([1, 2, 3], [2, 3])
-    alone = LabelEfficiency([vanilla, cell("arm", 1, 0.6, (0.0,), first=9)], {1: 100.0}, "vanilla", 200)
+    alone = LabelEfficiency([vanilla, cell("arm", 1, 0.6, (0.0,), first=9)], {1: Labelled(80, 20)}, "vanilla", 200)
     assert alone.to_json()["shares"][0]["arms"]["arm"]["over_vanilla"] is None
