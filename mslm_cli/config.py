@@ -317,6 +317,11 @@ class SweepConfig(StudyOptions):
 class StudyConfig(DataOptions, StudyOptions):
     """Options of ``mslm study``."""
 
+    minutes: int | None = Field(
+        None, ge=1, description="Choose arms, shares of the labels and seeds that take about this long on this machine."
+    )
+    overnight: bool = Field(False, description="The same for ten hours.")
+    folds: int | None = Field(None, ge=2, description="Folds of a cross-validation over documents, instead of --test.")
     model: Name = Field("minilm", description="Encoder: `minilm`, a local folder, or a hub id.")
     seeds: int = Field(3, ge=1, description="Seeds per arm; fewer than 3 cannot show anything.")
     tokens: int = Field(1_000_000, ge=1, description="Tokens of adaptation per arm.")

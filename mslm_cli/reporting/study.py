@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mslm_cli import fsio
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.reporting.charts import COLOURS, Plan, draw, sentence_start, write_heading
+from mslm_cli.reporting.label_efficiency import learning_curves, saved_text
 from mslm_cli.reporting.page import template_environment
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ Row = tuple[str, Mapping[str, float], bool]
 def write_study(folder: Path, verdict: Mapping[str, Any]) -> None:
     """Write index.html, and charts/ with its charts as PNG and SVG files, from the content of verdict.json."""
     with fsio.staged_folder(folder / CHARTS) as charts:
+        curves = draw(_curves(verdict), charts)
         drawn = draw(_plans(verdict), charts)
     arms = verdict["arms"]
     by_name = {arm["name"]: arm for arm in arms}
@@ -37,7 +39,11 @@ def write_study(folder: Path, verdict: Mapping[str, Any]) -> None:
             chosen=by_name.get(verdict["chosen_on_dev"]),
             vanilla=by_name[verdict["vanilla"]],
             used=by_name[verdict["use"]],
+            curves=dict(zip(verdict.get("labels", {}), curves, strict=True)),
             charts=drawn,
+            labels=verdict.get("labels", {}),
+            progress=_progress(verdict),
+            saved_text=saved_text,
             n_rivals=n_rivals,
             slices=_slices(verdict),
             lengths=_lengths(verdict),
@@ -45,6 +51,12 @@ def write_study(folder: Path, verdict: Mapping[str, Any]) -> None:
         )
     )
     fsio.write_text(folder / PAGE, page)
+
+
+def _progress(verdict: Mapping[str, Any]) -> str:
+    """How far the study is, unless it is done."""
+    progress = verdict.get("progress")
+    return f" So far: {progress['n_done']} of {progress['n_planned']} trials." if progress else ""
 
 
 def _warnings(verdict: Mapping[str, Any]) -> list[str]:
@@ -74,6 +86,21 @@ def _slices(verdict: Mapping[str, Any]) -> dict[str, list[tuple[str, float, Mapp
 def _lengths(verdict: Mapping[str, Any]) -> list[str]:
     arm = verdict["arms"][0]
     return list(next(iter(arm["data"].values()))["outcomes"])
+
+
+def _curves(verdict: Mapping[str, Any]) -> list[Plan]:
+    """The label-efficiency chart of each data set."""
+    metric = sentence_start(verdict["primary_metric"])
+    caption = f"{metric} over the labelled sentences; bands: from the lowest to the highest seed."
+    return [
+        (
+            f"label-efficiency-{number}",
+            f"Label efficiency on {data}",
+            caption,
+            learning_curves(found, verdict["primary_metric"], verdict["vanilla"], verdict["chosen_on_dev"]),
+        )
+        for number, (data, found) in enumerate(verdict.get("labels", {}).items())
+    ]
 
 
 def _plans(verdict: Mapping[str, Any]) -> list[Plan]:

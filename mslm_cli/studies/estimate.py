@@ -22,7 +22,7 @@ from mslm_cli.stages import adapt, extract_terms, finetune, preprocess
 from mslm_cli.studies import search
 from mslm_cli.studies.cost import count_train_tokens
 from mslm_cli.studies.plan import Dependency, Planner, StageNode, Trial, shared
-from mslm_cli.studies.resampled_data import DEV
+from mslm_cli.studies.resampled_data import DEV, TEST
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.store import StudyStore
 from mslm_cli.training.device import select_device
@@ -93,6 +93,8 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
     console.note(f"arms: {', '.join(dict.fromkeys(t.arm.name for t in trials if t.share == 1))}")
     names, seeds = ", ".join(d.name for d in study.data), ", ".join(map(str, study.seeds))
     title = f"{console.count(n_full, 'trial')} on {names}, seeds {seeds}"
+    if len(study.label_shares) > 1:
+        title += f", {', '.join(f'{100 * share:g} %' for share in study.label_shares)} of the labels"
     title += f"; {len(trials) - n_full} short trials of the search" * (len(trials) > n_full)
     table = [
         [stage, f"{row['n']:.0f}", f"{row['n_done']:.0f}", _duration(row["seconds"]), f"{row['bytes'] / 1e6:,.0f} MB"]
@@ -114,7 +116,7 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
             f" {_duration(alone / config.jobs)} with --jobs {config.jobs}"
         )
     return {
-        "trials": [{"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials],
+        "trials": [t.about for t in trials],
         "stages": rows,
         "process_seconds": seconds,
         "wall_seconds": seconds / config.jobs,
@@ -122,6 +124,12 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
         "disk_bytes": n_bytes,
         "speed": {"adapt_tokens_per_s": 1 / speed.adapt, "finetune_tokens_per_s": 1 / speed.finetune},
     }
+
+
+def seconds(planner: Planner, speed: Speed) -> float:
+    """Seconds that one process takes for all trials of the study."""
+    costs = Costs(planner, speed)
+    return sum(costs.seconds(node) for node in shared(planner.trials(planner.study.arms())))
 
 
 def measure(planner: Planner) -> Speed:
@@ -229,11 +237,13 @@ def _base(dependency: Dependency) -> tuple[Path, float]:
     if isinstance(dependency, Path):
         return dependency, 1.0
     node = dependency.node
-    path, share = _base(dict(node.inputs)["source" if node.stage == "sample" else "train"])
-    config = node.config.model_dump()
+    inputs, config = dict(node.inputs), node.config.model_dump()
+    path, share = _base(inputs["source"] if "source" in inputs else inputs["train"])
     if node.stage == "split":
         return path, share * (config["dev_share"] if dependency.name == DEV else 1 - config["dev_share"])
-    return path, share * (config["share"] if node.stage == "sample" else _AUGMENTED)
+    if node.stage == "fold":
+        return path, share * (1 / config["folds"] if dependency.name == TEST else 1 - 1 / config["folds"])
+    return path, share * (_AUGMENTED if node.stage == "augment" else config.get("share", 1.0))
 
 
 @functools.cache

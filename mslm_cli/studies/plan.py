@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +19,44 @@ from mslm_cli.corpus.formats.brat import annotations_beside
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import DataError
 from mslm_cli.options import Config
-from mslm_cli.studies.resampled_data import DEV, SAMPLE, TRAIN, AugmentConfig, SampleConfig, SplitConfig
-from mslm_cli.studies.spec import AUGMENT, MORE_STEPS, Arm, DataSet, LexiconOptions, Study
+from mslm_cli.studies.resampled_data import (
+    DEV,
+    RENAMED,
+    SAMPLE,
+    SUBSET,
+    TEST,
+    TRAIN,
+    AugmentConfig,
+    FoldConfig,
+    RenameConfig,
+    SampleConfig,
+    SplitConfig,
+    SubsetConfig,
+)
+from mslm_cli.studies.spec import (
+    AUGMENT,
+    MIN_SEEDS,
+    MORE_STEPS,
+    VANILLA,
+    Arm,
+    DataSet,
+    LabelledData,
+    LexiconOptions,
+    Source,
+    Study,
+)
 from mslm_cli.training.schedule import choose_schedule
 
-Stage = Literal["split", "sample", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"]
+Stage = Literal[
+    "split", "fold", "subset", "sample", "rename", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"
+]
 
 _MIN_FINETUNE_STEPS = 64
 """In the fine-tuning of a short trial; after 22, MiniLM found no mention in the dev data of NCBI-disease."""
+
+
+_LEAST_DEV = 50
+"""Dev sentences at the smallest share of the labels: fewer cannot choose an epoch."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +122,10 @@ def _content_of(path: Path, _mtime_ns: int, _n_bytes: int) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm with one seed on one data set; ``share`` < 1 is a short trial of the search, scored only on dev."""
+    """One arm with one seed on one data set, with a share of its labels.
+
+    ``share`` < 1: a short trial of the search, scored only on dev.
+    """
 
     data: str
     arm: Arm
@@ -101,6 +134,9 @@ class Trial:
     score: StageNode | None
     probe: StageNode | None
     share: float = 1.0
+    label_share: float = 1.0
+    fold: int = 0
+    n_folds: int = 1
 
     @property
     def key(self) -> str:
@@ -114,9 +150,12 @@ class Trial:
 
     @property
     def trained(self) -> list[StageNode]:
-        """The adaptation, if any, and the fine-tuning; not the warm-up of the MLM head, which adaptations share."""
-        adaptations = [node for node in self.ner.needs() if node.stage == "encoder"]
-        return [*adaptations, self.ner]
+        """The adaptation or the training on another corpus, if any, and the fine-tuning.
+
+        Without the warm-up of the MLM head, which adaptations share.
+        """
+        before = [node for node in self.ner.needs() if node.stage in ("encoder", "ner")]
+        return [*before, self.ner]
 
     def nodes(self) -> Iterator[StageNode]:
         """All nodes of the trial in topological order."""
@@ -127,7 +166,16 @@ class Trial:
     @property
     def title(self) -> str:
         """The trial's name in messages."""
-        return f"{self.data} · {self.arm.name} · seed {self.seed}"
+        labels = "" if self.label_share == 1 else f" · {100 * self.label_share:g} % of the labels"
+        fold = "" if self.n_folds == 1 else f" · fold {self.fold + 1}"
+        return f"{self.data} · {self.arm.name} · seed {self.seed}{labels}{fold}"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is tried, as JSON values."""
+        found = {"data": self.data, "arm": self.arm.name, "seed": self.seed, "share": self.share}
+        found |= {} if self.label_share == 1 else {"label_share": self.label_share}
+        return found | ({} if self.n_folds == 1 else {"fold": self.fold})
 
 
 @dataclass(frozen=True)
@@ -144,8 +192,8 @@ class PlanContext:
     """The inputs of planning.
 
     model: the encoder's folder. has_head: whether it has an MLM head. max_tokens: its longest sequence.
-    train_tokens: tokens in one epoch of fine-tuning, by data set. cost_ratio: the cost of a token in adaptation over
-    that of one in fine-tuning (see ``studies.cost``).
+    train_tokens: tokens in one epoch of fine-tuning, by data set. source_tokens: the same, by source. cost_ratio: the
+    cost of a token in adaptation over that of one in fine-tuning (see ``studies.cost``).
     """
 
     study: Study
@@ -156,6 +204,19 @@ class PlanContext:
     train_tokens: dict[str, int]
     cost_ratio: float
     runtime: Runtime
+    source_tokens: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """A data set, the sentences that are labelled in a trial (a share of train and dev), and those it is scored on."""
+
+    of: DataSet
+    train: Dependency
+    dev: Dependency
+    test: Dependency
+    label_share: float
+    fold: int
 
 
 class Planner:
@@ -165,39 +226,88 @@ class Planner:
         self.context = context
         self.study = context.study
         self._reading = dict(DataOptions.of(self.study.finetune))
-        self._splits = {d.name: self._split(d) for d in self.study.data}
+        self._splits = {
+            (d.name, i): self._split(d, self._train(d, i)) for d in self.study.data for i in range(d.n_folds)
+        }
 
     def trials(self, arms: Iterable[Arm]) -> list[Trial]:
         """All trials of these arms, in the best order to start them.
 
-        One adapted arm comes first, so that shared inputs are made while another process trains vanilla.
+        One adapted arm comes first, so that shared inputs are made while another process trains vanilla. With several
+        shares of the labels, three seeds of every arm with all labels come first, then vanilla's learning curve.
         """
         arms = sorted(arms, key=lambda arm: not arm.is_adapted)
         ordered = [arms[0], *sorted(arms[1:], key=lambda arm: arm.is_adapted)]
-        return [self.trial(d, arm, seed) for d in self.study.data for seed in self.study.seeds for arm in ordered]
+        shares = sorted(self.study.label_shares, reverse=True)
+        trials = [
+            self.trial(d, arm, seed, label_share=share, fold=fold)
+            for d in self.study.data
+            for seed in self.study.seeds
+            for share in shares
+            for fold in range(d.n_folds)
+            for arm in ordered
+        ]
+        return sorted(trials, key=self._turn) if len(shares) > 1 else trials
 
-    def trial(self, data: DataSet, arm: Arm, seed: int, share: float = 1.0) -> Trial:
-        """One trial; ``share`` < 1 shortens its adaptation and fine-tuning to that fraction."""
-        train, dev = self._splits[data.name]
+    def _turn(self, trial: Trial) -> tuple[int, int]:
+        block = self.study.seeds.index(trial.seed) // MIN_SEEDS
+        is_full = trial.label_share == self.study.full_share
+        return block, 0 if is_full else 1 if trial.arm.kind == VANILLA else 2
+
+    def trial(
+        self, data: DataSet, arm: Arm, seed: int, share: float = 1.0, *, label_share: float | None = None, fold: int = 0
+    ) -> Trial:
+        """One trial.
+
+        Args:
+            share: below 1, shortens adaptation and fine-tuning to that fraction.
+            label_share: the share of the labels; default: the study's largest.
+            fold: the fold of cross-validation, from 0.
+        """
+        label_share = self.study.full_share if label_share is None else label_share
+        labelled = self._labelled(data, seed, label_share, fold)
+        train, dev = labelled.train, labelled.dev
         if arm.kind == AUGMENT:
-            made_from = (("train", train), ("lexicon", OutputOf(self.lexicon(arm, data))))
+            made_from = (("train", train), ("lexicon", OutputOf(self.lexicon(arm, labelled))))
             train = OutputOf(StageNode("augment", AugmentConfig(seed=seed, **self._reading), made_from), TRAIN)
-        epochs = self.epochs(data, arm)
+        epochs = self.epochs(labelled, arm)
         if share < 1:
             train, dev, epochs = self._shortened(data, train, dev, share)
-        encoder = self.encoder(data, arm, seed, share) if arm.is_adapted else None
+        encoder = self.encoder(labelled, arm, seed, share) if arm.is_adapted else None
         patience = 0 if arm.kind == MORE_STEPS else self.study.finetune.patience
-        tuning = self.config(self.study.finetune, seed=seed, epochs=epochs, patience=patience)
-        model = self.context.model if encoder is None else OutputOf(encoder)
+        options = {"epochs": epochs, "patience": patience, "seed": seed}
+        tuning = self.config(self.study.finetune, **options | arm.finetune)
+        model: Dependency = self.context.model if encoder is None else OutputOf(encoder)
+        if arm.source is not None:
+            model = OutputOf(self.source_model(arm.source, seed))
         ner = StageNode("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
         score = probe = None
         if share == 1:
-            test, known = self.context.root / data.test, self._splits[data.name][0]
             scoring = self.config(EvalConfig(**self._reading))
-            score = StageNode("eval", scoring, (("ner", OutputOf(ner)), ("data", test), ("train", known)))
-            if encoder is not None and self.study.probes:
-                probe = self.probe(data, encoder)
-        return Trial(data.name, arm, seed, ner, score, probe, share)
+            score = StageNode(
+                "eval", scoring, (("ner", OutputOf(ner)), ("data", labelled.test), ("train", labelled.train))
+            )
+            if encoder is not None and self.study.probes and label_share == self.study.full_share:
+                probe = self.probe(labelled, encoder)
+        return Trial(data.name, arm, seed, ner, score, probe, share, label_share, fold, data.n_folds)
+
+    def _labelled(self, data: DataSet, seed: int, share: float, fold: int) -> TrialData:
+        """The labelled sentences of a trial: nested subsets, drawn anew for each seed, the same for every arm."""
+        train, dev = self._splits[data.name, fold]
+        test = OutputOf(self._fold(data, fold), TEST) if data.test is None else self.context.root / data.test
+        if share < 1:
+            train, dev = (
+                OutputOf(
+                    StageNode(
+                        "subset",
+                        SubsetConfig(share=share, least=least, seed=seed, **self._reading),
+                        (("source", source),),
+                    ),
+                    SUBSET,
+                )
+                for source, least in ((train, 0), (dev, _LEAST_DEV))
+            )
+        return TrialData(data, train, dev, test, share, fold)
 
     def _shortened(
         self, data: DataSet, train: Dependency, dev: Dependency, share: float
@@ -216,18 +326,30 @@ class Planner:
         rest = SampleConfig(share=1.0, **self._reading)
         return few, OutputOf(StageNode("sample", rest, (("source", dev), ("beside", few))), SAMPLE), n_epochs
 
-    def epochs(self, data: DataSet, arm: Arm) -> int | Literal["auto"]:
+    def epochs(self, data: TrialData, arm: Arm) -> int | Literal["auto"]:
         """Epochs of fine-tuning: those of the study, except for arms defined by a different number."""
         epochs = self.study.finetune.epochs
         if arm.kind == MORE_STEPS:
-            n_tokens = self.context.train_tokens[data.name]
-            extra = self.study.adapt.tokens * self.context.cost_ratio / n_tokens
-            return choose_schedule(self.study.finetune, n_tokens).epochs + math.ceil(extra)
+            n_tokens = self.context.train_tokens[data.of.name] * data.label_share
+            own = choose_schedule(self.study.finetune, round(n_tokens)).epochs
+            return own + math.ceil(self._cost_before(arm.like) / n_tokens)
         if arm.kind == AUGMENT and epochs != "auto":  # auto takes the size of the data into account
             return max(1, math.ceil(epochs / 2))
         return epochs
 
-    def encoder(self, data: DataSet, arm: Arm, seed: int, share: float = 1.0) -> StageNode:
+    def _cost_before(self, name: str | None) -> float:
+        """What the arm ``name`` spends before fine-tuning, in tokens of fine-tuning; default: what adaptation costs."""
+        source = next((arm.source for arm in self.study.arms() if arm.name == name), None)
+        if source is None:
+            return self.study.adapt.tokens * self.context.cost_ratio
+        n_tokens = self.context.source_tokens[source]
+        epochs = self._source(source).epochs or choose_schedule(self.study.finetune, n_tokens).epochs
+        return n_tokens * epochs
+
+    def _source(self, name: str) -> Source:
+        return next(source for source in self.study.source if source.name == name)
+
+    def encoder(self, data: TrialData, arm: Arm, seed: int, share: float = 1.0) -> StageNode:
         """The adaptation of an arm; seeds share one if the study says so."""
         options = self.study.adapt
         tokens = max(1, round(options.tokens * share))
@@ -240,7 +362,18 @@ class Planner:
         )
         return StageNode("encoder", config, (("shards", OutputOf(self.shards(data, arm))), ("model", self.start(data))))
 
-    def start(self, data: DataSet) -> Dependency:
+    def source_model(self, name: str, seed: int) -> StageNode:
+        """The model of another corpus, from which a transfer arm goes on."""
+        source = self._source(name)
+        parts = []
+        for part in self._split(source, self.context.root / source.train):
+            renamed = StageNode("rename", RenameConfig(names=source.map, **self._reading), (("source", part),))
+            parts.append(OutputOf(renamed, RENAMED) if source.map else part)
+        epochs: dict[str, Any] = {} if source.epochs is None else {"epochs": source.epochs}
+        config = self.config(self.study.finetune, seed=seed if source.per_seed else self.study.seeds[0], **epochs)
+        return StageNode("ner", config, (("train", parts[0]), ("dev", parts[1]), ("model", self.context.model)))
+
+    def start(self, data: TrialData) -> Dependency:
         """The encoder from which every adaptation on this text starts; a fresh MLM head is trained first."""
         if self.context.has_head:
             return self.context.model
@@ -248,55 +381,69 @@ class Planner:
         shards = self.shards(data, Arm("word", "word"))
         return OutputOf(StageNode("encoder", config, (("shards", OutputOf(shards)), ("model", self.context.model))))
 
-    def shards(self, data: DataSet, arm: Arm) -> StageNode:
+    def shards(self, data: TrialData, arm: Arm) -> StageNode:
         """The shards of an arm: the text with its masks."""
         masking = {"strategy": arm.kind, **arm.masking}
         config = self.config(self.study.shards, PreprocessConfig, **masking)
-        text = [("text", t) for t in self.text(data)]
+        text = [("text", t) for t in self.text(data.of, data.fold)]
         lexicon = [] if arm.lexicon is None else [("lexicon", OutputOf(self.lexicon(arm, data)))]
         return StageNode("shards", config, (*text, *lexicon, ("model", self.context.model)))
 
-    def lexicon(self, arm: Arm, data: DataSet) -> StageNode:
+    def lexicon(self, arm: Arm, data: TrialData) -> StageNode:
         """The lexicon of an arm that needs one."""
         assert arm.lexicon is not None
         return self._lexicon(self.study.lexicon[arm.lexicon], data)
 
-    def _lexicon(self, options: LexiconOptions, data: DataSet) -> StageNode:
+    def _lexicon(self, options: LexiconOptions, data: TrialData) -> StageNode:
         config = self.config(options, ExtractTermsConfig)
         inputs: list[tuple[str, Dependency]] = []
         if options.from_text:
-            inputs += [("text", t) for t in self.text(data)]
+            inputs += [("text", t) for t in self.text(data.of, data.fold)]
         if options.from_labels:
-            inputs.append(("labels", self._splits[data.name][0]))
+            inputs.append(("labels", data.train))
         inputs += [("terms", self.context.root / path) for path in options.terms]
         return StageNode("lexicon", config, tuple(inputs))
 
-    def probe(self, data: DataSet, encoder: StageNode) -> StageNode:
+    def probe(self, data: TrialData, encoder: StageNode) -> StageNode:
         """The probe of an encoder on the dev text; every arm gets the same items, from the study's first lexicon."""
         options = self.study.probe
         lexicon = self._lexicon(next(iter(self.study.lexicon.values())), data)
-        inputs: list[tuple[str, Dependency]] = [("encoder", OutputOf(encoder)), ("text", self._splits[data.name][1])]
+        inputs: list[tuple[str, Dependency]] = [
+            ("encoder", OutputOf(encoder)),
+            ("text", self._splits[data.of.name, data.fold][1]),
+        ]
         inputs.append(("lexicon", OutputOf(lexicon)))
         if options.general is not None:
             inputs.append(("general", self.context.root / options.general))
         return StageNode("probe", self.config(options, ProbeConfig), tuple(inputs))
 
-    def text(self, data: DataSet) -> list[Dependency]:
-        """The text for lexicons and adaptation: never dev or test."""
+    def text(self, data: DataSet, fold: int = 0) -> list[Dependency]:
+        """The text for lexicons and adaptation: never dev or test; all training sentences, labelled or not."""
         root = self.context.root
         if data.text is not None:
-            own = [self._splits[data.name][0]] if self.study.train_text else []
+            own = [self._splits[data.name, fold][0]] if self.study.train_text else []
             return [*(root / path for path in data.text), *own]
-        sharing = [self._splits[d.name][0] for d in self.study.data if d.text is None and self.study.train_text]
+        sharing = [
+            self._splits[d.name, fold if d is data else 0][0]
+            for d in self.study.data
+            if d.text is None and self.study.train_text
+        ]
         return list(dict.fromkeys([*(root / path for path in self.study.text), *sharing]))
 
-    def _split(self, data: DataSet) -> tuple[Dependency, Dependency]:
-        root = self.context.root
+    def _fold(self, data: DataSet, number: int) -> StageNode:
+        assert data.folds is not None
+        config = FoldConfig(folds=data.folds, number=number, **self._reading)
+        return StageNode("fold", config, (("train", self.context.root / data.train),))
+
+    def _train(self, data: DataSet, fold: int) -> Dependency:
+        """The sentences that are not test sentences in this fold."""
+        return self.context.root / data.train if data.folds is None else OutputOf(self._fold(data, fold), TRAIN)
+
+    def _split(self, data: LabelledData, train: Dependency) -> tuple[Dependency, Dependency]:
+        """``train``, without what becomes dev if there are no dev data, and dev."""
         if data.dev is not None:
-            return root / data.train, root / data.dev
-        node = StageNode(
-            "split", SplitConfig(dev_share=data.dev_share, **self._reading), (("train", root / data.train),)
-        )
+            return train, self.context.root / data.dev
+        node = StageNode("split", SplitConfig(dev_share=data.dev_share, **self._reading), (("train", train),))
         return OutputOf(node, TRAIN), OutputOf(node, DEV)
 
     def config(self, options: Any, config_type: type[Any] | None = None, **changes: object) -> Any:

@@ -1,4 +1,4 @@
-"""Labelled data derived from the user's: splits, samples, and augmented training data."""
+"""Labelled data derived from the user's: splits, folds, subsets, samples, other types, augmented training data."""
 
 import random
 from collections import Counter, defaultdict
@@ -15,10 +15,15 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.writers import write_conll
 from mslm_cli.errors import DataError
+from mslm_cli.evaluation.uncertainty import clusters_of
 from mslm_cli.terms.lexicon import TERMS, Term, read_terms
 from mslm_cli.text.tokens import folded_key, tokenise
 
-TRAIN, DEV, SAMPLE = "train.tsv", "dev.tsv", "sample.tsv"
+TRAIN, DEV, TEST = "train.tsv", "dev.tsv", "test.tsv"
+SAMPLE, SUBSET, RENAMED = "sample.tsv", "subset.tsv", "renamed.tsv"
+
+_RUN_SENTENCES = 10
+"""Adjacent sentences that a subset keeps together where no documents are marked: they may be of one document."""
 
 
 class SplitConfig(DataOptions):
@@ -27,11 +32,32 @@ class SplitConfig(DataOptions):
     dev_share: float = Field(gt=0, lt=1)
 
 
+class FoldConfig(DataOptions):
+    """One fold of a cross-validation: its number, from 0."""
+
+    folds: int = Field(ge=2)
+    number: int = Field(ge=0)
+
+
+class SubsetConfig(DataOptions):
+    """The share of the sentences that are labelled, at least ``least`` of them, and the seed that draws them."""
+
+    share: float = Field(gt=0, le=1)
+    least: int = Field(0, ge=0)
+    seed: int = 0
+
+
 class SampleConfig(DataOptions):
     """The fraction of sentences for a short trial, in training or on dev."""
 
     share: float = Field(gt=0, le=1)
     seed: int = 0
+
+
+class RenameConfig(DataOptions):
+    """New names of mention types, by their names in the file."""
+
+    names: dict[str, str]
 
 
 class AugmentConfig(DataOptions):
@@ -58,6 +84,60 @@ def split(train: Path, output: Path, config: SplitConfig) -> None:
         write_conll(folder / DEV, sentences[-n_dev:])
 
 
+def fold(train: Path, output: Path, config: FoldConfig) -> None:
+    """Split ``train`` into the test sentences of a fold and the others, written to the folder ``output``.
+
+    Whole documents are dealt, or, if fewer than two are marked, runs of 10 sentences, in random order, each to the fold
+    with the fewest sentences so far. Each sentence is a test sentence of exactly one fold.
+
+    Raises:
+        DataError: the data are invalid, or have fewer documents (or runs) than folds.
+    """
+    sentences = read_labelled(train, config).sentences
+    units = _shuffled_units(sentences, 0)
+    if len(units) < config.folds:
+        raise DataError(f"{len(units)} documents (or runs of 10 sentences) make no {config.folds} folds", path=train)
+    dealt: list[list[int]] = [[] for _ in range(config.folds)]
+    for unit in units:
+        min(dealt, key=len).extend(unit)
+    held_out = set(dealt[config.number])
+    with fsio.staged_folder(output) as folder:
+        write_conll(folder / TRAIN, [s for i, s in enumerate(sentences) if i not in held_out])
+        write_conll(folder / TEST, [s for i, s in enumerate(sentences) if i in held_out])
+
+
+def subset(source: Path, output: Path, config: SubsetConfig) -> None:
+    """Write a share of the sentences of ``source``, in their order, to the folder ``output``.
+
+    Whole documents are drawn, or, if fewer than two are marked, runs of 10 sentences, until the share is reached and
+    a mention is among them. With the same seed, a larger share contains a smaller one.
+
+    Raises:
+        DataError: the data are invalid.
+    """
+    sentences = read_labelled(source, config).sentences
+    wanted = max(config.least, round(config.share * len(sentences)), 1)
+    has_mentions = any(sentence.mentions for sentence in sentences)
+    chosen: list[int] = []
+    for unit in _shuffled_units(sentences, config.seed):
+        if len(chosen) >= wanted and (not has_mentions or any(sentences[i].mentions for i in chosen)):
+            break
+        chosen += unit
+    with fsio.staged_folder(output) as folder:
+        write_conll(folder / SUBSET, [sentences[i] for i in sorted(chosen)])
+
+
+def _shuffled_units(sentences: Sequence[LabelledSentence], seed: int) -> list[list[int]]:
+    """The sentence numbers of each document (or run of sentences), in random order."""
+    clusters, unit = clusters_of([sentence.doc for sentence in sentences])
+    of_unit: dict[int, list[int]] = defaultdict(list)
+    for i, cluster in enumerate(clusters.tolist()):
+        of_unit[cluster if unit == "documents" else i // _RUN_SENTENCES].append(i)
+    units = list(of_unit.values())
+    random.Random(seed).shuffle(units)
+    return units
+
+
 def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | None = None) -> None:
     """Write a random fraction of the sentences of ``source``, in their order, to the folder ``output``.
 
@@ -76,6 +156,24 @@ def sample(source: Path, output: Path, config: SampleConfig, *, beside: Path | N
         chosen |= {next((i for i in order if sentences[i].mentions), order[0])}
     with fsio.staged_folder(output) as folder:
         write_conll(folder / SAMPLE, [sentences[i] for i in sorted(chosen)])
+
+
+def rename_types(source: Path, output: Path, config: RenameConfig) -> None:
+    """Write the sentences of ``source``, with other names of mention types, to the folder ``output``.
+
+    Raises:
+        DataError: the data are invalid, or have no mention of one of the types.
+    """
+    corpus = read_labelled(source, config)
+    if missing := sorted(config.names.keys() - set(corpus.types)):
+        found = ", ".join(corpus.types) or "no mentions"
+        raise DataError(f"no mention has the type {missing[0]!r} of the map; found {found}", path=source)
+    renamed = [
+        replace(s, mentions=tuple((start, end, config.names.get(of, of)) for start, end, of in s.mentions))
+        for s in corpus.sentences
+    ]
+    with fsio.staged_folder(output) as folder:
+        write_conll(folder / RENAMED, renamed)
 
 
 def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> None:

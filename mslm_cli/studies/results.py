@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions
 from mslm_cli.evaluation.comparison import ComparedArm
+from mslm_cli.evaluation.label_efficiency import Labelled
 from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Spans, paired_spans
 from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS
@@ -25,15 +27,22 @@ OUTCOMES = ("exact", "wrong boundary", "missed")
 _LONGEST = 3
 
 
+Key = tuple[str, str, int]
+"""Arm, data set and seed."""
+
+
 class Results:
-    """The finished trials of a study, read on demand."""
+    """The finished trials of a study, read on demand; folds of a cross-validation count together, once all are done."""
 
     def __init__(self, trials: Sequence[Trial], store: StudyStore) -> None:
         self._store = store
-        self._trials = {(t.arm.name, t.data, t.seed): t for t in trials}
-        self._scored: dict[tuple[str, str, int], ScoredCorpus] = {}
-        self._train: dict[str, LabelledCorpus] = {}
-        self._ners: dict[tuple[str, str, int], Artifact] = {}
+        by_key: dict[Key, list[Trial]] = {}
+        for trial in sorted(trials, key=lambda t: t.fold):
+            by_key.setdefault((trial.arm.name, trial.data, trial.seed), []).append(trial)
+        self._trials = {key: folds for key, folds in by_key.items() if len(folds) == folds[0].n_folds}
+        self._scored: dict[str, ScoredCorpus] = {}
+        self._read_before: dict[Path, LabelledCorpus] = {}
+        self._ners: dict[str, Artifact] = {}
         self.data = list(dict.fromkeys(t.data for t in trials))
 
     def seeds(self, arm: str, data: str) -> list[int]:
@@ -46,30 +55,34 @@ class Results:
 
     def groups(self, data: str) -> list[str]:
         """Names of the groups in ``counts``: all mentions, then the slices."""
-        slicings = self._slicings(next(key for key in self._trials if key[1] == data))
+        slicings = self._slicings(self._first(data)[0])
         return [f"{title}: {name}" if title else name for title, by in slicings.items() for name in by.names]
 
     def counts(self, arm: str, data: str) -> ComparedArm:
         """The arm's gold, predicted and correct mentions on a data set, by seed, document (or sentence) and group."""
-        clusters, _ = self._clusters(data)
-        runs: list[Float64] = []
-        for seed in self.seeds(arm, data):
-            golds, predicted = self._spans((arm, data, seed))
-            slicings = self._slicings((arm, data, seed)).values()
-            runs.append(np.concatenate([count_by_cluster(golds, predicted, clusters, by) for by in slicings], axis=1))
+        runs = [
+            np.concatenate([self._counts(trial) for trial in self._trials[arm, data, seed]])
+            for seed in self.seeds(arm, data)
+        ]
         return ComparedArm(arm, np.stack(runs))
+
+    def _counts(self, trial: Trial) -> Float64:
+        golds, predicted = self._spans(trial)
+        clusters, _ = self._clusters(trial)
+        slicings = self._slicings(trial).values()
+        return np.concatenate([count_by_cluster(golds, predicted, clusters, by) for by in slicings], axis=1)
 
     def unit(self, data: str) -> str:
         """The resampling unit: ``documents`` or ``sentences``."""
-        return self._clusters(data)[1]
+        return self._clusters(self._first(data)[0])[1]
 
     def n_units(self, data: str) -> int:
         """The number of resampling units in the test data."""
-        return int(self._clusters(data)[0].max()) + 1
+        return sum(int(self._clusters(trial)[0].max()) + 1 for trial in self._first(data))
 
     def n_sentences(self, data: str) -> int:
         """The number of test sentences."""
-        return len(self._clusters(data)[0])
+        return sum(len(self._clusters(trial)[0]) for trial in self._first(data))
 
     @property
     def metric(self) -> str:
@@ -82,35 +95,48 @@ class Results:
         return float(np.mean([self.dev_score_of(arm, data, seed) for seed in self.seeds(arm, data)]))
 
     def dev_score_of(self, arm: str, data: str, seed: int) -> float:
-        """The primary metric of one trial's model on dev."""
-        return float(self.ner(arm, data, seed).manifest.run["dev_score"])
+        """The primary metric on dev of one seed's model, or the mean over its folds."""
+        return float(np.mean([_dev_score(self._ner(trial)) for trial in self._trials[arm, data, seed]]))
 
     def ner(self, arm: str, data: str, seed: int) -> Artifact:
-        """The trial's model."""
-        key = arm, data, seed
-        if key not in self._ners:  # loading an artifact checks its every byte
-            self._ners[key] = load(self._store.path(self._trials[key].ner), "ner")
-        return self._ners[key]
+        """The model of one seed; of its folds, the one that is best on dev."""
+        return max(map(self._ner, self._trials[arm, data, seed]), key=_dev_score)
+
+    def _ner(self, trial: Trial) -> Artifact:
+        if trial.key not in self._ners:  # loading an artifact checks its every byte
+            self._ners[trial.key] = load(self._store.path(trial.ner), "ner")
+        return self._ners[trial.key]
+
+    def n_labelled(self, arm: str, data: str) -> Labelled:
+        """The numbers of sentences that the arm's trials learn from and choose on, averaged over seeds and folds."""
+        trials = [trial for seed in self.seeds(arm, data) for trial in self._trials[arm, data, seed]]
+        train, dev = (
+            float(np.mean([len(self._labelled(trial, role).sentences) for trial in trials]))
+            for role in ("train", "dev")
+        )
+        return Labelled(train, dev)
 
     def seen_upstream(self, data: str) -> dict[str, int]:
         """The number of test sentences seen upstream, by what saw them; the maximum over trials."""
         found: Counter[str] = Counter()
-        for (_, d, _), trial in self._trials.items():
+        for (_, d, _), trials in self._trials.items():
             if d == data:
-                for name, n in self._store.read(trial.result, RESULTS)["seen_upstream"].items():
-                    found[name] = max(found[name], n)
+                seen: Counter[str] = Counter()
+                for trial in trials:
+                    seen.update(self._store.read(trial.result, RESULTS)["seen_upstream"])
+                found |= seen
         return dict(found)
 
     def outcomes(self, arm: str, data: str) -> dict[str, dict[str, float]]:
         """Fractions of gold mentions found exactly, found with a wrong boundary, and missed, by length in words."""
         table = np.zeros((_LONGEST, len(OUTCOMES)))
         seeds = self.seeds(arm, data)
-        for seed in seeds:
-            for sentence in self._read((arm, data, seed)).sentences:
-                for start, end, entity_type in sentence.gold:
-                    overlaps = any(s < end and start < e and t == entity_type for s, e, t in sentence.predicted)
-                    outcome = 0 if (start, end, entity_type) in sentence.predicted else 1 if overlaps else 2
-                    table[min(end - start, _LONGEST) - 1, outcome] += 1
+        trials = [trial for seed in seeds for trial in self._trials[arm, data, seed]]
+        for sentence in (sentence for trial in trials for sentence in self._read(trial).sentences):
+            for start, end, entity_type in sentence.gold:
+                overlaps = any(s < end and start < e and t == entity_type for s, e, t in sentence.predicted)
+                outcome = 0 if (start, end, entity_type) in sentence.predicted else 1 if overlaps else 2
+                table[min(end - start, _LONGEST) - 1, outcome] += 1
         names = [*map(str, range(1, _LONGEST)), f"{_LONGEST}+"]
         return {
             name: {
@@ -121,53 +147,66 @@ class Results:
         }
 
     def cost(self, arm: str, data: str) -> dict[str, float]:
-        """Minutes and tokens of adaptation and of fine-tuning for one trial of the arm, averaged over seeds."""
+        """Minutes and tokens of adaptation and of fine-tuning for one seed of the arm, averaged over seeds."""
         rows = []
         for seed in self.seeds(arm, data):
-            trial = self._trials[arm, data, seed]
-            *adaptations, tuning = trial.trained
-            adapted, tuned = sum(map(self._store.spent, adaptations), Spent()), self._store.spent(tuning)
+            trials = self._trials[arm, data, seed]
+            before = {node.key: node for trial in trials for node in trial.trained[:-1]}
+            adapted, tuned = (
+                sum(map(self._store.spent, nodes), Spent()) for nodes in (before.values(), [t.ner for t in trials])
+            )
             rows.append((adapted.minutes, adapted.n_tokens, tuned.minutes, tuned.n_tokens))
         names = ("adapt_minutes", "adapt_tokens", "finetune_minutes", "finetune_tokens")
         return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
 
     def cost_in_all(self, arm: str) -> dict[str, float]:
         """Total minutes and tokens of the arm's trials; an adaptation shared by seeds or data sets counts once."""
-        spent = self._store.spent_on(trial for (a, _, _), trial in self._trials.items() if a == arm)
+        spent = self._store.spent_on(trial for (a, _, _), folds in self._trials.items() if a == arm for trial in folds)
         return {"minutes": spent.minutes, "tokens": spent.n_tokens}
 
     def probes(self, arm: str, data: str) -> list[dict[str, Any]]:
         """Probe results of the arm's encoders, one for each seed."""
-        found = [self._trials[arm, data, seed].probe for seed in self.seeds(arm, data)]
+        found = [trial.probe for seed in self.seeds(arm, data) for trial in self._trials[arm, data, seed]]
         return [self._store.read(p, PROBE) for p in found if p is not None and self._store.has(p)]
 
-    def _read(self, key: tuple[str, str, int]) -> ScoredCorpus:
-        if key not in self._scored:
-            path = self._store.path(self._trials[key].result) / PREDICTIONS
-            self._scored[key] = read_predictions(path, None)
-        return self._scored[key]
+    def _first(self, data: str) -> list[Trial]:
+        """The trials of any arm and seed, which together score the whole test data."""
+        return next(trials for (_, d, _), trials in self._trials.items() if d == data)
 
-    def _clusters(self, data: str) -> tuple[NDArray[np.int64], str]:
-        first = next(key for key in self._trials if key[1] == data)
-        return clusters_of([s.doc for s in self._read(first).sentences])
+    def _read(self, trial: Trial) -> ScoredCorpus:
+        if trial.key not in self._scored:
+            self._scored[trial.key] = read_predictions(self._store.path(trial.result) / PREDICTIONS, None)
+        return self._scored[trial.key]
 
-    def _spans(self, key: tuple[str, str, int]) -> tuple[Spans, Spans]:
-        sentences = self._read(key).sentences
+    def _clusters(self, trial: Trial) -> tuple[NDArray[np.int64], str]:
+        return clusters_of([s.doc for s in self._read(trial).sentences])
+
+    def _spans(self, trial: Trial) -> tuple[Spans, Spans]:
+        sentences = self._read(trial).sentences
         return paired_spans([s.gold for s in sentences], [s.predicted for s in sentences])
 
-    def _slicings(self, key: tuple[str, str, int]) -> dict[str, Slicing]:
+    def _slicings(self, trial: Trial) -> dict[str, Slicing]:
         """The slicings by title; the first, with an empty title, has all mentions in one group."""
-        golds, predicted = self._spans(key)
-        words = [s.words or () for s in self._read(key).sentences]
-        known = by_knowledge(golds, predicted, words, self._train_of(key[1]), None)
+        golds, predicted = self._spans(trial)
+        words = [s.words or () for s in self._read(trial).sentences]
+        known = by_knowledge(golds, predicted, words, self._train_of(trial), None)
         everything = Slicing(("all",), *(np.zeros(len(side), np.int64) for side in (golds, predicted)))
         told = {"length": by_length(golds, predicted), **{name: by for name, by in known.items() if by is not None}}
         return {"": everything, **{SLICINGS[name]: by for name, by in told.items()}}
 
-    def _train_of(self, data: str) -> LabelledCorpus:
-        """The data set's training data, without augmentation."""
-        if data not in self._train:
-            trial = next(t for (_, d, _), t in self._trials.items() if d == data and t.arm.kind != "augment")
-            path, config = self._store.dependency(trial.ner, "train"), trial.ner.config
-            self._train[data] = find_task(config.model_dump()["task"]).read(path, DataOptions.of(config))
-        return self._train[data]
+    def _train_of(self, trial: Trial) -> LabelledCorpus:
+        """The training data of a trial, without augmentation."""
+        return self._labelled_in(self._store.dependency(trial.result, "train"), trial.ner.config)
+
+    def _labelled(self, trial: Trial, role: str) -> LabelledCorpus:
+        """The sentences that a trial learns from (``train``) or chooses on (``dev``)."""
+        return self._labelled_in(self._store.dependency(trial.ner, role), trial.ner.config)
+
+    def _labelled_in(self, path: Path, config: Any) -> LabelledCorpus:
+        if path not in self._read_before:
+            self._read_before[path] = find_task(config.task).read(path, DataOptions.of(config))
+        return self._read_before[path]
+
+
+def _dev_score(ner: Artifact) -> float:
+    return float(ner.manifest.run["dev_score"])

@@ -6,8 +6,8 @@ from typing import Literal
 
 from mslm_cli.evaluation.arm_scores import Estimate
 from mslm_cli.evaluation.comparison import ALPHA, least_p
+from mslm_cli.studies.spec import MIN_SEEDS
 
-MIN_SEEDS = 3
 _MOST_NAMED = 3
 
 Outcome = Literal["gain", "none", "loss", "few seeds", "alone"]
@@ -74,7 +74,7 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
         seeds = f"{evidence.n_seeds} seed{'s' * (evidence.n_seeds != 1)}"
         return Verdict(
             "few seeds",
-            f"No conclusion: {arm.name} differs from {vanilla} by {_signed(difference.value)} points{where}, but with"
+            f"No conclusion: {arm.name} differs from {vanilla} by {signed(difference.value)} points{where}, but with"
             f" {seeds} per arm the variation between seeds is unknown.",
             f"Run it with at least {MIN_SEEDS} seeds; finished trials are kept. Until then keep {vanilla}.",
             vanilla,
@@ -82,8 +82,8 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
     if arm.is_separated and difference.value > 0:
         return Verdict(
             "gain",
-            f"{arm.name} gains {_points(difference.value)} points"
-            f" (95 % interval {_points(difference.low)} to {_points(difference.high)}) over {vanilla}{where};"
+            f"{arm.name} gains {points(difference.value)} points"
+            f" (95 % interval {points(difference.low)} to {points(difference.high)}) over {vanilla}{where};"
             f" {_about_rivals(evidence.rivals)}.",
             f"Use the model of {arm.name}.",
             arm.name,
@@ -93,8 +93,8 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
         start = "No arm helps here" if not better else "The best arm on dev does not help here"
         return Verdict(
             "loss",
-            f"{start}: {arm.name}, the best on dev, loses {_points(-difference.value)} points"
-            f" (95 % interval {_points(-difference.high)} to {_points(-difference.low)}) against {vanilla}{where}"
+            f"{start}: {arm.name}, the best on dev, loses {points(-difference.value)} points"
+            f" (95 % interval {points(-difference.high)} to {points(-difference.low)}) against {vanilla}{where}"
             f"{_missed(better)}.",
             _keep(vanilla, better),
             vanilla,
@@ -103,8 +103,8 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
         return Verdict(
             "none",
             f"{evidence.n_units} test {evidence.unit} are too few to show any difference: {arm.name}, the best on dev,"
-            f" differs from {vanilla} by {_signed(difference.value)} points"
-            f" (95 % interval {_signed(difference.low)} to {_signed(difference.high)}, which is too narrow){where}.",
+            f" differs from {vanilla} by {signed(difference.value)} points"
+            f" (95 % interval {signed(difference.low)} to {signed(difference.high)}, which is too narrow){where}.",
             f"Keep {vanilla} until you have more test {evidence.unit}; more seeds cannot replace them.",
             vanilla,
         )
@@ -112,8 +112,8 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
     start = f"No arm is shown to be better than {vanilla}" if not better else "The best arm on dev is not shown to help"
     return Verdict(
         "none",
-        f"{start}: {arm.name}, the best on dev, differs from {vanilla} by {_signed(difference.value)} points"
-        f" (95 % interval {_signed(difference.low)} to {_signed(difference.high)}){where}"
+        f"{start}: {arm.name}, the best on dev, differs from {vanilla} by {signed(difference.value)} points"
+        f" (95 % interval {signed(difference.low)} to {signed(difference.high)}){where}"
         + f", not significant after correction for {len(evidence.others) + 1} arms" * excludes_0
         + f"{_missed(better)}.",
         _keep(vanilla, better),
@@ -141,12 +141,12 @@ def _missed(better: Sequence[Compared]) -> str:
     if not better:
         return ""
     best = max(better, key=lambda other: other.difference.value)
-    return f"; {best.name}, not chosen on dev, gains {_points(best.difference.value)}"
+    return f"; {best.name}, not chosen on dev, gains {points(best.difference.value)}"
 
 
 def _keep(vanilla: str, better: Sequence[Compared]) -> str:
     if better:
-        return f"Keep {vanilla}, or test {_listed([other.name for other in better])} again on fresh data."
+        return f"Keep {vanilla}, or test {listed([other.name for other in better])} again on fresh data."
     return f"Keep {vanilla}, which costs least. More seeds, more text or a longer adaptation may show more."
 
 
@@ -158,23 +158,30 @@ def _about_rivals(rivals: Sequence[Compared]) -> str:
     parts = []
     if better:
         best = min(better, key=lambda rival: rival.difference.value)
-        parts.append(f"but {best.name}, not chosen on dev, is {_points(-best.difference.value)} points better")
+        parts.append(f"but {best.name}, not chosen on dev, is {points(-best.difference.value)} points better")
     if tied:
-        parts.append(f"the data do not separate it from {_listed(tied)}")
-    return "; ".join(parts) or f"it is also better than {_listed([rival.name for rival in rivals])}"
+        parts.append(f"the data do not separate it from {listed(tied)}")
+    return "; ".join(parts) or f"it is also better than {listed([rival.name for rival in rivals])}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Up to three names, or the first and the number of the others."""
     if len(names) > _MOST_NAMED:
         return f"{names[0]} and {len(names) - 1} other arms"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _points(fraction: float) -> str:
+def shortened(name: str, width: int) -> str:
+    """``name``, cut to ``width`` characters."""
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def points(fraction: float) -> str:
     """A fraction in percentage points; a value that rounds to 0 has no sign."""
     return f"{round(100 * fraction, 1) + 0.0:.1f}"
 
 
-def _signed(fraction: float) -> str:
+def signed(fraction: float) -> str:
+    """A fraction in percentage points, with its sign."""
     rounded = round(100 * fraction, 1) + 0.0
     return f"{rounded:+.1f}" if rounded else "0.0"

@@ -16,9 +16,12 @@ from mslm_cli.errors import UsageError
 from mslm_cli.masking.strategies import STRATEGIES, Strategy
 from mslm_cli.options import Name, OneOf, Rate, expectation, read_toml
 
-VANILLA, MORE_STEPS, AUGMENT = "vanilla", "more-steps", "augment"
-WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT)
+VANILLA, MORE_STEPS, AUGMENT, TRANSFER, FINETUNE = "vanilla", "more-steps", "augment", "transfer", "finetune"
+WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT, TRANSFER, FINETUNE)
 """Kinds of arms without adaptation; all other kinds are masking strategies."""
+
+MIN_SEEDS = 3
+"""With fewer, the variation between seeds is unknown."""
 
 _T = TypeVar("_T")
 Many = Annotated[tuple[_T, ...], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v,))]
@@ -46,15 +49,54 @@ class TomlTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataSet(TomlTable):
-    """A labelled data set, optionally with its own text."""
+class LabelledData(TomlTable):
+    """Labelled sentences to learn from, and to choose the best epoch on."""
 
     name: PlainName
     train: Path
     dev: Path | None = None
-    test: Path
     dev_share: float = Field(0.15, gt=0, lt=1)
+
+    @property
+    def learnt_share(self) -> float:
+        """The share of the sentences in ``train`` that a trial learns from."""
+        return 1 - self.dev_share if self.dev is None else 1.0
+
+
+class DataSet(LabelledData):
+    """A labelled data set, optionally with its own text; without ``test``, it is cross-validated in ``folds``."""
+
+    test: Path | None = None
+    folds: int | None = Field(None, ge=2)
     text: tuple[Path, ...] | None = None
+
+    @model_validator(mode="after")
+    def _is_tested(self) -> Self:
+        if (self.test is None) == (self.folds is None):
+            raise ValueError("needs either test, or folds for cross-validation")
+        return self
+
+    @property
+    def n_folds(self) -> int:
+        """The number of trials that together score every test sentence."""
+        return self.folds or 1
+
+    @property
+    def learnt_share(self) -> float:
+        """The share of the sentences in ``train`` that a trial learns from."""
+        return super().learnt_share * (1 - 1 / self.folds if self.folds else 1)
+
+
+class Source(LabelledData):
+    """Another labelled corpus, from which ``transfer`` arms learn first.
+
+    map: new names of its mention types, by their names in the files; other types keep theirs. epochs: of learning it;
+    default: those of [finetune]. per_seed: a model for each seed; otherwise all seeds share one.
+    """
+
+    map: dict[str, str] = {}
+    epochs: int | None = Field(None, ge=1)
+    per_seed: bool = True
 
 
 class LexiconOptions(ExtractTermsConfig):
@@ -108,13 +150,22 @@ def _arm_kinds() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Arm:
-    """One treatment of the encoder before fine-tuning; ``masking`` and ``adapt`` hold options of those commands."""
+    """One way to train: ``masking``, ``adapt`` and ``finetune`` hold options of those commands."""
 
     name: str
     kind: str
     masking: dict[str, Any] = field(default_factory=dict)
     adapt: dict[str, Any] = field(default_factory=dict)
     lexicon: str | None = None
+    source: str | None = None
+    finetune: dict[str, Any] = field(default_factory=dict)
+    like: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options that distinguish the arm."""
+        inputs = {"lexicon": self.lexicon, "source": self.source, "like": self.like}
+        return self.masking | self.adapt | self.finetune | {n: v for n, v in inputs.items() if v is not None}
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -137,6 +188,9 @@ class ArmOptions(TomlTable):
     sbo: Many[Annotated[float, Field(ge=0)]] = ()
     detect: Many[Annotated[float, Field(ge=0)]] = ()
     lexicon: Many[str] = ()
+    source: Many[str] = ()
+    finetune: dict[str, Any] = {}
+    like: Many[str] = ()
 
     @property
     def strategy(self) -> Strategy | None:
@@ -145,33 +199,47 @@ class ArmOptions(TomlTable):
 
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:
-        allowed = _allowed(self.strategy) if self.strategy else {"lexicon"} if self.kind == AUGMENT else set()
+        allowed = _allowed(self.strategy) if self.strategy else _WITHOUT_MASKS_ALLOWED.get(self.kind, set())
         if wrong := sorted(self.model_fields_set - allowed - {"kind", "name"}):
             raise ValueError(f"{wrong[0]} does not apply to kind {self.kind!r}")
         if self.budget and (self.rate or self.blm_rate):
             other = "rate" if self.rate else "blm_rate"
             raise ValueError(f"budget and {other} both set how much is masked; give only one")
+        if self.kind == TRANSFER and not self.source:
+            raise ValueError("transfer needs a source")
+        if self.kind == FINETUNE and not self.finetune:
+            raise ValueError("kind 'finetune' needs options, such as finetune = { epochs = 10 }")
         return self
 
     def arms(self, lexicons: Sequence[str]) -> Iterator[Arm]:
         """One arm for each combination of the given options."""
         strategy = self.strategy
-        options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon")
+        options = ("elm_rate", "blm_rate", "rate", "budget", "weights", "sbo", "detect", "lexicon", "source", "like")
         given = {name: values for name in options if (values := getattr(self, name))}
         for chosen in itertools.product(*given.values()):
             picked = dict(zip(given, chosen, strict=True))
-            lexicon = picked.pop("lexicon", lexicons[0])
+            lexicon, others = picked.pop("lexicon", lexicons[0]), {n: picked.pop(n, None) for n in ("source", "like")}
             trained = [name for name in ("weights", "sbo", "detect") if name in picked]
             adapt: dict[str, Any] = {name: picked.pop(name) for name in trained}
             has_terms = self.kind == AUGMENT or "detect" in adapt or bool(strategy and strategy.needs_lexicon)
             told = {**picked, **adapt, **({"lexicon": lexicon} if has_terms and "lexicon" in given else {})}
+            told |= {n: value for n, value in others.items() if value}
             parts = [_shown(n, v) for n, v in told.items() if len(given[n]) > 1 or not self.name]
+            parts += [] if self.name else [_shown(n, v) for n, v in self.finetune.items()]
             if {"rate", "blm_rate"} & picked.keys():
                 picked["budget"] = None  # overrides the budget of [shards]
             # weights need both DS-term and generic targets
             adapt |= {} if strategy and strategy.is_weighted else {"weights": "uniform"}
             name = " ".join([self.name or self.kind, *parts])
-            yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None)
+            yield Arm(name, self.kind, picked, adapt, lexicon if has_terms else None, finetune=self.finetune, **others)
+
+
+_WITHOUT_MASKS_ALLOWED = {
+    MORE_STEPS: {"like"},
+    AUGMENT: {"lexicon"},
+    TRANSFER: {"source", "finetune"},
+    FINETUNE: {"finetune"},
+}
 
 
 def _allowed(strategy: Strategy) -> set[str]:
@@ -181,8 +249,9 @@ def _allowed(strategy: Strategy) -> set[str]:
 
 
 def _shown(name: str, value: object) -> str:
-    words = {"elm_rate": "elm ", "blm_rate": "blm ", "rate": "rate ", "budget": "budget ", "weights": "", "lexicon": ""}
-    return f"{words.get(name, name + ' ')}{value if isinstance(value, str) else format(value, 'g')}"
+    words = {"elm_rate": "elm ", "blm_rate": "blm ", "weights": "", "lexicon": "", "source": "from "}
+    shown = format(value, "g") if isinstance(value, float) else str(value)
+    return f"{words.get(name, name.replace('_', '-') + ' ')}{shown}"
 
 
 class Study(TomlTable):
@@ -195,8 +264,10 @@ class Study(TomlTable):
     text: tuple[Path, ...] = ()
     train_text: bool = True
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
+    label_shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((1.0,), min_length=1)
     reading: DataOptions = DataOptions()
     data: tuple[DataSet, ...] = Field(min_length=1)
+    source: tuple[Source, ...] = ()
     arm: tuple[ArmOptions, ...] = Field(min_length=1)
     lexicon: dict[PlainName, LexiconOptions] = Field(
         default_factory=lambda: {"lexicon": LexiconOptions()}, min_length=1
@@ -224,18 +295,43 @@ class Study(TomlTable):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        for what, names in (("data set", [d.name for d in self.data]), ("arm", [a.name for a in self.arms()])):
-            if twice := next((n for i, n in enumerate(names) if n in names[:i]), None):
-                raise ValueError(f"two {what}s are named {twice!r}; give each its own name")
-        if twice_seed := next((s for i, s in enumerate(self.seeds) if s in self.seeds[:i]), None):
-            raise ValueError(f"seed {twice_seed} is listed twice")
+        named: dict[str, Sequence[Any]] = {"data set": self.data, "source": self.source, "arm": self.arms()}
+        for what, names in ((what, [one.name for one in ones]) for what, ones in named.items()):
+            if (same := _repeated(names)) is not None:
+                raise ValueError(f"two {what}s are named {same!r}; give each its own name")
+        for name, values in (("seed", self.seeds), ("label share", self.label_shares)):
+            if (twice := _repeated(values)) is not None:
+                raise ValueError(f"{name} {twice:g} is listed twice")
         for option in self.arm:
             if unknown := sorted(set(option.lexicon) - set(self.lexicon)):
                 raise ValueError(f"no [lexicon.{unknown[0]}] for arm {option.name or option.kind!r}")
+            if missing := sorted(set(option.source) - {source.name for source in self.source}):
+                raise ValueError(f"no [[source]] is named {missing[0]!r}, for arm {option.name or option.kind!r}")
+            costly = [arm.name for arm in self.arms() if arm.is_adapted or arm.kind == TRANSFER]
+            if wrong := sorted(set(option.like) - set(costly)):
+                raise ValueError(f"no arm {wrong[0]!r} with adaptation or transfer, for more-steps")
+            self._check_finetuning(option)
         for table, own in _DECIDED.items():
             if wrong := sorted(getattr(self, table).model_fields_set & own):
                 raise ValueError(f"{table}.{wrong[0]} is set by the study or its arms, not in [{table}]")
         return self
+
+    def _check_finetuning(self, option: ArmOptions) -> None:
+        """Check the options of fine-tuning of an arm."""
+        arm = option.name or option.kind
+        if wrong := sorted(option.finetune.keys() & _DECIDED["finetune"]):
+            raise ValueError(f"finetune.{wrong[0]} is set by the study, not by arm {arm!r}")
+        try:
+            FinetuneConfig.model_validate(self.finetune.model_dump() | option.finetune)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = "unknown key" if first["type"] == "extra_forbidden" else expectation(first)
+            raise ValueError(f"finetune.{first['loc'][0]} of arm {arm!r}: {reason}") from None
+
+    @property
+    def full_share(self) -> float:
+        """The largest share of the labels, which the verdict is about."""
+        return max(self.label_shares)
 
     def arms(self) -> list[Arm]:
         """All arms in file order, with the baseline, vanilla, always included and first."""
@@ -274,6 +370,11 @@ def read_study(path: Path) -> Study:
         return Study.model_validate(found)
     except ValidationError as error:
         raise UsageError(_message(error.errors()[0], path.read_text(encoding="utf-8"), path)) from error
+
+
+def _repeated(values: Sequence[_T]) -> _T | None:
+    """The first value that occurs again; None if all differ."""
+    return next((value for i, value in enumerate(values) if value in values[:i]), None)
 
 
 def _message(error: Any, text: str, path: Path) -> str:

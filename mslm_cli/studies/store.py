@@ -89,7 +89,7 @@ class StudyStore:
         return spent
 
     def spent_on(self, trials: Iterable[Trial]) -> Spent:
-        """Total time and tokens of adaptation and fine-tuning; work shared between trials counts once."""
+        """Total time and tokens of all training; work shared between trials counts once."""
         trained = {node.key: node for trial in trials for node in trial.trained}
         return sum(map(self.spent, trained.values()), Spent())
 
@@ -158,8 +158,20 @@ def _split(of: Inputs, output: Path, config: Any) -> None:
     resampled_data.split(of["train"][0], output, config)
 
 
+def _fold(of: Inputs, output: Path, config: Any) -> None:
+    resampled_data.fold(of["train"][0], output, config)
+
+
+def _subset(of: Inputs, output: Path, config: Any) -> None:
+    resampled_data.subset(of["source"][0], output, config)
+
+
 def _sample(of: Inputs, output: Path, config: Any) -> None:
     resampled_data.sample(of["source"][0], output, config, beside=next(iter(of.get("beside", ())), None))
+
+
+def _rename(of: Inputs, output: Path, config: Any) -> None:
+    resampled_data.rename_types(of["source"][0], output, config)
 
 
 def _augment(of: Inputs, output: Path, config: Any) -> None:
@@ -173,8 +185,11 @@ def _on(config: Any, model: Path) -> Any:
 
 _STAGES: dict[str, Callable[[Inputs, Path, Any], None]] = {
     "split": _split,
+    "fold": _fold,
+    "subset": _subset,
     "sample": _sample,
     "lexicon": _lexicon,
+    "rename": _rename,
     "augment": _augment,
     "shards": _shards,
     "encoder": _encoder,

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from mslm_cli.config import StudyOptions
 from mslm_cli.corpus.files import source_files
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, UnavailableError, UsageError
 from mslm_cli.processes import run_in_parallel
+from mslm_cli.reporting.study import PAGE
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.plan import PlanContext, Planner, Runtime, Trial, content_of
 from mslm_cli.studies.queue import Queue
-from mslm_cli.studies.spec import MORE_STEPS, Arm, Study, read_study
+from mslm_cli.studies.spec import MORE_STEPS, Arm, LabelledData, Study, read_study
 from mslm_cli.studies.store import LOCKS, WORK, StudyStore
 from mslm_cli.training.device import choose_gpu
 
+_PAGE_EVERY_S = 60
 STUDY = "study.toml"
 CODE = "code.json"
 DATA_ROOT = "MSLM_DATA_ROOT"
@@ -63,6 +65,19 @@ def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str
     return estimate.report(_planner(study, root, config), StudyStore(output), config)
 
 
+def seconds_needed(files: Sequence[Path], config: StudyOptions, root: Path) -> list[float]:
+    """Estimated seconds of each of these studies, which differ in their arms, seeds and shares of the labels alone.
+
+    Raises: as ``plan``.
+    """
+    studies = [read_study(file) for file in files]
+    check_data(studies[-1], root)
+    speed = estimate.measure(_planner(studies[-1], root, config))
+    with console.warnings_only():
+        planners = [_planner(study, root, config) for study in studies]
+    return [estimate.seconds(planner, speed) / config.jobs for planner in planners]
+
+
 def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str, Any]:
     """Run all trials of the study in ``file`` and give the verdict; also writes the page to its folder.
 
@@ -74,22 +89,52 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
     study = read_study(file)
     check_data(study, root)
     claim(output, file.read_text(encoding="utf-8"))
-    n_versions = claim_code(output, study, accept=config.accept_other_code)
+    claim_code(output, study, accept=config.accept_other_code)
     context = RunContext(file, output, config, root, console.settings())
     if config.jobs > 1:
         run_in_parallel(functools.partial(_work, context), config.jobs)
     arms, trials, queue = _work_through(context)
-    errors = queue.errors([t.key for t in trials])
-    failed = {t.title: errors[t.key] for t in trials if t.key in errors}
     store = StudyStore(output)
-    done = [t for t in trials if store.has(t.result)]
-    found = verdict.give(arms, done, failed, _caveats(study, n_versions), store)
-    if failed:
+    progress = _progress(trials, queue, store)
+    found = verdict.give(arms, progress, _caveats(study, code_versions(output)), store)
+    if progress.failed:
         raise UnavailableError(
-            f"{len(failed)} of {len(trials)} trials failed; the verdict covers the others",
+            f"{len(progress.failed)} of {len(trials)} trials failed; the verdict covers the others",
             hint="run the same command again to retry them",
         )
     return found
+
+
+def _progress(trials: Sequence[Trial], queue: Queue, store: StudyStore) -> verdict.Progress:
+    errors = queue.errors([t.key for t in trials])
+    failed = {t.title: errors[t.key] for t in trials if t.key in errors}
+    return verdict.Progress([t for t in trials if store.has(t.result)], len(trials), failed)
+
+
+class InterimPage:
+    """The page of an unfinished study, written again as trials finish."""
+
+    def __init__(self, arms: Sequence[Arm], caveats: Sequence[str], queue: Queue, store: StudyStore) -> None:
+        self._arms, self._caveats, self._queue, self._store = arms, caveats, queue, store
+        self._interval_s: float = _PAGE_EVERY_S
+
+    def update(self, trials: Sequence[Trial]) -> None:
+        """Write the page, unless it is recent (written by any process) or there is no baseline yet.
+
+        Writing takes at most a twentieth of the time.
+        """
+        page = self._store.folder / PAGE
+        if page.is_file() and time.time() - page.stat().st_mtime < self._interval_s:
+            return
+        progress = _progress(trials, self._queue, self._store)
+        if not progress.n_left:
+            return
+        started = time.perf_counter()
+        try:
+            verdict.write(self._arms, progress, self._caveats, self._store)
+        except DataError:  # no baseline yet
+            return
+        self._interval_s = max(_PAGE_EVERY_S, 20 * (time.perf_counter() - started))
 
 
 def _caveats(study: Study, n_versions: int) -> list[str]:
@@ -98,6 +143,12 @@ def _caveats(study: Study, n_versions: int) -> list[str]:
     if not study.adapt.per_seed and any(arm.is_adapted for arm in study.arms()):
         caveats.append(
             "All seeds of an arm share one adaptation: the intervals do not cover variation between adaptations."
+        )
+    used = {arm.source for arm in study.arms()}
+    if shared := [source.name for source in study.source if not source.per_seed and source.name in used]:
+        caveats.append(
+            f"All seeds of transfer share one model of {' and of '.join(shared)}: the intervals do not cover variation"
+            " between such models."
         )
     if n_versions > 1:
         caveats.append(f"These results come from {n_versions} versions of the code, which may explain differences.")
@@ -112,6 +163,7 @@ def check_data(study: Study, root: Path) -> None:
     """
     learnt = {path: f"text {path}" for d in study.data for path in (*study.text, *(d.text or ()))}
     learnt |= {d.train: f"the training data of {d.name}" for d in study.data}
+    learnt |= {path: f"data of source {s.name}" for s in study.source for path in (s.train, s.dev) if path is not None}
     others = [path for options in study.lexicon.values() for path in options.terms]
     others += [study.probe.general] if study.probes and study.probe.general is not None else []
     for path in [*learnt, *others, *(p for d in study.data for p in (d.dev, d.test) if p is not None)]:
@@ -143,8 +195,13 @@ def claim(output: Path, text: str) -> None:
         (output / WORK).mkdir(mode=0o700, exist_ok=True)
 
 
-def claim_code(output: Path, study: Study, *, accept: bool) -> int:
-    """Bind the study in ``output`` to the running code; the number of code versions that have worked on it.
+def code_versions(output: Path) -> int:
+    """The number of code versions that have worked on the study in ``output``."""
+    return len(json.loads((output / CODE).read_bytes()))
+
+
+def claim_code(output: Path, study: Study, *, accept: bool) -> None:
+    """Bind the study in ``output`` to the running code.
 
     Args:
         accept: continue a study that other code began.
@@ -172,7 +229,6 @@ def claim_code(output: Path, study: Study, *, accept: bool) -> int:
         else:
             versions[-1] = recorded | here
         fsio.write_text(file, json.dumps(versions, indent=2) + "\n")
-    return len(versions)
 
 
 def _is_foreign(names: Set[str]) -> bool:
@@ -186,12 +242,15 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
     arms = study.arms()
     is_adapted = config.search or any(arm.is_adapted for arm in arms)
     with_more = any(arm.kind == MORE_STEPS for arm in arms)
+    wanted = {arm.like for arm in arms}
+    matched = {arm.source for arm in arms if arm.name in wanted}
     reading = study.finetune.model_copy(update={"lowercase": study.lowercase})
-    train_tokens = {
-        d.name: cost.count_train_tokens(root / d.train, model, reading) * (1 - (d.dev is None) * d.dev_share)
-        for d in study.data
-        if with_more or config.search or config.dry_run
-    }
+
+    def count_tokens(labelled: Sequence[LabelledData]) -> dict[str, int]:
+        return {
+            d.name: round(cost.count_train_tokens(root / d.train, model, reading) * d.learnt_share) for d in labelled
+        }
+
     share = study.shards.budget or max((b for arm in study.arm for b in arm.budget), default=cost.USUAL_SHARE)
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
     context = PlanContext(
@@ -200,7 +259,8 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
         model=model,
         has_head=is_adapted and cost.has_mlm_head(model, allow_pickle=study.allow_pickle),
         max_tokens=models.position_limit(models.read_config(model)),
-        train_tokens={name: round(n) for name, n in train_tokens.items()},
+        train_tokens=count_tokens(study.data) if with_more or config.search or config.dry_run else {},
+        source_tokens=count_tokens([s for s in study.source if s.name in matched]),
         cost_ratio=cost.cost_ratio(models.read_config(model), share),
         runtime=Runtime(threads, config.device, config.offline),
     )
@@ -228,16 +288,25 @@ def _work_through(context: RunContext) -> tuple[list[Arm], list[Trial], Queue]:
     if context.config.search:
         arms.append(search.winner(planner, functools.partial(drain, store, queue), store))
     trials = planner.trials(arms)
-    drain(store, queue, trials)
+    page = InterimPage(arms, _caveats(study, code_versions(context.output)), queue, store)
+    drain(store, queue, trials, page.update)
     return arms, trials, queue
 
 
-def drain(store: StudyStore, queue: Queue, trials: Sequence[Trial]) -> None:
-    """Return once every trial is done or has failed, here or in another process."""
+def drain(
+    store: StudyStore,
+    queue: Queue,
+    trials: Sequence[Trial],
+    on_done: Callable[[Sequence[Trial]], None] = lambda _: None,
+) -> None:
+    """Return once every trial is done or has failed, here or in another process.
+
+    Args:
+        on_done: called with all trials after each one that is done here.
+    """
     by_key = {trial.key: trial for trial in trials}
     done = {t.key for t in trials if store.has(t.result) and (t.probe is None or store.has(t.probe))}
-    about = {t.key: {"data": t.data, "arm": t.arm.name, "seed": t.seed, "share": t.share} for t in trials}
-    queue.enqueue(about, done)
+    queue.enqueue({t.key: t.about for t in trials}, done)
     while True:
         claim = queue.claim(list(by_key))
         if claim is None:
@@ -258,3 +327,4 @@ def drain(store: StudyStore, queue: Queue, trials: Sequence[Trial]) -> None:
         n_done = sum(store.has(t.result) for t in trials)
         score = f"{run['primary_metric']} {100 * run['dev_score']:.2f}"
         console.note(f"{n_done} of {len(trials)}: {trial.title}: dev {score} ({minutes:.1f} min)")
+        on_done(trials)

@@ -6,6 +6,7 @@ The arm is chosen on dev alone; test only measures how much better it is.
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from mslm_cli.evaluation.arm_scores import ArmScores, Estimate
 from mslm_cli.evaluation.comparison import holm
 from mslm_cli.evaluation.uncertainty import FEW
 from mslm_cli.reporting.study import write_study
+from mslm_cli.studies import labels
 from mslm_cli.studies.plan import Trial
 from mslm_cli.studies.results import Results
-from mslm_cli.studies.sentence import MIN_SEEDS, Compared, Evidence, verdict_sentence
-from mslm_cli.studies.spec import VANILLA, Arm
+from mslm_cli.studies.sentence import Compared, Evidence, shortened, verdict_sentence
+from mslm_cli.studies.spec import MIN_SEEDS, VANILLA, Arm
 from mslm_cli.studies.store import StudyStore
 
 VERDICT, BEST = "verdict.json", "best"
@@ -30,22 +32,41 @@ SCHEMA_VERSION = 1
 _PROBED = ("mention", "generic_span", "general_span")
 
 
-def give(
-    arms: Sequence[Arm],
-    trials: Sequence[Trial],
-    failed: Mapping[str, str],
-    caveats: Sequence[str],
-    store: StudyStore,
-) -> dict[str, Any]:
-    """Give the verdict: write verdict.json, the page and the best model, and print a summary.
+@dataclass(frozen=True)
+class Progress:
+    """The finished trials of a study, the number of all trials, and the reasons of failures, by trial title."""
+
+    done: Sequence[Trial]
+    n_planned: int
+    failed: Mapping[str, str]
+
+    @property
+    def n_left(self) -> int:
+        """The number of trials that neither finished nor failed."""
+        return self.n_planned - len(self.done) - len(self.failed)
+
+
+def give(arms: Sequence[Arm], progress: Progress, caveats: Sequence[str], store: StudyStore) -> dict[str, Any]:
+    """Give the verdict: write it, and print a summary.
+
+    Raises: as ``write``.
+    """
+    found = write(arms, progress, caveats, store)
+    _show(found)
+    return found
+
+
+def write(arms: Sequence[Arm], progress: Progress, caveats: Sequence[str], store: StudyStore) -> dict[str, Any]:
+    """Write verdict.json, the page and the best model.
 
     Args:
-        trials: finished trials. failed: reasons of failure, by trial title. caveats: what the intervals do not cover.
+        caveats: what the intervals do not cover.
 
     Raises:
         DataError: vanilla has no finished trial on some data set, so there is no baseline.
     """
-    results = Results(trials, store)
+    full_share = max((trial.label_share for trial in progress.done), default=1.0)
+    results = Results([trial for trial in progress.done if trial.label_share == full_share], store)
     vanilla = next(arm.name for arm in arms if arm.kind == VANILLA)
     if not results.data or not results.is_complete(vanilla):
         raise DataError("no trial of vanilla was finished on every data set: there is no baseline to compare with")
@@ -55,12 +76,15 @@ def give(
         for data, n in found["n_resampled"].items()
         if n < FEW
     ]
-    found |= {"caveats": [*caveats, *few], "failed": dict(failed)}
+    if any(trial.label_share != full_share for trial in progress.done):
+        found["labels"] = labels.judge(progress.done, found, store)
+    found |= {"caveats": [*caveats, *few], "failed": dict(progress.failed)}
+    if progress.n_left:
+        found["progress"] = {"n_done": len(progress.done), "n_planned": progress.n_planned}
     with fsio.held(store.lock("verdict")):
         found["best"] = _keep_best(found["use"], results, store)
         fsio.write_text(store.folder / VERDICT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
         write_study(store.folder, found)
-    _show(found)
     return found
 
 
@@ -93,7 +117,7 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         {
             "name": arm.name,
             "kind": arm.kind,
-            "options": {**arm.masking, **arm.adapt, **({"lexicon": arm.lexicon} if arm.lexicon else {})},
+            "options": arm.options,
             "dev_score": dev[arm.name],
             "f1": arm_scores.score(arm.name).to_json(),
             "over_vanilla": _as_json(over_vanilla.get(arm.name)),
@@ -212,7 +236,7 @@ def _show(found: dict[str, Any]) -> None:
         mark = " *" if arm["name"] == found["chosen_on_dev"] else ""
         rows.append(
             [
-                _cut(arm["name"], 26) + mark,
+                shortened(arm["name"], 26) + mark,
                 f"{100 * arm['dev_score']:.2f}",
                 f"{100 * f1['value']:.2f}",
                 *against,
@@ -231,9 +255,7 @@ def _show(found: dict[str, Any]) -> None:
             if count > WARN_ABOVE_SHARE * n:
                 console.warn(f"{data_set}: {count} of {n} test sentences were seen by `{name}`")
     console.note("")
+    for data_set, of_labels in found.get("labels", {}).items():
+        labels.show(of_labels, data_set, found["primary_metric"])
     console.note(found["sentence"])
     console.note(found["advice"] + f" Models: {', '.join(m['path'] for m in found['best']['models'].values())}")
-
-
-def _cut(name: str, width: int) -> str:
-    return name if len(name) <= width else name[: width - 1] + "…"

@@ -9,8 +9,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import Result
+
+from mslm_cli.evaluation.label_efficiency import Cell, LabelEfficiency, Labelled
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 Mslm = Callable[..., Result]
@@ -59,3 +62,22 @@ def test_the_hand_computed_scores(page: str, mslm: Mslm) -> None:
     assert points == [pytest.approx(p) for p in ((0.9, 1, 1 / 3), (0.8, 1 / 2, 1 / 3), (0.6, 2 / 3, 2 / 3))]
     assert scored["average_precision"] == pytest.approx(1 / 3 + 2 / 9)
     assert scored["ece"] == pytest.approx(1.3 / 3)
+
+
+def test_the_worked_example_of_labelled_sentences(page: str) -> None:
+    rows = {
+        name: cells.split(" | ") for name, cells in re.findall(r"^\| ([\w ]+) \| ([\d. |]+) \|$", page, re.MULTILINE)
+    }
+    numbers = [float(n) for n in rows["labelled sentences"]]
+    cells = [
+        Cell(arm, n, (1,), np.array([[[100.0, 100.0, float(f1)]] * 9]))
+        for arm in ("vanilla", "an arm")
+        for n, f1 in zip(numbers, rows[f"F1 of {arm}"], strict=True)
+    ]
+    found = LabelEfficiency(cells, {n: Labelled(n, 0) for n in numbers}, "vanilla", n_replicates=10)
+    saved = [found.sentences_saved("an arm", n) for n in (100, 1600)]
+    assert [(round(of["value"]), of["is_fitted"]) for of in saved if of] == [(100, False), (900, True)]
+    law = found.forecast["law"]
+    assert (law["a"], law["b"], law["c"]) == pytest.approx((0.8, 2, 0.5), abs=1e-4)
+    assert found.forecast["gain"]["value"] == pytest.approx(0.0029, abs=5e-5)
+    assert found.forecast["error"] == pytest.approx(0, abs=1e-6)

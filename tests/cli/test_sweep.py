@@ -5,12 +5,14 @@ import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_study
 from typer.testing import Result
 
-from mslm_cli.studies import sweep
+from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.studies import estimate, sweep, verdict
 from mslm_cli.studies.queue import JOURNAL
 
 Mslm = Callable[..., Result]
@@ -217,6 +219,81 @@ def test_a_second_data_set_has_its_own_model(study: Path, mslm: Mslm) -> None:
     assert [arm["f1"]["value"] for arm in verdict["arms"]] == pytest.approx([sum(pair) / 2 for pair in f1])
 
 
+def test_shares_of_the_labels_are_an_axis_of_the_study(study: Path, mslm: Mslm) -> None:
+    before = made(study)
+    Path("study.toml").write_text("label_shares = [0.2, 0.5, 1]\n" + Path("study.toml").read_text())
+    plan = json.loads(mslm(*SWEEP, "--dry-run", "--json").stdout)
+    assert len(plan["trials"]) == 18
+    assert plan["stages"]["ner"] == plan["stages"]["ner"] | {"n": 18, "n_done": 6}
+    assert plan["stages"]["subset"]["n"] == 8
+    verdict = json.loads(Path("study/verdict.json").read_bytes())
+    done = mslm(*SWEEP)
+    assert done.exit_code == 0, done.stderr
+    assert before.items() <= made(study).items(), "what was made with all labels is kept"
+    again = json.loads(Path("study/verdict.json").read_bytes())
+    found = again.pop("labels")["toy"]
+    assert again == verdict
+    numbers = [of["n_labelled"] for of in found["shares"]]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == sum(len(read_labelled(Path(f)).sentences) for f in ("train.tsv", "dev.tsv"))
+    for of in found["shares"]:
+        assert list(of["arms"]) == ["vanilla", "word", "mslm"]
+    assert found["sentence"].startswith(f"With your {numbers[-1]:,.0f} labelled sentences, nothing can be shown yet")
+    page = Path("study/index.html").read_text()
+    assert f"<h1>{found['sentence']}</h1>" in page
+    assert "Label efficiency on toy" in page
+    assert Path("study/charts/label-efficiency-0.svg").is_file()
+    assert "strict F1 over labelled sentences, toy" in done.stderr
+
+
+def test_without_a_test_set_every_labelled_sentence_is_scored_once(
+    workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tiny_study.HEAD.replace('test = "test.tsv"', "folds = 3").replace("[1, 2]", "[1]")
+    tiny_study.write(workplace, text + '[[arm]]\nkind = "finetune"\nfinetune = { epochs = 2 }\n')
+    monkeypatch.setattr(sweep, "_PAGE_EVERY_S", 0)
+    done = mslm(*SWEEP)
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(Path("study/verdict.json").read_bytes())
+    whole = read_labelled(Path("train.tsv")).sentences
+    assert found["n_sentences"]["toy"] == len(whole)
+    assert "progress" not in found
+    for arm in found["arms"]:
+        on = arm["data"]["toy"]
+        assert on["seeds"] == [1]
+        assert sum(on["slices"][f"words: {n}"]["n_gold"] for n in ("1", "2", "3+")) == sum(
+            len(s.mentions) for s in whole
+        )
+        assert sum(of["n_gold"] for of in on["outcomes"].values()) == sum(len(s.mentions) for s in whole)
+    assert Path("study/best/manifest.json").is_file()
+
+
+def test_the_page_grows_as_trials_finish(study: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says how far the study is; the final verdict is the same as without interim pages."""
+    before = Path("study/verdict.json").read_bytes()
+    for lost in sorted(Path("study/work").glob("eval-*"))[:3]:
+        shutil.rmtree(lost)
+    written = []
+    write = verdict.write
+
+    def write_and_read(*given: Any) -> Any:
+        found = write(*given)
+        written.append((found.get("progress"), Path("study/index.html").read_text()))
+        return found
+
+    monkeypatch.setattr(verdict, "write", write_and_read)
+    monkeypatch.setattr(sweep, "_PAGE_EVERY_S", 0)
+    assert mslm(*SWEEP).exit_code == 0
+    *interim, (last, page) = written
+    assert interim
+    for progress, shown in interim:
+        assert progress["n_planned"] == 6
+        assert f"So far: {progress['n_done']} of 6 trials." in shown
+    assert last is None
+    assert "So far" not in page
+    assert Path("study/verdict.json").read_bytes() == before
+
+
 def test_a_folder_that_is_not_a_study_is_left_alone(workplace: Path, mslm: Mslm) -> None:
     tiny_study.write(workplace)
     done = mslm("sweep", "study.toml", "-o", "ner")
@@ -260,6 +337,78 @@ def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm, mon
     other = mslm("study", *options.split(), "--epochs", "2")
     assert other.exit_code == 2
     assert "continue with `mslm sweep out/study.toml -o out`" in other.stderr
+
+
+@pytest.fixture
+def fast_machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A machine that needs ``seconds`` for each token of fine-tuning, and nothing for the rest."""
+    speed = {"seconds": 1e-9}
+    monkeypatch.setattr(estimate, "measure", lambda _: estimate.Speed(1e-9, 1e-9, 1e-9, 1e-9, speed["seconds"], 1, 1))
+    return speed
+
+
+LIMITED = (
+    "study --train train.tsv --dev dev.tsv --test test.tsv --source other.tsv --model encoder -o out".split()  # noqa: SIM905 - as it is typed
+)
+
+
+def test_a_time_limit_chooses_what_fits_it(workplace: Path, mslm: Mslm, fast_machine: dict[str, float]) -> None:
+    tiny_study.write(workplace)
+    shutil.copy("train.tsv", "other.tsv")
+    found = {}
+    for seconds in (1e-9, 1e-3, 1e3):
+        fast_machine["seconds"] = seconds
+        done = mslm(*LIMITED, "--minutes", "30", "--dry-run", "--json")
+        assert done.exit_code == 0, done.stderr
+        found[seconds] = json.loads(done.stdout)["trials"]
+    assert len(found[1e-9]) > len(found[1e-3]) > len(found[1e3]) == 6
+    assert {t["arm"] for t in found[1e3]} == {"vanilla", "transfer from other"}
+    assert {t.get("label_share", 1) for t in found[1e-9]} == {0.02, 0.05, 0.1, 0.25, 0.5, 1}
+    assert "measuring the speed of this machine" in done.stderr
+
+
+def test_a_study_within_a_time_limit_goes_on_with_what_was_chosen(
+    workplace: Path, mslm: Mslm, fast_machine: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_study.write(workplace)
+    shutil.copy("train.tsv", "other.tsv")
+    monkeypatch.setattr(sweep, "run", lambda *_: {})
+    assert mslm(*LIMITED, "--minutes", "30").exit_code == 0
+    chosen = Path("out/study.toml").read_text()
+    fast_machine["seconds"] = 1e3
+    assert mslm(*LIMITED, "--minutes", "30").exit_code == 0
+    assert Path("out/study.toml").read_text() == chosen
+    other = mslm(*LIMITED)
+    assert other.exit_code == 2
+    assert "continue with `mslm sweep out/study.toml -o out`" in other.stderr
+
+
+def test_study_needs_a_test_set_or_folds(workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_study.write(workplace)
+    monkeypatch.setattr(sweep, "run", lambda *_: {})
+    command = ["study", "--train", "train.tsv", "--text", "text-of-train.txt", "--model", "encoder", "-o", "out"]
+    for options in ((), ("--test", "test.tsv", "--folds", "5")):
+        done = mslm(*command, *options)
+        assert done.exit_code == 2
+        assert "either --test or --folds (with few labels: --folds 5)" in done.stderr
+    assert mslm(*command, "--folds", "5").exit_code == 0
+    written = tomllib.loads(Path("out/study.toml").read_text())
+    assert written["data"] == [{"name": workplace.name, "train": "../train.tsv", "folds": 5}]
+    assert written["train_text"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--minutes", "30", "--overnight"), "--minutes and --overnight both limit the time"),
+        (("--overnight", "--seeds", "5"), "--seeds cannot be set beside --overnight"),
+        (("--minutes", "30", "--tokens", "9"), "--tokens cannot be set beside --minutes"),
+    ],
+)
+def test_what_a_time_limit_chooses_cannot_be_set(mslm: Mslm, options: tuple[str, ...], message: str) -> None:
+    done = mslm(*LIMITED, *options)
+    assert done.exit_code == 2
+    assert message in done.stderr
 
 
 def test_a_path_cannot_end_a_comment_of_the_study_file(

@@ -7,6 +7,7 @@ import pytest
 import tiny_study
 
 from mslm_cli.studies.plan import OutputOf, PlanContext, Planner, Runtime, StageNode, Trial, shared
+from mslm_cli.studies.resampled_data import TEST
 from mslm_cli.studies.spec import Arm, read_study
 
 ALL_ARMS = """
@@ -155,3 +156,173 @@ def test_a_short_trial_is_scored_on_no_more_sentences_than_it_learns_from(contex
     train, dev = (dict(ner.inputs)[role] for role in ("train", "dev"))
     assert isinstance(dev, OutputOf)
     assert dict(dev.node.inputs)["beside"] == train
+
+
+SHARES = (0.02, 0.25, 1.0)
+
+
+def with_shares(context: PlanContext, text: str = tiny_study.HEAD + ALL_ARMS) -> PlanContext:
+    study = read_study(tiny_study.write(context.root, f"label_shares = {list(SHARES)}\n{text}"))
+    return replace(context, study=study)
+
+
+def by_share(context: PlanContext) -> dict[tuple[str, int, float], Trial]:
+    planner = Planner(context)
+    return {(t.arm.name, t.seed, t.label_share): t for t in planner.trials(context.study.arms())}
+
+
+def labelled(trial: Trial) -> list[object]:
+    """Train and dev of a trial, before augmentation."""
+    train = dict(trial.score.inputs)["train"] if trial.score else None
+    return [train, dict(trial.ner.inputs)["dev"]]
+
+
+def test_every_arm_is_tried_with_every_share_of_the_labels(context: PlanContext) -> None:
+    found = by_share(with_shares(context))
+    assert len(found) == 12 * len(SHARES)
+    whole = trials(context)
+    for (arm, seed, share), trial in found.items():
+        assert labelled(trial) == labelled(found["vanilla", seed, share]), "the same sentences for all arms"
+        if share == 1:
+            assert trial.key == whole[arm, seed].key, "finished work with all labels is kept"
+            assert labelled(trial) == [context.root / "train.tsv", context.root / "dev.tsv"]
+            assert trial.title == whole[arm, seed].title
+        else:
+            for part, least in zip(labelled(trial), (0, 50), strict=True):
+                assert isinstance(part, OutputOf)
+                assert part.node.config.model_dump()["share"] == share
+                assert (part.node.config.model_dump()["least"], part.node.config.model_dump()["seed"]) == (least, seed)
+            assert trial.probe is None
+            assert f"{100 * share:g} % of the labels" in trial.title
+    assert len(of_stage(list(found.values()), "subset")) == 2 * 2 * 2, "two parts, two seeds, two shares"
+    assert of_stage(list(found.values()), "encoder") == of_stage(list(whole.values()), "encoder")
+
+
+def test_labels_outside_the_share_are_not_used(context: PlanContext) -> None:
+    text = tiny_study.HEAD.replace('pipeline = "none"', 'pipeline = "none"\nfrom_labels = true') + ALL_ARMS
+    found = by_share(with_shares(context, text))
+    for (arm, seed, share), trial in found.items():
+        for node in trial.nodes():
+            used = dict(node.inputs).get("labels")
+            assert used in (None, labelled(found["vanilla", seed, share])[0]), (arm, node.stage)
+
+
+def test_the_answer_comes_first_then_vanillas_curve(context: PlanContext) -> None:
+    context = with_shares(context)
+    study = context.study.model_copy(update={"seeds": (1, 2, 3, 4)})
+    found = Planner(replace(context, study=study)).trials(study.arms())
+    n_arms = len(study.arms())
+    first, curve = found[: 3 * n_arms], found[3 * n_arms : 3 * n_arms + 6]
+    assert {(t.label_share, t.seed) for t in first} == {(1.0, seed) for seed in (1, 2, 3)}
+    assert {t.arm.name for t in curve} == {"vanilla"}
+    assert [t.seed for t in found].index(4) == len(SHARES) * 3 * n_arms
+
+
+def test_more_steps_spends_the_adaptation_on_fewer_sentences(context: PlanContext) -> None:
+    found = by_share(with_shares(context))
+    epochs = [found["more-steps", 1, share].ner.config.model_dump()["epochs"] for share in SHARES]
+    assert epochs == [1 + 180, 1 + 15, 1 + 4]
+
+
+def test_the_verdict_is_about_the_largest_share(context: PlanContext) -> None:
+    study = context.study.model_copy(update={"label_shares": (0.5, 0.1)})
+    planner = Planner(replace(context, study=study))
+    assert planner.trial(study.data[0], ANY, 1).label_share == study.full_share == 0.5
+
+
+TRANSFER_ARMS = """
+[[source]]
+name = "other"
+train = "dev.tsv"
+dev_share = 0.2
+map = { Disease = "Disorder" }
+epochs = 2
+
+[[arm]]
+kind = "transfer"
+source = "other"
+
+[[arm]]
+kind = "transfer"
+name = "gentle"
+source = "other"
+finetune = { learning_rate = 1e-4 }
+
+[[arm]]
+kind = "finetune"
+finetune = { label_pieces = "all" }
+"""
+
+
+def test_transfer_goes_on_from_the_model_of_another_corpus(context: PlanContext) -> None:
+    found = by_share(with_shares(context, tiny_study.HEAD + TRANSFER_ARMS))
+    models = set()
+    for (arm, seed, _), trial in found.items():
+        model = model_of(trial.ner)
+        if arm not in ("transfer from other", "gentle"):
+            assert model == context.model
+            continue
+        assert isinstance(model, OutputOf)
+        source = model.node
+        models.add(source.key)
+        assert trial.trained == [source, trial.ner]
+        assert model_of(source) == context.model
+        options = source.config.model_dump()
+        assert (source.stage, options["seed"], options["epochs"]) == ("ner", seed, 2)
+        train, dev = (dict(source.inputs)[role] for role in ("train", "dev"))
+        assert isinstance(train, OutputOf)
+        assert isinstance(dev, OutputOf)
+        assert train.node.config.model_dump()["names"] == {"Disease": "Disorder"}
+        split = {
+            m.node.key for part in (train, dev) for m in dict(part.node.inputs).values() if isinstance(m, OutputOf)
+        }
+        assert len(split) == 1
+    assert len(models) == 2, "one for each seed, whatever the share of the labels"
+
+
+def test_seeds_can_share_the_model_of_a_source(context: PlanContext) -> None:
+    text = TRANSFER_ARMS.replace("epochs = 2", "per_seed = false")
+    found = by_share(with_shares(context, tiny_study.HEAD + text))
+    models = [model_of(t.ner) for (arm, _, _), t in found.items() if arm == "gentle"]
+    assert len({m.node.key for m in models if isinstance(m, OutputOf)}) == 1
+
+
+def test_options_of_fine_tuning_are_those_of_the_arm(context: PlanContext) -> None:
+    study = read_study(tiny_study.write(context.root, tiny_study.HEAD + TRANSFER_ARMS))
+    found = {name: trial.ner.config.model_dump() for (name, _), trial in trials(replace(context, study=study)).items()}
+    rates = {name: options["learning_rate"] for name, options in found.items()}
+    assert rates == {
+        "vanilla": 0.01,
+        "transfer from other": 0.01,
+        "gentle": 1e-4,
+        "finetune label-pieces all": 0.01,
+    }
+    assert found["finetune label-pieces all"]["label_pieces"] == "all"
+
+
+def test_more_steps_can_cost_as_much_as_transfer(context: PlanContext) -> None:
+    """Two passes over 130 tokens are 2.6 passes over 100."""
+    text = TRANSFER_ARMS + '[[arm]]\nkind = "more-steps"\nlike = ["transfer from other", "gentle"]\n'
+    study = read_study(tiny_study.write(context.root, tiny_study.HEAD + text))
+    found = trials(replace(context, study=study, source_tokens={"other": 130}))
+    assert found["more-steps like gentle", 1].ner.config.model_dump()["epochs"] == 1 + 3
+    assert found["more-steps like transfer from other", 1].key == found["more-steps like gentle", 1].key
+
+
+def test_folds_are_never_learnt_from_nor_read_as_text_by_their_own_trials(context: PlanContext) -> None:
+    text = tiny_study.HEAD.replace('test = "test.tsv"', "folds = 3").replace('dev = "dev.tsv"\n', "") + ALL_ARMS
+    context = with_shares(context, text)
+    found = Planner(context).trials(context.study.arms())
+    assert len(found) == 12 * len(SHARES) * 3
+    assert len({trial.key for trial in found}) == len(found)
+    for trial in found:
+        folds = {node.config.model_dump()["number"] for node in trial.nodes() if node.stage == "fold"}
+        assert folds == {trial.fold}
+        assert trial.score is not None
+        for node in trial.nodes():
+            for role, dependency in node.inputs:
+                if node.stage != "fold":
+                    assert dependency != context.root / "train.tsv", (node.stage, role)
+                if isinstance(dependency, OutputOf) and dependency.name == TEST:
+                    assert (node, role) == (trial.score, "data")
+        assert f"fold {trial.fold + 1}" in trial.title

@@ -44,6 +44,34 @@ def arms_of(folder: Path, text: str) -> list[str]:
             DATA + '[[arm]]\nkind = "mslm"\n[finetune]\nspeed = 0\n',
             "study.toml:9: finetune.speed: unknown key",
         ),
+        (DATA + '[[arm]]\nkind = "transfer"\n', "study.toml:6: arm[1]: transfer needs a source"),
+        (DATA + '[[arm]]\nkind = "transfer"\nsource = "x"\n', "no [[source]] is named 'x', for arm 'transfer'"),
+        (
+            DATA + '[[arm]]\nkind = "more-steps"\nlike = "vanilla"\n',
+            "no arm 'vanilla' with adaptation or transfer, for more-steps",
+        ),
+        (DATA + '[[arm]]\nkind = "finetune"\n', "study.toml:6: arm[1]: kind 'finetune' needs options"),
+        (
+            DATA + '[[arm]]\nkind = "finetune"\nfinetune = { epoch = 3 }\n',
+            "finetune.epoch of arm 'finetune': unknown key",
+        ),
+        (
+            DATA + '[[arm]]\nkind = "finetune"\nname = "long"\nfinetune = { epochs = 0 }\n',
+            "finetune.epochs of arm 'long': expected a positive",
+        ),
+        (DATA + '[[arm]]\nkind = "finetune"\nfinetune = { seed = 3 }\n', "finetune.seed is set by the study"),
+        (DATA + '[[arm]]\nkind = "word"\nfinetune = { epochs = 3 }\n', "finetune does not apply to kind 'word'"),
+        (
+            DATA + '[[source]]\nname = "s"\ntrain = "t"\n[[source]]\nname = "s"\ntrain = "t"\n[[arm]]\nkind = "word"\n',
+            "two sources are named 's'",
+        ),
+        ('[[data]]\nname = "a"\ntrain = "t"\n[[arm]]\nkind = "word"\n', "data[1]: needs either test, or folds"),
+        (DATA + 'folds = 5\n[[arm]]\nkind = "word"\n', "study.toml:2: data[1]: needs either test, or folds"),
+        ("label_shares = [0.5, 1, 0.5]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "label share 0.5 is listed twice"),
+        (
+            "label_shares = [0, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n',
+            "study.toml:1: label_shares[1]: expected greater",
+        ),
         ("seeds = [1, 2, 1]\n" + DATA + '[[arm]]\nkind = "mslm"\n', "seed 1 is listed twice"),
         (
             '[[data]]\nname = "a/b"\ntrain = "t"\ntest = "t"\n[[arm]]\nkind = "mslm"\n',
