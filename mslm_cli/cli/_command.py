@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
 from mslm_cli import console, environment, signals
-from mslm_cli.config import ModelOptions, StudyOptions, TrainingOptions, read_config_file
+from mslm_cli.config import Auto, ModelOptions, StudyOptions, TrainingOptions, read_config_file
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import ArtifactError, MslmError, UsageError
 from mslm_cli.options import Config, OneOf
@@ -47,6 +47,7 @@ _ELSEWHERE = {
     "num-epochs": "--epochs",
     "num-train-epochs": "--epochs",
     "max-steps": "--steps",
+    "layerwise-lr-decay": "--layer-decay",
     "warmup-ratio": "--warmup-share",
     "max-seq-length": "--max-length",
     "model-name-or-path": "--model",
@@ -192,6 +193,11 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     if typing.get_origin(annotation) is tuple:
         annotation, default = str, ",".join(x if isinstance(x, str) else f"{x:g}" for x in default)
     flag = "--" + name.replace("_", "-")
+    metavar = None
+    if arguments and typing.get_origin(annotation) in (types.UnionType, typing.Union) and Auto in arguments:
+        # pydantic parses it
+        number = typing.get_args(arguments[0])[0]
+        annotation, metavar = str, f"<{number.__name__}|auto>"
     if annotation is bool:
         declarations = [flag]
     elif isinstance(annotation, types.UnionType) and bool in arguments:
@@ -203,7 +209,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
         *declarations,
         help=field.description,
         show_default=default not in (None, ""),
-        metavar=None if names is None else f"<{'|'.join(names)}>",
+        metavar=metavar if names is None else f"<{'|'.join(names)}>",
     )
     return _Parameter(name, _Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option])
 

@@ -253,6 +253,7 @@ _DECIDED = {
         "allow_pickle",
         "epochs",
         "steps",
+        "minutes",
         "seed",
         "threads",
         "device",

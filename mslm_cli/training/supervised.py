@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from transformers import PreTrainedModel
 
-from mslm_cli import console, fsio
+from mslm_cli import console
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.masking.batch import Int64
 from mslm_cli.training import ranks, rng
@@ -125,7 +125,7 @@ class _Fit:
                     best = self._choose(state, epoch, best)
                     self.work.save_if_due(state.n_steps, state, _progress(epoch, best))
                     if ranks.is_first():
-                        self._drop_unneeded_models(best)
+                        self.work.drop_unneeded_best(best.folder)
                 n_before += len(plan)
         assert best is not None, "there is at least one epoch"
         return best
@@ -157,13 +157,6 @@ class _Fit:
             with new_checkpoint(self.work.folder / found.folder) as staged:
                 state.model.save_pretrained(staged)
         return found
-
-    def _drop_unneeded_models(self, best: Best) -> None:
-        """Delete former best models that no checkpoint refers to."""
-        needed = {best.folder} | {(progress["best"] or {}).get("folder") for progress in self.work.kept_progress()}
-        for kept in self.work.folder.glob("best-*"):
-            if kept.name not in needed:
-                fsio.delete(kept)
 
 
 def _progress(epoch: int, best: Best | None) -> dict[str, Any]:
