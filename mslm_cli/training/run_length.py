@@ -62,7 +62,7 @@ def head_steps(config: AdaptConfig, length: Length) -> int:
 
 def learning_rate(config: AdaptConfig, length: Length) -> float:
     """The peak learning rate of the whole model."""
-    return 1e-3 if config.learning_rate == "auto" else config.learning_rate
+    return 3e-4 if config.learning_rate == "auto" else config.learning_rate
 
 
 def tokens_in(minutes: float, model: PreTrainedModel, data: AdaptationData, config: AdaptConfig) -> int:
