@@ -5,7 +5,7 @@ python benchmarks/adaptation_rates.py TEXT WORK LINES.jsonl CELL... [--threads 1
 A CELL is SIZE:STRATEGY:TOKENS:TOKENS_PER_STEP:RATE[:LAYER_DECAY], for example 30k:word:100k:1024:3e-4; RATE can be
 auto. About SIZE tokens at the beginning of TEXT (documents separated by blank lines) are for training, and 30,000 more
 are held out. The lexicon comes from the same text without labels (`--pipeline none`); 20 % of the tokens are masked,
-anew in each epoch. Each cell is one run of `mslm adapt` over TOKENS tokens; its line has what the manifest says of the run.
+anew in each epoch. Each cell is one run of `mslm adapt` over TOKENS tokens; its line has what the manifest says of it.
 Cells whose line is already in LINES.jsonl are left out. Without cells, the lines are printed as a table.
 """
 

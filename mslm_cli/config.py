@@ -127,8 +127,10 @@ class AdaptConfig(TrainingOptions):
     steps: int | None = Field(
         None, ge=1, description="Exact number of steps, over as many epochs as needed; overrides --epochs."
     )
-    held_out: Rate = Field(
+    held_out: float = Field(
         0.05,
+        ge=0,
+        lt=1,
         description="Fraction of the sequences (at most 5,000) that are never trained on, to measure the loss on;"
         " 0 is off.",
     )
@@ -138,7 +140,7 @@ class AdaptConfig(TrainingOptions):
     )
     learning_rate: Annotated[float, Field(gt=0)] | Auto = Field(
         "auto",
-        description="Peak learning rate, with linear warm-up and decay; auto follows from the length of the run.",
+        description="Peak learning rate, with linear warm-up and decay; auto follows from --tokens-per-step.",
     )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="Factor on the learning rate from each layer of the encoder to the one below it."

@@ -210,7 +210,7 @@ def _phases(config: AdaptConfig, length: Length, weights: KindWeights, fresh: Se
         console.warn(f"the checkpoint has no MLM head: {len(fresh)} parameters start at random")
     if length.n_steps:
         is_auto = config.epochs == "auto" and config.steps is None
-        rate, every = learning_rate(config, length), -(-length.n_steps // _MEASUREMENTS)
+        rate, every = learning_rate(config), -(-length.n_steps // _MEASUREMENTS)
         phases.append(Phase(ADAPT, length.n_steps, weights, rate, every, is_auto))
     if not phases:
         raise UsageError("--epochs 0 trains only a fresh MLM head, but this encoder's head is not fresh")

@@ -1,5 +1,6 @@
 """How long adaptation trains and at which rate, from the options and the size of the text."""
 
+import math
 import time
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ HEAD_ALONE_STEPS = 200
 """At most, if nothing but a fresh head is trained."""
 
 
+_RATE, _RATE_STEP, _MAX_RATE = 3e-4, 1024, 1e-3
 _MEASURED_SECONDS, _MIN_MEASURED_STEPS = 5.0, 3
 _TRAINING_SHARE = 0.85
 """Of the time; the rest goes to the head, to measuring the held-out loss and to checkpoints."""
@@ -42,6 +44,8 @@ def plan_length(data: AdaptationData, config: AdaptConfig) -> Length:
     if config.epochs == "auto" and config.steps is None and config.tokens is None:
         max_tokens = max(n_all, min(_AUTO_TOKENS, _AUTO_EPOCHS * n_all))
     length = Length(0, 0, 0)
+    if not n_all:
+        return length
     while length.n_epochs < max_epochs and length.n_steps < max_steps and length.n_tokens < max_tokens:
         length = length._replace(n_epochs=length.n_epochs + 1)
         for sequences in data.steps(config, length.n_epochs - 1):
@@ -60,9 +64,15 @@ def head_steps(config: AdaptConfig, length: Length) -> int:
     return min(_MAX_HEAD_STEPS, max(_MIN_HEAD_STEPS, round(_HEAD_SHARE * length.n_steps)))
 
 
-def learning_rate(config: AdaptConfig, length: Length) -> float:
-    """The peak learning rate of the whole model."""
-    return 3e-4 if config.learning_rate == "auto" else config.learning_rate
+def learning_rate(config: AdaptConfig) -> float:
+    """The peak learning rate of the whole model.
+
+    Source: benchmarks/adaptation_rates.md for steps of 1,024 tokens; larger ones by the square root, as is usual for
+    Adam (Malladi et al. 2022, On the SDEs and scaling rules for adaptive gradient algorithms).
+    """
+    if config.learning_rate != "auto":
+        return config.learning_rate
+    return min(_MAX_RATE, _RATE * math.sqrt(config.tokens_per_step / _RATE_STEP))
 
 
 def tokens_in(minutes: float, model: PreTrainedModel, data: AdaptationData, config: AdaptConfig) -> int:

@@ -149,6 +149,12 @@ def test_epochs_beyond_the_stored_copies_have_new_masks(chain: Path) -> None:
     assert len({tuple(positions) for positions in found}) == 4
 
 
+def test_not_all_text_can_be_held_out(lm: Path, mslm: Mslm) -> None:
+    refused = mslm("adapt", "shards", *TRAINING, "--held-out", 1)
+    assert refused.exit_code == 2
+    assert "--held-out: expected less than 1" in refused.stderr
+
+
 def test_steps_and_tokens_exclude_each_other(lm: Path, mslm: Mslm) -> None:
     for option in ("--tokens", "--minutes"):
         refused = mslm("adapt", "shards", *TRAINING, "--steps", 5, option, 9)

@@ -69,9 +69,17 @@ def test_the_head_alone_takes_a_share_of_the_run() -> None:
 
 
 def test_a_given_learning_rate_is_used() -> None:
-    assert learning_rate(AdaptConfig(learning_rate=0.5), Length(300, 1, 1)) == 0.5
-    rates = [learning_rate(AdaptConfig(), Length(1, 1, n)) for n in (10_000, 1_000_000, 10**9)]
-    assert all(1e-5 < rate < 3e-3 for rate in rates)
+    assert learning_rate(AdaptConfig(learning_rate=0.5)) == 0.5
+
+
+def test_larger_steps_have_a_higher_rate_up_to_a_limit() -> None:
+    rates = [learning_rate(AdaptConfig(tokens_per_step=n)) for n in (1024, 4096, 16_384, 262_144)]
+    assert rates[1] == pytest.approx(2 * rates[0])
+    assert rates[2] == rates[3] <= 1e-3
+
+
+def test_text_without_sequences_has_no_steps() -> None:
+    assert length_of(0, tokens=1000) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
