@@ -67,12 +67,12 @@ def head_steps(config: AdaptConfig, length: Length) -> int:
 def learning_rate(config: AdaptConfig) -> float:
     """The peak learning rate of the whole model.
 
-    Source: benchmarks/adaptation_rates.md for steps of 1,024 tokens; larger ones by the square root, as is usual for
+    Source: benchmarks/adaptation_rates.md for steps of 1,024 tokens; larger ones by the square root of their size, as is usual for
     Adam (Malladi et al. 2022, On the SDEs and scaling rules for adaptive gradient algorithms).
     """
     if config.learning_rate != "auto":
         return config.learning_rate
-    return min(_MAX_RATE, _RATE * math.sqrt(config.tokens_per_step / _RATE_STEP))
+    return min(_MAX_RATE, _RATE * math.sqrt(max(1.0, config.tokens_per_step / _RATE_STEP)))
 
 
 def tokens_in(minutes: float, model: PreTrainedModel, data: AdaptationData, config: AdaptConfig) -> int:
