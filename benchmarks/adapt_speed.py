@@ -67,19 +67,21 @@ def mslm(folder: Path, given: argparse.Namespace) -> Steps:
 
 def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
     """The arguments of ``training_steps``."""
+    import numpy as np
+
     from mslm_cli import allocator, models
     from mslm_cli.config import AdaptConfig, PreprocessConfig
     from mslm_cli.masking.recipe import open_masks
     from mslm_cli.masking.shards import ShardReader
     from mslm_cli.masking.weights import kind_weights
-    from mslm_cli.training.adaptation import Phase, start_phase
-    from mslm_cli.training.device import prepare_model, select_device
+    from mslm_cli.training.adaptation import AdaptationData, Phase, start_phase
+    from mslm_cli.training.device import precision, prepare_model, select_device
     from mslm_cli.training.model import load_masked_lm
+    from mslm_cli.training.packing import make_collator
 
     allocator.keep_freed_memory()
     config = AdaptConfig.build(
         tokens_per_step=N_TOKENS,
-        epochs=100,
         offline=True,
         precision=given.precision,
         batch_tokens=given.batch_tokens,
@@ -87,11 +89,14 @@ def _adapting(folder: Path, given: argparse.Namespace) -> tuple[Any, ...]:
     encoder = models.resolve(config.model, offline=True, allow_pickle=False)
     tokenizer = models.load_tokenizer(encoder)
     masks = open_masks(ShardReader(folder / "shards"), PreprocessConfig.build(strategy="token", rate=RATE), tokenizer)
-    masks.prepare(config.epochs)
+    masks.prepare(100)
     model, _ = load_masked_lm(encoder, allow_pickle=False, seed=0)
     prepare_model(model, select_device(config.device, threads=given.threads))
-    phase = Phase("adapt", 4000, kind_weights("uniform", 1, 1))
-    return start_phase(model, phase, config), phase, masks, config, tokenizer.pad_token_id
+    phase = Phase("adapt", 4000, kind_weights("uniform", 1, 1), 3e-4)
+    dtype = precision(config.precision, model.device)
+    sequences = np.arange(len(masks.reader))
+    data = AdaptationData(masks, sequences, make_collator(model, tokenizer.pad_token_id, dtype))
+    return start_phase(model, phase, config), phase, data, config
 
 
 def trainer_line_by_line(folder: Path, given: argparse.Namespace) -> Steps:

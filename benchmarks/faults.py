@@ -36,7 +36,7 @@ _TRAINING = "--threads 1 --checkpoint-every 5steps"
 COMMANDS = {
     "extract-terms": "extract-terms text.txt --pipeline none",
     "preprocess": "preprocess text.txt --lexicon lexicon --model encoder --copies 2 --max-length 64",
-    "adapt": f"adapt shards --model encoder --epochs 2 --tokens-per-step 512 --head-warmup-steps 10 {_TRAINING}",
+    "adapt": f"adapt shards --model encoder --held-out 0.2 --tokens 20000 --tokens-per-step 512 {_TRAINING}",
     "finetune": f"finetune --train train.tsv --dev dev.tsv --model encoder --epochs 3 {_TRAINING}",
 }
 OTHERS = {

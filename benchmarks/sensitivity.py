@@ -112,7 +112,7 @@ def split(folder: Path, work: Path, *, quick: bool) -> tuple[Path, Path]:
 
 def train_arms(train: Path, lexicon: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The encoders of every arm by seed, their masking statistics, and the time of a step."""
-    common: dict[str, Any] = {"threads": options.threads, "learning_rate": options.learning_rate}
+    common: dict[str, Any] = {"threads": options.threads, "learning_rate": options.learning_rate, "held_out": 0}
     tokens = preprocess.run(
         [train], options.work / "shards-warm", PreprocessConfig(strategy="token", seed=99), lexicon=lexicon
     )

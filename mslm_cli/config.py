@@ -17,6 +17,8 @@ from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.options import Config, Name, Rate, parse_list, read_bounded, read_toml
 from mslm_cli.terms.options import TermOptions
 
+Auto = Literal["auto"]
+
 BatchTokens = Annotated[str, BeforeValidator(str), Field(pattern=r"^(auto|[1-9]\d+)$")]
 """Maximum number of tokens in a forward pass, or ``auto``."""
 
@@ -92,7 +94,6 @@ class TrainingOptions(ModelOptions, DeviceOptions):
     allow_pickle: bool = Field(
         False, description="Load a checkpoint that exists only as pytorch_model.bin (tensors only)."
     )
-    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
     warmup_share: Rate = Field(0.06, description="Fraction of steps over which the learning rate warms up.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay (none on biases and normalisation).")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
@@ -116,7 +117,6 @@ class TrainingOptions(ModelOptions, DeviceOptions):
 class AdaptConfig(TrainingOptions):
     """Options of ``mslm adapt``."""
 
-    epochs: int = Field(1, ge=0, description="Passes over the data; 0 trains only a fresh MLM head.")
     tokens_per_step: int = Field(4096, ge=16, description="Non-padding tokens per optimizer step.")
     weights: str = Field(
         "ratio:2",
@@ -134,11 +134,37 @@ class AdaptConfig(TrainingOptions):
         ge=0,
         description="Weight of the detection objective: tell which unmasked tokens belong to DS-terms; 0 is off.",
     )
-    steps: int | None = Field(
-        None, ge=1, description="Total number of steps, over as many epochs as needed; overrides --epochs."
+    epochs: Annotated[int, Field(ge=0)] | Auto = Field(
+        "auto",
+        description="Passes over the data; auto trains until the held-out loss stops falling, within --tokens;"
+        " 0 trains only a fresh MLM head.",
     )
-    head_warmup_steps: int = Field(
-        100, ge=0, description="Steps that train only a fresh MLM head before the encoder is trained."
+    tokens: int | None = Field(
+        None, ge=1, description="Maximum tokens to train on; by default --epochs auto takes its limit from the text."
+    )
+    minutes: float | None = Field(
+        None, gt=0, description="Maximum minutes, turned into --tokens once, at the speed measured before training."
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Exact number of steps, over as many epochs as needed; overrides --epochs."
+    )
+    held_out: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Fraction of the sequences (at most 5,000) that are never trained on, to measure the loss on;"
+        " 0 is off.",
+    )
+    head_warmup_steps: Annotated[int, Field(ge=0)] | Auto = Field(
+        "auto",
+        description="Steps that train only a fresh MLM head first; auto ends when its held-out loss flattens.",
+    )
+    learning_rate: Annotated[float, Field(gt=0)] | Auto = Field(
+        "auto",
+        description="Peak learning rate, with linear warm-up and decay; auto follows from --tokens-per-step.",
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="Factor on the learning rate from each layer of the encoder to the one below it."
     )
 
 

@@ -160,4 +160,6 @@ class Config(BaseModel):
             if first["type"] == "string_pattern_mismatch":
                 hint = cls.model_fields[name].description
                 raise UsageError(f"{option}: cannot be {options[name]!r}", hint=hint) from error
-            raise UsageError(f"{option}: {expectation(first)}, found {options[name]!r:.80}") from error
+            wrong = [e for e in error.errors() if e["loc"][:1] == first["loc"][:1]]  # several for a union
+            expected = " or ".join(dict.fromkeys(map(expectation, wrong))).replace(" or expected ", " or ")
+            raise UsageError(f"{option}: {expected}, found {options[name]!r:.80}") from error

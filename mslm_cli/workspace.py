@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mslm_cli import code_identity, console, fsio
-from mslm_cli.artifacts import ArtifactBuild
+from mslm_cli.artifacts import MANIFEST, ArtifactBuild
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, UsageError
 
 
@@ -99,6 +99,15 @@ def _hashes(folder: Path) -> dict[str, str]:
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in OUTPUT.work, oldest first."""
     return sorted(folder.glob("checkpoint-*"))
+
+
+def earlier_options(output: Path) -> list[dict[str, Any]]:
+    """The options of the unfinished run for ``output`` and of the finished one, as far as there are any to be read."""
+    found = []
+    for path, key in ((output.with_name(f"{output.name}.work") / IDENTITY, "options"), (output / MANIFEST, "config")):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            found.append(dict(json.loads(path.read_bytes())[key]))
+    return found
 
 
 def discard(build: ArtifactBuild) -> None:

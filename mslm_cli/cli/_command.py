@@ -46,6 +46,7 @@ _ELSEWHERE = {
     "num-epochs": "--epochs",
     "num-train-epochs": "--epochs",
     "max-steps": "--steps",
+    "layerwise-lr-decay": "--layer-decay",
     "warmup-ratio": "--warmup-share",
     "max-seq-length": "--max-length",
     "model-name-or-path": "--model",

@@ -156,26 +156,37 @@ class ShardMasks:
         Raises:
             ArtifactError: the folder holds stored masks, but none for this epoch.
         """
-        if not self.recipe.config.dynamic:
-            return self.reader.epoch(number)
-        if number not in self._known:
-            (rates,) = self.recipe.rates(self.reader.blocks, [number])
-            self._known[number] = DrawnEpoch(self.reader, self.recipe, number, rates)
-        return self._known[number]
+        return self._drawn(number) if self.recipe.config.dynamic else self.reader.epoch(number)
 
     def prepare(self, n_epochs: int) -> None:
-        """Solve the rates of epochs whose masks are drawn on demand.
+        """Solve the rates of the training epochs whose masks are drawn on demand.
 
         Raises:
             UsageError: the budget of one of them cannot be met.
         """
-        if self.recipe.config.dynamic and n_epochs:
-            for number, rates in enumerate(self.recipe.rates(self.reader.blocks, range(n_epochs))):
+        epochs = range(self.reader.n_copies, n_epochs)
+        if epochs and self._can_draw:
+            for number, rates in zip(epochs, self.recipe.rates(self.reader.blocks, epochs), strict=True):
                 self._known[number] = DrawnEpoch(self.reader, self.recipe, number, rates)
 
     def training_epoch(self, number: int) -> MaskSource:
-        """As ``epoch``, but stored copies are reused cyclically."""
-        return self.epoch(number if self.recipe.config.dynamic else number % self.reader.n_copies)
+        """As ``epoch``, but masks that are not stored are drawn, so that every epoch has its own.
+
+        Only if the strategy's preparation is not stored either, the stored copies are reused cyclically.
+        """
+        if number < self.reader.n_copies:
+            return self.reader.epoch(number)
+        return self._drawn(number) if self._can_draw else self.reader.epoch(number % self.reader.n_copies)
+
+    @property
+    def _can_draw(self) -> bool:
+        return self.recipe.config.dynamic or self.recipe.strategy.preparation is None
+
+    def _drawn(self, number: int) -> DrawnEpoch:
+        if number not in self._known:
+            (rates,) = self.recipe.rates(self.reader.blocks, [number])
+            self._known[number] = DrawnEpoch(self.reader, self.recipe, number, rates)
+        return self._known[number]
 
 
 def open_masks(reader: ShardReader, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast") -> ShardMasks:

@@ -289,11 +289,15 @@ def _finetuning(figure: "Figure", lines: Sequence[Mapping[str, Any]], metric: st
 
 def _adaptation(figure: "Figure", lines: Sequence[Mapping[str, Any]]) -> None:
     axes = figure.subplots()
+    trained = [line for line in lines if "held_out" not in line]
+    measured = [(line["step"], line["held_out"]) for line in lines if "held_out" in line]
     for key, label, colour in (("generic", "generic words", "first"), ("ds_term", "DS-terms", "second")):
-        steps = [(number, line[key]["loss"]) for number, line in enumerate(lines, 1) if line.get(key, {}).get("n")]
+        steps = [(number, line[key]["loss"]) for number, line in enumerate(trained, 1) if line.get(key, {}).get("n")]
         if steps:
             _loss(axes, steps, COLOURS[colour], label)
-    phases = [line["phase"] for line in lines]
+        if points := [(number, scores[key]["loss"]) for number, scores in measured if key in scores]:
+            axes.plot(*zip(*points, strict=True), "o", color=COLOURS[colour], markersize=4, label=f"{label}, held out")
+    phases = [line["phase"] for line in trained]
     if begin := next((n for n, (one, next_one) in enumerate(pairwise(phases), 1) if one != next_one), None):
         axes.axvline(begin + 0.5, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
     axes.legend(frameon=False, loc="upper right", labelcolor=COLOURS["ink"])

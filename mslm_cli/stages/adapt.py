@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -14,27 +13,27 @@ from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.artifacts import METRICS, Artifact, ArtifactBuild
 from mslm_cli.config import AdaptConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
-from mslm_cli.masking.batch import DS_TERM, GENERIC
 from mslm_cli.masking.recipe import ShardMasks, open_masks
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.strategies import STRATEGIES
-from mslm_cli.masking.weights import kind_weights, needs_counts, weights_notice
+from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, weights_notice
 from mslm_cli.training import model_card, ranks
-from mslm_cli.training.adaptation import HEAD, Phase, start_phase, training_steps
-from mslm_cli.training.batching import plan_steps
-from mslm_cli.training.checkpoint import Workspace, workspace
+from mslm_cli.training.adaptation import ADAPT, HEAD, AdaptationData, Phase
+from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import precision, prepare_model, select_device
-from mslm_cli.training.flops import Meter
-from mslm_cli.training.loop import StepResult, TrainState
-from mslm_cli.training.masked import MaskedBatch, Objectives, add_heads, drop_heads
+from mslm_cli.training.held_out import HeldOut, divide
+from mslm_cli.training.kinds import TITLES
+from mslm_cli.training.loop import MicrobatchOptions
+from mslm_cli.training.masked import Objectives, add_heads, drop_heads
 from mslm_cli.training.model import load_masked_lm, max_tokens
-from mslm_cli.training.tensorboard import tensorboard_writer
-from mslm_cli.workspace import RunOptions, discard
+from mslm_cli.training.packing import make_collator
+from mslm_cli.training.run_length import HEAD_LEARNING_RATE, Length, head_steps, learning_rate, plan_length, tokens_in
+from mslm_cli.training.self_supervised import Progress, adapt
+from mslm_cli.workspace import RunOptions, discard, earlier_options
 
-_KEYS = {GENERIC: "generic", DS_TERM: "ds_term"}
-"""The keys in metrics.jsonl for predicted tokens, by mask kind."""
-
-_TITLES = {"generic": "generic words", "ds_term": "DS-terms"}
+_MEASUREMENTS, _HEAD_MEASUREMENTS = 12, 8
+_MEASURED_SHARE = 1 / 60
+"""Tokens to measure on, of those to train on: at a third of the cost of training, 12 measurements cost 7 %."""
 
 
 def run(
@@ -56,31 +55,21 @@ def run(
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
+    config = _in_tokens(config, output, source, encoder)
     build = ArtifactBuild("encoder", output, config, [source.as_input("shards"), model_input])
     if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
         return output
-    tokenizer = _same_tokenizer(source, encoder, config)
-    reader = ShardReader(source.path)
-    masking = source.options(PreprocessConfig)
-    _check_objectives(reader, masking.strategy, config)
-    masks = open_masks(reader, masking, tokenizer)
-    device = select_device(config.device, threads=config.threads)
-    model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
-    if reader.lengths.max(initial=0) > max_tokens(model):
-        raise ArtifactError(
-            f"{shards}: has sequences of {reader.lengths.max()} tokens; the encoder takes at most {max_tokens(model)}"
-        )
-    add_heads(model, Objectives(config.sbo, config.detect), config.seed)
-    prepare_model(model, device)
-    phases = _phases(reader, masks, config, fresh)
+    tokenizer, masks, model, fresh = _loaded(source, encoder, config)
+    plan = _plan(model, masks, config, fresh, tokenizer.pad_token_id)
+    device = model.device
     with workspace(build, device, config, rerun) as work:
         with work.finishing_steps():
-            _Training(masks, config, tokenizer.pad_token_id, work).run(model, phases)
+            progress = adapt(model, plan.phases, plan.data, plan.held_out, config, work)
         if not ranks.is_first():
             return output
         work.check_learnt()
-        summary = _summary(work.metrics)
+        summary = _summary(work.metrics) | _outcome(plan, progress)
         drop_heads(model)
         with build.publish() as staged:
             model.save_pretrained(staged.path)
@@ -92,6 +81,54 @@ def run(
             staged.run |= summary
     _report(summary)
     return output
+
+
+def _in_tokens(config: AdaptConfig, output: Path, source: Artifact, encoder: Path) -> AdaptConfig:
+    """``config`` with ``minutes`` as tokens: those of an earlier run for ``output``, or by the speed of some steps."""
+    if config.steps is not None and (config.tokens or config.minutes):
+        raise UsageError("--steps is the length of the run: drop --tokens and --minutes")
+    if config.minutes is None:
+        return config
+    earlier = ranks.from_first(partial(earlier_options, output))
+    found = [options["tokens"] for options in earlier if options.get("minutes") == config.minutes]
+    if found and isinstance(found[0], int):
+        n_tokens = found[0]
+    else:
+        tokenizer, masks, model, _ = _loaded(source, encoder, config)
+        sequences = divide(masks.reader.doc, config.held_out).training
+        dtype = precision(config.precision, model.device)
+        data = AdaptationData(masks, sequences, make_collator(model, tokenizer.pad_token_id, dtype))
+        n_tokens = tokens_in(config.minutes, model, data, config)
+        console.note(f"--minutes {config.minutes:g} are {console.count(n_tokens, 'token')} on this machine")
+    return config.model_copy(update={"tokens": min(n_tokens, config.tokens or n_tokens)})
+
+
+class _Loaded(NamedTuple):
+    """What is trained, and on what; fresh: the parameters of the MLM head that the encoder lacks."""
+
+    tokenizer: PreTrainedTokenizerFast
+    masks: ShardMasks
+    model: PreTrainedModel
+    fresh: Sequence[str]
+
+
+def _loaded(source: Artifact, encoder: Path, config: AdaptConfig) -> _Loaded:
+    """The shards and the encoder, on its device and with its heads."""
+    tokenizer = _same_tokenizer(source, encoder, config)
+    reader = ShardReader(source.path)
+    masking = source.options(PreprocessConfig)
+    _check_objectives(reader, masking.strategy, config)
+    masks = open_masks(reader, masking, tokenizer)
+    device = select_device(config.device, threads=config.threads)
+    model, fresh = load_masked_lm(encoder, allow_pickle=config.allow_pickle, seed=config.seed)
+    if reader.lengths.max(initial=0) > max_tokens(model):
+        raise ArtifactError(
+            f"{source.path}: has sequences of {reader.lengths.max()} tokens; the encoder takes at most"
+            f" {max_tokens(model)}"
+        )
+    add_heads(model, Objectives(config.sbo, config.detect), config.seed)
+    prepare_model(model, device)
+    return _Loaded(tokenizer, masks, model, fresh)
 
 
 def _check_objectives(reader: ShardReader, strategy: str, config: AdaptConfig) -> None:
@@ -121,35 +158,63 @@ def _same_tokenizer(source: Artifact, encoder: Path, config: AdaptConfig) -> Pre
     return tokenizer
 
 
-def _phases(reader: ShardReader, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str]) -> list[Phase]:
-    """The phases of training, with notes for the user."""
-    n_steps, n_epochs = _length(reader, config)
-    masks.prepare(n_epochs)
-    weights = kind_weights(config.weights, *_count_kinds(masks, config, n_epochs))
+class _Plan(NamedTuple):
+    """What is trained, on what, and what it is measured on."""
+
+    phases: list[Phase]
+    data: AdaptationData
+    held_out: HeldOut | None
+    is_apart: bool
+
+
+def _plan(model: PreTrainedModel, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str], pad_id: int) -> _Plan:
+    """The plan of a run, with notes for the user."""
+    options = MicrobatchOptions.of(config, config.tokens_per_step, model.device)
+    lengths = masks.reader.lengths.astype(np.int64)
+    division = divide(masks.reader.doc, config.held_out)
+    data = AdaptationData(masks, division.training, make_collator(model, pad_id, options.dtype))
+    length = plan_length(data, config)
+    masks.prepare(length.n_epochs)
+    weights = kind_weights(config.weights, *_count_kinds(masks, config, length.n_epochs))
     if notice := weights_notice(config.weights, weights):
         console.note(notice)
-    phases = [Phase("adapt", n_steps, weights)] if n_steps else []
-    if fresh and config.head_warmup_steps:
+    phases = _phases(config, length, weights, fresh)
+    if not config.held_out:
+        return _Plan(phases, data, None, is_apart=False)
+    if not division.is_apart:
+        console.note(
+            f"{console.count(len(lengths), 'sequence')} are too few to hold out {100 * config.held_out:g} %:"
+            " the loss is measured on the training text, with fixed masks"
+        )
+    n_tokens = max(length.n_tokens, config.tokens_per_step * sum(phase.n_steps for phase in phases))
+    measured = division.limited(lengths, round(_MEASURED_SHARE * n_tokens)).measured
+    of_training = data.masked(model, weights, Objectives())
+    held_out = HeldOut(of_training, masks.epoch(0), measured, options.max_tokens, options.dtype)
+    return _Plan(phases, data, held_out, division.is_apart)
+
+
+def _phases(config: AdaptConfig, length: Length, weights: KindWeights, fresh: Sequence[str]) -> list[Phase]:
+    """The phases of training, with notes for the user."""
+    phases = []
+    n_head = head_steps(config, length) if fresh else 0
+    if n_head:
+        most = "at most " * (config.head_warmup_steps == "auto")
         console.note(
             f"the checkpoint has no MLM head ({console.count(len(fresh), 'fresh parameter')}):"
-            f" training the head alone for {console.count(config.head_warmup_steps, 'step')} first"
+            f" training the head alone for {most}{console.count(n_head, 'step')} first"
         )
-        phases.insert(0, Phase(HEAD, config.head_warmup_steps, kind_weights("uniform", 1, 1)))
+        of_head = kind_weights("uniform", 1, 1)
+        is_auto = config.head_warmup_steps == "auto"
+        phases.append(Phase(HEAD, n_head, of_head, HEAD_LEARNING_RATE, -(-n_head // _HEAD_MEASUREMENTS), is_auto))
     elif fresh:
         console.warn(f"the checkpoint has no MLM head: {len(fresh)} parameters start at random")
+    if length.n_steps:
+        is_auto = config.epochs == "auto" and config.steps is None
+        rate, every = learning_rate(config), -(-length.n_steps // _MEASUREMENTS)
+        phases.append(Phase(ADAPT, length.n_steps, weights, rate, every, is_auto))
     if not phases:
         raise UsageError("--epochs 0 trains only a fresh MLM head, but this encoder's head is not fresh")
     return phases
-
-
-def _length(reader: ShardReader, config: AdaptConfig) -> tuple[int, int]:
-    """The number of steps of the whole model, and the number of epochs they begin."""
-    lengths = reader.lengths.astype(np.int64)
-    n_steps = n_epochs = 0
-    while n_epochs < config.epochs if config.steps is None else n_steps < config.steps:
-        n_steps += len(plan_steps(lengths, config.tokens_per_step, seed=config.seed, epoch=n_epochs))
-        n_epochs += 1
-    return n_steps if config.steps is None else config.steps, n_epochs
 
 
 def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple[int, int]:
@@ -170,80 +235,12 @@ def _count_kinds(masks: ShardMasks, config: AdaptConfig, n_epochs: int) -> tuple
     return n_generic, n_ds_term
 
 
-@dataclass(frozen=True)
-class _Training:
-    """The inputs shared by all phases."""
-
-    masks: ShardMasks
-    config: AdaptConfig
-    pad_id: int
-    work: Workspace
-
-    def run(self, model: PreTrainedModel, phases: Sequence[Phase]) -> None:
-        """Train all phases, resuming from ``work``."""
-        n_before = 0
-        for number, phase in enumerate(phases):
-            if self.work.progress.get("phase", 0) <= number:
-                state = start_phase(model, phase, self.config)
-                if self.work.progress.get("phase") == number:
-                    self.work.restore(state)
-                self._run_phase(state, phase, number, n_before)
-            n_before += phase.n_steps
-
-    def _run_phase(self, state: TrainState, phase: Phase, number: int, n_before: int) -> None:
-        device, n_steps = state.model.device, phase.n_steps
-        meter = Meter(state.model, device, precision(self.config.precision, device))
-        with (
-            tensorboard_writer(self.config.tensorboard) as show,
-            console.progress(f"adapt: {phase.name}", n_steps) as bar,
-        ):
-            bar.advance(state.n_steps)
-            for step in training_steps(state, phase, self.masks, self.config, self.pad_id):
-                record = _record(step, phase.name, n_before + step.number, meter)
-                self.work.log(record)
-                show(record)
-                bar.advance()
-                bar.update(_progress_text(record))
-                save = self.work.save if step.number == n_steps else self.work.save_if_due
-                save(n_before + step.number, state, {"phase": number})
-
-
-def _record(step: StepResult[MaskedBatch], phase: str, number: int, meter: Meter) -> dict[str, Any]:
-    """The line of metrics.jsonl for one step, over all processes."""
-    record: dict[str, Any] = {
-        "step": number,
-        "phase": phase,
-        **step.outcome(),
-        "learning_rate": step.learning_rate,
-        **meter.lap([b.model_batch for b in step.microbatches], sum(len(b.kinds) for b in step.microbatches)),
-    }
-    sums = ranks.totals(np.sum([[0.0] * 3 * len(_KEYS), *map(_sums, step.microbatches)], axis=0).tolist())
-    for name, n, loss, n_top in zip(_TITLES, sums[::3], sums[1::3], sums[2::3], strict=True):
-        if n and not step.is_skipped:
-            record[name] = {"n": int(n), "loss": round(loss / n, 5), "top1": round(n_top / n, 5)}
-    return record
-
-
-def _sums(batch: MaskedBatch) -> list[float]:
-    """By mask kind: number of predicted tokens, sum of their losses, number of correct top predictions."""
-    if batch.predicted is None:
-        raise AssertionError("the microbatch has not been through the model")
-    losses, is_top = (tensor.cpu().numpy() for tensor in batch.predicted)
-    chosen = [batch.kinds == mask_kind for mask_kind in _KEYS]
-    return [float(x) for c in chosen for x in (c.sum(), losses[c].sum(dtype=float), is_top[c].sum())]
-
-
-def _progress_text(record: dict[str, Any]) -> str:
-    kinds = ", ".join(f"{title} {record[key]['loss']:.2f}" for key, title in _TITLES.items() if key in record)
-    return f"loss {kinds}  {record['tokens_per_s']:,.0f} tokens/s  {100 * record['mfu']:.0f} % of peak"
-
-
 def _summary(metrics: Path) -> dict[str, Any]:
     """A summary of a run's log: its length, and mean loss and top-1 by mask kind over the last tenth.
 
     Steps that train the head alone are counted separately; the means are theirs only if there are no others.
     """
-    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    records = [r for r in map(json.loads, metrics.read_text(encoding="utf-8").splitlines()) if "held_out" not in r]
     of_head = [r for r in records if r["phase"] == HEAD]
     adapted = [r for r in records if r["phase"] != HEAD]
     summary: dict[str, Any] = {}
@@ -252,7 +249,7 @@ def _summary(metrics: Path) -> dict[str, Any]:
     summary["n_skipped"] = sum("skipped" in r for r in records)
     shown = adapted or of_head
     last = shown[-max(1, len(shown) // 10) :]
-    for name in _TITLES:
+    for name in TITLES:
         if n := sum(r[name]["n"] for r in last if name in r):
             for score in ("loss", "top1"):
                 total = sum(r[name][score] * r[name]["n"] for r in last if name in r)
@@ -260,11 +257,35 @@ def _summary(metrics: Path) -> dict[str, Any]:
     return summary
 
 
+def _outcome(plan: _Plan, progress: Progress) -> dict[str, Any]:
+    """The learning rate of the whole model and its held-out losses, for the manifest."""
+    outcome: dict[str, Any] = {f"{p.name}_learning_rate": p.learning_rate for p in plan.phases}
+    start, last, best = progress.start, progress.last, progress.best
+    if start and last and best:
+        outcome["held_out"] = {
+            "is_training_text": not plan.is_apart,
+            "kept_step": best.step - start.step,
+            "last_step": last.step - start.step,
+            **{name: found.scores for name, found in (("start", start), ("kept", best), ("last", last))},
+        }
+    return outcome
+
+
 def _report(summary: dict[str, Any]) -> None:
-    rows = [
-        [title, f"{summary[f'{key}_loss']:.3f}", f"{100 * summary[f'{key}_top1']:.1f} %"]
-        for key, title in _TITLES.items()
-        if f"{key}_loss" in summary
-    ]
-    title = f"{model_card.training(summary)}\naverages over the last tenth"
-    console.table(title, ["masked", "loss", "top-1"], rows)
+    held_out = summary.get("held_out")
+    title = model_card.training(summary)
+    if held_out is None:
+        rows = [
+            [title, f"{summary[f'{key}_loss']:.3f}", f"{100 * summary[f'{key}_top1']:.1f} %"]
+            for key, title in TITLES.items()
+            if f"{key}_loss" in summary
+        ]
+        console.table(f"{title}\naverages over the last tenth of the training", ["masked", "loss", "top-1"], rows)
+        return
+    title += f"\n{model_card.measured_on(held_out)}"
+    console.table(title, ["masked", "start", "kept", "last", "top-1"], model_card.held_out_rows(held_out))
+    if held_out["kept_step"] == 0:
+        console.warn(
+            "no step had a lower held-out loss than the start, so the encoder is kept as it was: adaptation failed;"
+            " use more text, more --epochs or another --learning-rate"
+        )

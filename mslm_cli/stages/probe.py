@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -26,13 +27,15 @@ from mslm_cli.provenance import portable_path
 from mslm_cli.sequences import encode, vocabulary_of
 from mslm_cli.terms.lexicon import terms_of
 from mslm_cli.terms.matcher import Matcher
-from mslm_cli.training.adaptation import HEAD, Phase, start_phase, training_steps
+from mslm_cli.training.adaptation import HEAD, AdaptationData, Phase, start_phase, training_steps
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.model import load_masked_lm, max_tokens
+from mslm_cli.training.packing import make_collator
 from mslm_cli.training.probing import SCORES, score_spans
+from mslm_cli.training.run_length import HEAD_LEARNING_RATE
 
 _FEW_DOCUMENTS = 20
-_HEAD_LEARNING_RATE, _HEAD_TOKENS = 3e-4, 4096
+_HEAD_TOKENS = 4096
 ITEM_TITLES = {
     "mention": "DS-terms, whole",
     "generic_span": "generic, matched",
@@ -201,19 +204,20 @@ def _warm_up(encoder: Encoder, text: Sequences, tokenizer: PreTrainedTokenizerFa
     """Train only the fresh head, with random whole-word masking."""
     masking = PreprocessConfig(strategy="word", rate=0.15, dynamic=True, seed=config.seed)
     training = AdaptConfig(
-        learning_rate=_HEAD_LEARNING_RATE,
         tokens_per_step=_HEAD_TOKENS,
         batch_tokens=str(config.batch_tokens),
         precision="fp32",
         seed=config.seed,
     )
-    phase = Phase(HEAD, config.head_steps, kind_weights("uniform", 1, 1))
+    phase = Phase(HEAD, config.head_steps, kind_weights("uniform", 1, 1), HEAD_LEARNING_RATE)
     with tempfile.TemporaryDirectory() as folder:
         write_sequences(Path(folder), 0, text)
         masks = ShardMasks(ShardReader(Path(folder)), Recipe.of(masking, tokenizer, None))
+        collate_fn = make_collator(encoder.model, tokenizer.pad_token_id, torch.float32)
+        data = AdaptationData(masks, np.arange(len(text)), collate_fn)
         state = start_phase(encoder.model, phase, training)
         with console.progress(f"warming up the MLM head of {encoder.name}", config.head_steps) as bar:
-            for _ in training_steps(state, phase, masks, training, tokenizer.pad_token_id):
+            for _ in training_steps(state, phase, data, training):
                 bar.advance()
 
 

@@ -26,6 +26,7 @@ from mslm_cli.studies.resampled_data import DEV, TEST
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.store import StudyStore
 from mslm_cli.training.device import select_device
+from mslm_cli.training.run_length import HEAD_ALONE_STEPS
 from mslm_cli.training.schedule import choose_schedule
 
 _SAMPLE_CHARS, _SAMPLE_SENTENCES = 60_000, 150
@@ -152,6 +153,8 @@ def measure(planner: Planner) -> Speed:
             study.adapt,
             AdaptConfig,
             steps=_UPDATES,
+            tokens=None,
+            held_out=0.0,
             head_warmup_steps=_UPDATES,
             tokens_per_step=min(study.adapt.tokens_per_step, _TOKENS_PER_UPDATE),
             weights="uniform",
@@ -196,7 +199,10 @@ class Costs:
             return _START_S + per_char * self._n_chars(node)
         if node.stage == "encoder":
             if "steps" not in config:
-                return _START_S + config["head_warmup_steps"] * config["tokens_per_step"] * speed.head
+                return (
+                    _START_S
+                    + config.get("head_warmup_steps", HEAD_ALONE_STEPS) * config["tokens_per_step"] * speed.head
+                )
             return _START_S + config["steps"] * config["tokens_per_step"] * speed.adapt
         if node.stage == "ner":
             train, dev = self._tokens(inputs["train"]), self._tokens(inputs["dev"])

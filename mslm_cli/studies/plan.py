@@ -358,6 +358,7 @@ class Planner:
             AdaptConfig,
             seed=seed if options.per_seed else self.study.seeds[0],
             steps=math.ceil(tokens / options.tokens_per_step),
+            tokens=None,
             **arm.adapt,
         )
         return StageNode("encoder", config, (("shards", OutputOf(self.shards(data, arm))), ("model", self.start(data))))
@@ -377,7 +378,7 @@ class Planner:
         """The encoder from which every adaptation on this text starts; a fresh MLM head is trained first."""
         if self.context.has_head:
             return self.context.model
-        config = self.config(self.study.adapt, AdaptConfig, seed=0, epochs=0, weights="uniform")
+        config = self.config(self.study.adapt, AdaptConfig, seed=0, epochs=0, tokens=None, weights="uniform")
         shards = self.shards(data, Arm("word", "word"))
         return OutputOf(StageNode("encoder", config, (("shards", OutputOf(shards)), ("model", self.context.model))))
 

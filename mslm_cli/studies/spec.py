@@ -349,6 +349,7 @@ _DECIDED = {
         "allow_pickle",
         "epochs",
         "steps",
+        "minutes",
         "seed",
         "threads",
         "device",

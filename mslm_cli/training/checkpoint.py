@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from mslm_cli import console, fsio, signals
 from mslm_cli.artifacts import METRICS, ArtifactBuild
@@ -25,8 +26,9 @@ from mslm_cli.errors import DivergedError, UsageError
 from mslm_cli.training import ranks, rng
 from mslm_cli.training.device import numerics
 from mslm_cli.training.loop import TrainState
-from mslm_cli.workspace import RunOptions, checkpoints, damaged, new_checkpoint, work_folder
+from mslm_cli.workspace import RunOptions, checkpoints, damaged, new_checkpoint, verify_checkpoint, work_folder
 
+_PARAMETERS = "parameters.safetensors"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -78,6 +80,25 @@ def restore_checkpoint(folder: Path, state: TrainState) -> None:
         state.n_steps, state.n_skipped = record["n_steps"], record["n_skipped"]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise damaged(folder, str(error)) from error
+
+
+def save_parameters(folder: Path, model: PreTrainedModel) -> None:
+    """Write the parameters of ``model`` to ``folder`` atomically."""
+    with new_checkpoint(folder) as staged:
+        save_file({n: p.detach().contiguous() for n, p in model.named_parameters()}, staged / _PARAMETERS)
+
+
+def load_parameters(folder: Path, model: PreTrainedModel) -> None:
+    """Set the parameters of ``model`` to those in ``folder``.
+
+    Raises:
+        ArtifactError: they were changed after they were written.
+    """
+    verify_checkpoint(folder)
+    tensors = load_file(folder / _PARAMETERS)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[name])
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -174,9 +195,13 @@ class Workspace:
         if self.resumed is not None:
             restore_checkpoint(self.resumed, state)
 
-    def kept_progress(self) -> Iterator[dict[str, Any]]:
-        """The progress of every kept checkpoint."""
-        return (_read_record(step)["progress"] for step in checkpoints(self.folder))
+    def drop_unneeded_best(self, folder: str) -> None:
+        """Delete the weights kept as the best so far, except ``folder`` and those that a checkpoint refers to."""
+        kept = (_read_record(step)["progress"] for step in checkpoints(self.folder))
+        needed = {folder} | {(progress.get("best") or {}).get("folder") for progress in kept}
+        for best in self.folder.glob("best-*"):
+            if best.name not in needed:
+                fsio.delete(best)
 
 
 @contextmanager

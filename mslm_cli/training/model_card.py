@@ -7,6 +7,7 @@ from mslm_cli.artifacts import Artifact
 from mslm_cli.config import AdaptConfig, FinetuneConfig
 from mslm_cli.console import count
 from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.training.kinds import TITLES
 from mslm_cli.training.supervised import Trained
 
 _PIECES = {
@@ -30,6 +31,7 @@ truncates them).""",
 def encoder(config: AdaptConfig, shards: Artifact, summary: dict[str, Any]) -> str:
     """The model card of an adapted encoder."""
     options = shards.manifest.config
+    rate = summary.get("adapt_learning_rate") or summary["head_learning_rate"]
     return f"""---
 library_name: transformers
 pipeline_tag: fill-mask
@@ -38,8 +40,8 @@ tags: [mslm, masked-language-modeling, domain-adaptation]
 # Encoder adapted with mslm
 
 `{config.model_dump()["model"]}`, adapted by masked language modelling: strategy `{options["strategy"]}`, loss weights
-`{config.weights}`, peak learning rate {config.learning_rate:g}, seed {config.seed}; {training(summary)}.
-
+`{config.weights}`, peak learning rate {rate:g}, seed {config.seed}; {training(summary)}.
+{_held_out(summary)}
 `metrics.jsonl` has one line per step; `manifest.json` has all options and the fingerprints of the inputs;
 `seen/` has hashes of the training sentences, to detect test sentences among them.
 
@@ -60,6 +62,38 @@ def training(summary: dict[str, Any]) -> str:
         return f"the MLM head alone was trained: {length('n_head')}"
     n_head = summary["n_head_steps"]
     return f"adapted: {length('n')}" + f", after {count(n_head, 'step')} of the MLM head alone" * bool(n_head)
+
+
+def measured_on(held_out: dict[str, Any]) -> str:
+    """What the held-out loss was measured on, and which step was kept."""
+    text = "training text (too short to hold out some)" if held_out["is_training_text"] else "held-out text"
+    n, kept, last = (held_out["kept"]["n_sequences"], held_out["kept_step"], held_out["last_step"])
+    which = "the last step" if kept == last else f"step {kept:,} of {last:,}"
+    return f"loss on {count(n, 'sequence')} of {text}; kept: {which if kept else 'the start, as no step was better'}"
+
+
+def held_out_rows(held_out: dict[str, Any]) -> list[list[str]]:
+    """By mask kind: its name, the loss at the start, of the kept and of the last step, the kept one's top-1."""
+    kept = held_out["kept"]
+    measured = [held_out["start"], kept, held_out["last"]]
+    rows = [
+        [title, *(f"{scores[key]['loss']:.3f}" for scores in measured), f"{100 * kept[key]['top1']:.1f} %"]
+        for key, title in TITLES.items()
+        if key in kept
+    ]
+    weighted = ["both, weighted", *(f"{scores['loss']:.3f}" for scores in measured), ""]
+    return [*rows, weighted] if len(rows) > 1 else rows
+
+
+def _held_out(summary: dict[str, Any]) -> str:
+    """The paragraph of an encoder's card on its held-out loss; empty if it was not measured."""
+    if "held_out" not in summary:
+        return ""
+    found = summary["held_out"]
+    head = ["| masked | loss at the start | kept | last step | top-1 |", "|---|--:|--:|--:|--:|"]
+    rows = [f"| {' | '.join(row)} |" for row in held_out_rows(found)]
+    sentence = measured_on(found)
+    return "\n".join(["", f"{sentence[0].upper()}{sentence[1:]}.", "", *head, *rows, ""])
 
 
 def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from mslm_cli import console, fsio
+from mslm_cli import console
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.masking.batch import Int64
 from mslm_cli.training import ranks, rng
@@ -182,7 +182,7 @@ class _Fit:
         state, plans = start_training(model, self.data, self.plan)
         rng.seed(config.seed)
         self.work.restore(state)
-        kept = Kept(**self.work.progress["kept"]) if self.work.progress.get("kept") else None
+        kept = Kept(**self.work.progress["best"]) if self.work.progress.get("best") else None
         n_before, n_steps, n_epochs = 0, sum(map(len, plans)), 0
         with tensorboard_writer(config.tensorboard) as show, console.progress("finetune", n_steps) as bar:
             bar.advance(state.n_steps)
@@ -196,7 +196,7 @@ class _Fit:
                     kept = self._choose(state, epoch, kept)
                     self.work.save_if_due(state.n_steps, state, _progress(epoch, kept))
                     if ranks.is_first():
-                        self._drop_unneeded_models(kept)
+                        self.work.drop_unneeded_best(kept.folder)
                 n_before += len(steps)
         assert kept is not None, "there is at least one epoch"
         return Trained(kept, n_epochs, schedule)
@@ -233,17 +233,10 @@ class _Fit:
                 state.model.save_pretrained(staged, state_dict=kept_weights)
         return found
 
-    def _drop_unneeded_models(self, kept: Kept) -> None:
-        """Delete models of former epochs that no checkpoint refers to."""
-        needed = {kept.folder} | {(progress["kept"] or {}).get("folder") for progress in self.work.kept_progress()}
-        for folder in self.work.folder.glob("best-*"):
-            if folder.name not in needed:
-                fsio.delete(folder)
-
 
 def _progress(epoch: int, kept: Kept | None) -> dict[str, Any]:
     """The progress stored in checkpoints: the last finished epoch (from 0) and the one that is kept."""
-    return {"epoch": epoch, "kept": None if kept is None else vars(kept)}
+    return {"epoch": epoch, "best": None if kept is None else vars(kept)}
 
 
 @dataclass(frozen=True)

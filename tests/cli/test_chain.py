@@ -50,7 +50,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
     mslm("preprocess", text, train, "--lexicon", folder / "lexicon", "--model", tiny_encoder, "--max-length", "32",
          "--copies", "2", "-o", folder / "shards")  # fmt: skip
     mslm("adapt", folder / "shards", "--epochs", "2", "--head-warmup-steps", "3", *fast, "-o", folder / "adapted")
-    mslm("finetune", "--train", train, "--dev", dev, "--epochs", "25", "--learning-rate", "0.02", *fast,
+    mslm("finetune", "--train", train, "--dev", dev, "--epochs", "25", "--learning-rate", "0.005", *fast,
          "--model", folder / "adapted", "-o", folder / "ner")  # fmt: skip
     result = mslm("eval", folder / "ner", "--data", test, "-o", folder / "scores", "--json")
     (folder / "stdout.json").write_text(result.stdout)
@@ -130,6 +130,7 @@ def test_the_ner_model_opens_in_a_pipeline(chain: Path) -> None:
 
 def test_adaptation_trains_the_head_and_then_the_encoder(chain: Path, tiny_encoder: Path) -> None:
     records = [json.loads(line) for line in (chain / "adapted" / "metrics.jsonl").read_text().splitlines()]
+    records = [record for record in records if "held_out" not in record]
     assert [r["phase"] for r in records[:4]] == ["head", "head", "head", "adapt"]
     assert [r["step"] for r in records] == list(range(1, len(records) + 1))
     assert {"n", "loss", "top1"} == set(records[-1]["ds_term"])

@@ -60,6 +60,11 @@ def test_adapt(folder: Path) -> None:
         for name in ("alone", "together")
     )
     assert [r["step"] for r in one] == [r["step"] for r in two], "only one of them writes"
+    of_one, of_two = ([r["held_out"] for r in lines if "held_out" in r] for lines in (one, two))
+    assert len(of_one) > 3
+    assert [h["ds_term"]["n"] for h in of_one] == [h["ds_term"]["n"] for h in of_two], "of all processes"
+    assert [h["loss"] for h in of_one] == pytest.approx([h["loss"] for h in of_two], rel=1e-4)
+    one, two = ([r for r in lines if "held_out" not in r] for lines in (one, two))
     assert [r["loss"] for r in one] == pytest.approx([r["loss"] for r in two], rel=1e-4)
     assert [r["n_tokens"] for r in one] == [r["n_tokens"] for r in two], "of all processes"
     assert [r["ds_term"]["n"] for r in one if "ds_term" in r] == [r["ds_term"]["n"] for r in two if "ds_term" in r]

@@ -33,6 +33,9 @@ def poison(name: str, factor: float, after: int, every: int) -> None:
 
     def poisoned(self: Any, model: Any) -> torch.Tensor:
         nonlocal n_batches
+        if not torch.is_grad_enabled():  # the held-out loss
+            measured: torch.Tensor = unharmed(self, model)
+            return measured
         n_batches += 1
         size = self.n_tokens if name == "adapt" else len(self.targets.positions)
         loss: torch.Tensor = unharmed(self, model)
