@@ -1,20 +1,31 @@
-"""Millions of generated inputs through the matcher, the definitions and the scores of tags, without an internal error.
+"""Millions of generated inputs through the readers, the matcher, the definitions and the scores of tags.
 
 python benchmarks/fuzz.py [--n 1000000] [--seed 0] [--json]
 
-Each input is made from its number and the seed alone, so a failure is repeated with ``--first N --n 1``. Text is built
-from what goes wrong in such programs: words and short forms, brackets, all kinds of hyphens, quotes and spaces,
-combining and invisible characters, superscripts, and any code point. Tags are of every scheme in any
-order. Beside errors, what must hold for every input is checked: matches are in order, disjoint and not empty, and have
-the key of their term; both forms of a definition are in its sentence; tags of mentions give the mentions back.
+Nothing may fail but with an error that is meant for the user. Each input is made from its number and the seed alone, so a
+failure is repeated with ``--first N --n 1``. Files are sound ones of every format with damage to bytes, lines, numbers or
+values (tests/damaged_data.py); their text and their labels are read. Text is built from what goes wrong in such
+programs: words and short forms, brackets, all kinds of hyphens, quotes and spaces, combining and invisible characters,
+superscripts, and any code point. Tags are of every scheme in any order. What must hold for every input is checked too:
+matches are in order, disjoint and not empty, and have the key of their term; both forms of a definition are in its
+sentence; tags of mentions give the mentions back.
 """
 
 import argparse
 import json
 import random
+import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import damaged_data
+
+from mslm_cli import console
+from mslm_cli.corpus.documents import document_parts
 from mslm_cli.corpus.labels import (
     STRICT,
     count_outside,
@@ -23,6 +34,9 @@ from mslm_cli.corpus.labels import (
     strict_mentions,
     tags_from_mentions,
 )
+from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.readers import read_documents, read_labelled
+from mslm_cli.errors import MslmError
 from mslm_cli.evaluation.exact_match import match_spans
 from mslm_cli.evaluation.spans import spans_from_tags
 from mslm_cli.terms.definitions import find_abbreviations
@@ -41,6 +55,9 @@ PIECES = [
     *"\u0301\u0308\u20dd\u0e33\u00ad\u200b\u200c\u200d\u200e\u2060\ufeff\u034f\u3164\ufe0f\U000e0041\x00\ud7ff\uffff",
 ]
 TERMS = ["heart failure", "IL-6", "CD4", "p53", "HF", "NF-κB", "H2O2", "interleukin-6", "İß", "血液", "iPSC", "α"]
+OPTIONS = DataOptions()
+SOUND = damaged_data.sound_files()
+FOLDER = Path(tempfile.mkdtemp())
 MATCHER = Matcher([Term(term, ("abbreviation" if i % 2 else "user",)) for i, term in enumerate(TERMS)])
 TYPES = ["X", "Y", "cell-type", "B-I"]
 
@@ -95,7 +112,28 @@ def check_tags(rng: random.Random) -> None:
         assert 0 <= score.correct <= min(score.gold, score.predicted)
 
 
-CHECKS = {"matcher": check_matches, "definitions": check_definitions, "tags": check_tags}
+def check_files(rng: random.Random) -> None:
+    name = rng.choice(list(SOUND))
+    path = FOLDER / name
+    if name in ("a.txt", "a.ann"):
+        path = FOLDER / "a.txt"
+        for other in ("a.txt", "a.ann"):
+            (FOLDER / other).write_bytes(SOUND[other])
+    (FOLDER / name).write_bytes(damaged_data.damaged(name, SOUND[name], rng))
+    try:
+        for document in read_documents([path], OPTIONS):
+            assert [part.id for part in document_parts(document)]
+    except MslmError:
+        pass
+    try:
+        for sentence in read_labelled(path, OPTIONS).sentences:
+            tags_from_mentions(sentence.mentions, len(sentence.words))
+            assert len(sentence.tags) == len(sentence.words)
+    except MslmError:
+        pass
+
+
+CHECKS = {"files": check_files, "matcher": check_matches, "definitions": check_definitions, "tags": check_tags}
 
 
 def main() -> None:
@@ -105,6 +143,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
+    console.configure(quiet=True, verbose=False, silent=True)
     names = list(CHECKS)
     seconds = dict.fromkeys(names, 0.0)
     n_failed = 0
@@ -117,6 +156,7 @@ def main() -> None:
             n_failed += 1
             print(f"{name}, --seed {options.seed} --first {number}: {type(error).__name__}: {error}")
         seconds[name] += time.process_time() - started
+    shutil.rmtree(FOLDER)
     result = {"n": options.n, "seed": options.seed, "failed": n_failed, "cpu_s": seconds}
     print(json.dumps(result) if options.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
     raise SystemExit(n_failed > 0)
