@@ -2,8 +2,8 @@
 
 python benchmarks/fuzz.py [--n 1000000] [--seed 0] [--json]
 
-Nothing may fail but with an error that is meant for the user. Each input is made from its number and the seed alone, so
-a failure is repeated with ``--first N --n 1``. Files are sound ones of every format with damage to bytes, lines, numbers
+Nothing may fail but with an error meant for the user. Each input is made from its number and the seed alone, so a
+failure is repeated with ``--first N --n 1``. Files are sound ones of every format with damage to bytes, lines, numbers
 or values (tests/damaged_data.py); their text and their labels are read. Text is built from what goes wrong in such
 programs: words and short forms, brackets, all kinds of hyphens, quotes and spaces, combining and invisible characters,
 superscripts, and any code point. Tags are of every scheme in any order. What must hold for every input is checked too:
