@@ -54,17 +54,28 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
 
 
+NOTHING = "-"
+"""Stands for a score that is not defined, because there is nothing to score."""
+_DENOMINATORS = {"precision": ("predicted",), "recall": ("gold",), "f1": ("gold", "predicted")}
+
+
+def is_defined(score: Mapping[str, Any], metric: str) -> bool:
+    """Whether a score has mentions to be computed from."""
+    return any(score.get(side) != 0 for side in _DENOMINATORS[metric])
+
+
 def bounds(interval: Sequence[float], sign: str = "") -> str:
     """An interval of fractions as percentages."""
     return f"{100 * interval[0]:{sign}.1f}..{100 * interval[1]:{sign}.1f}"
 
 
 def _row(name: str, score: Mapping[str, Any]) -> list[str]:
-    values = [percent(score[metric]) for metric in SCORE_NAMES]
+    values = [percent(score[metric]) if is_defined(score, metric) else NOTHING for metric in SCORE_NAMES]
+    interval = bounds(score["intervals"]["f1"]) if "intervals" in score else ""
     return [
         name,
         *values,
-        bounds(score["intervals"]["f1"]) if "intervals" in score else "",
+        interval if is_defined(score, "f1") else NOTHING,
         *(f"{score[side]:,}" if side in score else "" for side in ("gold", "predicted")),
     ]
 
@@ -143,13 +154,14 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
     if drawn["n"] < FEW:
         yield f"  {_TOO_FEW}"
-    bias = results["length_bias"]
+    match, bias = results["exact_match"], results["length_bias"]
     low, high = bias["interval"]
-    yield (
-        f"length: predicted {bias['predicted_mean_words']:.2f} words, gold {bias['gold_mean_words']:.2f}: "
-        f"{bias['difference']:+.2f} ({low:+.2f}..{high:+.2f});"
-    )
-    yield f"  among overlapping mentions, {bias['shorter']:,} too short and {bias['longer']:,} too long"
+    if match["gold"] and match["predicted"]:
+        yield (
+            f"length: predicted {bias['predicted_mean_words']:.2f} words, gold {bias['gold_mean_words']:.2f}: "
+            f"{bias['difference']:+.2f} ({low:+.2f}..{high:+.2f});"
+        )
+        yield f"  among overlapping mentions, {bias['shorter']:,} too short and {bias['longer']:,} too long"
     found = results["confidence"]
     if found:
         yield (

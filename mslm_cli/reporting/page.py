@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mslm_cli import fsio
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
-from mslm_cli.evaluation.tables import ERROR_KINDS, SLICINGS
+from mslm_cli.evaluation.tables import ERROR_KINDS, SLICINGS, is_defined
 from mslm_cli.reporting.browser import MAX_SENTENCES, sentences_with_errors
 from mslm_cli.reporting.charts import draw_all
 
@@ -69,7 +69,7 @@ def template_environment() -> "jinja2.Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "bounds": _bounds}
+    environment.filters |= {"percent": _percent, "bounds": _bounds, "shown": _shown}
     return environment
 
 
@@ -80,6 +80,10 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
+
+
+def _shown(score: Mapping[str, Any], metric: str) -> str:
+    return _percent(score[metric]) if is_defined(score, metric) else "–"
 
 
 def _bounds(interval: Sequence[float]) -> str:

@@ -179,3 +179,13 @@ def test_errors_are_filtered_by_kind_and_text(scores: Path, window: browser.Page
     assert window.run(f"{shown}.map(x => x.textContent.toLowerCase().includes('sacubitril'))") == [True]
     assert window.run("document.getElementById('count').textContent") == "1 sentence"
     assert window.complaints == []
+
+
+def test_the_page_and_the_terminal_name_rows_alike(workplace: Path, mslm: Mslm) -> None:
+    done = mslm("eval", "ner", "--data", "test.tsv", "--train", "train.tsv", "--threads", "1", "-o", "scored")
+    assert done.exit_code == 0, done.stderr
+    page = Path("scored/report.html").read_text()
+    for name in ("all (micro)", "seqeval strict", "seqeval default", "partial match (SemEval-2013)"):
+        assert name in page
+        assert name in done.stderr
+    assert ("macro average" in page) == ("macro average" in done.stderr)

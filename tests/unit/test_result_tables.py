@@ -46,3 +46,14 @@ def test_both_lines_fit_and_show_the_difference(words: list[str], data: st.DataO
     assert max(len(gold), len(predicted)) <= 80
     assert f"{words[end - 1]}|A]" in gold
     assert f"{words[end - 2]}|A] {words[end - 1]}" in predicted
+
+
+def test_a_score_of_nothing_is_a_dash() -> None:
+    def row(gold: int, predicted: int) -> list[str]:
+        score = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "intervals": {"f1": [0.0, 0.0]}}
+        return tables._row("words: 3+", score | {"gold": gold, "predicted": predicted})
+
+    assert row(0, 0) == ["words: 3+", "-", "-", "-", "-", "0", "0"]
+    assert row(0, 5) == ["words: 3+", "0.00", "-", "0.00", "0.0..0.0", "0", "5"]
+    assert row(5, 0) == ["words: 3+", "-", "0.00", "0.00", "0.0..0.0", "5", "0"]
+    assert row(5, 5) == ["words: 3+", "0.00", "0.00", "0.00", "0.0..0.0", "5", "5"]
