@@ -1,6 +1,7 @@
 """A file that is being read: its beginning, to recognise its format, and its content as lines, text or bytes."""
 
 import io
+import os
 import tempfile
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
@@ -156,14 +157,18 @@ class Head:
 
 
 class _CountedFile(io.FileIO):
-    """A file that reports how many bytes are read."""
+    """A file that reports how many bytes are read, and never reserves more memory than it has bytes.
+
+    A damaged file can have a library ask for any number of bytes.
+    """
 
     def __init__(self, path: Path, on_read: OnRead) -> None:
         super().__init__(path)
         self._on_read = on_read
 
     def read(self, size: int | None = -1, /) -> bytes:
-        found = super().read(-1 if size is None else size) or b""
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        found = super().read(left if size is None or size < 0 else min(size, left)) or b""
         self._on_read(len(found))
         return found
 

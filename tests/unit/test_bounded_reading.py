@@ -18,6 +18,7 @@ from typer.testing import Result
 from mslm_cli.corpus import documents as units
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_documents
+from mslm_cli.corpus.source import Source
 
 Mslm = Callable[..., Result]
 N = 3000
@@ -142,3 +143,15 @@ def test_offsets_of_matches_are_those_of_the_whole_document(
     found = [match for match in matches if match["text"] == "quuxamab"]
     assert [match["start"] for match in found] == [len(sentence) * number + 14 for number in range(40)]
     assert all(text[match["start"] : match["end"]] == match["text"] for match in matches)
+
+
+def test_a_library_may_ask_for_more_bytes_than_there_are(tmp_path: Path) -> None:
+    """As pyarrow does, for a length in a damaged file."""
+    path = tmp_path / "a.arrow"
+    path.write_bytes(b"0123456789")
+    with Source(path, DataOptions()).seekable() as file:
+        assert file.read(4) == b"0123"
+        assert file.read(1 << 48) == b"456789"
+        assert file.read(1 << 48) == b""
+        file.seek(8)
+        assert file.read() == b"89"
