@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +64,8 @@ def paired_replicates(cells: Sequence[Cell], n_replicates: int, rng: np.random.G
 
     Clusters are drawn with replacement, the same ones for all cells. Variation between seeds is added as in
     ``comparison.arm_replicates``, except that a seed, which draws the labelled sentences of all arms, moves all cells
-    together: its deviations from the mean of each cell are multiplied by one normal number. The sum over seeds has a
-    multivariate t distribution, and the variance of differences is that of the differences of each seed.
+    together: what is added has a multivariate t distribution with the covariance of the cells over seeds, minus the
+    part that is due to sampling of sentences. So the variance of a difference is that of the differences of each seed.
 
     Source: as ``comparison.arm_replicates``.
     """
@@ -76,24 +76,43 @@ def paired_replicates(cells: Sequence[Cell], n_replicates: int, rng: np.random.G
         rng,
     )
     parts = np.split(totals, np.cumsum([3 * len(cell.seeds) for cell in cells])[:-1], axis=1)
-    seeds = sorted({seed for cell in cells for seed in cell.seeds})
-    normal = dict(zip(seeds, rng.standard_normal((len(seeds), n_replicates)), strict=True))
-    sizes = sorted({len(cell.seeds) for cell in cells})
-    tails = {k: np.sqrt((k - 1) / rng.chisquare(max(k - 1, 1), n_replicates)) for k in sizes}
-    found = []
-    for cell, part in zip(cells, parts, strict=True):
-        k = len(cell.seeds)
-        drawn = np.nan_to_num(precision_recall_f1(part.reshape(n_replicates, k, 3))[..., 2])
-        means = drawn.mean(axis=1)
-        if k > 1:
-            between = cell.f1_of_seeds.var(ddof=1)
-            by_sentences = (drawn - cell.f1_of_seeds).var(axis=1, ddof=1).mean()
-            part_of_seeds = np.sqrt(max(0.0, 1 - by_sentences / between)) if between else 0.0
-            deviations = part_of_seeds * (cell.f1_of_seeds - cell.f1) / np.sqrt(k * (k - 1))
-            moved = sum(d * normal[seed] for d, seed in zip(deviations, cell.seeds, strict=True))
-            means = means + tails[k] * moved
-        found.append(means)
-    return np.stack(found)
+    drawn = [np.nan_to_num(precision_recall_f1(part.reshape(n_replicates, -1, 3))[..., 2]) for part in parts]
+    moved = _seed_factor(cells, drawn) @ rng.standard_normal((len(cells), n_replicates))
+    tails = {1: np.zeros(n_replicates)}
+    for k in sorted({len(cell.seeds) for cell in cells} - {1}):
+        tails[k] = np.sqrt((k - 1) / rng.chisquare(k - 1, n_replicates))
+    return np.stack(
+        [of.mean(axis=1) + tails[len(cell.seeds)] * m for cell, of, m in zip(cells, drawn, moved, strict=True)]
+    )
+
+
+def _seed_factor(cells: Sequence[Cell], drawn: Sequence[Float64]) -> Float64:
+    """A factor L, [n_cells, n_cells], of the covariance L L' that seeds alone give to the means of cells.
+
+    Args:
+        drawn: F1 of each seed in each replicate, [n_replicates, n_seeds] for each cell.
+    """
+    by_seeds: dict[tuple[int, ...], list[int]] = {}
+    for i, cell in enumerate(cells):
+        by_seeds.setdefault(cell.seeds, []).append(i)
+    covariance = np.zeros((len(cells), len(cells)))
+    for (seeds, rows), (other_seeds, columns) in product(by_seeds.items(), repeat=2):
+        common = [seed for seed in seeds if seed in other_seeds]
+        if len(common) < 2:
+            continue
+        observed, deviations = [], []
+        for own, numbers in ((seeds, rows), (other_seeds, columns)):
+            at = [own.index(seed) for seed in common]
+            f1 = np.stack([cells[i].f1_of_seeds[at] for i in numbers], axis=-1)
+            of_drawn = np.stack([drawn[i][:, at] for i in numbers], axis=-1) - f1
+            observed.append(f1 - f1.mean(axis=0))
+            deviations.append((of_drawn - of_drawn.mean(axis=1, keepdims=True)).reshape(-1, len(numbers)))
+        by_sentences = deviations[0].T @ deviations[1] / len(drawn[0])
+        by_seeds_alone = (observed[0].T @ observed[1] - by_sentences) / (len(common) - 1)
+        covariance[np.ix_(rows, columns)] = by_seeds_alone * len(common) / (len(seeds) * len(other_seeds))
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    factor: Float64 = vectors * np.sqrt(values.clip(0))
+    return factor
 
 
 class LabelEfficiency:
@@ -292,7 +311,7 @@ class LabelEfficiency:
             for arm in self.arms:
                 if (cell := self._cells.get((arm, share))) is None:
                     continue
-                low, high = interval(self._of(cell))
+                low, high = interval(self._of(cell).clip(0, 1))
                 arms[arm] = {
                     "seeds": list(cell.seeds),
                     "f1": {"value": cell.f1, "low": low, "high": high},

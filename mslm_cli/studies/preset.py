@@ -17,8 +17,10 @@ _SHARES = (0.02, 0.05, 0.1, 0.25, 0.5, 1)
 
 @dataclass(frozen=True)
 class Design:
-    """The seeds, shares of the labels, kinds of arms beside vanilla and transfer, tokens of adaptation, and epochs of
-    fine-tuning."""
+    """What is compared, on how much data.
+
+    tokens: of adaptation. kinds: of arms, beside vanilla and transfer. epochs: of fine-tuning.
+    """
 
     seeds: int
     tokens: int

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from mslm_cli.config import FinetuneConfig
 
-_MIN_STEPS = 800
+_MIN_STEPS = 400
 _MIN_EPOCHS, _MAX_EPOCHS = 5, 50
 _STEPS_PER_EPOCH = 225
 _MIN_TOKENS_PER_STEP, _MAX_TOKENS_PER_STEP = 256, 1024
