@@ -176,7 +176,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, mslm: Ca
         for command in (
             "extract-terms text.txt -o lexicon",
             "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 -o shards",
-            "adapt shards --model encoder --tokens-per-step 128 --head-warmup-steps 3 --threads 1 -o adapted",
+            "adapt shards --model encoder --epochs 1 --tokens-per-step 128 --head-warmup-steps 3"
+            " --threads 1 -o adapted",
             "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 1 --threads 1 -o ner",
         ):
             made = mslm(*command.split())

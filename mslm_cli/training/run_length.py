@@ -67,8 +67,8 @@ def head_steps(config: AdaptConfig, length: Length) -> int:
 def learning_rate(config: AdaptConfig) -> float:
     """The peak learning rate of the whole model.
 
-    Source: benchmarks/adaptation_rates.md for steps of 1,024 tokens; larger ones by the square root of their
-    size, as is usual for Adam (Malladi et al. 2022, On the SDEs and scaling rules for adaptive gradient algorithms).
+    Source: benchmarks/adaptation_rates.md for steps of 1,024 tokens; larger ones by the square root of their size, as
+    is usual for Adam (Malladi et al. 2022, On the SDEs and scaling rules for adaptive gradient algorithms).
     """
     if config.learning_rate != "auto":
         return config.learning_rate

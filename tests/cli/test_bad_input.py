@@ -19,7 +19,7 @@ FINETUNE = "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 1 
 COMMANDS = {
     "extract-terms": "extract-terms text.txt -o out",
     "preprocess": "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 -o out",
-    "adapt": "adapt shards --model encoder --threads 1 -o out",
+    "adapt": "adapt shards --model encoder --epochs 1 --threads 1 -o out",
     "finetune": FINETUNE,
     "eval": "eval ner --data test.tsv --threads 1 -o out",
 }

@@ -40,7 +40,7 @@ def made(chain: Path, family: str, tmp_path_factory: pytest.TempPathFactory, msl
         masking = "--max-length 128 --budget 0.2 --elm-rate 0.3"
         for command in (
             f"preprocess text.txt --lexicon lexicon --model encoder {masking} -o shards",
-            "adapt shards --model encoder --tokens-per-step 256 --threads 1 -o adapted",
+            "adapt shards --model encoder --epochs 1 --tokens-per-step 256 --threads 1 -o adapted",
             "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 1 --threads 1 -o ner",
             "eval ner --data test.tsv -o scores",
         ):

@@ -24,7 +24,7 @@ set -o pipefail
 cat text.txt \
   | mslm extract-terms - -o out/lexicon \
   | mslm preprocess text.txt --lexicon - --model encoder --max-length 64 -o out/shards \
-  | mslm adapt - --model encoder --head-warmup-steps 2 --threads 1 -o out/adapted \
+  | mslm adapt - --model encoder --epochs 1 --head-warmup-steps 2 --threads 1 -o out/adapted \
   | mslm finetune --train train.tsv --dev dev.tsv --model - --epochs 1 --threads 1 -o out/ner \
   | mslm eval - --data test.tsv --threads 1 -o out/scores --json
 """
@@ -70,7 +70,7 @@ def test_a_failure_travels_down_the_pipe(workplace: Path) -> None:
         ("extract-terms - -o out", "text.txt"),
         ("preprocess - --lexicon lexicon --model encoder --max-length 64 -o out", "text.txt"),
         ("preprocess text.txt --lexicon - --model encoder --max-length 64 -o out", b"lexicon\n"),
-        ("adapt - --model encoder --head-warmup-steps 2 --threads 1 -o out", b"shards\n"),
+        ("adapt - --model encoder --epochs 1 --head-warmup-steps 2 --threads 1 -o out", b"shards\n"),
         ("finetune --train - --dev dev.tsv --model adapted --epochs 1 --threads 1 -o out", "train.tsv"),
         ("finetune --train train.tsv --dev - --model adapted --epochs 1 --threads 1 -o out", "dev.tsv"),
         ("finetune --train train.tsv --dev dev.tsv --model - --epochs 1 --threads 1 -o out", b"adapted\n"),

@@ -44,7 +44,7 @@ def test_no_file_names_the_folder_the_user_or_the_machine(
             "-o",
             home / "shards",
         ),
-        ("adapt", home / "shards", "--model", encoder, "--head-warmup-steps", 2, "-o", home / "adapted"),
+        ("adapt", home / "shards", "--model", encoder, "--epochs", 1, "--head-warmup-steps", 2, "-o", home / "adapted"),
         ("finetune", "--train", train, "--dev", dev, "--model", home / "adapted", "--epochs", 1, "-o", home / "ner"),
         ("eval", home / "ner", "--data", test, "--train", train, "--lexicon", home / "lexicon", "-o", home / "scores"),
         ("predict", home / "ner", text, "-o", home / "mentions.jsonl"),

@@ -50,7 +50,7 @@ def difference(one: Path, other: Path) -> float:
 
 
 def test_adapt(folder: Path) -> None:
-    command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2steps -o"
+    command = f"adapt shards --model encoder --epochs 1 {OPTIONS} --checkpoint-every 2steps -o"
     mslm(folder, f"{command} alone")
     together = mslm(folder, f"{command} together", 2)
     assert together.stdout == "together\n", "only one of them prints"
@@ -104,7 +104,7 @@ def test_finetune(folder: Path) -> None:
 
 
 def test_a_different_number_of_processes_resumes_only_if_told_to(folder: Path) -> None:
-    command = f"adapt shards --model encoder {OPTIONS} --checkpoint-every 2steps -o"
+    command = f"adapt shards --model encoder --epochs 1 {OPTIONS} --checkpoint-every 2steps -o"
     assert child_process.run(*command.split(), "whole", folder=folder) == 0
     ended = both(folder, f"{command} halves", dies_after="checkpoint-0000004")
     assert ended[0] == child_process.DIED

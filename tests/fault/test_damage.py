@@ -36,7 +36,8 @@ READERS = {
 MAKERS = {
     "lexicon": "extract-terms text.txt -o lexicon",
     "shards": "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 -o shards",
-    "adapted": "adapt shards --model encoder --tokens-per-step 128 --head-warmup-steps 3 --threads 1 -o adapted",
+    "adapted": "adapt shards --model encoder --epochs 1 --tokens-per-step 128 --head-warmup-steps 3"
+    " --threads 1 -o adapted",
     "ner": "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 1 --threads 1 -o ner",
     "scores": "eval ner --data test.tsv -o scores",
 }

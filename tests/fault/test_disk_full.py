@@ -18,7 +18,7 @@ PAGE = 4096
 COMMANDS = {
     "lexicon": "extract-terms text.txt",
     "shards": "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 --copies 3",
-    "encoder": "adapt shards --model encoder --head-warmup-steps 2 --tokens-per-step 256 --threads 1"
+    "encoder": "adapt shards --model encoder --epochs 1 --head-warmup-steps 2 --tokens-per-step 256 --threads 1"
     " --checkpoint-every 1steps",
     "ner": "finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 --threads 1 --checkpoint-every 1steps",
     "eval": "eval ner --data test.tsv --threads 1",

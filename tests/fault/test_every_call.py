@@ -26,7 +26,7 @@ COMMANDS = {
     "extract-terms": "extract-terms text.txt --pipeline none -o out",
     "preprocess": "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 -o out",
     "overwrite": "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 --overwrite -o out",
-    "adapt": f"adapt shards --model encoder --head-warmup-steps 2 {_TRAINING}",
+    "adapt": f"adapt shards --model encoder --epochs 1 --head-warmup-steps 2 {_TRAINING}",
     "finetune": f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 {_TRAINING}",
 }
 N_RUNS = 50

@@ -22,7 +22,7 @@ from mslm_cli.training.checkpoint import Workspace
 
 Mslm = Callable[..., Result]
 _TRAINING = "--tokens-per-step 64 --threads 1 --checkpoint-every 1h -o out"
-ADAPT = f"adapt shards --model encoder --head-warmup-steps 3 {_TRAINING}".split()
+ADAPT = f"adapt shards --model encoder --epochs 2 --head-warmup-steps 3 {_TRAINING}".split()
 FINETUNE = f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 --learning-rate 0.01 {_TRAINING}"
 FINETUNE = FINETUNE.split()
 COMMANDS = pytest.mark.parametrize("command", [ADAPT, FINETUNE], ids=["adapt", "finetune"])

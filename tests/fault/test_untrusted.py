@@ -65,7 +65,7 @@ def sign(artifact: Path) -> None:
         "extract-terms text.txt -o out",
         "match text.txt --lexicon lexicon",
         f"{PREPROCESS} --strategy pmi --pmi-min-count 1 --dynamic --model encoder -o out",
-        "adapt shards --model encoder --tokens-per-step 256 --head-warmup-steps 2 --checkpoint-every 2steps -o out",
+        "adapt shards --model encoder --epochs 1 --tokens-per-step 256 --checkpoint-every 2steps -o out",
         f"{TRAIN} --model adapted -o out",
         "eval ner --data test.tsv -o out",
         "predict ner text.txt -o out",
