@@ -4,9 +4,9 @@ python benchmarks/faults.py [--kills 80] [--quick] [--json] [--seed 0] [--others
 
 extract-terms, preprocess, adapt and finetune run on the sample corpus with a tiny random encoder (no downloads). Each
 gets a quarter of the kills (SIGKILL). With --others it is match and predict with -o, eval, and a study with two jobs
-instead. The moments of the kills are spread over an uninterrupted run, which is divided into as many
-equal parts as there are kills, with a random moment in each; one in four is instead drawn between the appearance of the
-output's hidden folder and the end, because publishing is short. If the command ends before the kill, an earlier moment
+instead. The moments of the kills are spread over an uninterrupted run, which is divided into as many equal parts as
+there are kills, with a random moment in each; one in four is drawn between the appearance of the output's hidden
+folder, if it has one, and the end, because publishing is short. If the command ends before the kill, an earlier moment
 is drawn. Then the same command is run to its end. "same" means: every file of the output is identical byte for byte,
 except for durations, speeds and versions (manifest.json, metrics.jsonl), and no other files are left; of a study, the
 verdict is compared. The exit code is 1 if any run was not the same.
@@ -170,12 +170,13 @@ def torment(command: list[str], inputs: Path, folder: Path, n_kills: int, rng: r
     began = time.perf_counter()
     process = start(run_command, undisturbed, command)
     publishing = wait_for_publishing(process, undisturbed) - began
+    publishes = process.is_alive()  # a study writes its folder as it goes
     finish(process)
     duration = time.perf_counter() - began
     expected = content(undisturbed / "out")
     tally = Tally(round(duration, 2))
     for number in range(n_kills):
-        is_late = number % 4 == 1
+        is_late = number % 4 == 1 and publishes
         within = duration - publishing if is_late else duration
         moment = rng.random() * within if is_late else (number + rng.random()) * within / n_kills
         while (place := fresh(inputs, folder)) and not killed(command, place, moment, from_publishing=is_late):

@@ -367,6 +367,11 @@ SKETCHES = "seen"
 """In an artifact, the folder with sketches of the sentences seen by it and everything upstream."""
 
 
+def sketch_prefix(model: Artifact | None) -> str:
+    """What precedes the names of the sketches of a model to start from, to tell its data from new ones."""
+    return "model-" if model and model.manifest.kind == "ner" else ""
+
+
 def pass_on_sketches(sources: Sequence[Artifact | None], folder: Path, *, prefix: str = "") -> None:
     """Copy the sketches of ``sources`` to the staged artifact in ``folder``, with ``prefix`` before their names."""
     target = folder / SKETCHES

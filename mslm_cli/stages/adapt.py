@@ -53,7 +53,7 @@ def run(
     allocator.keep_freed_memory()
     source = artifacts.load(shards, "shards")
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
-    parent = artifacts.load_if_artifact(encoder, "encoder")
+    parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
     config = _in_tokens(config, output, source, encoder)
     build = ArtifactBuild("encoder", output, config, [source.as_input("shards"), model_input])
@@ -76,7 +76,8 @@ def run(
             tokenizer.save_pretrained(staged.path)
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
             (staged.path / "README.md").write_text(model_card.encoder(config, source, summary), encoding="utf-8")
-            artifacts.pass_on_sketches([source, parent], staged.path)
+            artifacts.pass_on_sketches([source], staged.path)
+            artifacts.pass_on_sketches([parent], staged.path, prefix=artifacts.sketch_prefix(parent))
             staged.seeds["training"] = config.seed
             staged.run |= summary
     _report(summary)

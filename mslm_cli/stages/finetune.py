@@ -229,8 +229,7 @@ def _pass_on(sources: Sequence[Artifact | None], seen: dict[str, LabelledCorpus]
     if encoder and encoder.has(METRICS):
         shutil.copyfile(encoder.file(METRICS), staged.path / ENCODER_METRICS)
     for source in sources:
-        prefix = "model-" if source and source.manifest.kind == "ner" else ""
-        artifacts.pass_on_sketches([source], staged.path, prefix=prefix)
+        artifacts.pass_on_sketches([source], staged.path, prefix=artifacts.sketch_prefix(source))
     for name, corpus in seen.items():  # dev too, as it selected the best epoch
         sketch = Sketch.of(" ".join(sentence.words) for sentence in corpus.sentences)
         sketch.save(staged.path / artifacts.SKETCHES / f"finetune-{name}.u64")

@@ -21,7 +21,8 @@ from mslm_cli.corpus.writers import write_conll
 from mslm_cli.stages import adapt, extract_terms, finetune, preprocess
 from mslm_cli.studies import search
 from mslm_cli.studies.cost import count_train_tokens
-from mslm_cli.studies.plan import Dependency, Planner, StageNode, Trial, shared
+from mslm_cli.studies.nodes import Dependency, StageNode, Trial
+from mslm_cli.studies.plan import Planner, shared
 from mslm_cli.studies.resampled_data import DEV, TEST
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.store import StudyStore
@@ -38,6 +39,7 @@ _START_S = 3.0
 """Seconds to load an encoder and to write one."""
 _BYTES_PER_TOKEN = 16
 _PROBED_KINDS = 6
+_TOKENS_PER_SENTENCE = 35
 _BUSY = 0.8
 
 
@@ -208,7 +210,11 @@ class Costs:
             train, dev = self._tokens(inputs["train"]), self._tokens(inputs["dev"])
             assert isinstance(node.config, FinetuneConfig)
             n_epochs = choose_schedule(node.config, round(train)).epochs
-            return _START_S + n_epochs * (train + dev / _FORWARD) * speed.finetune
+            # every step has as many tokens of companions as of the training data
+            n_sources = 1 + ("also" in inputs) + ("silver" in inputs)
+            return _START_S + n_epochs * (n_sources * train + dev / _FORWARD) * speed.finetune
+        if node.stage == "silver":
+            return _START_S + config["sentences"] * _TOKENS_PER_SENTENCE * speed.finetune / _FORWARD
         if node.stage == "eval":
             return _START_S + self._tokens(inputs["data"]) * speed.finetune / _FORWARD
         if node.stage == "probe":

@@ -8,7 +8,7 @@ from mslm_cli.evaluation.comparison import holm
 from mslm_cli.evaluation.label_efficiency import Cell, LabelEfficiency
 from mslm_cli.reporting.label_efficiency import saved_text
 from mslm_cli.studies.label_sentence import label_sentence, overtaking_sentences
-from mslm_cli.studies.plan import Trial
+from mslm_cli.studies.nodes import Trial
 from mslm_cli.studies.results import Results
 from mslm_cli.studies.sentence import shortened
 from mslm_cli.studies.store import StudyStore

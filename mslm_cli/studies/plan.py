@@ -1,24 +1,14 @@
-"""The plan of a study: a graph of stage runs, and the trials that need them.
+"""The plan of a study: the trials of its arms, with the runs of stages that they need."""
 
-The key of a node is the hash of its options and of the content of its inputs, and names its folder. So trials share
-common work, a killed study finds what is done, and an extended study makes only what is new.
-"""
-
-import hashlib
-import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mslm_cli import artifacts
 from mslm_cli.config import AdaptConfig, EvalConfig, ExtractTermsConfig, PreprocessConfig, ProbeConfig
-from mslm_cli.corpus.formats.brat import annotations_beside
 from mslm_cli.corpus.options import DataOptions
-from mslm_cli.errors import DataError
-from mslm_cli.options import Config
+from mslm_cli.studies.nodes import Dependency, OutputOf, StageNode, Trial
 from mslm_cli.studies.resampled_data import (
     DEV,
     RENAMED,
@@ -34,9 +24,11 @@ from mslm_cli.studies.resampled_data import (
     SubsetConfig,
 )
 from mslm_cli.studies.spec import (
+    ALSO,
     AUGMENT,
     MIN_SEEDS,
     MORE_STEPS,
+    SILVER,
     VANILLA,
     Arm,
     DataSet,
@@ -47,135 +39,12 @@ from mslm_cli.studies.spec import (
 )
 from mslm_cli.training.schedule import choose_schedule
 
-Stage = Literal[
-    "split", "fold", "subset", "sample", "rename", "lexicon", "augment", "shards", "encoder", "ner", "eval", "probe"
-]
-
 _MIN_FINETUNE_STEPS = 64
 """In the fine-tuning of a short trial; after 22, MiniLM found no mention in the dev data of NCBI-disease."""
 
 
 _LEAST_DEV = 50
 """Dev sentences at the smallest share of the labels: fewer cannot choose an epoch."""
-
-
-@dataclass(frozen=True)
-class OutputOf:
-    """The output folder of a node, or one file in it."""
-
-    node: "StageNode"
-    name: str = ""
-
-
-Dependency = Path | OutputOf
-
-
-@dataclass(frozen=True)
-class StageNode:
-    """One run of a stage: its options and its inputs, each with a role."""
-
-    stage: Stage
-    config: Config
-    inputs: tuple[tuple[str, Dependency], ...]
-
-    @cached_property
-    def key(self) -> str:
-        """SHA-256 of the options and the content of the inputs; the code's identity is kept once for the study."""
-        inputs = [[role, [m.node.key, m.name] if isinstance(m, OutputOf) else content_of(m)] for role, m in self.inputs]
-        identity = [self.stage, self.config.identity(), inputs]
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def name(self) -> str:
-        """The name of the node's folder."""
-        return f"{self.stage}-{self.key[:16]}"
-
-    def needs(self) -> list["StageNode"]:
-        """The nodes whose output this node takes as input."""
-        return [dependency.node for _, dependency in self.inputs if isinstance(dependency, OutputOf)]
-
-    def chain(self) -> Iterator["StageNode"]:
-        """The node and all its dependencies in topological order, itself last."""
-        for need in self.needs():
-            yield from need.chain()
-        yield self
-
-
-def content_of(path: Path) -> str:
-    """The content hash of a file or folder.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    beside = annotations_beside(path)
-    try:
-        parts = [(each, each.stat()) for each in (path, beside) if each is not None]
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", path=path) from error
-    return " ".join(_content_of(each, found.st_mtime_ns, found.st_size) for each, found in parts)
-
-
-@lru_cache(maxsize=4096)
-def _content_of(path: Path, _mtime_ns: int, _n_bytes: int) -> str:
-    return artifacts.file_input("", path).fingerprint
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One arm with one seed on one data set, with a share of its labels.
-
-    ``share`` < 1: a short trial of the search, scored only on dev.
-    """
-
-    data: str
-    arm: Arm
-    seed: int
-    ner: StageNode
-    score: StageNode | None
-    probe: StageNode | None
-    share: float = 1.0
-    label_share: float = 1.0
-    fold: int = 0
-    n_folds: int = 1
-
-    @property
-    def key(self) -> str:
-        """The key of ``result``, which identifies the trial."""
-        return self.result.key
-
-    @property
-    def result(self) -> StageNode:
-        """The trial's last node; the trial is done once it is."""
-        return self.score or self.ner
-
-    @property
-    def trained(self) -> list[StageNode]:
-        """The adaptation or the training on another corpus, if any, and the fine-tuning.
-
-        Without the warm-up of the MLM head, which adaptations share.
-        """
-        before = [node for node in self.ner.needs() if node.stage in ("encoder", "ner")]
-        return [*before, self.ner]
-
-    def nodes(self) -> Iterator[StageNode]:
-        """All nodes of the trial in topological order."""
-        yield from self.result.chain()
-        if self.probe is not None:
-            yield from self.probe.chain()
-
-    @property
-    def title(self) -> str:
-        """The trial's name in messages."""
-        labels = "" if self.label_share == 1 else f" · {100 * self.label_share:g} % of the labels"
-        fold = "" if self.n_folds == 1 else f" · fold {self.fold + 1}"
-        return f"{self.data} · {self.arm.name} · seed {self.seed}{labels}{fold}"
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What is tried, as JSON values."""
-        found = {"data": self.data, "arm": self.arm.name, "seed": self.seed, "share": self.share}
-        found |= {} if self.label_share == 1 else {"label_share": self.label_share}
-        return found | ({} if self.n_folds == 1 else {"fold": self.fold})
 
 
 @dataclass(frozen=True)
@@ -275,12 +144,18 @@ class Planner:
             train, dev, epochs = self._shortened(data, train, dev, share)
         encoder = self.encoder(labelled, arm, seed, share) if arm.is_adapted else None
         patience = 0 if arm.kind == MORE_STEPS else self.study.finetune.patience
-        options = {"epochs": epochs, "patience": patience, "seed": seed}
+        options: dict[str, Any] = {"epochs": epochs, "patience": patience, "seed": seed}
         tuning = self.config(self.study.finetune, **options | arm.finetune)
         model: Dependency = self.context.model if encoder is None else OutputOf(encoder)
-        if arm.source is not None:
-            model = OutputOf(self.source_model(arm.source, seed))
-        ner = StageNode("ner", tuning, (("train", train), ("dev", dev), ("model", model)))
+        if arm.source is not None and arm.kind != ALSO:
+            model = OutputOf(self.source_model(arm.source, seed, model))
+        inputs: list[tuple[str, Dependency]] = [("train", train), ("dev", dev), ("model", model)]
+        if arm.source is not None and arm.kind == ALSO:
+            inputs.append(("also", self._source_data(arm.source)[0]))
+        if arm.kind == SILVER:
+            teacher = StageNode("ner", self.config(self.study.finetune, **options), tuple(inputs))
+            inputs.append(("silver", OutputOf(self.silver(labelled, teacher, seed))))
+        ner = StageNode("ner", tuning, tuple(inputs))
         score = probe = None
         if share == 1:
             scoring = self.config(EvalConfig(**self._reading))
@@ -363,16 +238,25 @@ class Planner:
         )
         return StageNode("encoder", config, (("shards", OutputOf(self.shards(data, arm))), ("model", self.start(data))))
 
-    def source_model(self, name: str, seed: int) -> StageNode:
-        """The model of another corpus, from which a transfer arm goes on."""
-        source = self._source(name)
-        parts = []
+    def silver(self, data: TrialData, teacher: StageNode, seed: int) -> StageNode:
+        """Sentences of the text as ``teacher`` labels them."""
+        text = [("text", t) for t in self.text(data.of, data.fold)]
+        return StageNode("silver", self.config(self.study.label, seed=seed), (("model", OutputOf(teacher)), *text))
+
+    def _source_data(self, name: str) -> list[Dependency]:
+        """The training and dev sentences of another corpus, with our names of its types."""
+        source, parts = self._source(name), []
         for part in self._split(source, self.context.root / source.train):
             renamed = StageNode("rename", RenameConfig(names=source.map, **self._reading), (("source", part),))
             parts.append(OutputOf(renamed, RENAMED) if source.map else part)
+        return parts
+
+    def source_model(self, name: str, seed: int, start: Dependency) -> StageNode:
+        """The model of another corpus, made from the encoder ``start``."""
+        source, (train, dev) = self._source(name), self._source_data(name)
         epochs: dict[str, Any] = {} if source.epochs is None else {"epochs": source.epochs}
         config = self.config(self.study.finetune, seed=seed if source.per_seed else self.study.seeds[0], **epochs)
-        return StageNode("ner", config, (("train", parts[0]), ("dev", parts[1]), ("model", self.context.model)))
+        return StageNode("ner", config, (("train", train), ("dev", dev), ("model", start)))
 
     def start(self, data: TrialData) -> Dependency:
         """The encoder from which every adaptation on this text starts; a fresh MLM head is trained first."""

@@ -18,7 +18,7 @@ from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_b
 from mslm_cli.evaluation.spans import Spans, paired_spans
 from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS
 from mslm_cli.evaluation.uncertainty import Float64, clusters_of
-from mslm_cli.studies.plan import Trial
+from mslm_cli.studies.nodes import Trial
 from mslm_cli.studies.store import PROBE, Spent, StudyStore
 from mslm_cli.tasks.registry import find_task
 

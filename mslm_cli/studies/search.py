@@ -9,7 +9,8 @@ import numpy as np
 
 from mslm_cli import console, fsio
 from mslm_cli.errors import UnavailableError
-from mslm_cli.studies.plan import Planner, Trial
+from mslm_cli.studies.nodes import Trial
+from mslm_cli.studies.plan import Planner
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.store import StudyStore
 

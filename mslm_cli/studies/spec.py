@@ -10,14 +10,22 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from mslm_cli.config import AdaptConfig, ExtractTermsConfig, FinetuneConfig, PreprocessConfig, ProbeConfig
+from mslm_cli.config import (
+    AdaptConfig,
+    ExtractTermsConfig,
+    FinetuneConfig,
+    LabelConfig,
+    PreprocessConfig,
+    ProbeConfig,
+)
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
 from mslm_cli.masking.strategies import STRATEGIES, Strategy
 from mslm_cli.options import Name, OneOf, Rate, expectation, read_toml
 
-VANILLA, MORE_STEPS, AUGMENT, TRANSFER, FINETUNE = "vanilla", "more-steps", "augment", "transfer", "finetune"
-WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT, TRANSFER, FINETUNE)
+VANILLA, MORE_STEPS, AUGMENT = "vanilla", "more-steps", "augment"
+TRANSFER, ALSO, SILVER, FINETUNE = "transfer", "also", "silver", "finetune"
+WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT, TRANSFER, ALSO, SILVER, FINETUNE)
 """Kinds of arms without adaptation; all other kinds are masking strategies."""
 
 MIN_SEEDS = 3
@@ -88,7 +96,7 @@ class DataSet(LabelledData):
 
 
 class Source(LabelledData):
-    """Another labelled corpus, from which ``transfer`` arms learn first.
+    """Another labelled corpus, which arms with a ``source`` learn first, and ``also`` arms at the same time.
 
     map: new names of its mention types, by their names in the files; other types keep theirs. epochs: of learning it;
     default: those of [finetune]. per_seed: a model for each seed; otherwise all seeds share one.
@@ -205,8 +213,8 @@ class ArmOptions(TomlTable):
         if self.budget and (self.rate or self.blm_rate):
             other = "rate" if self.rate else "blm_rate"
             raise ValueError(f"budget and {other} both set how much is masked; give only one")
-        if self.kind == TRANSFER and not self.source:
-            raise ValueError("transfer needs a source")
+        if self.kind in (TRANSFER, ALSO) and not self.source:
+            raise ValueError(f"{self.kind} needs a source")
         if self.kind == FINETUNE and not self.finetune:
             raise ValueError("kind 'finetune' needs options, such as finetune = { epochs = 10 }")
         return self
@@ -238,6 +246,8 @@ _WITHOUT_MASKS_ALLOWED = {
     MORE_STEPS: {"like"},
     AUGMENT: {"lexicon"},
     TRANSFER: {"source", "finetune"},
+    ALSO: {"source", "finetune"},
+    SILVER: {"source", "finetune"},
     FINETUNE: {"finetune"},
 }
 
@@ -245,7 +255,7 @@ _WITHOUT_MASKS_ALLOWED = {
 def _allowed(strategy: Strategy) -> set[str]:
     """The options that apply to an arm with this strategy."""
     optional = {"sbo": strategy.masks_runs, "weights": strategy.is_weighted}
-    return {*strategy.rates, "budget", "detect", "lexicon", *(name for name, has in optional.items() if has)}
+    return {*strategy.rates, "budget", "detect", "lexicon", "source", *(name for name, has in optional.items() if has)}
 
 
 def _shown(name: str, value: object) -> str:
@@ -275,6 +285,7 @@ class Study(TomlTable):
     shards: ShardsOptions = ShardsOptions()
     adapt: AdaptOptions = AdaptOptions()
     finetune: FinetuneConfig = FinetuneConfig()
+    label: LabelConfig = LabelConfig()
     probe: ProbeOptions = ProbeOptions()
     probes: bool = True
     search: SearchOptions = SearchOptions()
@@ -287,7 +298,7 @@ class Study(TomlTable):
         if not isinstance(reading, dict):
             return given
         lexicons = given.get("lexicon", {"lexicon": {}})
-        tables = {name: given.get(name, {}) for name in ("shards", "finetune", "probe")}
+        tables = {name: given.get(name, {}) for name in ("shards", "finetune", "label", "probe")}
         if not all(isinstance(table, dict) for table in (lexicons, *tables.values())):
             return given
         lexicons = {name: reading | table if isinstance(table, dict) else table for name, table in lexicons.items()}
@@ -356,6 +367,7 @@ _DECIDED = {
         "weights",
     },
     "finetune": {"model", "lowercase", "offline", "allow_pickle", "seed", "threads", "device"},
+    "label": {"seed", "threads", "device"},
     "probe": {"lowercase", "offline", "threads", "device"},
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 from mslm_cli import console, fsio
 from mslm_cli.artifacts import METRICS, load
 from mslm_cli.studies import resampled_data
-from mslm_cli.studies.plan import OutputOf, StageNode, Trial
+from mslm_cli.studies.nodes import OutputOf, StageNode, Trial
 from mslm_cli.workspace import RunOptions
 
 WORK, LOCKS = "work", "locks"
@@ -135,7 +135,14 @@ def _encoder(of: Inputs, output: Path, config: Any) -> None:
 def _ner(of: Inputs, output: Path, config: Any) -> None:
     from mslm_cli.stages import finetune
 
-    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), _RESUME_ANYWAY)
+    companions = finetune.Companions(tuple(of.get("also", ())), next(iter(of.get("silver", ())), None))
+    finetune.run(of["train"][0], of["dev"][0], output, _on(config, of["model"][0]), _RESUME_ANYWAY, companions)
+
+
+def _silver(of: Inputs, output: Path, config: Any) -> None:
+    from mslm_cli.stages import label
+
+    label.run(of["text"], of["model"], output, config, overwrite=False)
 
 
 def _eval(of: Inputs, output: Path, config: Any) -> None:
@@ -194,6 +201,7 @@ _STAGES: dict[str, Callable[[Inputs, Path, Any], None]] = {
     "shards": _shards,
     "encoder": _encoder,
     "ner": _ner,
+    "silver": _silver,
     "eval": _eval,
     "probe": _probe,
 }

@@ -19,7 +19,8 @@ from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, 
 from mslm_cli.processes import run_in_parallel
 from mslm_cli.reporting.study import PAGE
 from mslm_cli.studies import cost, estimate, search, verdict
-from mslm_cli.studies.plan import PlanContext, Planner, Runtime, Trial, content_of
+from mslm_cli.studies.nodes import Trial, content_of
+from mslm_cli.studies.plan import PlanContext, Planner, Runtime
 from mslm_cli.studies.queue import Queue
 from mslm_cli.studies.spec import MORE_STEPS, Arm, LabelledData, Study, read_study
 from mslm_cli.studies.store import LOCKS, WORK, StudyStore

@@ -21,7 +21,7 @@ from mslm_cli.evaluation.comparison import holm
 from mslm_cli.evaluation.uncertainty import FEW
 from mslm_cli.reporting.study import write_study
 from mslm_cli.studies import labels
-from mslm_cli.studies.plan import Trial
+from mslm_cli.studies.nodes import Trial
 from mslm_cli.studies.results import Results
 from mslm_cli.studies.sentence import Compared, Evidence, shortened, verdict_sentence
 from mslm_cli.studies.spec import MIN_SEEDS, VANILLA, Arm

@@ -163,7 +163,7 @@ def test_missing_inputs(refused: Refused, command: str, exit_code: int, said: li
         ("preprocess text.txt --lexicon shards -o out", "shards: expected a lexicon artifact, found a shards artifact"),
         ("eval adapted --data test.tsv -o out", "adapted: expected a ner artifact, found an encoder artifact"),
         ("eval encoder --data test.tsv -o out", "encoder: expected a ner artifact, found no manifest.json"),
-        ("adapt shards --model ner -o out", "ner: expected an encoder artifact, found a ner artifact"),
+        ("adapt shards --model lexicon -o out", "lexicon: expected an encoder artifact, found a lexicon artifact"),
         ("adapt text.txt -o out", "text.txt: expected a shards artifact, found a file"),
     ],
 )

@@ -88,6 +88,15 @@ def test_a_model_is_a_start_for_other_data(workplace: Path, mslm: Mslm) -> None:
     assert "`model-finetune-train`" in again.stderr
 
 
+def test_a_model_is_a_start_for_adaptation(workplace: Path, mslm: Mslm) -> None:
+    done = mslm("adapt", "shards", "--model", "ner", "--steps", "3", "--tokens-per-step", "128", "-o", "adapted2")
+    assert done.exit_code == 0, done.stderr
+    assert Path("adapted2/seen/model-finetune-train.u64").is_file()
+    assert mslm(*FINETUNE, "--model", "adapted2", "-o", "more").exit_code == 0
+    again = mslm("eval", "more", "--data", "train.tsv", "--threads", "1")
+    assert "`model-finetune-train`" in again.stderr
+
+
 def test_sentences_labelled_by_a_model_are_learnt(workplace: Path, silver: Path, mslm: Mslm) -> None:
     lines = [json.loads(line) for line in (silver / "silver.jsonl").read_text().splitlines()]
     assert 0 < len(lines) == manifest("silver")["run"]["n_sentences"]

@@ -422,3 +422,44 @@ def test_a_path_cannot_end_a_comment_of_the_study_file(
     written = Path(output, "study.toml").read_text()
     assert tomllib.loads(written)["seeds"] == [1, 2, 3]
     assert written.splitlines()[0].endswith(r"-o out\nseeds = [9]\x1b`: finished work is kept.")
+
+
+def test_arms_that_learn_from_more_than_the_labels(workplace: Path, mslm: Mslm) -> None:
+    """Another corpus first, or at the same time; a model's own labels; hidden words; and two at once."""
+    arms = """
+[label]
+min_confidence = 0.0
+
+[[source]]
+name = "other"
+train = "train.tsv"
+epochs = 1
+
+[[arm]]
+kind = "transfer"
+source = "other"
+
+[[arm]]
+kind = "also"
+source = "other"
+
+[[arm]]
+kind = "silver"
+source = "other"
+
+[[arm]]
+kind = "finetune"
+finetune = { mask_mentions = 0.3 }
+
+[[arm]]
+kind = "word"
+source = "other"
+"""
+    tiny_study.write(workplace, tiny_study.HEAD.replace("seeds = [1, 2]", "seeds = [1]") + arms)
+    done = mslm("sweep", "study.toml", "-o", "study", "--threads", "1", "--json")
+    assert done.exit_code == 0, done.stderr
+    verdict = json.loads(done.stdout)
+    names = {"vanilla", "transfer from other", "also from other", "silver from other", "finetune mask-mentions 0.3"}
+    scored = json.dumps(verdict)
+    assert all(name in scored for name in names | {"word from other"})
+    assert "failed" not in done.stderr

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import tiny_study
 
-from mslm_cli.studies.plan import OutputOf, PlanContext, Planner, Runtime, StageNode, Trial, shared
+from mslm_cli.studies.nodes import OutputOf, StageNode, Trial
+from mslm_cli.studies.plan import PlanContext, Planner, Runtime, shared
 from mslm_cli.studies.resampled_data import TEST
 from mslm_cli.studies.spec import Arm, read_study
 
@@ -326,3 +327,68 @@ def test_folds_are_never_learnt_from_nor_read_as_text_by_their_own_trials(contex
                 if isinstance(dependency, OutputOf) and dependency.name == TEST:
                     assert (node, role) == (trial.score, "data")
         assert f"fold {trial.fold + 1}" in trial.title
+
+
+COMPANION_ARMS = """
+[[source]]
+name = "other"
+train = "other.tsv"
+dev = "dev.tsv"
+map = { Disorder = "Disease" }
+
+[[arm]]
+kind = "also"
+source = "other"
+
+[[arm]]
+kind = "silver"
+
+[[arm]]
+kind = "silver"
+name = "silver after other"
+source = "other"
+finetune = { silver_weight = 1.0 }
+
+[[arm]]
+kind = "word"
+source = "other"
+"""
+
+
+def with_companions(context: PlanContext) -> dict[tuple[str, int], Trial]:
+    (context.root / "other.tsv").write_text("insulin\tB-Disorder\n")
+    study = read_study(tiny_study.write(context.root, tiny_study.HEAD + COMPANION_ARMS))
+    return trials(replace(context, study=study))
+
+
+def test_companions_and_what_is_learnt_first(context: PlanContext) -> None:
+    found = with_companions(context)
+    vanilla, also, silver, both, word = (
+        found[name, 1] for name in ("vanilla", "also from other", "silver", "silver after other", "word from other")
+    )
+    assert [need.stage for need in also.ner.needs()] == ["rename"]
+    assert dict(also.ner.inputs)["model"] == context.model
+    labelled = dict(silver.ner.inputs)["silver"]
+    assert isinstance(labelled, OutputOf)
+    assert labelled.node.stage == "silver"
+    # the teacher is vanilla's model, made once for both
+    assert labelled.node.needs()[0].key == vanilla.ner.key
+    assert [node.stage for node in silver.trained] == ["ner", "ner"]
+    # its weight is the student's alone; teacher and student start from the other corpus
+    student = dict(both.ner.inputs)
+    assert both.ner.config.model_dump()["silver_weight"] == 1.0
+    assert isinstance(student["silver"], OutputOf)
+    teacher = student["silver"].node.needs()[0]
+    assert dict(teacher.inputs)["model"] == student["model"]
+    assert teacher.config.model_dump()["silver_weight"] != 1.0
+    # an adapted encoder learns the other corpus before the target
+    (first,) = word.ner.needs()
+    assert (first.stage, [need.stage for need in first.needs() if need.stage == "encoder"]) == ("ner", ["encoder"])
+    assert {node.stage for node in word.trained} == {"encoder", "ner"}
+    assert len(word.trained) == 3
+
+
+def test_each_seed_draws_its_own_sentences_to_label(context: PlanContext) -> None:
+    found = with_companions(context)
+    seeds = [dict(found["silver", seed].ner.inputs)["silver"].node.config.model_dump()["seed"] for seed in (1, 2)]
+    assert seeds == [1, 2]

@@ -9,7 +9,8 @@ import tiny_study
 
 from mslm_cli.errors import UnavailableError
 from mslm_cli.studies import search
-from mslm_cli.studies.plan import PlanContext, Planner, Runtime, StageNode, Trial
+from mslm_cli.studies.nodes import StageNode, Trial
+from mslm_cli.studies.plan import PlanContext, Planner, Runtime
 from mslm_cli.studies.spec import read_study
 from mslm_cli.studies.store import Spent, StudyStore
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from mslm_cli.config import AdaptConfig, FinetuneConfig
-from mslm_cli.studies.plan import OutputOf, StageNode, Trial
+from mslm_cli.studies.nodes import OutputOf, StageNode, Trial
 from mslm_cli.studies.spec import Arm
 from mslm_cli.studies.store import Spent, StudyStore
 
