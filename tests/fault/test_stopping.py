@@ -238,7 +238,8 @@ def test_the_best_model_of_every_kept_checkpoint_is_kept(workplace: Path) -> Non
     states = [json.loads(path.read_text()) for path in Path("out.work").glob("checkpoint-*/state.json")]
     needed = {state["progress"]["best"]["folder"] for state in states if state["progress"]["best"]}
     assert len(needed) > 1
-    assert {path.name for path in Path("out.work").glob("best-*")} == needed
+    found = {path.name for path in Path("out.work").glob("best-*")}
+    assert found == needed | {max(found)}  # the last one was about to be published
 
 
 def test_the_last_checkpoints_are_kept(workplace: Path) -> None:

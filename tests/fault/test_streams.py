@@ -68,6 +68,7 @@ def test_a_signal_while_modules_are_imported_ends_it_quietly(
 ) -> None:
     program = f"""
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background inherits that it is ignored
 class Watch:
     def find_spec(self, name, *_):
         if name == {module!r}:

@@ -47,7 +47,7 @@ def test_the_division_is_disjoint_complete_bounded_and_always_the_same(sizes: li
     assert 0.8 * n_wanted <= len(division.measured) <= n_wanted
 
 
-@given(st.lists(st.integers(1, 4), min_size=300, max_size=400))
+@given(st.lists(st.integers(1, 3), min_size=300, max_size=400))
 def test_short_documents_are_held_out_whole(sizes: list[int]) -> None:
     doc = documents(sizes)
     division = divide(doc, 0.1)
