@@ -100,3 +100,11 @@ def test_data_sets_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UnavailableError, match=r"need the package `datasets` \(pip install 'mslm\[datasets\]'\)"):
         list(read_annotated([Path("hf:somebody/corpus")], DataOptions()))
+
+
+def test_a_column_name_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "words.parquet"
+    write_table(path, words_table(with_names=False), "parquet")
+    path.write_bytes(path.read_bytes().replace(b"tokens", b"\xecokens"))
+    with pytest.raises(DataError, match="not a sound Parquet or Arrow file"):
+        read_labelled(path)

@@ -51,7 +51,7 @@ def _records(source: Source) -> Records:
     file = source.seekable()
     try:
         schema, batches = _opened(file)
-    except (pa.ArrowException, OSError) as error:  # pyarrow raises OSError for most damage
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # pyarrow raises OSError for most damage
         file.close()
         raise DataError(f"not a sound Parquet or Arrow file: {_said(error)}", path=source.name) from error
     return Records(source, _rows(file, batches, source.name), _label_names(schema))
