@@ -115,6 +115,8 @@ def run(
         discard(build)
         return output
     train, dev = (task.read(file, config) for file in (train_file, dev_file))
+    if config.context and all(sentence.doc is None for sentence in train.sentences):
+        console.warn(f"--context has no effect: {train_file} marks no documents")
     sources = [TrainingSource(train, frozenset(train.types)), *_companions(task, companions, silver, config)]
     labels = task.labels(train, dev, train_file, {kind for source in sources[1:] for kind in source.types})
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)

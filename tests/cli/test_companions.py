@@ -169,6 +169,23 @@ def test_dev_is_never_masked(workplace: Path, mslm: Mslm) -> None:
     assert (match["predicted"], match["correct"]) == (of_dev[best]["predicted"], of_dev[best]["correct"])
 
 
+def test_context_needs_documents(workplace: Path, mslm: Mslm) -> None:
+    said = "--context has no effect: train.tsv marks no documents"
+    assert said in mslm(*FINETUNE, "--context", "1", "-o", "alone").stderr
+    assert mslm(*FINETUNE, "-o", "plain").exit_code == 0
+    assert sha256_of(Path("alone/model.safetensors")) == sha256_of(Path("plain/model.safetensors"))
+    for name in ("train.tsv", "dev.tsv"):
+        Path(name).write_text("-DOCSTART-\tO\n\n" + Path(name).read_text())
+    done = mslm(*FINETUNE, "--context", "document", "-o", "whole")
+    assert "no effect" not in done.stderr
+    assert sha256_of(Path("whole/model.safetensors")) != sha256_of(Path("plain/model.safetensors"))
+    lines = [json.loads(line) for line in Path("whole/metrics.jsonl").read_text().splitlines()]
+    best = manifest("whole")["run"]["best_epoch"]
+    on_dev = next(line["dev"] for line in lines if line.get("epoch") == best)
+    scored = json.loads(mslm("eval", "whole", "--data", "dev.tsv", "--json", "--threads", "1").stdout)["exact_match"]
+    assert (scored["predicted"], scored["correct"]) == (on_dev["predicted"], on_dev["correct"])
+
+
 def test_a_killed_label_leaves_nothing_half_written(workplace: Path, silver: Path) -> None:
     command = ["label", "text.txt", "--model", "ner", "--min-confidence", "0", "--threads", "1", "-o", "again"]
     assert child_process.run(*command, folder=workplace, dies_after=1) == child_process.DIED
