@@ -132,6 +132,8 @@ def subcommand(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "config"]
+        for parameter in own:
+            _leave_reading_to_readers(parameter.annotation)
         fields = {} if config is None else _own_first(config)
 
         @functools.wraps(function)
@@ -154,6 +156,13 @@ def subcommand(
         return run
 
     return register
+
+
+def _leave_reading_to_readers(annotation: Any) -> None:
+    """Have no path checked while options are read, so that its error is the same named or found in a folder."""
+    for told in typing.get_args(annotation):
+        if hasattr(told, "readable"):
+            told.readable = False
 
 
 def _expanded(value: Any) -> Any:

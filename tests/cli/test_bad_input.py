@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -386,3 +387,18 @@ def test_bad_terms_behind_right_hashes_are_a_bad_artifact(refused: Refused, cont
 )
 def test_an_artifact_given_as_text_is_named(refused: Refused, artifact: str, said: str) -> None:
     refused(f"match {artifact} --lexicon lexicon", DATA, "artifact of mslm", said)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["inspect train.tsv", "match text.txt --lexicon lexicon", "eval --predictions train.tsv", "convert dev.tsv"],
+)
+def test_an_unreadable_file_is_an_error_of_reading_named_or_in_a_folder(
+    workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Options are not where files are opened: who may not read a file learns it from its reader (exit 3)."""
+    command = f"{command} --to jsonl" if command.startswith("convert") else command
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **how: mode != os.R_OK and real(path, mode, **how))
+    done = mslm(*command.split())
+    assert done.exit_code == 0, done.stderr
