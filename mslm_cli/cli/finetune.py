@@ -40,6 +40,12 @@ def finetune(
     rank_sources: Annotated[
         bool, typer.Option("--rank-sources", help="Try SOURCES, and none, briefly, and learn the best on --dev first.")
     ] = False,
+    folds: Annotated[
+        int,
+        typer.Option(
+            help="Also cross-validate over so many folds of --train, instead of a test set; scores in OUTPUT.folds."
+        ),
+    ] = 0,
     also: Annotated[
         list[Path] | None,
         typer.Option(help="Other labelled data to learn at the same time, with types of its own; may be repeated."),
@@ -62,8 +68,10 @@ def finetune(
     refuse_shared_stdin({"--train": train, "--dev": dev, "--model": config.model})
     if bool(sources) != rank_sources:
         raise UsageError("--rank-sources and SOURCES need each other", hint="see `mslm finetune --help`")
+    if folds and (rank_sources or folds < 2):
+        raise UsageError(f"--folds {folds}: expected at least 2, without --rank-sources")
     from mslm_cli.stages import finetune as stage
-    from mslm_cli.studies import ranking
+    from mslm_cli.studies import cross_validation, ranking
     from mslm_cli.training import ranks
     from mslm_cli.workspace import RunOptions
 
@@ -72,8 +80,11 @@ def finetune(
     with ranks.process_group(config.device):
         companions = stage.Companions(tuple(also or ()), silver)
         rerun = RunOptions(overwrite, resume, resume_anyway)
+        target = stage.Target(train, dev, companions)
         if rank_sources:
-            made = ranking.run(sources or [], ranking.Target(train, dev, companions), output, config, rerun)
+            made = ranking.run(sources or [], target, output, config, rerun)
+        elif folds:
+            made = cross_validation.run(folds, target, output, config, rerun)
         else:
             made = stage.run(train, dev, output, config, rerun, companions)
     console.made(made)

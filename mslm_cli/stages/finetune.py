@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
 
@@ -79,6 +79,14 @@ class Companions:
 
     also: tuple[Path, ...] = ()
     silver: Path | None = None
+
+
+class Target(NamedTuple):
+    """What is to be learnt: training and dev data, and what accompanies them."""
+
+    train: Path
+    dev: Path
+    companions: Companions = Companions()
 
 
 def run(

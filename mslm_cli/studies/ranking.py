@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mslm_cli import artifacts, console, models
 from mslm_cli.config import FinetuneConfig
@@ -18,7 +18,7 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.errors import UsageError
 from mslm_cli.stages import finetune
-from mslm_cli.stages.finetune import Companions
+from mslm_cli.stages.finetune import Target
 from mslm_cli.studies.cost import count_train_tokens
 from mslm_cli.studies.resampled_data import DEV, SAMPLE, TRAIN, SampleConfig, SplitConfig, sample, split
 from mslm_cli.training import ranks
@@ -30,14 +30,6 @@ _DEV_SHARE = 0.05
 _TRIAL_SENTENCES = 2_000
 _TRIAL_EPOCHS = 1 / 3
 """Of the epochs that the training data would get."""
-
-
-class Target(NamedTuple):
-    """What is to be learnt in the end: training and dev data, and what accompanies them."""
-
-    train: Path
-    dev: Path
-    companions: Companions = Companions()
 
 
 @dataclass(frozen=True)
