@@ -1,6 +1,6 @@
 """Kill commands at random moments, run them again, and compare the output with that of an uninterrupted run.
 
-python benchmarks/faults.py [--kills 80] [--quick] [--json] [--seed 0] [--others]
+python benchmarks/faults.py [--kills 80] [--quick] [--json] [--seed 0] [--others] [--only study]
 
 extract-terms, preprocess, adapt and finetune run on the sample corpus with a tiny random encoder (no downloads). Each
 gets a quarter of the kills (SIGKILL). With --others it is match and predict with -o, eval, and a study with two jobs
@@ -78,15 +78,18 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="8 kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--others", action="store_true", help="match, predict, eval and a study")
+    parser.add_argument("--only", help="one of the commands alone")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     commands = OTHERS if options.others else COMMANDS
+    if options.only:
+        commands = {options.only: (COMMANDS | OTHERS)[options.only]}
     n_each = (8 if options.quick else options.kills) // len(commands)
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder, "inputs")
         make_inputs(inputs)
-        if options.others:
+        if options.others or options.only:
             finish(start(run_command, inputs, [*COMMANDS["finetune"].split(), "-o", "ner"]))
         tallies = {}
         for name, command in commands.items():
@@ -230,7 +233,7 @@ def content(output: Path) -> dict[str, Any]:
     if output.is_file():
         return {output.name: output.read_bytes()}
     if (verdict := output / "verdict.json").is_file():
-        return {verdict.name: json.loads(verdict.read_bytes(), object_hook=lambda d: d | {"minutes": None})}
+        return {verdict.name: json.loads(verdict.read_bytes(), object_hook=_untimed)}
     for path in sorted(p for p in output.rglob("*") if p.is_file()):
         name = path.relative_to(output).as_posix()
         if name == "manifest.json":
@@ -243,6 +246,10 @@ def content(output: Path) -> dict[str, Any]:
         else:
             found[name] = path.read_bytes()
     return found
+
+
+def _untimed(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not name.endswith("minutes")}
 
 
 def fault_of(exit_code: int | None, said: str, place: Path, expected: dict[str, Any]) -> str:
