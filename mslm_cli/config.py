@@ -188,7 +188,7 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     patience: int = Field(
         5,
         ge=0,
-        description="Stop after so many epochs clearly worse than the best on --dev; 0 never stops early.",
+        description="Stop once this many epochs are clearly worse than the best on --dev; 0 never stops early.",
     )
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate, with linear warm-up and decay.")
     tokens_per_step: AutoCount = Field(

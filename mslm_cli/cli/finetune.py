@@ -38,13 +38,12 @@ def finetune(
     output: Output,
     config: FinetuneConfig,
     rank_sources: Annotated[
-        bool, typer.Option("--rank-sources", help="Try SOURCES, and none, briefly, and learn the best on --dev first.")
+        bool,
+        typer.Option("--rank-sources", help="Try each of SOURCES, and none, on --dev; first learn the best."),
     ] = False,
     folds: Annotated[
         int,
-        typer.Option(
-            help="Also cross-validate over so many folds of --train, instead of a test set; scores in OUTPUT.folds."
-        ),
+        typer.Option(help="Also cross-validate over this many folds of --train; the scores go to OUTPUT.folds."),
     ] = 0,
     also: Annotated[
         list[Path] | None,

@@ -1,10 +1,10 @@
 """The units that readers hand out: documents for text, labelled sentences for gold data."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mslm_cli.corpus.labels import Mention
+from mslm_cli.corpus.labels import Mention, tags_from_mentions
 
 EMPTY_WORD = "\ufffd"
 """Stands for a word that is empty in a labelled file."""
@@ -134,3 +134,14 @@ class LabelledCorpus:
     n_empty_words: int = 0
     changes: tuple[Change, ...] = ()
     n_ignored: tuple[tuple[str, int], ...] = ()
+
+
+def renamed(corpus: LabelledCorpus, names: Mapping[str, str]) -> LabelledCorpus:
+    """The corpus with types renamed; a type that is not in ``names`` keeps its own."""
+
+    def sentence(old: LabelledSentence) -> LabelledSentence:
+        mentions = tuple((start, end, names.get(kind, kind)) for start, end, kind in old.mentions)
+        return replace(old, mentions=mentions, tags=tuple(tags_from_mentions(mentions, len(old.words))))
+
+    types = tuple(sorted({names.get(kind, kind) for kind in corpus.types}))
+    return replace(corpus, sentences=tuple(map(sentence, corpus.sentences)), types=types, scheme="IOB2")

@@ -1,8 +1,8 @@
 """Sentences that models have labelled: ``silver.jsonl``, with a confidence for each sentence and mention."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mslm_cli.corpus.documents import LabelledCorpus, LabelledSentence
@@ -62,14 +62,3 @@ def read_silver(path: Path, types: Iterable[str]) -> SilverCorpus:
     annotated = tuple(sorted({kind for s in sentences for *_, kind in s.mentions}))
     corpus = LabelledCorpus(tuple(sentences), annotated, "IOB2", 0)
     return SilverCorpus(corpus, frozenset(types), tuple(confidences))
-
-
-def renamed(corpus: LabelledCorpus, names: Mapping[str, str]) -> LabelledCorpus:
-    """The corpus with types renamed; a type that is not in ``names`` keeps its own."""
-
-    def sentence(old: LabelledSentence) -> LabelledSentence:
-        mentions = tuple((start, end, names.get(kind, kind)) for start, end, kind in old.mentions)
-        return replace(old, mentions=mentions, tags=tuple(tags_from_mentions(mentions, len(old.words))))
-
-    types = tuple(sorted({names.get(kind, kind) for kind in corpus.types}))
-    return replace(corpus, sentences=tuple(map(sentence, corpus.sentences)), types=types, scheme="IOB2")

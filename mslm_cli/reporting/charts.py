@@ -115,7 +115,7 @@ def draw_all(
         plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, confidence)))
     if thresholds := curves.get("thresholds"):
         caption = "Precision, recall and F1 on the development data by `--threshold`; 0.5 is the default."
-        plans.append(("thresholds", "The dial", caption, lambda f: _thresholds(f, thresholds)))
+        plans.append(("thresholds", "Precision and recall by threshold", caption, lambda f: _thresholds(f, thresholds)))
     if ner := curves.get("ner"):
         caption = f"Training loss of each step, in nats, and {metric} on the development data after each epoch."
         plans.append(("learning-ner", "Fine-tuning", caption, lambda f: _finetuning(f, ner, metric)))

@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from mslm_cli import allocator, artifacts, console, models
 from mslm_cli.artifacts import ENCODER_METRICS, METRICS, Artifact, ArtifactBuild, StagedArtifact
 from mslm_cli.config import FinetuneConfig
-from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.documents import LabelledCorpus, renamed
 from mslm_cli.corpus.readers import count_changes, gold_inputs
 from mslm_cli.corpus.seen import Sketch
-from mslm_cli.corpus.silver import SILVER, read_silver, renamed
+from mslm_cli.corpus.silver import SILVER, read_silver
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.thresholds import NEUTRAL, THRESHOLDS, ThresholdPoint
 from mslm_cli.tasks.registry import find_task

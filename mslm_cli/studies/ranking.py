@@ -91,7 +91,7 @@ def _trial_epochs(train: Path, config: FinetuneConfig) -> int:
 
 
 def _learn(source: Path, folder: Path, config: FinetuneConfig, *, sentences: int | None) -> Path:
-    """Fine-tune the encoder on ``source``, or on a sample of so many of its sentences; the artifact."""
+    """Fine-tune the encoder on ``source``, or on a sample of ``sentences`` of it; the artifact."""
     ranks.from_first(partial(_split, source, folder, config, sentences))
     options = {"epochs": _SOURCE_EPOCHS, "patience": 0, "tokens_per_step": "auto", **dict(DataOptions())}
     learning = config.model_copy(update=options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from mslm_cli import fsio
-from mslm_cli.corpus.documents import LabelledSentence
+from mslm_cli.corpus.documents import LabelledSentence, renamed
 from mslm_cli.corpus.labels import Mention
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_labelled
@@ -168,12 +168,8 @@ def rename_types(source: Path, output: Path, config: RenameConfig) -> None:
     if missing := sorted(config.names.keys() - set(corpus.types)):
         found = ", ".join(corpus.types) or "no mentions"
         raise DataError(f"no mention has the type {missing[0]!r} of the map; found {found}", path=source)
-    renamed = [
-        replace(s, mentions=tuple((start, end, config.names.get(of, of)) for start, end, of in s.mentions))
-        for s in corpus.sentences
-    ]
     with fsio.staged_folder(output) as folder:
-        write_conll(folder / RENAMED, renamed)
+        write_conll(folder / RENAMED, renamed(corpus, config.names).sentences)
 
 
 def augment(train: Path, lexicon: Path, output: Path, config: AugmentConfig) -> None:

@@ -13,8 +13,8 @@ from mslm_cli.training.schedule import Schedule
 class Companion(NamedTuple):
     """A source that accompanies the training data.
 
-    origin: its number. ratio: its tokens in a step per token of the training data. epochs: it takes part in the first
-    so many.
+    origin: its number. ratio: its tokens in a step per token of the training data. epochs: the number of epochs, the
+    first ones, in which it takes part.
     """
 
     origin: int
@@ -39,13 +39,13 @@ def plan_epochs(
         [main[step] for step in plan_steps(lengths[main], schedule.tokens_per_step, seed=seed, epoch=epoch)]
         for epoch in range(schedule.epochs)
     ]
+    own_tokens = [[float(lengths[step].sum()) for step in plan] for plan in plans]
     for companion in companions:
         assert origins is not None
         stream = _Stream(np.flatnonzero(origins == companion.origin), lengths, [seed, companion.origin])
-        for plan in plans[: companion.epochs]:
+        for plan, n_tokens in list(zip(plans, own_tokens, strict=True))[: companion.epochs]:
             for number, step in enumerate(plan):
-                own = step if origins is None else step[origins[step] == 0]
-                plan[number] = np.concatenate([step, stream.take(companion.ratio * float(lengths[own].sum()))])
+                plan[number] = np.concatenate([step, stream.take(companion.ratio * n_tokens[number])])
     return plans
 
 
@@ -63,7 +63,7 @@ class _Stream:
             yield from rng.permutation(sequences).tolist()
 
     def take(self, n_tokens: float) -> Int64:
-        """The next sequences with about so many tokens; what is too much or too little is made up for later."""
+        """The next sequences with about ``n_tokens`` tokens; what is too much or too little is made up for later."""
         self._due += n_tokens
         taken = []
         while self._due > 0 and (sequence := next(self._order, None)) is not None:

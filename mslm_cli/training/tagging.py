@@ -56,7 +56,7 @@ class Windows:
 class Context(NamedTuple):
     """The neighbouring sentences that are shown around each sentence, if they belong to the same document.
 
-    n_sentences: at most so many on each side. documents: of each sentence; None has no neighbours.
+    n_sentences: the most on each side. documents: of each sentence; None has no neighbours.
     """
 
     n_sentences: int
@@ -96,6 +96,8 @@ def make_windows(
     """
     prefix, suffix = special_frame(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)
+    if context is not None:  # farther sentences would not fit
+        context = context._replace(n_sentences=min(context.n_sentences, capacity))
     ids: list[list[int]] = []
     numbers: list[int] = []
     labelled: list[Int64] = []
