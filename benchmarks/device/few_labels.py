@@ -1,11 +1,11 @@
-"""Does long adaptation gain, or transfer, with few labels and with all? As many trials as time allows, on one GPU.
+"""What gains with few labels? Adaptation, transfer, silver labels and masking, on as many trials as time allows.
 
-    python benchmarks/device/few_labels.py FOLDER OUT.jsonl [SECONDS]
+    python benchmarks/device/few_labels.py FOLDER OUT [SECONDS]
 
-FOLDER holds shards-word and shards-mslm, minilm, and data/TARGET-{train,devel,test,source}.tsv.gz. Encoders: MiniLM as
-it is (vanilla); adapted for one pass over the shards at each rate of ``RATES`` (word, mslm); and fine-tuned on
-TARGET-source (transfer). With a share of the labels, train and dev are both cut to it, in runs of 10 sentences drawn
-anew for each seed. The lines of OUT.jsonl are in order of completion. DRY=1 runs one seed on a CPU at tiny sizes.
+FOLDER comes from few_labels_data.py: shards-word and shards-mslm, minilm, and data/TARGET-PART.tsv.gz. OUT gets
+results.jsonl, a line for each finished job, and predictions.jsonl.gz, the mentions that each trial found on test as
+[sentence, start, end]. For each seed, train and dev are both cut to the share of labels, in runs of 10 sentences.
+DRY=1 runs one seed on a CPU at tiny sizes. On a GPU, 12 processes share it, and 4 others run the trials of ``ON_CPU``.
 """
 
 import gzip
@@ -16,67 +16,105 @@ import random
 import shutil
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 DRY = bool(os.environ.get("DRY"))
-DEVICE = "cpu" if DRY else "cuda"
-N_WORKERS = 2 if DRY else 8
+WORKERS = ["cpu"] * 2 if DRY else [*["cuda"] * 12, *["cpu"] * 4]
 TARGETS = ("NCBI-disease", "BC5CDR-chem", "BC2GM", "linnaeus")
-RATES = ("1e-4",) if DRY else ("1e-4", "3e-4")
-ADAPTED = [f"{arm}@{rate}" for rate in RATES for arm in ("word", "mslm")]
+SEEDS = (1,) if DRY else (1, 2, 3)
+RATE = 3e-4
+
+
+class Arm(NamedTuple):
+    """How to train: the encoder, the arm of the same seed that labels the other training sentences, and options."""
+
+    encoder: str
+    teacher: str = ""
+    options: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
+ARMS = {
+    "vanilla": Arm("minilm"),
+    "word": Arm("word"),
+    "mslm": Arm("mslm"),
+    "same": Arm("same"),
+    "mslm+same": Arm("mslm+same"),
+    "other": Arm("other"),
+    "mask-words": Arm("minilm", options={"mask_words": 0.15}),
+    "silver": Arm("minilm", "vanilla"),
+    "mslm+same+silver": Arm("mslm+same", "mslm+same"),
+    "more-updates": Arm("minilm", options={"patience": 0}),
+}
+"""``more-updates`` has as many more epochs as the source of ``same`` would take."""
 
 
 class Job(NamedTuple):
-    """An encoder to make (``target`` is empty), or a NER model to train on an encoder and score."""
+    """An encoder to make (``share`` is 0), or a trial. ``target`` is empty for an adapted encoder."""
 
-    encoder: str
+    arm: str
     target: str = ""
-    share: float = 1.0
+    share: float = 0.0
     seed: int = 0
 
     @property
     def name(self) -> str:
         return "_".join(map(str, self))
 
+    @property
+    def on_cpu(self) -> bool:
+        return self.share == 0.1 and self.target == TARGETS[0]  # whole comparisons on one kind of device
+
 
 def jobs() -> list[Job]:
     """All jobs, most wanted first."""
-    seeds = range(1, 2 if DRY else 6)
-    few = [Job(e, t, 0.05, s) for s in seeds for t in TARGETS for e in encoders(t)]
-    everything = [Job(e, t, 1.0, s) for s in seeds for t in TARGETS[:2] for e in encoders(t)]
-    by_seed = [j for s in seeds for j in (*few, *everything) if j.seed == s]
-    made = [*ADAPTED, *(e for t in TARGETS for e in encoders(t) if "transfer:" in e)]
-    return [*map(Job, made), *by_seed]
+    adapted = [Job("mslm"), Job("word")]
+    tuned = [Job(e, t) for e in ("same", "mslm+same", "other") for t in TARGETS]
+    trials = [Job(a, t, share, s) for share in (0.05, 0.1) for s in SEEDS for t in TARGETS for a in ARMS]
+    everything = [Job(a, t, 1.0, s) for s in SEEDS for t in TARGETS[:2] for a in ("vanilla", "mslm", "mslm+same")]
+    return [*adapted, *tuned, *trials, *everything]
 
 
-def encoders(target: str) -> list[str]:
-    return ["vanilla", f"transfer:{target}", *ADAPTED, f"{ADAPTED[0]}+transfer:{target}"]
+def needed(job: Job, work: Path) -> list[Path]:
+    """What must exist before a job can begin."""
+    if job.share:
+        arm = ARMS[job.arm]
+        encoder = [encoder_of(arm.encoder, job.target, work)] if arm.encoder != "minilm" else []
+        return [*encoder, *([work / "teachers" / job._replace(arm=arm.teacher).name] if arm.teacher else [])]
+    return [work / "encoders" / Job("mslm").name] if job.arm == "mslm+same" else []
 
 
-def worker(folder: Path, work: Path, results: Path, end: float) -> None:
-    """Do the first job that nobody has begun and whose encoder exists, again and again until ``end``."""
+def encoder_of(name: str, target: str, work: Path) -> Path:
+    return work / "encoders" / Job(name, target if "same" in name or name == "other" else "").name
+
+
+def worker(device: str, folder: Path, out: Path, work: Path, end: float) -> None:
+    """Do the first job that nobody has begun and whose inputs exist, again and again until ``end``."""
+    mine = [j for j in jobs() if DRY or j.on_cpu == (device == "cpu")]
     while time.time() < end:
-        job = next((j for j in jobs() if ready(j, folder, work) and claim(work / "claims" / j.name)), None)
+        ready = (j for j in mine if all(path.exists() for path in needed(j, work)))
+        job = next((j for j in ready if claim(work / "claims" / j.name)), None)
         if job is None:
-            if all((work / "claims" / j.name).exists() for j in jobs()):
+            if all((work / "claims" / j.name).exists() for j in mine):
                 return
-            time.sleep(0.5)
+            time.sleep(0.3)
             continue
         started = time.time()
         try:
-            found = score(job, folder, work) if job.target else make_encoder(job, folder, work)
+            found = Runner(device, folder, work).run(job)
         except Exception as error:  # reported as a result: the other trials go on
             found = {"error": repr(error)}
-        line = json.dumps({**job._asdict(), **found, "seconds": round(time.time() - started, 1)})
-        with results.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        print(line, flush=True)
+        mentions = found.pop("mentions", None)
+        seconds = round(time.time() - started, 1)
+        write_line(out / "results.jsonl", {**job._asdict(), **found, "device": device, "seconds": seconds})
+        if mentions is not None:
+            write_line(work / "predictions.jsonl", {**job._asdict(), "mentions": mentions})
 
 
-def ready(job: Job, folder: Path, work: Path) -> bool:
-    needed = job.encoder if job.target else job.encoder.partition("+transfer:")[0]
-    return (needed == job.encoder and not job.target) or (path_of(needed, folder, work) / "config.json").exists()
+def write_line(path: Path, record: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, separators=(",", ":")) + "\n")
 
 
 def claim(path: Path) -> bool:
@@ -87,99 +125,159 @@ def claim(path: Path) -> bool:
     return True
 
 
-def path_of(encoder: str, folder: Path, work: Path) -> Path:
-    return folder / "minilm" if encoder == "vanilla" else work / "encoders" / encoder
+class Runner(NamedTuple):
+    """Runs jobs on one device, in a folder that all share."""
 
+    device: str
+    folder: Path
+    work: Path
 
-def make_encoder(job: Job, folder: Path, work: Path) -> dict[str, Any]:
-    from mslm_cli.config import AdaptConfig
-    from mslm_cli.stages import adapt
-    from mslm_cli.training.model import load_ner
-    from mslm_cli.workspace import RunOptions
+    def run(self, job: Job) -> dict[str, Any]:
+        if job.share:
+            return self.trial(job)
+        return self.tune_source(job) if job.target else self.adapt(job)
 
-    final = work / "encoders" / job.encoder
-    if "transfer:" in job.encoder:
-        base, target = job.encoder.split("transfer:")
-        mine = work / "source" / job.encoder
+    def adapt(self, job: Job) -> dict[str, Any]:
+        from mslm_cli.config import AdaptConfig
+        from mslm_cli.stages import adapt
+        from mslm_cli.workspace import RunOptions
+
+        config = AdaptConfig.build(
+            model=str(self.folder / "minilm"),
+            offline=True,
+            tokens_per_step=512 if DRY else 16_384,
+            epochs="auto" if DRY else 1,
+            steps=3 if DRY else None,
+            learning_rate=RATE,
+            checkpoint_every="60m",
+            device=self.device,
+            weights="ratio:2" if job.arm == "mslm" else "uniform",
+        )
+        made = adapt.run(self.folder / f"shards-{job.arm}", self.made(job), config, RunOptions(overwrite=True))
+        records = [json.loads(line) for line in (made / "metrics.jsonl").open(encoding="utf-8")]
+        held_out = [[r["step"], r["held_out"]] for r in records if "held_out" in r and r["phase"] == "adapt"]
+        run = json.loads((made / "manifest.json").read_text())["run"]
+        made.rename(encoder_of(job.arm, "", self.work))
+        return {"held_out": held_out, "run": run}
+
+    def tune_source(self, job: Job) -> dict[str, Any]:
+        mine = self.work / "sources" / job.name
         mine.mkdir()
-        sentences = read(folder / "data" / f"{target}-source.tsv.gz")
+        source = "other" if job.arm == "other" else "same"
+        sentences = read(self.folder / "data" / f"{job.target}-{source}.tsv.gz")
         n_dev = len(sentences) // 10
         train, dev = write(mine / "train.tsv", sentences[n_dev:]), write(mine / "dev.tsv", sentences[:n_dev])
-        ner = tune(train, dev, path_of(base.rstrip("+") or "vanilla", folder, work), mine / "ner", epochs=2, seed=0)
-        made = work / "made" / job.encoder
-        load_ner(ner).base_model.save_pretrained(made)
-        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
-            shutil.copyfile(folder / "minilm" / name, made / name)
-        made.rename(final)
-        return {}
-    arm, rate = job.encoder.split("@")
-    config = AdaptConfig.build(
-        model=str(folder / "minilm"),
-        offline=True,
-        tokens_per_step=512 if DRY else 16_384,
-        epochs=1,
-        steps=3 if DRY else None,
-        held_out=0,
-        learning_rate=float(rate),
-        warmup_share=0.1,
-        head_warmup_steps=2 if DRY else 200,
-        checkpoint_every="60m",
-        device=DEVICE,
-        weights="ratio:2" if arm == "mslm" else "uniform",
-    )
-    made = adapt.run(folder / f"shards-{arm}", work / "made" / job.encoder, config, RunOptions(overwrite=True))
-    records = [json.loads(line) for line in (made / "metrics.jsonl").open(encoding="utf-8")]
-    made.rename(final)
-    losses = [r["loss"] for r in records if r["phase"] == "adapt" and "loss" in r]
-    tenth = max(1, len(losses) // 10)
-    return {
-        "steps": len(losses),
-        "loss_by_tenth": [round(sum(losses[i : i + tenth]) / tenth, 3) for i in range(0, len(losses), tenth)],
-        "run": json.loads((final / "manifest.json").read_text())["run"],
-    }
+        model = encoder_of("mslm", "", self.work) if "mslm" in job.arm else self.folder / "minilm"
+        made = self.tune(train, dev, model, self.made(job), epochs=2)
+        run = json.loads((made / "manifest.json").read_text())["run"]
+        made.rename(encoder_of(job.arm, job.target, self.work))
+        return {"dev": run["dev_score"]}
+
+    def trial(self, job: Job) -> dict[str, Any]:
+        from mslm_cli.config import LabelConfig
+        from mslm_cli.stages import label
+        from mslm_cli.stages.finetune import Companions
+
+        arm, mine = ARMS[job.arm], self.work / "trials" / job.name
+        mine.mkdir(parents=True)
+        data = {part: self.folder / "data" / f"{job.target}-{part}.tsv.gz" for part in ("train", "devel")}
+        rest: list[str] = []
+        if job.share < 1:
+            for part, least in (("train", 0), ("devel", 50)):
+                kept, left = divided(read(data[part]), job.share, least, job.seed)
+                data[part] = write(mine / f"{part}.tsv", kept)
+                rest = left if part == "train" else rest
+        companions = Companions()
+        options = dict(arm.options)
+        if job.arm == "more-updates":
+            options["epochs"] = self.more_epochs(data["train"], job.target)
+        if arm.teacher:
+            text = mine / "rest.txt"
+            text.write_text("".join(f"{plain(s)}\n" for s in rest), encoding="utf-8")
+            teacher = self.work / "teachers" / job._replace(arm=arm.teacher).name
+            config = LabelConfig.build(device=self.device, sentences=2000)
+            companions = Companions(silver=label.run([text], [teacher], mine / "silver", config, overwrite=False))
+        encoder = self.folder / "minilm" if arm.encoder == "minilm" else encoder_of(arm.encoder, job.target, self.work)
+        tuned = self.tune(
+            data["train"], data["devel"], encoder, mine / "ner", seed=job.seed, companions=companions, **options
+        )
+        run = json.loads((tuned / "manifest.json").read_text())["run"]
+        found = self.test(job.target, tuned)
+        if any(other.teacher == job.arm for other in ARMS.values()):
+            tuned.rename(self.work / "teachers" / job.name)
+        shutil.rmtree(mine)
+        kept_run = {k: run[k] for k in ("n_epochs", "max_epochs", "tokens_per_step", "best_epoch")}
+        return {"dev": run["dev_score"], **kept_run, **found}
+
+    def more_epochs(self, train: Path, target: str) -> int:
+        from mslm_cli.config import FinetuneConfig
+        from mslm_cli.training.schedule import choose_schedule
+
+        n_train = n_tokens(train, self.folder / "minilm")
+        n_source = n_tokens(self.folder / "data" / f"{target}-same.tsv.gz", self.folder / "minilm") * 0.9
+        epochs = choose_schedule(FinetuneConfig.build(model=""), n_train).epochs
+        return epochs + (1 if DRY else round(2 * n_source / n_train))
+
+    def test(self, target: str, ner: Path) -> dict[str, Any]:
+        from mslm_cli import artifacts
+        from mslm_cli.config import EvalConfig
+        from mslm_cli.tasks.trained import load_trained
+
+        corpus = read_test(self.folder / "data" / f"{target}-test.tsv.gz")
+        model = load_trained(artifacts.load(ner, "ner"), EvalConfig.build(device=self.device))
+        found = model.predict([s.words for s in corpus.sentences])
+        only = [s.without(model.types - set(corpus.types)) for s in found]  # of another corpus
+        scores = model.task.score(corpus, only)
+        mentions = [[i, start, end] for i, s in enumerate(only) for (start, end, *_) in (m.mention for m in s.mentions)]
+        return {"test": {k: scores[k] for k in ("precision", "recall", "f1")}, "mentions": mentions}
+
+    def tune(self, train: Path, dev: Path, model: Path, output: Path, companions: Any = None, **options: Any) -> Path:
+        from mslm_cli.config import FinetuneConfig
+        from mslm_cli.stages import finetune
+
+        fixed = {"model": str(model), "offline": True, "device": self.device, "checkpoint_every": "60m"}
+        config = FinetuneConfig.build(**fixed, **options, **({"epochs": 1} if DRY and "epochs" not in options else {}))
+        return finetune.run(train, dev, output, config, companions=companions or finetune.Companions())
+
+    def made(self, job: Job) -> Path:
+        return self.work / "made" / job.name
 
 
-def score(job: Job, folder: Path, work: Path) -> dict[str, Any]:
-    from mslm_cli.config import EvalConfig
-    from mslm_cli.stages import evaluate
-
-    data = {part: folder / "data" / f"{job.target}-{part}.tsv.gz" for part in ("train", "devel", "test")}
-    mine = work / "trials" / job.name
-    mine.mkdir(parents=True)
-    if job.share < 1:
-        for part, least in (("train", 0), ("devel", 50)):
-            data[part] = subset(data[part], mine / f"{part}.tsv", job.share, least, job.seed)
-    small: dict[str, Any] = {"epochs": 1 if DRY else 15, "tokens_per_step": 512} if job.share < 1 else {"epochs": 5}
-    model = path_of(job.encoder, folder, work)
-    ner = tune(data["train"], data["devel"], model, mine / "ner", seed=job.seed, **small)
-    sources = evaluate.Sources(ner=ner, data=data["test"])
-    evaluate.run(sources, mine / "scores", EvalConfig.build(device=DEVICE), with_report=False)
-    exact = json.loads((mine / "scores" / "results.json").read_text())["exact_match"]
-    run = json.loads((ner / "manifest.json").read_text())["run"]
-    shutil.rmtree(mine)
-    return {"dev": run["dev_score"], "test": {k: exact[k] for k in ("precision", "recall", "f1")}}
-
-
-def tune(train: Path, dev: Path, model: Path, output: Path, **options: Any) -> Path:
+@lru_cache
+def read_test(path: Path) -> Any:
     from mslm_cli.config import FinetuneConfig
-    from mslm_cli.stages import finetune
+    from mslm_cli.tasks.registry import find_task
 
-    fixed = {"model": str(model), "offline": True, "device": DEVICE, "checkpoint_every": "60m"}
-    return finetune.run(train, dev, output, FinetuneConfig.build(**fixed, **options))
+    return find_task("ner").read(path, FinetuneConfig.build(model=""))
 
 
-def subset(source: Path, target: Path, share: float, least: int, seed: int) -> Path:
-    """Write random runs of 10 sentences, in their order: ``share`` of the sentences, and at least ``least``."""
-    sentences = read(source)
+def n_tokens(data: Path, encoder: Path) -> int:
+    from mslm_cli import models
+
+    words = [line.split("\t")[0] for s in read(data) for line in s.splitlines()]
+    n_pieces = sum(map(len, models.load_tokenizer(encoder)(words, add_special_tokens=False)["input_ids"]))
+    return n_pieces + 2 * len(read(data))
+
+
+def divided(sentences: list[str], share: float, least: int, seed: int) -> tuple[list[str], list[str]]:
+    """Random runs of 10 sentences, in their order: ``share`` of them all, and at least ``least``; and the others."""
     n = max(least, round(share * len(sentences)))
     begins = list(range(0, len(sentences), 10))
     random.Random(seed).shuffle(begins)
-    chosen = sorted(begins[: -(-n // 10)])
-    return write(target, [s for b in chosen for s in sentences[b : b + 10]])
+    n_runs = -(-n // 10)
+    chosen, left = (
+        [s for b in sorted(part) for s in sentences[b : b + 10]] for part in (begins[:n_runs], begins[n_runs:])
+    )
+    return chosen, left
+
+
+def plain(sentence: str) -> str:
+    return " ".join(line.split("\t")[0] for line in sentence.splitlines())
 
 
 def read(source: Path) -> list[str]:
-    return gzip.decompress(source.read_bytes()).decode().strip("\n").split("\n\n")
+    data = source.read_bytes()
+    return (gzip.decompress(data) if source.suffix == ".gz" else data).decode().strip("\n").split("\n\n")
 
 
 def write(target: Path, sentences: list[str]) -> Path:
@@ -188,18 +286,21 @@ def write(target: Path, sentences: list[str]) -> Path:
 
 
 def main() -> None:
-    folder, results = Path(sys.argv[1]), Path(sys.argv[2])
+    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
     end = time.time() + float(sys.argv[3]) if len(sys.argv) > 3 else float("inf")
     work = Path(os.environ.get("SCRATCH", "/tmp")) / "few-labels"
     shutil.rmtree(work, ignore_errors=True)
-    for name in ("claims", "encoders", "made", "source", "trials"):
+    for name in ("claims", "encoders", "made", "sources", "teachers", "trials"):
         (work / name).mkdir(parents=True)
     context = mp.get_context("spawn")
-    workers = [context.Process(target=worker, args=(folder, work, results, end), daemon=True) for _ in range(N_WORKERS)]
+    args = (folder, out, work, end)
+    workers = [context.Process(target=worker, args=(device, *args), daemon=True) for device in WORKERS]
     for process in workers:
         process.start()
-    for process in workers:  # a trial under way at the end is given up with the machine
-        process.join(None if end == float("inf") else max(0.0, end + 20 - time.time()))
+    for process in workers:  # a trial under way at the end is given up
+        process.join(None if end == float("inf") else max(0.0, end + 10 - time.time()))
+    with (work / "predictions.jsonl").open("rb") as found, gzip.open(out / "predictions.jsonl.gz", "wb", 6) as packed:
+        shutil.copyfileobj(found, packed)
 
 
 if __name__ == "__main__":

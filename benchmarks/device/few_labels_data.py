@@ -16,13 +16,20 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-SOURCES = {
+SAME_TYPE = {
     "NCBI-disease": ("BC5CDR-disease/train.tsv.gz", None),
     "BC5CDR-chem": ("mtl-CRAFT-IOB/train.txt.gz", "CHEBI"),
     "BC2GM": ("JNLPBA/train.tsv.gz", None),
     "linnaeus": ("mtl-CRAFT-IOB/train.txt.gz", "Taxon"),
 }
 """For each target, other data with mentions of the same type, and the type to keep of several."""
+OTHER_TYPE = {
+    "NCBI-disease": ("BC5CDR-chem/train.tsv.gz", None),
+    "BC5CDR-chem": ("NCBI-disease/train.tsv.gz", None),
+    "BC2GM": ("NCBI-disease/train.tsv.gz", None),
+    "linnaeus": ("NCBI-disease/train.tsv.gz", None),
+}
+"""The same with mentions of another type."""
 
 Sentence = list[tuple[str, str]]
 
@@ -53,17 +60,19 @@ def write(path: Path, sentences: Iterable[Sentence]) -> None:
     path.write_bytes(gzip.compress(text.encode()))
 
 
-def only(kept: str | None, sentence: Sentence) -> Sentence:
-    if kept is None:
-        return sentence
-    return [(word, f"{tag[:2]}MENTION" if tag[2:] == kept else "O") for word, tag in sentence]
+def only(kept: str | None, sentence: Sentence, name: str) -> Sentence:
+    """The sentence with mentions of the type ``kept`` only (all if None), now called ``name``."""
+    is_kept = [tag != "O" and kept in (None, tag[2:]) for _, tag in sentence]
+    return [
+        (word, f"{tag[0]}-{name}" if kept_tag else "O") for (word, tag), kept_tag in zip(sentence, is_kept, strict=True)
+    ]
 
 
 def main() -> None:
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
     (folder / "data").mkdir(parents=True, exist_ok=True)
     held_out: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-    for target in SOURCES:
+    for target in SAME_TYPE:
         for part in ("train", "devel", "test"):
             sentences = list(read(data / target / f"{part}.tsv.gz"))
             write(folder / "data" / f"{target}-{part}.tsv.gz", sentences)
@@ -75,11 +84,12 @@ def main() -> None:
         starts = range(len(text) - 4)
         return any(text[i : i + len(s)] == s for i in starts for s in held_out.get(text[i : i + 5], ()))
 
-    for target, (path, kept) in SOURCES.items():
-        found = [only(kept, s) for s in read(data / path)]
-        clean = [s for s in found if not leaks(words(text_of(s)))]
-        write(folder / "data" / f"{target}-source.tsv.gz", clean)
-        print(f"{target}: {len(clean)} sentences of {path}, {len(found) - len(clean)} dropped")
+    for name, sources in (("same", SAME_TYPE), ("other", OTHER_TYPE)):
+        for target, (path, kept) in sources.items():
+            found = [only(kept, s, "MENTION" if name == "same" else "OTHER") for s in read(data / path)]
+            clean = [s for s in found if not leaks(words(text_of(s)))]
+            write(folder / "data" / f"{target}-{name}.tsv.gz", clean)
+            print(f"{target}: {len(clean)} sentences of {path}, {len(found) - len(clean)} dropped")
     with gzip.open(folder / "text.txt.gz", "wt", encoding="utf-8") as out:
         for file in sorted((data / "unlabelled").glob("*.gz")):
             documents = blocks(file)
