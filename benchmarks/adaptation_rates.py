@@ -12,13 +12,14 @@ Cells whose line is already in LINES.jsonl are left out. Without cells, the line
 import argparse
 import gzip
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from mslm_cli.artifacts import load
+from mslm_cli.artifacts import MANIFEST, load
 from mslm_cli.config import AdaptConfig, ExtractTermsConfig, PreprocessConfig
-from mslm_cli.stages import adapt, extract_terms, preprocess
+from mslm_cli.stages import adapt
 from mslm_cli.workspace import RunOptions
 
 HELD_OUT = 30_000
@@ -39,17 +40,17 @@ def main() -> None:
     known = {line["cell"] for line in found}
     for cell in given.cells:
         if cell not in known:
-            line = {"cell": cell, **run(cell, given)}
+            line = {"cell": cell, **run(cell, given.text, given.work, given.threads)}
             with given.lines.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
     if not given.cells:
         print(table(found))
 
 
-def run(cell: str, given: argparse.Namespace) -> dict[str, Any]:
+def run(cell: str, text: Path, work: Path, threads: int = 0, model: str = "minilm") -> dict[str, Any]:
     """Make what the cell needs and adapt once."""
     size, strategy, tokens, tokens_per_step, rate, *layer_decay = cell.split(":")
-    folder = given.work / size
+    folder = work / size
     share = HELD_OUT / (number(size) + HELD_OUT)
     config = AdaptConfig.build(
         tokens=number(tokens),
@@ -59,19 +60,23 @@ def run(cell: str, given: argparse.Namespace) -> dict[str, Any]:
         layer_decay=float(layer_decay[0]) if layer_decay else 1.0,
         weights="ratio:2",
         held_out=round(share, 3),
+        model=model,
         offline=True,
-        threads=given.threads,
+        threads=threads,
     )
-    output = given.work / "adapted"
-    made = adapt.run(
-        shards(given.text, folder, size, strategy), output, config, RunOptions(overwrite=True, resume="never")
-    )
+    output = work / f"adapted-{cell.replace(':', '-')}"
+    made = adapt.run(shards(text, folder, size, strategy), output, config, RunOptions(overwrite=True, resume="never"))
     found: dict[str, Any] = load(made, "encoder").manifest.run
+    shutil.rmtree(made)
     return found
 
 
 def shards(source: Path, folder: Path, size: str, strategy: str) -> Path:
-    """The shards of the first documents of ``source``."""
+    """The shards of the first documents of ``source``; made if they are not there."""
+    if (folder / strategy / MANIFEST).exists():
+        return folder / strategy
+    from mslm_cli.stages import extract_terms, preprocess  # the machine with a GPU has no spaCy
+
     text = folder / "text.txt"
     if not text.exists():
         folder.mkdir(parents=True, exist_ok=True)

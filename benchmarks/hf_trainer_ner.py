@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from seqeval.metrics import f1_score, precision_score, recall_score
-from seqeval.scheme import IOB2
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -74,6 +72,10 @@ def tag_lists(logits: np.ndarray, gold: np.ndarray, sentences: list[Sentence], l
 
 
 def scores(predicted: list[list[str]], sentences: list[Sentence]) -> dict[str, float]:
+    # defaults.py uses `encode` where there is no seqeval
+    from seqeval.metrics import f1_score, precision_score, recall_score
+    from seqeval.scheme import IOB2
+
     gold = [tags for _, tags in sentences]
     kwargs = {"mode": "strict", "scheme": IOB2}
     return {
