@@ -24,6 +24,7 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from schedule import N_OTHERS, blocks, drawn
 
 from mslm_cli import models
@@ -110,7 +111,7 @@ def with_trainer(folder: Path, setting: str, seed: int, model: str, device: str)
 
     set_seed(seed)
     classifier = AutoModelForTokenClassification.from_pretrained(
-        encoder, id2label=names, label2id={label: number for number, label in names.items()}
+        encoder, dtype=torch.float32, id2label=names, label2id={label: number for number, label in names.items()}
     )
     trainer = Trainer(
         model=classifier,
