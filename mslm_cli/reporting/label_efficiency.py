@@ -88,14 +88,16 @@ def _draw_arm(
 
 
 def _name_lines(axes: "Axes", x: float, ends: Sequence[tuple[tuple[float, float], str, str]]) -> None:
-    """Write the names of arms beside their last points, in order and apart."""
+    """Write the names of arms beside their last points; those at ``x``, the end of the chart, in order and apart."""
     low, high = axes.get_ylim()
     apart = (high - low) * _LINE_IN / (_HEIGHT_IN - 0.7)
-    ordered = sorted(ends, key=lambda end: end[0][1])
-    for height, (_, name, colour) in zip(apart_heights([y for (_, y), _, _ in ordered], apart), ordered, strict=True):
+    ordered = sorted((end for end in ends if end[0][0] == x), key=lambda end: end[0][1])
+    heights = apart_heights([y for (_, y), _, _ in ordered], apart)
+    named = [((x, height), name, colour) for height, (_, name, colour) in zip(heights, ordered, strict=True)]
+    for place, name, colour in (*named, *(end for end in ends if end[0][0] < x)):
         shown = name if len(name) <= _MOST_NAMED else name[: _MOST_NAMED - 1] + "…"
         axes.annotate(
-            shown, (x, height), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=8.5,
+            shown, place, (8, 0), textcoords="offset points", va="center", color=colour, fontsize=8.5,
             annotation_clip=False,
         )  # fmt: skip
 
