@@ -29,10 +29,15 @@ class Design:
     epochs: int | Literal["auto"] = "auto"
 
     def arms(self, sources: Sequence[str]) -> str:
-        """The arms as TOML; those of transfer learn first from ``sources``."""
+        """The arms as TOML; those of transfer learn first from ``sources``, and one of each after adaptation too.
+
+        Source: benchmarks/few_labels.md, for adaptation and then transfer.
+        """
         blocks = ['kind = "vanilla"\n', *(f'kind = "transfer"\nsource = {toml_string(source)}\n' for source in sources)]
         mslm = _BOTH_WEIGHTS if self.kinds == _USUAL else _ONE_MSLM
         blocks += [mslm if kind == "mslm" else f'kind = "{kind}"\n' for kind in self.kinds]
+        if "mslm" in self.kinds:
+            blocks += [f"{_ONE_MSLM}source = {toml_string(source)}\n" for source in sources]
         if MORE_STEPS in self.kinds:
             likes = (toml_string(f"transfer from {source}") for source in sources)
             blocks += [f'kind = "{MORE_STEPS}"\nlike = {name}\n' for name in likes]

@@ -29,6 +29,7 @@ def test_every_design_is_a_study(tmp_path: Path, design: object) -> None:
     (tmp_path / "study.toml").write_text(data + design.arms(["other"]))
     names = [arm.name for arm in read_study(tmp_path / "study.toml").arms()]
     assert names[:2] == ["vanilla", "transfer from other"]
+    assert ("mslm elm 0.5 from other" in names) == ("mslm" in design.kinds), "adaptation, then transfer, gained most"
 
 
 def test_the_largest_design_within_the_limit_is_chosen() -> None:
