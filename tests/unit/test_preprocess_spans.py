@@ -1,7 +1,7 @@
 """From text to sequences: where mentions land in tokens, and how sentences are packed and cut."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -185,7 +185,9 @@ def process(tmp_path: Path, tiny_encoder: Path) -> Run:
     """Run the stage on a text with a lexicon; the reader, the statistics, and each sequence's mentions as text."""
     from transformers import AutoTokenizer
 
-    def run(text: str, terms: list[str], **options: object) -> tuple[ShardReader, dict[str, object], list[list[str]]]:
+    def run(
+        text: str, terms: Iterable[str], **options: object
+    ) -> tuple[ShardReader, dict[str, object], list[list[str]]]:
         number = len(list(tmp_path.iterdir()))
         file = tmp_path / f"text-{number}.txt"
         file.write_text(text, encoding="utf-8")
@@ -203,9 +205,11 @@ def process(tmp_path: Path, tiny_encoder: Path) -> Run:
     return run
 
 
-def make_lexicon(folder: Path, terms: list[str]) -> Path:
+def make_lexicon(folder: Path, terms: Iterable[str]) -> Path:
+    """A lexicon of ``terms``, with their types if it is a mapping."""
+    types = terms if isinstance(terms, Mapping) else {}
     with artifacts.ArtifactBuild("lexicon", folder, ExtractTermsConfig(), []).publish() as staged:
-        write_terms(staged.path / "terms.jsonl", [Term(t, ("user",)) for t in terms])
+        write_terms(staged.path / "terms.jsonl", [Term(t, ("user",), types.get(t)) for t in terms])
     return folder
 
 
@@ -296,6 +300,35 @@ def letters_encoder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path
     PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
     (folder / "config.json").write_bytes((tiny_encoder / "config.json").read_bytes())
     return folder
+
+
+TYPED = {
+    "aspirin": "Drug",
+    "heart failure": "Symptom",
+    "acute heart failure": "Disease",
+    "warfarin": "Drug",
+    "dose": None,
+}
+
+
+def test_every_mention_has_the_type_of_its_term(process: Run) -> None:
+    text = "acute heart failure aspirin heart failure warfarin dose"
+    reader, stats, mentions = process(text, TYPED)
+    assert mentions == [["acute heart failure", "aspirin", "heart failure", "warfarin", "dose"]]
+    assert stats["types"] == ["", "Disease", "Drug", "Symptom"]
+    assert [stats["types"][t] or None for t in reader[0].span_types] == [TYPED[m] for m in mentions[0]]
+
+
+def test_types_do_not_change_the_masks(process: Run) -> None:
+    text = "\n\n".join(f"acute heart failure aspirin heart failure {n} warfarin dose was studied" for n in range(30))
+    typed, stats, _ = process(text, TYPED, copies=2)
+    untyped, plain, _ = process(text, list(TYPED), copies=2)
+    for copy in range(2):
+        found, expected = (sorted(reader.folder.glob(f"masks-{copy:03}-*")) for reader in (typed, untyped))
+        assert [file.read_bytes() for file in found] == [file.read_bytes() for file in expected]
+    assert plain["types"] == [""]
+    assert set(untyped.batch(np.arange(len(untyped))).span_types) == {0}
+    assert {**stats, "types": 0} == {**plain, "types": 0}
 
 
 def test_a_word_with_one_unknown_piece_is_unknown(process: Run, letters_encoder: Path) -> None:
