@@ -70,12 +70,13 @@ def run(
             return output
         work.check_learnt()
         summary = _summary(work.metrics) | _outcome(plan, progress)
-        detection, types = drop_heads(model), _types(source)
-        is_trained = progress.best is None or progress.best.step > 0
+        detection, types = drop_heads(model), _detected_types(source, progress, config)
+        if types:
+            summary["detected_types"] = [name for name in types if name]
         with build.publish() as staged:
             model.save_pretrained(staged.path)
             tokenizer.save_pretrained(staged.path)
-            if detection and any(types) and is_trained:
+            if types:
                 save_detection_head(detection, types, staged.path)
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
             (staged.path / "README.md").write_text(model_card.encoder(config, source, summary), encoding="utf-8")
@@ -136,9 +137,16 @@ def _loaded(source: Artifact, encoder: Path, config: AdaptConfig) -> _Loaded:
 
 
 def _types(source: Artifact) -> list[str]:
-    """The names of the types of DS-mentions in the shards."""
+    """The names of the types of DS-mentions in the shards; "" for terms without a type."""
     types: list[str] = json.loads(source.file(STATS).read_text(encoding="utf-8"))["types"]
     return types
+
+
+def _detected_types(source: Artifact, progress: Progress, config: AdaptConfig) -> list[str]:
+    """The types that the detection head has learnt; none if it is untrained, or the lexicon has none."""
+    types = _types(source)
+    is_trained = config.detect > 0 and (progress.best is None or progress.best.step > 0)
+    return types if is_trained and any(types) else []
 
 
 def _check_objectives(reader: ShardReader, strategy: str, config: AdaptConfig) -> None:
