@@ -109,7 +109,8 @@ def copy_detection_head(folder: Path, model: PreTrainedModel, known: Sequence[st
     Args:
         known: what to call the labels of the detection head.
 
-    Returns: the labels with a copied row; none if no more than O is shared.
+    Returns:
+        The labels with a copied row; none if no more than O is shared.
     """
     new = label_names(model)
     rows, sources = _shared(new, known)

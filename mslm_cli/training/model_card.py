@@ -101,7 +101,7 @@ def _detection(summary: dict[str, Any]) -> str:
     if "detected_types" not in summary:
         return ""
     types = ", ".join(summary["detected_types"])
-    return f"`detection_head.safetensors` tells DS-terms of these types: {types}; `mslm finetune` starts from it.\n"
+    return f"`detection_head.safetensors` detects DS-terms by type ({types}); `mslm finetune` starts from it.\n"
 
 
 def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:

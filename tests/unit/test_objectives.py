@@ -175,7 +175,7 @@ def test_types_are_learnt_and_fine_tuning_starts_from_them(workplace: Path, mslm
     assert made.exit_code == 0, made.stderr
     names = json.loads(Path("typed-shards/stats.json").read_text())["types"]
     assert names == ["", "Cancer", "Disease"]
-    assert "tells DS-terms of these types: Cancer, Disease;" in Path("detecting/README.md").read_text()
+    assert "detects DS-terms by type (Cancer, Disease);" in Path("detecting/README.md").read_text()
     assert detected_labels(Path("detecting")) == ["O", "B-", "I-", "B-Cancer", "I-Cancer", "B-Disease", "I-Disease"]
 
     model, _ = load_masked_lm(Path("detecting"), allow_pickle=False, seed=0)
