@@ -87,6 +87,7 @@ def write_shards(folder: Path, n_tokens: int, longest: int) -> None:
         rng.integers(1000, VOCABULARY, n_tokens).astype(np.int32),
         np.arange(n_tokens, dtype=np.int32),
         np.empty((0, 2), np.int32),
+        np.empty(0, np.int32),
         nothing,
         np.empty(0, np.int32),
         nothing,

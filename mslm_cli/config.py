@@ -132,7 +132,8 @@ class AdaptConfig(TrainingOptions):
     detect: float = Field(
         0.0,
         ge=0,
-        description="Weight of the detection objective: tell which unmasked tokens belong to DS-terms; 0 is off.",
+        description="Weight of the detection objective: tell which unmasked tokens belong to DS-terms, of which type;"
+        " 0 is off.",
     )
     epochs: Annotated[int, Field(ge=0)] | Auto = Field(
         "auto",

@@ -119,10 +119,10 @@ def _tokenise(
     last_characters = np.repeat(bases[1:] - 2, lengths)
     begins, ends = np.minimum(characters[:, 0], last_characters), characters[:, 1]
 
-    words = mentions = np.empty(0, dtype=np.int64)
+    words, mentions = np.empty(0, dtype=np.int64), np.empty((0, 3), dtype=np.int64)
     if n_tokens:
         matches = _matches(sentences, bases, matcher, counts)
-        words = words_of_tokens(begins, ends, _flat_spans(map(word_spans, sentences), bases), matches.ravel())
+        words = words_of_tokens(begins, ends, _flat_spans(map(word_spans, sentences), bases), matches[:, :2].ravel())
         found = whole_words(begins, ends, words, matches)
         mentions = longest_disjoint(found)
         counts.n_overlapping_mentions += len(found) - len(mentions)
@@ -136,17 +136,19 @@ def _tokenise(
         input_ids,
         words,
         is_special,
-        mentions.reshape(-1, 2),
+        mentions,
     )
 
 
 def _matches(sentences: Sequence[str], bases: Int64, matcher: Matcher | None, counts: TextCounts) -> Int64:
-    """The lexicon's matches as [start, end) characters of the concatenated sentences: int64 [M, 2]."""
+    """The lexicon's matches as [start, end) characters of the concatenated sentences, and their types: int64 [M, 3]."""
     if matcher is None:
-        return np.empty((0, 2), dtype=np.int64)
+        return np.empty((0, 3), dtype=np.int64)
     found = [matcher.find(sentence) for sentence in sentences]
     counts.matched_terms.update(match.index for matches in found for match in matches)
-    return _flat_spans(([(match.start, match.end) for match in matches] for matches in found), bases)
+    spans = _flat_spans(([(match.start, match.end) for match in matches] for matches in found), bases)
+    types = [matcher.types[match.index] for matches in found for match in matches]
+    return np.column_stack([spans, np.array(types, dtype=np.int64)])
 
 
 def _flat_spans(by_sentence: Iterable[Sequence[tuple[int, int]]], bases: Int64) -> Int64:

@@ -121,6 +121,11 @@ def strict_mentions(tags: Sequence[str], scheme: str = "IOB2") -> list[Mention]:
     return mentions
 
 
+def iob2_tags(types: Iterable[str]) -> list[str]:
+    """All IOB2 tags of ``types``: O, then B- and I- of each."""
+    return ["O", *(f"{prefix}-{entity_type}" for entity_type in types for prefix in "BI")]
+
+
 def tags_from_mentions(mentions: Iterable[Mention], n_words: int, scheme: TagScheme = "IOB2") -> list[str]:
     """IOB2 or IOBES tags of one sentence, ``n_words`` of them.
 

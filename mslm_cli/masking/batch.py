@@ -23,6 +23,7 @@ class RaggedBatch:
     word_ids: int32 [T]; a word is a run of equal ids in a sequence; -1 marks a special token.
     spans: int32 [S, 2]; DS-mentions [start, end) in tokens of their sequence, whole words,
         ascending and disjoint.
+    span_types: int32 [S]; the type of each mention, an index into ``types`` of the shards' stats.json.
     span_offsets: int64 [n + 1]; the mentions of sequence i are ``spans[span_offsets[i]:span_offsets[i + 1]]``.
     sentences: int32 [K]; the first token of each sentence, as a position in its sequence, ascending.
     sentence_offsets: int64 [n + 1]; as ``span_offsets``, for ``sentences``.
@@ -33,6 +34,7 @@ class RaggedBatch:
     input_ids: Int32
     word_ids: Int32
     spans: Int32
+    span_types: Int32
     span_offsets: Int64
     sentences: Int32
     sentence_offsets: Int64
@@ -50,6 +52,7 @@ class RaggedBatch:
             self.input_ids[tokens[0] : tokens[-1]],
             self.word_ids[tokens[0] : tokens[-1]],
             self.spans[spans[0] : spans[-1]],
+            self.span_types[spans[0] : spans[-1]],
             spans - spans[0],
             self.sentences[sentences[0] : sentences[-1]],
             sentences - sentences[0],

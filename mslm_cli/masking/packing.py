@@ -22,7 +22,8 @@ class TokenisedText:
     input_ids: int32 [T].
     words: int64 [T]; the word of each token, numbered over the whole text without gaps.
     is_special: bool [T]; tokens of words that must not be predicted (unknown to the vocabulary), whole words only.
-    mentions: int64 [M, 2]; DS-mentions [start, end) in tokens of the text, whole words, ascending, disjoint.
+    mentions: int64 [M, 3]; DS-mentions: [start, end) in tokens of the text, whole words, ascending, disjoint; and the
+        number of their type.
     """
 
     offsets: Int64
@@ -71,12 +72,12 @@ def words_of_tokens(begins: Int64, ends: Int64, words: Int64, cuts: Int64) -> In
 
 
 def whole_words(begins: Int64, ends: Int64, words: Int64, spans: Int64) -> Int64:
-    """The tokens [start, end) of all words that each character span touches: int64 [M, 2]; empty ones are dropped.
+    """The tokens [start, end) of all words that each character span touches: int64 [M, K]; empty ones are dropped.
 
     Args:
         begins, ends: int64 [T]; character offsets [begin, end) of each token, ascending.
         words: int64 [T]; the word of each token, ascending.
-        spans: int64 [M, 2]; character offsets.
+        spans: int64 [M, K]; character offsets [start, end), and further columns, which are kept.
     """
     # A normaliser may produce a token without characters at an arbitrary offset; it must not break the order.
     begins, ends = np.maximum.accumulate(begins), np.maximum.accumulate(ends)
@@ -84,13 +85,16 @@ def whole_words(begins: Int64, ends: Int64, words: Int64, spans: Int64) -> Int64
     last = np.searchsorted(begins, spans[:, 1], side="left")
     touched = first < last
     first, last = first[touched], last[touched] - 1
-    return np.stack(
-        [np.searchsorted(words, words[first], side="left"), np.searchsorted(words, words[last], side="right")], axis=1
-    )
+    starts, ends = np.searchsorted(words, words[first], side="left"), np.searchsorted(words, words[last], side="right")
+    return np.column_stack([starts, ends, spans[touched, 2:]])
 
 
 def longest_disjoint(spans: Int64) -> Int64:
-    """Disjoint spans, chosen greedily by length, on ties the leftmost first: int64 [K, 2]."""
+    """Disjoint spans, chosen greedily by length, on ties the leftmost first: rows of ``spans``, ascending.
+
+    Args:
+        spans: int64 [M, K]; [start, end), and further columns.
+    """
     spans = spans[np.argsort(spans[:, 0], kind="stable")]
     if not np.any(spans[1:, 0] < spans[:-1, 1]):
         return spans
@@ -98,7 +102,7 @@ def longest_disjoint(spans: Int64) -> Int64:
     taken = np.zeros(int(spans[:, 1].max()) - base, dtype=np.bool_)
     keep = np.zeros(len(spans), dtype=np.bool_)
     for i in np.lexsort((spans[:, 0], spans[:, 0] - spans[:, 1])):
-        start, end = spans[i] - base
+        start, end = spans[i, :2] - base
         # A shorter span cannot contain a chosen one, so checking its two ends is enough.
         if not (taken[start] or taken[end - 1]):
             taken[start:end] = True
@@ -140,7 +144,7 @@ def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]
     has_special = n_special_until[ends] > n_special_until[starts]
     mentions = text.mentions[~is_cut & ~has_special]
     mention_row = row[mentions[:, 0]]
-    spans = mentions - content[mention_row, None] + len(before)
+    spans = mentions[:, :2] - content[mention_row, None] + len(before)
     sentences = parts[:-1] - content[row[parts[:-1]]] + len(before)
 
     batch = RaggedBatch(
@@ -148,6 +152,7 @@ def pack(text: TokenisedText, max_length: int, before: Seq[int], after: Seq[int]
         input_ids=input_ids,
         word_ids=word_ids,
         spans=spans.astype(np.int32),
+        span_types=mentions[:, 2].astype(np.int32),
         span_offsets=np.searchsorted(mention_row, np.arange(n + 1)),
         sentences=sentences.astype(np.int32),
         sentence_offsets=np.append(first_part, len(sentences)),

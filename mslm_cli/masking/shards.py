@@ -19,7 +19,7 @@ from mslm_cli.masking.batch import DS_TERM, GENERIC, Int32, Int64, Masks, Ragged
 
 _INTS = pa.list_(pa.int32())
 SEQUENCE_SCHEMA = pa.schema(
-    [("input_ids", _INTS), ("word_ids", _INTS), ("spans", _INTS), ("sentences", _INTS), ("doc", pa.int32())]
+    [(name, _INTS) for name in ("input_ids", "word_ids", "spans", "span_types", "sentences")] + [("doc", pa.int32())]
 )
 MASK_SCHEMA = pa.schema([("positions", _INTS), ("kinds", pa.list_(pa.uint8())), ("replacements", _INTS)])
 _REMEDY = "make the shards again with `mslm preprocess ... --overwrite`"
@@ -58,6 +58,7 @@ class Sequence:
     input_ids: Int32
     word_ids: Int32
     spans: Int32
+    span_types: Int32
     sentences: Int32
     doc: int
 
@@ -79,6 +80,7 @@ def concatenate(parts: Seq[Sequences]) -> Sequences:
         input_ids=np.concatenate([b.input_ids for b in batches]),
         word_ids=np.concatenate([b.word_ids for b in batches]),
         spans=np.concatenate([b.spans for b in batches]),
+        span_types=np.concatenate([b.span_types for b in batches]),
         span_offsets=_joined_offsets([b.span_offsets for b in batches]),
         sentences=np.concatenate([b.sentences for b in batches]),
         sentence_offsets=_joined_offsets([b.sentence_offsets for b in batches]),
@@ -98,6 +100,7 @@ def write_sequences(folder: Path, number: int, sequences: Sequences, *, max_batc
         "input_ids": (batch.offsets, batch.input_ids),
         "word_ids": (batch.offsets, batch.word_ids),
         "spans": (batch.span_offsets * 2, batch.spans.reshape(-1)),
+        "span_types": (batch.span_offsets, batch.span_types),
         "sentences": (batch.sentence_offsets, batch.sentences),
     }
     path = folder / f"data-{number:05}.arrow"
@@ -131,6 +134,7 @@ class ShardReader:
         self._input_ids = _ListColumn(batches, "input_ids")
         self._word_ids = _ListColumn(batches, "word_ids")
         self._spans = _ListColumn(batches, "spans")
+        self._span_types = _ListColumn(batches, "span_types")
         self._sentences = _ListColumn(batches, "sentences")
         self.doc: Int32 = np.concatenate([np.empty(0, np.int32), *(b.column("doc").to_numpy() for b in batches)])
         self.lengths: Int32 = self._input_ids.lengths
@@ -144,6 +148,7 @@ class ShardReader:
             self._input_ids[index],
             self._word_ids[index],
             self._spans[index].reshape(-1, 2),
+            self._span_types[index],
             self._sentences[index],
             int(self.doc[index]),
         )
@@ -156,14 +161,16 @@ class ShardReader:
     def batch(self, indices: NDArray[np.integer[Any]]) -> RaggedBatch:
         """The sequences with these numbers, in this order, copied into a ragged batch."""
         offsets, (input_ids, word_ids) = _take(indices, self._input_ids, self._word_ids)
-        span_offsets, (spans,) = _take(indices, self._spans)
+        _, (spans,) = _take(indices, self._spans)
+        span_offsets, (span_types,) = _take(indices, self._span_types)
         sentence_offsets, (sentences,) = _take(indices, self._sentences)
         return RaggedBatch(
             offsets,
             input_ids,
             word_ids,
             spans.reshape(-1, 2),
-            span_offsets // 2,
+            span_types,
+            span_offsets,
             sentences,
             sentence_offsets,
             indices.astype(np.int64),

@@ -10,7 +10,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import allocator, artifacts, console, models
-from mslm_cli.artifacts import METRICS, Artifact, ArtifactBuild
+from mslm_cli.artifacts import METRICS, STATS, Artifact, ArtifactBuild
 from mslm_cli.config import AdaptConfig, PreprocessConfig
 from mslm_cli.errors import ArtifactError, DataError, UsageError
 from mslm_cli.masking.recipe import ShardMasks, open_masks
@@ -25,7 +25,7 @@ from mslm_cli.training.held_out import HeldOut, divide
 from mslm_cli.training.kinds import TITLES
 from mslm_cli.training.loop import MicrobatchOptions
 from mslm_cli.training.masked import Objectives, add_heads, drop_heads
-from mslm_cli.training.model import load_masked_lm, max_tokens
+from mslm_cli.training.model import load_masked_lm, max_tokens, save_detection_head
 from mslm_cli.training.packing import make_collator
 from mslm_cli.training.run_length import HEAD_LEARNING_RATE, Length, head_steps, learning_rate, plan_length, tokens_in
 from mslm_cli.training.self_supervised import Progress, adapt
@@ -70,10 +70,14 @@ def run(
             return output
         work.check_learnt()
         summary = _summary(work.metrics) | _outcome(plan, progress)
-        drop_heads(model)
+        detection, types = drop_heads(model), _detected_types(source, progress, config)
+        if types:
+            summary["detected_types"] = [name for name in types if name]
         with build.publish() as staged:
             model.save_pretrained(staged.path)
             tokenizer.save_pretrained(staged.path)
+            if types:
+                save_detection_head(detection, types, staged.path)
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
             (staged.path / "README.md").write_text(model_card.encoder(config, source, summary), encoding="utf-8")
             artifacts.pass_on_sketches([source], staged.path)
@@ -127,9 +131,22 @@ def _loaded(source: Artifact, encoder: Path, config: AdaptConfig) -> _Loaded:
             f"{source.path}: has sequences of {reader.lengths.max()} tokens; the encoder takes at most"
             f" {max_tokens(model)}"
         )
-    add_heads(model, Objectives(config.sbo, config.detect), config.seed)
+    add_heads(model, Objectives(config.sbo, config.detect), len(_types(source)), config.seed)
     prepare_model(model, device)
     return _Loaded(tokenizer, masks, model, fresh)
+
+
+def _types(source: Artifact) -> list[str]:
+    """The names of the types of DS-mentions in the shards; "" for terms without a type."""
+    types: list[str] = json.loads(source.file(STATS).read_text(encoding="utf-8"))["types"]
+    return types
+
+
+def _detected_types(source: Artifact, progress: Progress, config: AdaptConfig) -> list[str]:
+    """The types that the detection head has learnt; none if it is untrained, or the lexicon has none."""
+    types = _types(source)
+    is_trained = config.detect > 0 and (progress.best is None or progress.best.step > 0)
+    return types if is_trained and any(types) else []
 
 
 def _check_objectives(reader: ShardReader, strategy: str, config: AdaptConfig) -> None:

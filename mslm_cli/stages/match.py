@@ -13,7 +13,7 @@ from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import UsageError
 from mslm_cli.terms.display import Mark, html_page
-from mslm_cli.terms.lexicon import Term, terms_of
+from mslm_cli.terms.lexicon import Term, terms_of, type_names
 from mslm_cli.terms.matcher import Match, Matcher
 
 Form = Literal["json", "text", "html"]
@@ -102,7 +102,7 @@ def _lines(documents: Iterable[DocumentMatches], terms: Sequence[Term], form: Fo
     if form == "json":
         return (line for found in documents for line in _records(found, terms))
     if form == "html":
-        types = sorted({term.type or "" for term in terms})
+        types = type_names(terms)
         return html_page("mslm match", ((f.doc, f.text, _marks(f, terms)) for f in documents), types)
     return (console.marked(found.text, _marks(found, terms)) + "\n\n" for found in documents)
 

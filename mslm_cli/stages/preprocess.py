@@ -21,7 +21,7 @@ from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_m
 from mslm_cli.masking.strategies import STRATEGIES, Statistics
 from mslm_cli.processes import map_in_order
 from mslm_cli.sequences import TextCounts, Vocabulary, encode, vocabulary_of
-from mslm_cli.terms.lexicon import Term, terms_of
+from mslm_cli.terms.lexicon import Term, terms_of, type_names
 from mslm_cli.terms.matcher import Matcher
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def run(
         artifacts.pass_on_sketches([terms_from], staged.path)
         (staged.path / artifacts.SKETCHES).mkdir(exist_ok=True)
         seen.save(staged.path / artifacts.SKETCHES / "preprocess.u64")
-        stats = _statistics(text, masks, n_sequences, len(terms), config)
-        (staged.path / STATS).write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+        stats = _statistics(text, masks, n_sequences, terms, config)
+        (staged.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         staged.seeds["masks"] = config.seed
     _report(stats, config, masks.statistics, has_terms=bool(terms))
     return output
@@ -186,7 +186,7 @@ def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "PreTrainedT
 
 
 def _statistics(
-    text: TextCounts, masks: MaskSummary, n_sequences: int, n_terms: int, config: PreprocessConfig
+    text: TextCounts, masks: MaskSummary, n_sequences: int, terms: Sequence[Term], config: PreprocessConfig
 ) -> dict[str, Any]:
     """The content of stats.json: counts of the text, and requested and realised masking for each copy."""
     first = masks.copies[0]
@@ -200,7 +200,8 @@ def _statistics(
         "ds_share": share(first.n_ds_tokens, first.n_tokens),
         "n_mentions": first.n_mentions,
         "n_generic_words": first.n_generic_words,
-        "n_terms": n_terms,
+        "n_terms": len(terms),
+        "types": type_names(terms),
         "n_matched_terms": len(text.matched_terms),
         "n_cut_words": text.n_cut_words,
         "n_cut_mentions": text.n_cut_mentions,

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli import console
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
+from mslm_cli.corpus.labels import iob2_tags
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_gold
@@ -22,7 +23,7 @@ from mslm_cli.evaluation.thresholds import NEUTRAL
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.labelled import LabelledSequences, TrainingSource
-from mslm_cli.training.model import labels_of, load_ner, load_token_classifier
+from mslm_cli.training.model import copy_detection_head, detected_labels, labels_of, load_ner, load_token_classifier
 from mslm_cli.training.supervised import Metric, Trained
 from mslm_cli.training.tagging import (
     Windows,
@@ -68,21 +69,28 @@ class Ner:
         if unknown := sorted(set(dev.types) - set(train.types)):
             console.warn(f"types in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
         types = [*train.types, *sorted(set(others) - set(train.types))]
-        return ["O", *(f"{prefix}-{entity_type}" for entity_type in types for prefix in "BI")]
+        return iob2_tags(types)
 
     def types(self, labels: Sequence[str]) -> set[str]:
         """The entity types."""
         return {label[2:] for label in labels if label != "O"}
 
     def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> PreTrainedModel:
-        """The encoder with a token-classification head, which is kept for known types if the encoder is a NER model."""
+        """The encoder with a token-classification head.
+
+        For known types it is that of the encoder, if this is a NER model or was adapted to detect DS-terms.
+        """
         known = [_renamed(label, config.type_names) for label in labels_of(encoder)]
         if found := self.types(known):
             wanted = self.types(labels)
             kept, fresh = sorted(found & wanted), sorted(wanted - found)
             told = f"keeping its head for {', '.join(kept)}" if kept else f"it knows only {', '.join(sorted(found))}"
             console.note(f"{config.model} is a NER model: {told}" + f"; fresh for {', '.join(fresh)}" * bool(fresh))
-        return load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed, known=known)
+        model = load_token_classifier(encoder, labels, allow_pickle=config.allow_pickle, seed=config.seed, known=known)
+        detected = [_renamed(label, config.type_names) for label in detected_labels(encoder)]
+        if kept := sorted(self.types(copy_detection_head(encoder, model, detected))):
+            console.note(f"{config.model} has learnt to detect {', '.join(kept)}: its head starts from there")
+        return model
 
     def load_model(self, folder: Path) -> PreTrainedModel:
         """A token classifier."""

@@ -54,6 +54,11 @@ def identity(term: str) -> str:
     return exact_key(term) if is_short_capitals(term) else folded_key(term)
 
 
+def type_names(terms: Iterable[Term]) -> list[str]:
+    """The types of ``terms``, sorted; "" stands for terms without a type."""
+    return sorted({term.type or "" for term in terms})
+
+
 def is_too_short(term: str) -> bool:
     """Whether ``term`` has fewer than two letters or digits, which would match everywhere."""
     return sum(c.isalnum() for c in term) < 2

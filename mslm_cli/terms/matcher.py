@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ahocorasick_rs import AhoCorasick, MatchKind
 
 from mslm_cli.terms.definitions import plural
-from mslm_cli.terms.lexicon import ABBREVIATION, Term, matches_case
+from mslm_cli.terms.lexicon import ABBREVIATION, Term, matches_case, type_names
 from mslm_cli.text.tokens import exact_form, exact_key, folded_form, folded_key, token_spans
 
 
@@ -35,9 +35,14 @@ class Matcher:
     Terms and text are compared by the forms of ``text.tokens``: "IL-2" matches "IL - 2", but not inside "IL-2R". A
     case-sensitive term (``lexicon.matches_case``) takes precedence over a case-insensitive one with the same letters.
     A short form that the text of the lexicon defined also matches in the plural ("CKDs"), unless that is another term.
+
+    Attributes:
+        types: the type of each term, an index into ``type_names(terms)``.
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
+        number_of = {name: number for number, name in enumerate(type_names(terms))}
+        self.types = [number_of[term.type or ""] for term in terms]
         self._exact: dict[str, dict[str, int]] = {}  # folded key -> exact key -> index of a case-sensitive term
         self._any_case: dict[str, int] = {}
         for index, term in enumerate(terms):

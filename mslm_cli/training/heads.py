@@ -1,4 +1,4 @@
-"""Heads for additional objectives; used only in training and not saved with the encoder."""
+"""Heads for additional objectives, beside the encoder's own."""
 
 import numpy as np
 import torch
@@ -50,10 +50,12 @@ class SpanBoundaryHead(nn.Module):
         return functional.linear(hidden, embeddings, self.bias)
 
 
-def detection_head(model: PreTrainedModel, seed: int) -> nn.Linear:
-    """A fresh head that classifies tokens as outside (0), beginning (1) or continuing (2) a DS-mention."""
+def detection_head(model: PreTrainedModel, n_types: int, seed: int) -> nn.Linear:
+    """A fresh head that classifies tokens as outside DS-mentions (0), or as beginning (1 + 2 t) or continuing (2 + 2 t)
+    one of type t.
+    """
     torch.manual_seed(seed)
-    return nn.Linear(model.config.hidden_size, 3)
+    return nn.Linear(model.config.hidden_size, 1 + 2 * n_types)
 
 
 class MaskedLmHead(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from mslm_cli.masking.batch import Int64, Masks, RaggedBatch
+from mslm_cli.masking.batch import Int64, Masks, RaggedBatch, flat_ranges
 from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
@@ -28,7 +28,7 @@ _SPAN_BOUNDARY, _DETECTION = "span_boundary_head", "detection_head"
 class Objectives(NamedTuple):
     """The weights of additional objectives; 0 disables one.
 
-    sbo: predict each run of masked tokens from its neighbours. detect: detect unmasked DS-mentions.
+    sbo: predict each run of masked tokens from its neighbours. detect: detect unmasked DS-mentions, by type.
     """
 
     sbo: float = 0.0
@@ -65,7 +65,7 @@ class MaskedBatch:
     """The masked sequences of a forward pass; ``loss`` sets ``predicted``.
 
     kinds: uint8 [n_predicted], GENERIC or DS_TERM. neighbours: for the span-boundary objective. detection: for the
-    detection objective, the unmasked tokens, with classes 0 outside, 1 beginning, 2 continuing a DS-mention.
+    detection objective, the unmasked tokens, with the classes of ``detection_head``.
     """
 
     model_batch: ModelBatch
@@ -188,8 +188,11 @@ class MaskedData:
 
     def _detection(self, batch: RaggedBatch, masked: Int64) -> RaggedTargets:
         """Detection targets: the tokens that are neither special nor masked."""
-        classes = batch.in_mention.astype(np.int64) * 2
-        classes[batch.mentions[1]] = 1
+        _, starts, ends = batch.mentions
+        begins = 1 + 2 * batch.span_types.astype(np.int64)
+        classes = np.zeros(len(batch.input_ids), dtype=np.int64)
+        classes[flat_ranges(starts, ends - starts)] = np.repeat(begins + 1, ends - starts)
+        classes[starts] = begins
         is_left = batch.word_ids >= 0
         is_left[masked] = False
         left = np.flatnonzero(is_left)
@@ -204,16 +207,22 @@ def _neighbours(offsets: Int64, mask: Masks) -> Neighbours:
     return Neighbours(offsets[row] + left, offsets[row] + right, places)
 
 
-def add_heads(model: PreTrainedModel, objectives: Objectives, seed: int) -> None:
-    """Add fresh heads for ``objectives`` to ``model``, to be trained and checkpointed with it."""
+def add_heads(model: PreTrainedModel, objectives: Objectives, n_types: int, seed: int) -> None:
+    """Add fresh heads for ``objectives`` to ``model``, to be trained and checkpointed with it.
+
+    Args:
+        n_types: the number of types of DS-mentions.
+    """
     if objectives.sbo:
         model.add_module(_SPAN_BOUNDARY, SpanBoundaryHead.of(model, seed))
     if objectives.detect:
-        model.add_module(_DETECTION, detection_head(model, seed))
+        model.add_module(_DETECTION, detection_head(model, n_types, seed))
 
 
-def drop_heads(model: PreTrainedModel) -> None:
-    """Remove the heads from ``model`` before saving it."""
+def drop_heads(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Remove the heads from ``model`` before saving it; returns the parameters of the detection head, if it has one."""
+    detection = model.get_submodule(_DETECTION).state_dict() if hasattr(model, _DETECTION) else {}
     for name in (_SPAN_BOUNDARY, _DETECTION):
         if hasattr(model, name):
             delattr(model, name)
+    return detection

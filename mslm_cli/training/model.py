@@ -10,16 +10,19 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForTokenClassification, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from mslm_cli.corpus.labels import iob2_tags
 from mslm_cli.errors import UnavailableError, UsageError
 from mslm_cli.models import position_limit, quiet_transformers, read_config, reason
 from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.last_layer import last_layer_at
 
 MLM_HEAD = "mlm_head.safetensors"
+DETECTION_HEAD = "detection_head.safetensors"
 
 
 def load_masked_lm(folder: Path, *, allow_pickle: bool, seed: int) -> tuple[PreTrainedModel, list[str]]:
@@ -84,6 +87,43 @@ def load_token_classifier(
     return model
 
 
+def save_detection_head(head: dict[str, torch.Tensor], types: Sequence[str], folder: Path) -> None:
+    """Add a detection head for DS-terms of ``types`` to a checkpoint folder, for ``copy_detection_head``."""
+    save_file(head, folder / DETECTION_HEAD, metadata={"labels": json.dumps(iob2_tags(types))})
+
+
+def detected_labels(folder: Path) -> list[str]:
+    """The names of the labels of a checkpoint's detection head, by number; none if it has no such head."""
+    if not (folder / DETECTION_HEAD).is_file():
+        return []
+    with safe_open(folder / DETECTION_HEAD, "pt") as file:
+        return [str(name) for name in json.loads(file.metadata()["labels"])]
+
+
+@torch.no_grad()
+def copy_detection_head(folder: Path, model: PreTrainedModel, known: Sequence[str]) -> list[str]:
+    """Copy the rows of the checkpoint's detection head to the labels of the same name of ``model``'s fresh head.
+
+    A detection head is one layer on top of the encoder, so nothing is copied to a head with more layers.
+
+    Args:
+        known: what to call the labels of the detection head.
+
+    Returns:
+        The labels with a copied row; none if no more than O is shared.
+    """
+    new = label_names(model)
+    rows, sources = _shared(new, known)
+    output = _output_layer(model, len(new))
+    outside = {id(p) for p in model.parameters()} - {id(p) for p in model.base_model.parameters()}
+    if len(rows) < 2 or outside != {id(p) for p in output.parameters()}:
+        return []
+    head = load_file(folder / DETECTION_HEAD)
+    for name, parameter in output.named_parameters():
+        parameter[rows] = head[name][sources]
+    return [new[row] for row in rows]
+
+
 def labels_of(folder: Path) -> list[str]:
     """The names of a token classifier's labels, by number; none if the checkpoint is another model."""
     config = read_config(folder)
@@ -98,8 +138,7 @@ def labels_of(folder: Path) -> list[str]:
 def _copy_shared(trained: PreTrainedModel, model: PreTrainedModel, old: Sequence[str]) -> None:
     """Copy the parameters of a token classifier to another; of the output layer, the rows of labels that both have."""
     new = label_names(model)
-    shared = [(row, old.index(name)) for row, name in enumerate(new) if name in old]
-    rows, sources = (list(column) for column in zip(*shared, strict=True)) if shared else ([], [])
+    rows, sources = _shared(new, old)
     output = {id(p) for p in _output_layer(model, len(new)).parameters()}
     values = trained.state_dict()
     for name, parameter in model.named_parameters():
@@ -109,6 +148,12 @@ def _copy_shared(trained: PreTrainedModel, model: PreTrainedModel, old: Sequence
             parameter.copy_(values[name])
     for name, buffer in model.named_buffers():
         buffer.copy_(dict(trained.named_buffers())[name])
+
+
+def _shared(new: Sequence[str], old: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The numbers of the labels that are in both lists, in each of them."""
+    rows = [row for row, name in enumerate(new) if name in old]
+    return rows, [old.index(new[row]) for row in rows]
 
 
 def _output_layer(model: PreTrainedModel, n_labels: int) -> torch.nn.Linear:

@@ -43,7 +43,7 @@ tags: [mslm, masked-language-modeling, domain-adaptation]
 `{config.weights}`, peak learning rate {rate:g}, seed {config.seed}; {training(summary)}.
 {_held_out(summary)}
 `metrics.jsonl` has one line per step; `manifest.json` has all options and the fingerprints of the inputs;
-`seen/` has hashes of the training sentences, to detect test sentences among them.
+{_detection(summary)}`seen/` has hashes of the training sentences, to detect test sentences among them.
 
 ```python
 from transformers import AutoModelForMaskedLM, AutoTokenizer
@@ -94,6 +94,14 @@ def _held_out(summary: dict[str, Any]) -> str:
     rows = [f"| {' | '.join(row)} |" for row in held_out_rows(found)]
     sentence = measured_on(found)
     return "\n".join(["", f"{sentence[0].upper()}{sentence[1:]}.", "", *head, *rows, ""])
+
+
+def _detection(summary: dict[str, Any]) -> str:
+    """The sentence of an encoder's card on its detection head; empty if it has none."""
+    if "detected_types" not in summary:
+        return ""
+    types = ", ".join(summary["detected_types"])
+    return f"`detection_head.safetensors` detects DS-terms by type ({types}); `mslm finetune` starts from it.\n"
 
 
 def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:

@@ -104,6 +104,7 @@ def ragged(examples: list[Example], index: list[int] | None = None) -> RaggedBat
         np.array([i for e in examples for i in e.ids], dtype=np.int32),
         np.array(words, dtype=np.int32),
         np.array([s for e in examples for s in e.spans], dtype=np.int32).reshape(-1, 2),
+        np.zeros(sum(len(e.spans) for e in examples), dtype=np.int32),
         np.cumsum([0, *(len(e.spans) for e in examples)]),
         np.array([s for e in examples for s in e.sentences], dtype=np.int32),
         np.cumsum([0, *(len(e.sentences) for e in examples)]),

@@ -1,7 +1,7 @@
 """From text to sequences: where mentions land in tokens, and how sentences are packed and cut."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +26,7 @@ BEFORE, AFTER = [101], [102]
 
 @st.composite
 def tokenised(draw: st.DrawFn) -> TokenisedText:
-    """Sentences of words of pieces, in documents, with some unknown words and disjoint mentions in sentences."""
+    """Sentences of words of pieces, in documents, with some unknown words and disjoint typed mentions in sentences."""
     sentence_sizes, doc, pieces, unknown, mentions = [], [], [], [], []
     position = document = 0
     for _ in range(draw(st.integers(0, 8))):
@@ -36,7 +36,7 @@ def tokenised(draw: st.DrawFn) -> TokenisedText:
         for size in words:
             state = draw(st.sampled_from(["generic", "begin", "inside"]))
             if mention_start is not None and state != "inside":
-                mentions.append((mention_start, position))
+                mentions.append((mention_start, position, draw(st.integers(0, 3))))
                 mention_start = None
             if state == "begin":
                 mention_start = position
@@ -44,7 +44,7 @@ def tokenised(draw: st.DrawFn) -> TokenisedText:
             unknown.append(draw(st.integers(0, 9)) == 0)
             position += size
         if mention_start is not None:
-            mentions.append((mention_start, position))
+            mentions.append((mention_start, position, draw(st.integers(0, 3))))
         sentence_sizes.append(sum(words))
         doc.append(document)
     return TokenisedText(
@@ -53,7 +53,7 @@ def tokenised(draw: st.DrawFn) -> TokenisedText:
         np.arange(1000, 1000 + position, dtype=np.int32),
         np.repeat(np.arange(len(pieces)), pieces),
         np.repeat(np.array(unknown, dtype=bool), pieces),
-        np.array(mentions, dtype=np.int64).reshape(-1, 2),
+        np.array(mentions, dtype=np.int64).reshape(-1, 3),
     )
 
 
@@ -129,15 +129,16 @@ def test_mentions_survive_whole_or_are_counted(text: TokenisedText, max_length: 
     packed = pack(text, max_length, BEFORE, AFTER)
     place = {i: n for n, (ids, *_) in enumerate(rows(packed)) for i in ids[1:-1]}
     kept, n_cut, n_special = [], 0, 0
-    for start, end in text.mentions.tolist():
+    for start, end, mention_type in text.mentions.tolist():
         ids = text.input_ids[start:end].tolist()
         if len({place[i] for i in ids}) > 1:
             n_cut += 1
         elif text.is_special[start:end].any():
             n_special += 1
         else:
-            kept.append(ids)
-    assert [ids[a:b] for ids, _, spans, _, _ in rows(packed) for a, b in spans] == kept
+            kept.append((ids, mention_type))
+    found = [ids[a:b] for ids, _, spans, _, _ in rows(packed) for a, b in spans]
+    assert list(zip(found, packed.sequences.batch.span_types.tolist(), strict=True)) == kept
     assert (packed.n_cut_mentions, packed.n_special_mentions) == (n_cut, n_special)
 
 
@@ -158,9 +159,9 @@ def test_whole_words_are_those_that_a_span_touches(tokens: list[tuple[int, int, 
         np.array(begins, dtype=np.int64),
         np.array(ends, dtype=np.int64),
         np.array(words, dtype=np.int64),
-        np.array([[start, end]] if start < end else [], dtype=np.int64).reshape(-1, 2),
+        np.array([[start, end, 7]] if start < end else [], dtype=np.int64).reshape(-1, 3),
     )
-    assert [list(range(a, b)) for a, b in found.tolist()] == ([expected] if expected else [])
+    assert [(list(range(a, b)), kept) for a, b, kept in found.tolist()] == ([(expected, 7)] if expected else [])
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)).map(lambda s: (s[0], s[0] + s[1])), max_size=8))
@@ -169,8 +170,9 @@ def test_of_overlapping_spans_the_longest_stays(spans: list[tuple[int, int]]) ->
     for start, end in sorted(spans, key=lambda s: (s[0] - s[1], s[0])):
         if all(end <= a or b <= start for a, b in expected):
             expected.append((start, end))
-    found = longest_disjoint(np.array(spans, dtype=np.int64).reshape(-1, 2))
-    assert [tuple(s) for s in found.tolist()] == sorted(expected)
+    types = {span: number for number, span in enumerate(sorted(set(spans)))}
+    found = longest_disjoint(np.array([(*span, types[span]) for span in spans], dtype=np.int64).reshape(-1, 3))
+    assert [tuple(s) for s in found.tolist()] == [(*span, types[span]) for span in sorted(expected)]
 
 
 # --- the command on text --------------------------------------------------------------------------------------------
@@ -183,7 +185,9 @@ def process(tmp_path: Path, tiny_encoder: Path) -> Run:
     """Run the stage on a text with a lexicon; the reader, the statistics, and each sequence's mentions as text."""
     from transformers import AutoTokenizer
 
-    def run(text: str, terms: list[str], **options: object) -> tuple[ShardReader, dict[str, object], list[list[str]]]:
+    def run(
+        text: str, terms: Iterable[str], **options: object
+    ) -> tuple[ShardReader, dict[str, object], list[list[str]]]:
         number = len(list(tmp_path.iterdir()))
         file = tmp_path / f"text-{number}.txt"
         file.write_text(text, encoding="utf-8")
@@ -201,9 +205,11 @@ def process(tmp_path: Path, tiny_encoder: Path) -> Run:
     return run
 
 
-def make_lexicon(folder: Path, terms: list[str]) -> Path:
+def make_lexicon(folder: Path, terms: Iterable[str]) -> Path:
+    """A lexicon of ``terms``, with their types if it is a mapping."""
+    types = terms if isinstance(terms, Mapping) else {}
     with artifacts.ArtifactBuild("lexicon", folder, ExtractTermsConfig(), []).publish() as staged:
-        write_terms(staged.path / "terms.jsonl", [Term(t, ("user",)) for t in terms])
+        write_terms(staged.path / "terms.jsonl", [Term(t, ("user",), types.get(t)) for t in terms])
     return folder
 
 
@@ -294,6 +300,35 @@ def letters_encoder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path
     PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
     (folder / "config.json").write_bytes((tiny_encoder / "config.json").read_bytes())
     return folder
+
+
+TYPED = {
+    "aspirin": "Drug",
+    "heart failure": "Symptom",
+    "acute heart failure": "Disease",
+    "warfarin": "Drug",
+    "dose": None,
+}
+
+
+def test_every_mention_has_the_type_of_its_term(process: Run) -> None:
+    text = "acute heart failure aspirin heart failure warfarin dose"
+    reader, stats, mentions = process(text, TYPED)
+    assert mentions == [["acute heart failure", "aspirin", "heart failure", "warfarin", "dose"]]
+    assert stats["types"] == ["", "Disease", "Drug", "Symptom"]
+    assert [stats["types"][t] or None for t in reader[0].span_types] == [TYPED[m] for m in mentions[0]]
+
+
+def test_types_do_not_change_the_masks(process: Run) -> None:
+    text = "\n\n".join(f"acute heart failure aspirin heart failure {n} warfarin dose was studied" for n in range(30))
+    typed, stats, _ = process(text, TYPED, copies=2)
+    untyped, plain, _ = process(text, list(TYPED), copies=2)
+    for copy in range(2):
+        found, expected = (sorted(reader.folder.glob(f"masks-{copy:03}-*")) for reader in (typed, untyped))
+        assert [file.read_bytes() for file in found] == [file.read_bytes() for file in expected]
+    assert plain["types"] == [""]
+    assert set(untyped.batch(np.arange(len(untyped))).span_types) == {0}
+    assert {**stats, "types": 0} == {**plain, "types": 0}
 
 
 def test_a_word_with_one_unknown_piece_is_unknown(process: Run, letters_encoder: Path) -> None:

@@ -29,6 +29,7 @@ def make_sequences(lengths: list[int]) -> Sequences:
         np.arange(100, 100 + n, dtype=np.int32),
         np.arange(n, dtype=np.int32) % 5 - 1,
         spans,
+        np.arange(len(spans), dtype=np.int32) % 3,
         np.cumsum([0, *has_mention]),
         np.array([s for n in n_sentences for s in range(1, n + 1)], dtype=np.int32),
         np.cumsum([0, *n_sentences]),
@@ -56,7 +57,7 @@ def write(folder: Path, sequences: Sequences, sizes: list[int], copies: int = 2,
 def content(folder: Path) -> list[object]:
     reader = ShardReader(folder)
     return [
-        [x.tolist() for x in (s.input_ids, s.word_ids, s.spans, s.sentences)]
+        [x.tolist() for x in (s.input_ids, s.word_ids, s.spans, s.span_types, s.sentences)]
         + [s.doc]
         + [
             [x.tolist() for x in (m.positions, m.kinds, m.replacements)]
@@ -81,6 +82,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
         assert reader[i].input_ids.tolist() == sequences.batch.input_ids[tokens].tolist()
         assert reader[i].word_ids.tolist() == sequences.batch.word_ids[tokens].tolist()
         assert reader[i].spans.tolist() == ([[1, 3]] if LENGTHS[i] >= 4 else [])
+        assert reader[i].span_types.tolist() == ([sum(n >= 4 for n in LENGTHS[:i]) % 3] if LENGTHS[i] >= 4 else [])
         assert reader[i].sentences.tolist() == [1, 2][: LENGTHS[i]]
         expected = [p for p, v in enumerate(range(100, 132)[tokens]) if v % 3 == 1]
         mask = reader.epoch(1)[i]
@@ -110,6 +112,7 @@ def test_the_division_into_files_and_record_batches_does_not_matter(
             assert batch.word_ids[tokens].tolist() == reader[i].word_ids.tolist()
             here = slice(batch.span_offsets[k], batch.span_offsets[k + 1])
             assert batch.spans[here].tolist() == reader[i].spans.tolist()
+            assert batch.span_types[here].tolist() == reader[i].span_types.tolist()
             here = slice(batch.sentence_offsets[k], batch.sentence_offsets[k + 1])
             assert batch.sentences[here].tolist() == reader[i].sentences.tolist()
             predicted = slice(masks.offsets[k], masks.offsets[k + 1])
@@ -147,9 +150,10 @@ def test_plain_pyarrow_reads_the_files(tmp_path: Path) -> None:
     write(tmp_path, make_sequences(LENGTHS), [3, 5], copies=1)
     with pa.memory_map(str(tmp_path / "data-00001.arrow")) as source:
         table = pa.ipc.open_file(source).read_all()
-    assert table.schema.names == ["input_ids", "word_ids", "spans", "sentences", "doc"]
+    assert table.schema.names == ["input_ids", "word_ids", "spans", "span_types", "sentences", "doc"]
     assert table.column("input_ids").to_pylist()[0] == list(range(107, 114))
     assert table.column("spans").to_pylist()[0] == [1, 3]
+    assert table.column("span_types").to_pylist()[0] == [1]
     with pa.memory_map(str(tmp_path / "masks-000-00001.arrow")) as source:
         masks = pa.ipc.open_file(source).read_all()
     assert masks.schema.field("kinds").type == pa.list_(pa.uint8())

@@ -48,7 +48,7 @@ def gradient(
     reader = ShardReader(folder / "shards")
     tokenizer = models.load_tokenizer(folder / "encoder")
     model, _ = load_masked_lm(folder / "encoder", allow_pickle=False, seed=0)
-    add_heads(model, objectives, 0)
+    add_heads(model, objectives, 2, 0)
     collate_fn = layout or partial(pad, pad_id=tokenizer.pad_token_id)
     data = MaskedData(reader, WEIGHTS, objectives, collate_fn, torch.device("cpu"))
     update = data.update(reader.epoch(0), np.array(sequences))
