@@ -156,13 +156,14 @@ def bf16_error(model: PreTrainedModel, length: int) -> float:
         with random_data(model, 2048, length, collate_fn) as data:
             everything = data.update(data.reader.epoch(0), np.arange(len(data.reader)))
             (batch,) = everything.microbatches(1_000_000)
-        positions = batch.targets.positions
         model.zero_grad()
         if is_fast:
             with torch.autocast("cuda", dtype=torch.bfloat16):
-                logits = logits_at(model, batch.model_batch, positions)
+                logits = logits_at(model, batch.model_batch, batch.selection)
         else:
-            logits = model(**batch.model_batch.inputs).logits.flatten(0, 1)[positions]
+            logits = model(**batch.model_batch.inputs).logits.flatten(0, 1)[
+                torch.from_numpy(batch.targets.positions).cuda()
+            ]
         weighted_cross_entropy(logits, *batch.targets[1:])[0].backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     for module, rate in rates.items():

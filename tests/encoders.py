@@ -38,6 +38,7 @@ from transformers import (
 )
 
 from mslm_cli.training.batching import ModelBatch
+from mslm_cli.training.selection import Selection
 
 MAX_LENGTH = 128
 BERT_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
@@ -190,6 +191,12 @@ def model_batch(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) ->
     lengths = [longest] * n if attention_mask is None else attention_mask.sum(1).tolist()
     inputs = {"input_ids": input_ids} | ({} if attention_mask is None else {"attention_mask": attention_mask})
     return ModelBatch(inputs, np.array(lengths), np.arange(n) * longest)
+
+
+def selection(batch: ModelBatch, positions: torch.Tensor, others: torch.Tensor | None = None) -> Selection:
+    """The selection of these positions of a batch, as tensors."""
+    chosen = Selection.of(batch, positions.numpy(), None if others is None else others.numpy())
+    return chosen.to(torch.device("cpu"))
 
 
 def save(family: str, text: Sequence[str], folder: Path) -> Path:

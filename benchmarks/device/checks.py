@@ -35,6 +35,7 @@ from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_masked_lm, logits_at
 from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.training.selection import Selection
 from mslm_cli.workspace import RunOptions
 
 DRY = bool(os.environ.get("DRY"))
@@ -129,15 +130,16 @@ def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
         kinds.append(("bf16 packed", None))
     expected = None
     for kind, collate_fn in kinds:
-        batch = (collate_fn or packing.make_collator(model, 0, torch.bfloat16))(ids, lengths).to(DEVICE)
-        positions = np.concatenate([c + b for c, b in zip(chosen, batch.begins, strict=True)])
+        made = (collate_fn or packing.make_collator(model, 0, torch.bfloat16))(ids, lengths)
+        positions = np.concatenate([c + b for c, b in zip(chosen, made.begins, strict=True)])
+        batch, selection = made.to(DEVICE), Selection.of(made, positions).to(DEVICE)
         at = torch.from_numpy(positions).to(DEVICE)
         model.zero_grad()
         if kind == "fp32 padded":
             logits = model(**batch.inputs).logits.flatten(0, 1)[at]
         else:
             with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
-                logits = logits_at(model, batch, at)
+                logits = logits_at(model, batch, selection)
         loss, _ = weighted_cross_entropy(logits, target_ids, weights, float(len(weights)))
         loss.backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

@@ -147,19 +147,18 @@ def pad(input_ids: NDArray[np.int32], lengths: Indices, pad_id: int) -> ModelBat
 class Targets(NamedTuple):
     """The prediction targets of a microbatch.
 
-    positions: int64 [n], in the flattened batch. classes: int64 [n]. weights: float32 [n].
-    total_weight: the sum of weights over the whole optimizer step and all processes.
+    positions: int64 [n], in the flattened batch; in numpy, for a ``Selection``. classes: int64 [n].
+    weights: float32 [n]. total_weight: the sum of weights over the whole optimizer step and all processes.
     """
 
-    positions: Array
+    positions: Indices
     classes: Array
     weights: Array
     total_weight: float
 
     def to(self, device: torch.device) -> "Targets":
-        """The targets on ``device``."""
-        positions, classes, weights = (to_device(array, device) for array in self[:3])
-        return Targets(positions, classes, weights, self.total_weight)
+        """The targets with classes and weights on ``device``."""
+        return self._replace(classes=to_device(self.classes, device), weights=to_device(self.weights, device))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """The held-out loss of adaptation: sequences that are never trained on, with fixed masks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from mslm_cli.masking.batch import Int32, Int64
@@ -14,7 +15,7 @@ from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.training.device import autocast
 from mslm_cli.training.kinds import KEYS, by_kind
 from mslm_cli.training.loop import EXPLODED_LOSS
-from mslm_cli.training.masked import MaskedBatch, MaskedData
+from mslm_cli.training.masked import MaskedData
 
 MIN_HELD_OUT, MAX_HELD_OUT = 20, 5000
 _MIN_RUNS = 10
@@ -89,21 +90,22 @@ class HeldOut:
         """
         chunks = range(0, len(self.sequences), _CHUNK)
         with _evaluating(model):
-            found = by_kind(batch for first in chunks for batch in self._predicted(model, first))
+            predicted = [found for first in chunks for found in self._predicted(model, first)]
+        found = by_kind([kinds for kinds, _ in predicted], torch.stack([sums for _, sums in predicted]).sum(0).tolist())
         weights = dict(zip(KEYS.values(), self.data.kind_weights, strict=True))
         total = sum(weights[kind] * scores["n"] for kind, scores in found.items())
         loss = sum(weights[kind] * scores["n"] * scores["loss"] for kind, scores in found.items()) / max(total, 1e-9)
         loss = loss if np.isfinite(loss) else EXPLODED_LOSS
         return {"loss": round(loss, 5), "n_sequences": len(self.sequences), **found}
 
-    def _predicted(self, model: PreTrainedModel, first: int) -> Sequence[MaskedBatch]:
-        """The microbatches of some sequences, after they have been through ``model``."""
+    def _predicted(self, model: PreTrainedModel, first: int) -> Iterator[tuple[NDArray[np.uint8], torch.Tensor]]:
+        """The kinds of some sequences' masks, and what ``MaskedBatch`` reports of them, by microbatch."""
         update = self.data.update(self.masks, self.sequences[first : first + _CHUNK])
-        batches = update.microbatches(self.max_tokens)
-        for batch in batches:
+        for batch in update.microbatches(self.max_tokens):
             with autocast(model.device, self.dtype):
                 batch.loss(model)
-        return batches
+            assert batch.reported is not None, "it has been through the model"
+            yield batch.kinds, batch.reported
 
 
 @contextmanager

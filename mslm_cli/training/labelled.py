@@ -21,6 +21,7 @@ from mslm_cli.training.batching import Collator, ModelBatch, RaggedTargets, Targ
 from mslm_cli.training.heads import MaskedLmHead
 from mslm_cli.training.losses import partial_cross_entropy, weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at, logits_at
+from mslm_cli.training.selection import Selection
 
 _HIDE = named_stream("words hidden in fine-tuning")
 MASKED_LM_HEAD = "masked_lm_head"
@@ -137,12 +138,13 @@ class LabelledSequences:
 class LabelledBatch:
     """The labelled sequences of a forward pass.
 
-    label_sets: as in ``LabelledSequences``. is_noisy: bool [n_labels], of each target; None for none.
-    masked: the hidden tokens to predict, if any are to be.
+    selection: the positions of the targets, then of ``masked``. label_sets: as in ``LabelledSequences``. is_noisy: bool
+    [n_labels], of each target; None for none. masked: the hidden tokens to predict, if any are to be.
     """
 
     model_batch: ModelBatch
     targets: Targets
+    selection: Selection
     label_sets: Any
     is_noisy: Any = None
     masked: Targets | None = None
@@ -157,14 +159,18 @@ class LabelledBatch:
         is_noisy = None if self.is_noisy is None else to_device(self.is_noisy, device)
         label_sets = to_device(self.label_sets, device) if len(self.label_sets) else self.label_sets
         masked = None if self.masked is None else self.masked.to(device)
-        return LabelledBatch(self.model_batch.to(device), self.targets.to(device), label_sets, is_noisy, masked)
+        batch, targets, selection = self.model_batch.to(device), self.targets.to(device), self.selection.to(device)
+        return LabelledBatch(batch, targets, selection, label_sets, is_noisy, masked)
+
+    @property
+    def reported(self) -> None:
+        """Nothing but the loss."""
 
     def loss(self, model: PreTrainedModel) -> torch.Tensor:
         """This microbatch's contribution to the loss of its step, a scalar with gradient."""
         if self.masked is None or not len(self.masked.positions):
-            return self._label_loss(logits_at(model, self.model_batch, self.targets.positions))
-        positions = self.targets.positions, self.masked.positions
-        logits, states = logits_and_states_at(model, self.model_batch, *positions)
+            return self._label_loss(logits_at(model, self.model_batch, self.selection))
+        logits, states = logits_and_states_at(model, self.model_batch, self.selection)
         head: MaskedLmHead = getattr(model, MASKED_LM_HEAD)
         return self._label_loss(logits) + weighted_cross_entropy(head(states), *self.masked[1:])[0]
 
@@ -204,7 +210,8 @@ class LabelledUpdate:
         targets = self.targets.rows(first, last, shift)
         masked = None if self.masked is None else self.masked.rows(first, last, shift)
         is_noisy = None if self.is_noisy is None else self.is_noisy[self.targets.part(first, last)]
-        return LabelledBatch(model_batch, targets, self.label_sets, is_noisy, masked)
+        selection = Selection.of(model_batch, targets.positions, None if masked is None else masked.positions)
+        return LabelledBatch(model_batch, targets, selection, self.label_sets, is_noisy, masked)
 
 
 def concatenated(parts: Sequence[LabelledSequences]) -> LabelledSequences:

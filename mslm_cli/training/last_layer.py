@@ -17,25 +17,24 @@ from transformers.models.electra.modeling_electra import ElectraLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
+from mslm_cli.training.selection import Selection
+
 _BERT_LIKE = (BertLayer, ElectraLayer, RobertaLayer, XLMRobertaLayer)
 
 
 @contextmanager
-def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
-    """Within the block, ``encoder`` returns only the states at ``wanted``, [1, n_wanted, hidden], if supported.
+def last_layer_at(encoder: nn.Module, selection: Selection) -> Iterator[bool]:
+    """Within the block, ``encoder`` returns only the wanted states, [1, n_wanted, hidden], if supported.
 
     Yields whether it is supported: not if a norm follows the last layer (ModernBERT), nor with relative positions
     (DeBERTa).
-
-    Args:
-        wanted: int64 [n_wanted], ascending indices into the flattened [n * longest] batch.
     """
     layer = last_layer(encoder)
-    if layer is None or not len(wanted):
+    if layer is None or not len(selection.wanted):
         yield False
         return
     # shadows the method of the class until it is deleted
-    layer.forward = partial(_forward_at, layer, wanted)
+    layer.forward = partial(_forward_at, layer, selection)
     try:
         yield True
     finally:
@@ -44,7 +43,7 @@ def last_layer_at(encoder: nn.Module, wanted: torch.Tensor) -> Iterator[bool]:
 
 def _forward_at(
     layer: nn.Module,
-    wanted: torch.Tensor,
+    selection: Selection,
     hidden: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
     *_: Any,
@@ -52,7 +51,7 @@ def _forward_at(
 ) -> torch.Tensor:
     forward = _bert_like if isinstance(layer, _BERT_LIKE) else _distilbert
     more = {name: value for name, value in more.items() if value is not None}
-    return forward(layer, hidden, attention_mask, wanted, more)[None]
+    return forward(layer, hidden, attention_mask, selection, more)[None]
 
 
 def is_bert_like(encoder: nn.Module) -> bool:
@@ -71,20 +70,20 @@ def last_layer(encoder: nn.Module) -> nn.Module | None:
 
 
 def _bert_like(
-    layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None, wanted: torch.Tensor, more: dict[str, Any]
+    layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None, selection: Selection, more: dict[str, Any]
 ) -> torch.Tensor:
-    inner, at = layer.attention.self, hidden.flatten(0, 1)[wanted]
-    mixed = _attention(inner, inner.query(at), inner.key(hidden), inner.value(hidden), mask, wanted, more)
+    inner, at = layer.attention.self, hidden.flatten(0, 1)[selection.wanted]
+    mixed = _attention(inner, inner.query(at), inner.key(hidden), inner.value(hidden), mask, selection, more)
     attended = layer.attention.output(mixed, at)
     output: torch.Tensor = layer.output(layer.intermediate(attended), attended)
     return output
 
 
 def _distilbert(
-    layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None, wanted: torch.Tensor, more: dict[str, Any]
+    layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None, selection: Selection, more: dict[str, Any]
 ) -> torch.Tensor:
-    inner, at = layer.attention, hidden.flatten(0, 1)[wanted]
-    mixed = _attention(inner, inner.q_lin(at), inner.k_lin(hidden), inner.v_lin(hidden), mask, wanted, more)
+    inner, at = layer.attention, hidden.flatten(0, 1)[selection.wanted]
+    mixed = _attention(inner, inner.q_lin(at), inner.k_lin(hidden), inner.v_lin(hidden), mask, selection, more)
     attended = layer.sa_layer_norm(inner.out_lin(mixed) + at)
     output: torch.Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
     return output
@@ -96,7 +95,7 @@ def _attention(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    wanted: torch.Tensor,
+    selection: Selection,
     more: dict[str, Any],
 ) -> torch.Tensor:
     """The attention output at the wanted positions: float [n_wanted, hidden].
@@ -107,18 +106,17 @@ def _attention(
         mask: bool [n, 1, longest, longest], true where attention is allowed; None for everywhere.
     """
     n, longest, _ = key.shape
-    row, place = wanted // longest, wanted % longest
-    n_wanted = torch.bincount(row, minlength=n)
-    slot = torch.arange(len(wanted), device=wanted.device) - (n_wanted.cumsum(0) - n_wanted)[row]
-    spread = query.new_zeros(n, int(n_wanted.max()), query.shape[-1]).index_put((row, slot), query)
+    at = selection.rows, selection.slots
+    spread = query.new_zeros(n, selection.width, query.shape[-1]).index_put(at, query)
     if mask is not None:
-        places = place.new_zeros(spread.shape[:2]).index_put((row, slot), place)
-        mask = mask[torch.arange(n, device=wanted.device)[:, None], :, places].transpose(1, 2)
-    if (starts := more.get("sequence_starts")) is not None:
-        more["query_starts"] = torch.searchsorted(wanted, starts.long()).int()
+        place = selection.wanted % longest
+        places = place.new_zeros(spread.shape[:2]).index_put(at, place)
+        mask = mask[torch.arange(n, device=place.device)[:, None], :, places].transpose(1, 2)
+    if selection.query_starts is not None:
+        more["query_starts"] = selection.query_starts
     heads = (t.view(*t.shape[:2], -1, inner.attention_head_size).transpose(1, 2) for t in (spread, key, value))
     interface: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[inner.config._attn_implementation]
     dropout = inner.dropout.p if inner.training else 0.0
     mixed, _ = interface(inner, *heads, mask, dropout=dropout, scaling=inner.scaling, **more)
-    output: torch.Tensor = mixed.flatten(2)[row, slot]
+    output: torch.Tensor = mixed.flatten(2)[at]
     return output

@@ -35,6 +35,10 @@ class Microbatch(Protocol):
     def loss(self, model: PreTrainedModel) -> torch.Tensor:
         """Its contribution to the loss of its step, which is the sum over all microbatches and processes."""
 
+    @property
+    def reported(self) -> torch.Tensor | None:
+        """Other numbers of the pass, float64 [k] on the device, after ``loss``; summed over the microbatches."""
+
 
 Batch = TypeVar("Batch", bound=Microbatch)
 Made = TypeVar("Made", bound=Microbatch, covariant=True)
@@ -67,6 +71,7 @@ class TrainState:
 class StepResult(Generic[Batch]):
     """A finished optimizer step: loss, gradient norm before clipping, learning rate, microbatches.
 
+    reported: the sum of what the microbatches of this process report.
     is_skipped: the loss or the gradient was not finite or exploded, so the weights were left unchanged.
     """
 
@@ -75,6 +80,7 @@ class StepResult(Generic[Batch]):
     grad_norm: float
     learning_rate: float
     microbatches: Sequence[Batch]
+    reported: Sequence[float]
     is_skipped: bool
 
     def outcome(self) -> dict[str, float | str]:
@@ -121,19 +127,21 @@ def train(
     update = next(waiting, None)
     microbatches = _built(update, options)
     while update:
-        while (loss := _gradients(state, microbatches, options)) is None:
+        while (found := _gradients(state, microbatches, options)) is None:
             options = _with_less_memory(state, options)
             microbatches = _built(update, options)
         done = microbatches
         update = next(waiting, None)
         # built while the GPU still computes the gradients
         microbatches = _built(update, options)
-        loss = sum_gradients(parameters, loss)
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+        sums = sum_gradients(parameters, found[0])
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+        # the host waits for the device here, and nowhere else in a step
+        loss, grad_norm, *reported = torch.cat([sums.reshape(1), norm.reshape(1), found[1:]]).tolist()
         learning_rate = float(state.schedule.get_last_lr()[0])
         with _naming_memory("updating the weights", "use a smaller encoder"):
-            is_skipped = _step(state, float(loss), grad_norm)
-        yield StepResult(state.n_steps, float(loss), grad_norm, learning_rate, done, is_skipped)
+            is_skipped = _step(state, loss, grad_norm)
+        yield StepResult(state.n_steps, loss, grad_norm, learning_rate, done, reported, is_skipped)
 
 
 def _built(update: Update[Batch] | None, options: MicrobatchOptions) -> Sequence[Batch]:
@@ -173,7 +181,7 @@ def _step(state: TrainState, loss: float, grad_norm: float) -> bool:
 def _gradients(
     state: TrainState, microbatches: Sequence[Microbatch], options: MicrobatchOptions
 ) -> torch.Tensor | None:
-    """Compute the gradients of a step; its loss, or None if memory ran out.
+    """Compute the gradients of a step; its loss and what is reported of it, or None if memory ran out.
 
     Dropout is seeded for each step and process, so it depends neither on earlier attempts nor on resuming.
     """
@@ -194,14 +202,17 @@ def _gradients(
 def _accumulated(
     model: PreTrainedModel, microbatches: Sequence[Microbatch], dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    """Add the gradients of ``microbatches``; their loss."""
-    loss = torch.zeros((), device=device)
+    """Add the gradients of ``microbatches``; their loss, then what they report, summed: float64 [1 + k]."""
+    total = torch.zeros((), dtype=torch.float64, device=device)
     for microbatch in microbatches:
         with autocast(device, dtype):
             part = microbatch.loss(model)
         part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        loss += part.detach()
-    return loss
+        found = part.detach().double().reshape(1)
+        if microbatch.reported is not None:
+            found = torch.cat([found, microbatch.reported])
+        total = total + found
+    return total.reshape(-1)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from mslm_cli.masking.batch import Int64, Masks, RaggedBatch, flat_ranges
+from mslm_cli.masking.batch import DS_TERM, Int64, Masks, RaggedBatch, flat_ranges
 from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
@@ -21,6 +21,7 @@ from mslm_cli.training.batching import Array, Collator, ModelBatch, RaggedTarget
 from mslm_cli.training.heads import SpanBoundaryHead, detection_head, embeddings_of, runs
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at
+from mslm_cli.training.selection import Selection
 
 _SPAN_BOUNDARY, _DETECTION = "span_boundary_head", "detection_head"
 
@@ -41,40 +42,32 @@ class Neighbours(NamedTuple):
     left, right: int64 [n_predicted], in the flattened batch. places: int64 [n_predicted], from 0.
     """
 
-    left: Array
-    right: Array
-    places: Array
-
-    def to(self, device: torch.device) -> "Neighbours":
-        """A copy on ``device``."""
-        return Neighbours(*(to_device(array, device) for array in self))
-
-
-class Predicted(NamedTuple):
-    """How well a microbatch's masked tokens were predicted.
-
-    cross_entropy: float32 [n_predicted], in nats. is_top: bool [n_predicted], the top prediction was correct.
-    """
-
-    cross_entropy: torch.Tensor
-    is_top: torch.Tensor
+    left: Int64
+    right: Int64
+    places: Int64
 
 
 @dataclass
 class MaskedBatch:
-    """The masked sequences of a forward pass; ``loss`` sets ``predicted``.
+    """The masked sequences of a forward pass; ``loss`` sets ``reported``.
 
-    kinds: uint8 [n_predicted], GENERIC or DS_TERM. neighbours: for the span-boundary objective. detection: for the
-    detection objective, the unmasked tokens, with the classes of ``detection_head``.
+    selection: the positions of the targets, then those of the neighbours and of the detection targets. kinds: uint8
+    [n_predicted], GENERIC or DS_TERM, in numpy. is_term: bool [n_predicted], whether the kind is DS_TERM. places: int64
+    [n_predicted], the place of each predicted token in its run, for the span-boundary objective. detection: for the
+    detection objective, the unmasked tokens, with the classes of ``detection_head``. reported: float64 [4], the summed
+    cross entropy of predicted generic words and DS-terms, in nats, and the number of each whose top prediction is
+    correct.
     """
 
     model_batch: ModelBatch
     targets: Targets
+    selection: Selection
     kinds: NDArray[np.uint8]
+    is_term: Array
     objectives: Objectives
-    neighbours: Neighbours | None = None
+    places: Array | None = None
     detection: Targets | None = None
-    predicted: Predicted | None = None
+    reported: torch.Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -87,7 +80,9 @@ class MaskedBatch:
             self,
             model_batch=self.model_batch.to(device),
             targets=self.targets.to(device),
-            neighbours=self.neighbours and self.neighbours.to(device),
+            selection=self.selection.to(device),
+            is_term=to_device(self.is_term, device),
+            places=None if self.places is None else to_device(self.places, device),
             detection=self.detection and self.detection.to(device),
         )
 
@@ -97,20 +92,23 @@ class MaskedBatch:
         Args:
             model: with a head for each objective (``add_heads``).
         """
-        targets, (positions, classes, weights, total) = self.targets, self.targets
-        others = [*(self.neighbours[:2] if self.neighbours else ()), *(self.detection[:1] if self.detection else ())]
-        elsewhere = torch.cat(others) if others else positions[:0]
-        logits, states = logits_and_states_at(model, self.model_batch, positions, elsewhere)
-        loss, per_position = weighted_cross_entropy(logits, *targets[1:])
-        self.predicted = Predicted(per_position, logits.detach().argmax(-1) == classes)
-        if self.neighbours:
+        _, classes, weights, total = self.targets
+        logits, states = logits_and_states_at(model, self.model_batch, self.selection)
+        loss, per_position = weighted_cross_entropy(logits, classes, weights, total)
+        self.reported = self._by_kind(per_position, logits.detach().argmax(-1) == classes)
+        if self.places is not None:
             left, right = states[: 2 * len(classes)].chunk(2)
-            logits = model.get_submodule(_SPAN_BOUNDARY)(left, right, self.neighbours.places, embeddings_of(model))
+            logits = model.get_submodule(_SPAN_BOUNDARY)(left, right, self.places, embeddings_of(model))
             loss = loss + self.objectives.sbo * weighted_cross_entropy(logits, classes, weights, total)[0]
         if self.detection:
             logits = model.get_submodule(_DETECTION)(states[len(states) - len(self.detection.positions) :])
             loss = loss + self.objectives.detect * weighted_cross_entropy(logits, *self.detection[1:])[0]
         return loss
+
+    def _by_kind(self, losses: torch.Tensor, is_top: torch.Tensor) -> torch.Tensor:
+        scores = torch.stack([losses.double(), is_top.double()])
+        kinds = torch.stack([~self.is_term, self.is_term])
+        return torch.where(kinds, scores[:, None], 0.0).sum(-1).flatten()
 
 
 @dataclass(frozen=True)
@@ -141,18 +139,19 @@ class MaskedUpdate:
         offsets = self.offsets[first : last + 1]
         model_batch = self.data.collate_fn(self.input_ids[offsets[0] : offsets[-1]], np.diff(offsets))
         shift = model_batch.begins - offsets[:-1]
-        part, neighbours = self.targets.part(first, last), None
+        part, targets = self.targets.part(first, last), self.targets.rows(first, last, shift)
+        detection = self.detection.rows(first, last, shift) if self.detection else None
+        others, places = [], None
         if self.neighbours:
             shifts = self.targets.spread(first, last, shift)
             left, right, places = (array[part] for array in self.neighbours)
-            neighbours = Neighbours(left + shifts, right + shifts, places)
+            others = [left + shifts, right + shifts]
+        if detection:
+            others.append(detection.positions)
+        selection = Selection.of(model_batch, targets.positions, np.concatenate(others) if others else None)
+        kinds = self.kinds[part]
         return MaskedBatch(
-            model_batch,
-            self.targets.rows(first, last, shift),
-            self.kinds[part],
-            self.data.objectives,
-            neighbours,
-            self.detection.rows(first, last, shift) if self.detection else None,
+            model_batch, targets, selection, kinds, kinds == DS_TERM, self.data.objectives, places, detection
         )
 
 

@@ -20,6 +20,7 @@ from mslm_cli.errors import UnavailableError, UsageError
 from mslm_cli.models import position_limit, quiet_transformers, read_config, reason
 from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.last_layer import last_layer_at
+from mslm_cli.training.selection import Selection
 
 MLM_HEAD = "mlm_head.safetensors"
 DETECTION_HEAD = "detection_head.safetensors"
@@ -248,53 +249,49 @@ def max_tokens(model: PreTrainedModel) -> int:
     return position_limit(model.config.to_dict())
 
 
-def logits_at(model: PreTrainedModel, batch: ModelBatch, positions: torch.Tensor) -> torch.Tensor:
+def logits_at(model: PreTrainedModel, batch: ModelBatch, selection: Selection) -> torch.Tensor:
     """Logits at selected positions: float [n_positions, n_classes]; see ``logits_and_states_at``."""
-    return logits_and_states_at(model, batch, positions, positions[:0])[0]
+    return logits_and_states_at(model, batch, selection)[0]
 
 
 def logits_and_states_at(
-    model: PreTrainedModel, batch: ModelBatch, positions: torch.Tensor, others: torch.Tensor
+    model: PreTrainedModel, batch: ModelBatch, selection: Selection
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits at selected positions, and the encoder's output at ``others``.
+    """Logits at the selected positions, and the encoder's output at the others.
 
     float [n_positions, n_classes] and float [n_others, hidden].
 
     The encoder runs over the whole batch, but if possible its last layer only over the selected positions
     (``last_layer_at``). The head runs only over the selected positions in every model family: heads work position by
     position, so the encoder's output is reduced before the head.
-
-    Args:
-        positions, others: int64, indices into the flattened [n * longest] batch.
     """
-    wanted, index = torch.unique(torch.cat([positions, others]), return_inverse=True)
-    with last_layer_at(model.base_model, wanted) as is_selected:
-        selection = _Selection(None if is_selected else wanted, index, len(positions))
-        handle = model.base_model.register_forward_hook(selection)
+    with last_layer_at(model.base_model, selection) as is_selected:
+        hook = _Select(selection, is_selected)
+        handle = model.base_model.register_forward_hook(hook)
         try:
             logits: torch.Tensor = model(**batch.inputs).logits
         finally:
             handle.remove()
-    return logits, selection.others
+    return logits, hook.others
 
 
-class _Selection:
-    """A hook that passes the encoder's output at ``positions`` to the head and keeps that at ``others``.
+class _Select:
+    """A hook that passes the encoder's output at the selected positions to the head and keeps that at the others.
 
     Args:
-        wanted: int64, indices into the flattened batch; None if the encoder already returns only these states.
-        index: int64 [n_positions + n_others], the index of each of them in ``wanted``.
+        is_selected: whether the encoder already returns only the wanted states.
     """
 
     others: torch.Tensor
 
-    def __init__(self, wanted: torch.Tensor | None, index: torch.Tensor, n_positions: int) -> None:
-        self._wanted, self._index, self._n_positions = wanted, index, n_positions
+    def __init__(self, selection: Selection, is_selected: bool) -> None:
+        self._selection, self._is_selected = selection, is_selected
 
     def __call__(self, _module: torch.nn.Module, _inputs: object, output: BaseModelOutput) -> BaseModelOutput:
         hidden = output.last_hidden_state
         assert hidden is not None
-        flat = hidden[0] if self._wanted is None else hidden.flatten(0, 1)[self._wanted]
-        self.others = flat[self._index[self._n_positions :]]
-        output["last_hidden_state"] = flat[self._index[: self._n_positions]]
+        wanted, index, n = self._selection[:3]
+        flat = hidden[0] if self._is_selected else hidden.flatten(0, 1)[wanted]
+        self.others = flat[index[n:]]
+        output["last_hidden_state"] = flat[index[:n]]
         return output

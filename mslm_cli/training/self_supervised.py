@@ -172,7 +172,7 @@ class _Report:
             "learning_rate": step.learning_rate,
             **self.meter.lap([b.model_batch for b in batches], sum(len(b.kinds) for b in batches)),
         }
-        kinds = by_kind(batches)
+        kinds = by_kind([b.kinds for b in batches], step.reported)
         if not step.is_skipped:
             record |= kinds
         self.show(record)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoders import FAMILIES, model_batch, save
+from encoders import FAMILIES, model_batch, save, selection
 from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification
 from typer.testing import Result
 
@@ -116,7 +116,7 @@ def test_logits_at_selected_positions_equal_the_full_ones(made: Path) -> None:
     batch = model_batch(torch.from_numpy(padded), torch.from_numpy(mask))
     positions = torch.tensor([1, 4, longest + 2, 2 * longest + 5])
     whole = model(**batch.inputs).logits
-    chosen = logits_at(model, batch, positions)
+    chosen = logits_at(model, batch, selection(batch, positions))
     torch.testing.assert_close(chosen, whole.flatten(0, 1)[positions], rtol=1e-5, atol=1e-6)
     alone = model(input_ids=torch.from_numpy(ids[0][None].astype(np.int64))).logits[0]
     torch.testing.assert_close(alone, whole[0, : len(ids[0])], rtol=1e-4, atol=1e-5)

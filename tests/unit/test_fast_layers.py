@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoders import FAMILIES, deterministic, model_batch
+from encoders import FAMILIES, deterministic, model_batch, selection
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -49,7 +49,8 @@ def test_gradients_are_those_of_the_plain_model(family: str) -> None:
     model = without_dropout(family)
     prepare_model(model, torch.device("cpu"))
     for _ in range(2):  # the second time there are gradients to add to
-        logits = logits_at(model, padded(model), POSITIONS)
+        batch = padded(model)
+        logits = logits_at(model, batch, selection(batch, POSITIONS))
         share, _ = weighted_cross_entropy(logits, TARGETS, WEIGHTS, float(WEIGHTS.sum()))
         share.backward()
     found = {name: p.grad / 2 for name, p in model.named_parameters() if p.grad is not None}
@@ -68,7 +69,7 @@ def test_the_last_layer_at_some_positions_is_the_whole_one_there(family: str) ->
     model = without_dropout(family)
     batch, encoder = padded(model), model.base_model
     whole = encoder(**batch.inputs).last_hidden_state.flatten(0, 1)
-    with last_layer_at(encoder, POSITIONS) as is_thin:
+    with last_layer_at(encoder, selection(batch, POSITIONS)) as is_thin:
         thin = encoder(**batch.inputs).last_hidden_state
     assert is_thin == (family in THIN)
     if is_thin:
@@ -83,8 +84,10 @@ def test_positions_may_be_wanted_in_any_order_and_twice() -> None:
     prepare_model(model, torch.device("cpu"))
     batch = padded(model)
     others = torch.tensor([60, 0, 1, 60])
-    logits, states = logits_and_states_at(model, batch, POSITIONS.flip(0), others)
-    torch.testing.assert_close(logits.flip(0), logits_at(model, batch, POSITIONS), rtol=1e-5, atol=1e-5)
+    logits, states = logits_and_states_at(model, batch, selection(batch, POSITIONS.flip(0), others))
+    torch.testing.assert_close(
+        logits.flip(0), logits_at(model, batch, selection(batch, POSITIONS)), rtol=1e-5, atol=1e-5
+    )
     whole = model.base_model(**batch.inputs).last_hidden_state
     torch.testing.assert_close(states, whole.flatten(0, 1)[others], rtol=1e-5, atol=1e-5)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_bert
-from encoders import model_batch
+from encoders import model_batch, selection
 from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
@@ -46,7 +46,7 @@ def test_logits_at_selected_positions_equal_the_full_ones(make) -> None:
     model: PreTrainedModel = make().eval()
     padded, positions = batch(), torch.tensor([1, 4, 10, 26])
     whole = model(**padded.inputs).logits
-    chosen = logits_at(model, padded, positions)
+    chosen = logits_at(model, padded, selection(padded, positions))
     torch.testing.assert_close(chosen, whole.flatten(0, 1)[positions], rtol=1e-5, atol=1e-6)
     again = model(**padded.inputs).logits
     assert again.shape == whole.shape
@@ -60,7 +60,7 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_split() -> None:
     def gradient(parts: list[tuple[ModelBatch, list[int], torch.Tensor]]) -> torch.Tensor:
         model.zero_grad()
         for part, chosen, at in parts:
-            logits = logits_at(model, part, at)
+            logits = logits_at(model, part, selection(part, at))
             share, _ = weighted_cross_entropy(logits, targets[chosen], weights[chosen], float(weights.sum()))
             share.backward()
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

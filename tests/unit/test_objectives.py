@@ -97,7 +97,7 @@ def test_masked_tokens_are_not_to_be_detected(chain: Path) -> None:
     data = MaskedData(reader, uniform, Objectives(detect=1.0), partial(pad, pad_id=0), torch.device("cpu"))
     (batch,) = data.update(reader.epoch(0), sequences).microbatches(100_000)
     assert batch.detection is not None
-    assert batch.neighbours is None, "nobody asked for them"
+    assert batch.places is None, "nobody asked for neighbours"
     positions, classes, weights, n_all = batch.detection
     assert n_all == weights.sum() == len(positions) == len(set(positions.tolist()))
     assert not set(positions.tolist()) & set(batch.targets.positions.tolist())

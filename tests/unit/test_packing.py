@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from encoders import deterministic
+from encoders import deterministic, selection
 from numpy.typing import NDArray
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -91,7 +91,7 @@ def test_packed_sequences_have_the_same_output_as_alone(
     batch = pack(model, sequences, with_mask=with_mask)
     assert (batch.lengths.tolist(), batch.begins.tolist()) == (LENGTHS, [0, 7, 26, 27])
     torch.testing.assert_close(states(model, batch), expected, rtol=1e-5, atol=1e-5)
-    with last_layer_at(model.base_model, WANTED) as is_thin:
+    with last_layer_at(model.base_model, selection(batch, WANTED)) as is_thin:
         assert is_thin
         torch.testing.assert_close(states(model, batch), expected[WANTED], rtol=1e-5, atol=1e-5)
 
@@ -125,7 +125,7 @@ def test_gradients_are_those_of_the_padded_batch(
     ((functional.cross_entropy(logits, targets, reduction="none") * weights).sum() / 10).backward()
     if is_placed:
         prepare_model(model, torch.device("cpu"))
-    weighted_cross_entropy(logits_at(model, packed, WANTED), targets, weights, 10.0)[0].backward()
+    weighted_cross_entropy(logits_at(model, packed, selection(packed, WANTED)), targets, weights, 10.0)[0].backward()
     expected = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None])
     found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     assert float((found - expected).norm() / expected.norm()) < 1e-5
