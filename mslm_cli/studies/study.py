@@ -129,14 +129,16 @@ def _chosen(designs: Sequence[Design], data: StudyData, folder: Path, config: St
     for file, design in zip(files, designs, strict=True):
         file.write_text(_as_toml(data, folder, config, design), encoding="utf-8")
     console.note("measuring the speed of this machine")
-    seconds = sweep.seconds_needed(files, config, folder)
+    with console.warnings_only():
+        seconds = sweep.seconds_needed(files, config, folder)
     number = preset.largest_that_fits(seconds, 60 * limit)
     design = designs[number]
     kinds = ["vanilla", *(["transfer"] if data.sources else []), *design.kinds]
     shares = ", ".join(f"{100 * share:g} %" for share in design.label_shares)
+    needed = seconds[number] / 60
+    told = f"in {limit} minutes" if needed <= limit else f"{limit} minutes are too few, so the smallest study"
     console.note(
-        f"in {limit} minutes: {', '.join(kinds)}, with {shares} of the labels, {design.seeds} seeds;"
-        f" about {seconds[number] / 60:.0f} minutes"
+        f"{told}: {', '.join(kinds)}, with {shares} of the labels, {design.seeds} seeds; about {needed:.0f} minutes"
     )
     return design
 
