@@ -100,8 +100,7 @@ def check_map(companions: Companions, config: FinetuneConfig, sources: Sequence[
     if not config.map:
         return
     task = find_task(config.task)
-    encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
-    types = set(task.types(labels_of(encoder)))
+    types = set(task.types(labels_of(_encoder(config))))
     if STDIN in companions.also:
         fsio.spool_stdin()
     for path in (*companions.also, *sources):
@@ -112,6 +111,27 @@ def check_map(companions: Companions, config: FinetuneConfig, sources: Sequence[
         types |= set(artifacts.load(companions.silver, "silver").manifest.run.get("types", ()))
     others = "SOURCES, " if sources else ""
     check_renamed(config.type_names, types, f"{others}--also, --silver or --model (--map)")
+
+
+def recipe(target: Target, output: Path, config: FinetuneConfig) -> ArtifactBuild:
+    """The recipe of the ner artifact that ``run`` publishes.
+
+    Raises:
+        DataError: a file is unreadable.
+        UnavailableError: the encoder is unavailable.
+    """
+    inputs = [*gold_inputs("train", target.train), *gold_inputs("dev", target.dev)]
+    inputs += [one for path in target.companions.also for one in gold_inputs("also", path)]
+    if target.companions.silver is not None:
+        inputs.append(artifacts.load(target.companions.silver, "silver").as_input("silver"))
+    encoder = _encoder(config)
+    parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
+    inputs.append(parent.as_input("model") if parent else artifacts.file_input("model", encoder))
+    return ArtifactBuild("ner", output, config, inputs)
+
+
+def _encoder(config: FinetuneConfig) -> Path:
+    return models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
 
 
 def run(
@@ -136,14 +156,10 @@ def run(
     """
     allocator.keep_freed_memory()
     task = find_task(config.task)
-    inputs = [*gold_inputs("train", train_file), *gold_inputs("dev", dev_file)]
-    inputs += [one for path in companions.also for one in gold_inputs("also", path)]
+    build = recipe(Target(train_file, dev_file, companions), output, config)
     silver = None if companions.silver is None else artifacts.load(companions.silver, "silver")
-    inputs += [] if silver is None else [silver.as_input("silver")]
-    encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
+    encoder = _encoder(config)
     parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
-    model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
-    build = ArtifactBuild("ner", output, config, [*inputs, model_input])
     if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
         return output
