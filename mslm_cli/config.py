@@ -323,7 +323,9 @@ class StudyOptions(Config):
         1, ge=1, description="Number of trials to run in parallel, each on a GPU of its own if there are several."
     )
     search: bool = Field(
-        False, description="First search masking rates and loss weights on dev; the winner becomes an arm."
+        False,
+        description="Try masking rates and loss weights in short trials on dev and add an arm with the best; where"
+        " measured, short trials did not rank rates as full ones do.",
     )
     dry_run: bool = Field(False, description="Print the plan and an estimate measured on this machine, then stop.")
     accept_other_code: bool = Field(

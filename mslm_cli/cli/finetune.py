@@ -80,6 +80,7 @@ def finetune(
         companions = stage.Companions(tuple(also or ()), silver)
         rerun = RunOptions(overwrite, resume, resume_anyway)
         target = stage.Target(train, dev, companions)
+        stage.check_map(companions, config, sources or ())
         if rank_sources:
             made = ranking.run(sources or [], target, output, config, rerun)
         elif folds:

@@ -14,7 +14,7 @@ EXAMPLES = """\
 mslm study --text abstracts/ --train train.tsv --dev devel.tsv --test test.tsv -o study
 mslm study --train train.tsv --test test.tsv --source other/train.tsv -o study --minutes 30
 mslm study --train train.tsv --test test.tsv --model ./my-encoder -o study --dry-run
-mslm study --text abstracts/ --train train.tsv --test test.tsv -o study --search --jobs 2"""
+mslm study --text abstracts/ --train train.tsv --test test.tsv -o study --jobs 2"""
 
 
 @subcommand("study", StudyConfig, examples=EXAMPLES)

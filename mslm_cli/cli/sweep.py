@@ -12,7 +12,7 @@ from mslm_cli.config import SweepConfig
 
 EXAMPLES = """\
 mslm sweep STUDY.toml -o study
-mslm sweep STUDY.toml -o study --jobs 2 --search
+mslm sweep STUDY.toml -o study --jobs 2
 mslm sweep STUDY.toml -o study --dry-run"""
 
 

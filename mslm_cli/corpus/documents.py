@@ -1,10 +1,11 @@
 """The units that readers hand out: documents for text, labelled sentences for gold data."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mslm_cli.corpus.labels import Mention, tags_from_mentions
+from mslm_cli.errors import UsageError
 
 EMPTY_WORD = "\ufffd"
 """Stands for a word that is empty in a labelled file."""
@@ -145,3 +146,14 @@ def renamed(corpus: LabelledCorpus, names: Mapping[str, str]) -> LabelledCorpus:
 
     types = tuple(sorted({names.get(kind, kind) for kind in corpus.types}))
     return replace(corpus, sentences=tuple(map(sentence, corpus.sentences)), types=types, scheme="IOB2")
+
+
+def check_renamed(names: Mapping[str, str], types: Collection[str], where: str) -> None:
+    """Check that every type to rename is one of ``types``, those of the data ``where``.
+
+    Raises:
+        UsageError: one is not, and would be ignored.
+    """
+    if missing := sorted(names.keys() - set(types)):
+        found = ", ".join(sorted(types)) or "none"
+        raise UsageError(f"no type {missing[0]!r} to rename in {where}; the types there: {found}")

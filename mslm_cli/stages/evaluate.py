@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +65,12 @@ def run(
     *,
     overwrite: bool = False,
     with_report: bool = True,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> Scored:
     """Compute all scores and, if ``output`` is given, publish them as an eval artifact.
+
+    Args:
+        about: entries of the manifest's ``run``.
 
     Raises:
         UsageError: neither or both of a model and predictions are given.
@@ -97,7 +102,7 @@ def run(
     }
     scored = Scored(results, list(with_errors(corpus.without_text() if config.no_text else corpus)))
     if build:
-        _publish(build, scored, ner, config, with_report=with_report)
+        _publish(build, scored, ner, config, about, with_report=with_report)
     _print_warnings(results)
     return scored
 
@@ -125,7 +130,13 @@ def _identity(ner: Artifact | None, inputs: Sequence[Input]) -> dict[str, Any]:
 
 
 def _publish(
-    build: ArtifactBuild, scored: Scored, ner: Artifact | None, config: EvalConfig, *, with_report: bool
+    build: ArtifactBuild,
+    scored: Scored,
+    ner: Artifact | None,
+    config: EvalConfig,
+    about: Mapping[str, Any],
+    *,
+    with_report: bool,
 ) -> None:
     """Write the eval artifact, with its report if wanted."""
     with build.publish() as staged:
@@ -138,6 +149,7 @@ def _publish(
             made_by = {"fingerprint": build.fingerprint, **_provenance(ner, build.inputs, config)}
             page.write_report(staged.path, scored.results, scored.lines, made_by, curves)
         staged.seeds["bootstrap"] = config.seed
+        staged.run |= about
 
 
 def _provenance(ner: Artifact | None, inputs: Sequence[Input], config: EvalConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,11 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
 
-from mslm_cli import allocator, artifacts, console, models
+from mslm_cli import allocator, artifacts, console, fsio, models
 from mslm_cli.artifacts import ENCODER_METRICS, METRICS, Artifact, ArtifactBuild, StagedArtifact
 from mslm_cli.config import FinetuneConfig
-from mslm_cli.corpus.documents import LabelledCorpus, renamed
+from mslm_cli.corpus.documents import LabelledCorpus, check_renamed, renamed
+from mslm_cli.corpus.lines import STDIN
 from mslm_cli.corpus.readers import count_changes, gold_inputs
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.corpus.silver import SILVER, read_silver
@@ -29,7 +31,7 @@ from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.heads import MaskedLmHead
 from mslm_cli.training.labelled import MASKED_LM_HEAD, TrainingSource
-from mslm_cli.training.model import label_names, load_masked_lm, max_tokens, mlm_head, save_mlm_head
+from mslm_cli.training.model import label_names, labels_of, load_masked_lm, max_tokens, mlm_head, save_mlm_head
 from mslm_cli.training.supervised import Metric, Trained, TrainingPlan, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
@@ -89,6 +91,49 @@ class Target(NamedTuple):
     companions: Companions = Companions()
 
 
+def check_map(companions: Companions, config: FinetuneConfig, sources: Sequence[Path] = ()) -> None:
+    """Check that every type to rename is in a companion, in one of ``sources`` or known to the encoder.
+
+    Raises:
+        UsageError: one is not. Also, as ``run``.
+    """
+    if not config.map:
+        return
+    task = find_task(config.task)
+    types = set(task.types(labels_of(_encoder(config))))
+    if STDIN in companions.also:
+        fsio.spool_stdin()
+    for path in (*companions.also, *sources):
+        types |= set(task.read(path, config).types)
+    if STDIN in companions.also:
+        sys.stdin.buffer.seek(0)
+    if companions.silver is not None:
+        types |= set(artifacts.load(companions.silver, "silver").manifest.run.get("types", ()))
+    others = "SOURCES, " if sources else ""
+    check_renamed(config.type_names, types, f"{others}--also, --silver or --model (--map)")
+
+
+def recipe(target: Target, output: Path, config: FinetuneConfig) -> ArtifactBuild:
+    """The recipe of the ner artifact that ``run`` publishes.
+
+    Raises:
+        DataError: a file is unreadable.
+        UnavailableError: the encoder is unavailable.
+    """
+    inputs = [*gold_inputs("train", target.train), *gold_inputs("dev", target.dev)]
+    inputs += [one for path in target.companions.also for one in gold_inputs("also", path)]
+    if target.companions.silver is not None:
+        inputs.append(artifacts.load(target.companions.silver, "silver").as_input("silver"))
+    encoder = _encoder(config)
+    parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
+    inputs.append(parent.as_input("model") if parent else artifacts.file_input("model", encoder))
+    return ArtifactBuild("ner", output, config, inputs)
+
+
+def _encoder(config: FinetuneConfig) -> Path:
+    return models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
+
+
 def run(
     train_file: Path,
     dev_file: Path,
@@ -111,14 +156,10 @@ def run(
     """
     allocator.keep_freed_memory()
     task = find_task(config.task)
-    inputs = [*gold_inputs("train", train_file), *gold_inputs("dev", dev_file)]
-    inputs += [one for path in companions.also for one in gold_inputs("also", path)]
+    build = recipe(Target(train_file, dev_file, companions), output, config)
     silver = None if companions.silver is None else artifacts.load(companions.silver, "silver")
-    inputs += [] if silver is None else [silver.as_input("silver")]
-    encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
+    encoder = _encoder(config)
     parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
-    model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
-    build = ArtifactBuild("ner", output, config, [*inputs, model_input])
     if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
         return output

@@ -2,12 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mslm_cli import artifacts, console
+from mslm_cli.artifacts import ArtifactBuild, Input
 from mslm_cli.config import EvalConfig, FinetuneConfig
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import UsageError
@@ -27,25 +28,49 @@ def run(n_folds: int, target: Target, output: Path, config: FinetuneConfig, reru
     kept in OUTPUT.folds.work until the end.
 
     Raises:
-        UsageError: silver labels are given: their teacher may have learnt from any fold. Also, as ``finetune.run``.
+        UsageError: silver labels are given: their teacher may have learnt from any fold; or an output exists and is
+            another. Also, as ``finetune.run``.
         DataError: there are fewer documents (or runs of 10 sentences) than folds.
     """
     if target.companions.silver is not None:
         raise UsageError("--folds and --silver: the model that gave the labels may have learnt from every fold")
     scores = output.with_name(f"{output.name}.folds")
-    work = output.with_name(f"{scores.name}.work")
-    if output.exists() and scores.exists() and not rerun.overwrite:
-        raise UsageError(f"{output} and {scores} exist", hint="choose another -o, or use --overwrite")
-    for number in range(n_folds):
-        ranks.from_first(partial(_make_fold, target.train, work / f"fold{number}", n_folds, number, config))
-        console.note(f"fold {number + 1} of {n_folds}")
-        train, ner = work / f"fold{number}" / TRAIN, work / f"ner{number}"
-        finetune.run(train, target.dev, ner, config, companions=target.companions)
-        ranks.from_first(partial(_score, ner, work / f"fold{number}" / TEST, work / f"scores{number}", config))
-    ranks.from_first(partial(_pool, work, n_folds, scores, config, overwrite=rerun.overwrite))
-    made = finetune.run(target.train, target.dev, output, config, rerun, target.companions)
-    ranks.from_first(partial(shutil.rmtree, work))
-    return made
+    model = finetune.recipe(target, output, config)
+    about = {"folds": n_folds, "model": model.fingerprint}
+    unfinished = output.with_name(f"{scores.name}.work")
+    work = unfinished / f"{n_folds}-{model.fingerprint[:16]}"  # a run with other folds, data or options uses none of it
+    if not ranks.from_first(partial(_is_done, model, scores, about, config, overwrite=rerun.overwrite)):
+        for number in range(n_folds):
+            ranks.from_first(partial(_make_fold, target.train, work / f"fold{number}", n_folds, number, config))
+            console.note(f"fold {number + 1} of {n_folds}")
+            train, ner = work / f"fold{number}" / TRAIN, work / f"ner{number}"
+            finetune.run(train, target.dev, ner, config, companions=target.companions)
+            ranks.from_first(partial(_score, ner, work / f"fold{number}" / TEST, work / f"scores{number}", config))
+        ranks.from_first(partial(_pool, work, about, scores, config, overwrite=rerun.overwrite))
+        finetune.run(target.train, target.dev, output, config, rerun, target.companions)
+    ranks.from_first(partial(shutil.rmtree, unfinished, ignore_errors=True))
+    return output
+
+
+def _is_done(
+    model: ArtifactBuild, scores: Path, about: Mapping[str, Any], config: FinetuneConfig, *, overwrite: bool
+) -> bool:
+    """Whether both outputs are already there, with notes.
+
+    Args:
+        about: what identifies the scores: the number of folds, and the model, with its data and options.
+
+    Raises: as ``ArtifactBuild.is_done``.
+    """
+    has_model = model.is_done(overwrite=overwrite)
+    inputs: Sequence[Input] = []
+    if artifacts.kind_at(scores) == "eval" and not overwrite:
+        found = artifacts.load(scores, "eval").manifest
+        if any(found.run.get(name) != value for name, value in about.items()):
+            hint = "choose another -o, or use --overwrite"
+            raise UsageError(f"{scores} exists: made with other folds, data or options", hint=hint)
+        inputs = found.inputs
+    return ArtifactBuild("eval", scores, _scoring(config), inputs).is_done(overwrite=overwrite) and has_model
 
 
 def _make_fold(train: Path, folder: Path, n_folds: int, number: int, config: FinetuneConfig) -> None:
@@ -55,25 +80,28 @@ def _make_fold(train: Path, folder: Path, n_folds: int, number: int, config: Fin
 
 
 def _score(ner: Path, test: Path, output: Path, config: FinetuneConfig) -> None:
-    options = EvalConfig.build(device=config.device, threads=config.threads)
-    evaluate.run(evaluate.Sources(ner=ner, data=test), output, options, with_report=False)
+    evaluate.run(evaluate.Sources(ner=ner, data=test), output, _scoring(config), with_report=False)
 
 
-def _pool(work: Path, n_folds: int, output: Path, config: FinetuneConfig, *, overwrite: bool) -> None:
+def _pool(work: Path, about: Mapping[str, Any], output: Path, config: FinetuneConfig, *, overwrite: bool) -> None:
     """Publish the predictions on all folds, with their scores, and show the headline."""
-    pooled = work / PREDICTIONS
+    pooled, n_folds = work / PREDICTIONS, about["folds"]
     with pooled.open("w", encoding="utf-8") as file:
         for number in range(n_folds):
             scored = evaluate.read_scored(artifacts.load(work / f"scores{number}", "eval"))
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in _renumbered(scored.lines, number))
-    options = EvalConfig.build(device=config.device, threads=config.threads)
-    found = evaluate.run(evaluate.Sources(predictions=pooled), output, options, overwrite=overwrite).results
+    sources = evaluate.Sources(predictions=pooled)
+    found = evaluate.run(sources, output, _scoring(config), overwrite=overwrite, about=about).results
     match, unit = found["exact_match"], found["resampled"]["unit"]
     low, high = match["intervals"]["f1"]
     console.note(
         f"{n_folds}-fold cross-validation: strict F1 {100 * match['f1']:.2f} (95 % {100 * low:.1f} to {100 * high:.1f},"
         f" over {unit}); the scores are in {output}"
     )
+
+
+def _scoring(config: FinetuneConfig) -> EvalConfig:
+    return EvalConfig.build(device=config.device, threads=config.threads)
 
 
 def _renumbered(lines: Iterable[dict[str, Any]], fold_number: int) -> Iterator[dict[str, Any]]:

@@ -7,15 +7,16 @@ its types, so it is measured rather than guessed.
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import artifacts, console, models
+from mslm_cli import artifacts, console, fsio, models
+from mslm_cli.artifacts import ArtifactBuild
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.options import DataOptions
-from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.readers import gold_inputs, read_labelled
 from mslm_cli.errors import UsageError
 from mslm_cli.stages import finetune
 from mslm_cli.stages.finetune import Target
@@ -51,23 +52,46 @@ def run(sources: Sequence[Path], target: Target, output: Path, config: FinetuneC
     Finished trials are kept in OUTPUT.sources until the end, so that a run that was killed goes on from them.
 
     Raises:
-        UsageError: a source is named twice, or the output exists. Also, as ``finetune.run``.
+        UsageError: a source is named twice, or the output exists and is another. Also, as ``finetune.run``.
     """
     if len(set(sources)) < len(sources):
         raise UsageError("--rank-sources: a source is named twice")
-    if output.exists() and not rerun.overwrite:
-        raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
-    work = output.with_name(f"{output.name}.sources")
-    ranking = rank(sources, target, work, config)
-    best = ranking[0]
-    start = config
-    if best.source is not None:
-        learnt = _learn(best.source, work / "best", config, sentences=None)
-        start = config.model_copy(update={"model": str(learnt)})
-    about = {"sources": {ranked.name: round(ranked.score, 4) for ranked in ranking}}
-    made = finetune.run(target.train, target.dev, output, start, rerun, target.companions, about=about)
-    ranks.from_first(partial(shutil.rmtree, work))
-    return made
+    build = _recipe(sources, target, output, config)
+    unfinished = output.with_name(f"{output.name}.sources")
+    if not ranks.from_first(partial(_is_done, build, overwrite=rerun.overwrite)):
+        work = unfinished / build.fingerprint[:16]  # a run with other sources, data or options uses none of it
+        ranking = rank(sources, target, work, config)
+        best = ranking[0]
+        start = config
+        if best.source is not None:
+            learnt = _learn(best.source, work / "best", config, sentences=None)
+            start = config.model_copy(update={"model": str(learnt)})
+        scores = {ranked.name: round(ranked.score, 4) for ranked in ranking}
+        about = {"sources": scores, "ranking": build.fingerprint}
+        finetune.run(target.train, target.dev, output, start, rerun, target.companions, about=about)
+    ranks.from_first(partial(shutil.rmtree, unfinished, ignore_errors=True))
+    return output
+
+
+def _recipe(sources: Sequence[Path], target: Target, output: Path, config: FinetuneConfig) -> ArtifactBuild:
+    """What identifies the whole run; the artifact itself is made from one of the sources, or none."""
+    build = finetune.recipe(target, output, config)
+    return replace(build, inputs=[*build.inputs, *(one for path in sources for one in gold_inputs("source", path))])
+
+
+def _is_done(build: ArtifactBuild, *, overwrite: bool) -> bool:
+    """Whether the output was already made by this run, with a note; raises as ``ArtifactBuild.is_done``."""
+    output = build.output
+    fsio.recover(output)
+    if overwrite or artifacts.kind_at(output) != "ner":
+        return build.is_done(overwrite=overwrite)
+    if artifacts.load(output, "ner").manifest.run.get("ranking") != build.fingerprint:
+        raise UsageError(
+            f"{output} exists: made from other data, with other options or by other code",
+            hint="choose another -o, or use --overwrite",
+        )
+    console.note(f"{output} is up to date (use --overwrite to make it again)")
+    return True
 
 
 def rank(sources: Sequence[Path], target: Target, work: Path, config: FinetuneConfig) -> list[Ranked]:

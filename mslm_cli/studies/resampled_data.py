@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from mslm_cli import fsio
-from mslm_cli.corpus.documents import LabelledSentence, renamed
+from mslm_cli.corpus.documents import LabelledSentence, check_renamed, renamed
 from mslm_cli.corpus.labels import Mention
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import read_labelled
@@ -162,12 +162,11 @@ def rename_types(source: Path, output: Path, config: RenameConfig) -> None:
     """Write the sentences of ``source``, with other names of mention types, to the folder ``output``.
 
     Raises:
-        DataError: the data are invalid, or have no mention of one of the types.
+        DataError: the data are invalid.
+        UsageError: they have no mention of one of the types.
     """
     corpus = read_labelled(source, config)
-    if missing := sorted(config.names.keys() - set(corpus.types)):
-        found = ", ".join(corpus.types) or "no mentions"
-        raise DataError(f"no mention has the type {missing[0]!r} of the map; found {found}", path=source)
+    check_renamed(config.names, corpus.types, str(source))
     with fsio.staged_folder(output) as folder:
         write_conll(folder / RENAMED, renamed(corpus, config.names).sentences)
 

@@ -79,6 +79,38 @@ def test_types_are_renamed(workplace: Path, mslm: Mslm) -> None:
     assert "--map: expected OTHER=OURS" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    ("where", "type_there"),
+    [
+        (["--also", "other.tsv"], "Disorder"),
+        (["--also", "-"], "Disorder"),
+        (["--silver", "silver"], "Disease"),
+        (["--model", "ner"], "Disease"),
+        (["--rank-sources", "other.tsv"], "Disorder"),
+    ],
+)
+def test_a_type_that_occurs_nowhere_is_not_renamed(
+    workplace: Path, silver: Path, mslm: Mslm, where: list[str], type_there: str
+) -> None:
+    with_type("Disorder", "test.tsv", "other.tsv")
+    stdin = Path("other.tsv").read_bytes()
+    tiny = [*FINETUNE, "--epochs", "1", *where]
+    wrong = mslm(*tiny, "--map", f"{type_there}=Illness,Gene=Protein", "-o", "wrong", stdin=stdin)
+    assert wrong.exit_code == 2
+    assert "no type 'Gene' to rename in " in wrong.stderr
+    assert f"--silver or --model (--map); the types there: {type_there}" in wrong.stderr
+    assert not Path("wrong").exists()
+    done = mslm(*tiny, "--map", f"{type_there}=Illness", "-o", "done", stdin=stdin)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_type_need_only_be_in_one_of_several_places(workplace: Path, silver: Path, mslm: Mslm) -> None:
+    with_type("Disorder", "test.tsv", "other.tsv")
+    both = ["--also", "other.tsv", "--silver", "silver", "--map", "Disorder=Illness,Disease=Illness"]
+    assert mslm(*FINETUNE, "--epochs", "1", *both, "-o", "both").exit_code == 0
+    assert manifest("both")["run"]["other_types"] == ["Illness"]
+
+
 def test_a_model_is_a_start_for_other_data(workplace: Path, mslm: Mslm) -> None:
     done = mslm(*FINETUNE, "--model", "ner", "-o", "more")
     assert done.exit_code == 0, done.stderr

@@ -11,6 +11,7 @@ from typer.testing import Result
 
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.fsio import sha256_of
+from mslm_cli.studies import cross_validation
 
 Mslm = Callable[..., Result]
 _TRAINING = "--model encoder --threads 1 --epochs 2 --tokens-per-step 128 --learning-rate 0.01"
@@ -18,6 +19,10 @@ FINETUNE = f"finetune --train train.tsv --dev dev.tsv {_TRAINING}".split()
 
 
 def test_every_sentence_is_scored_once(workplace: Path, mslm: Mslm) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cross_validation, "_pool", None)
+        assert mslm(*FINETUNE, "--folds", "2", "-o", "own").exit_code != 0
+    assert Path("own.folds.work").exists(), "other folds are left there"
     done = mslm(*FINETUNE, "--folds", "3", "-o", "own")
     assert done.exit_code == 0, done.stderr
     assert "3-fold cross-validation: strict F1" in done.stderr
@@ -32,17 +37,39 @@ def test_every_sentence_is_scored_once(workplace: Path, mslm: Mslm) -> None:
     # the model is that of all sentences
     assert mslm(*FINETUNE, "-o", "plain").exit_code == 0
     assert sha256_of(Path("own/model.safetensors")) == sha256_of(Path("plain/model.safetensors"))
-    assert mslm(*FINETUNE, "--folds", "3", "-o", "own").exit_code == 2
+
+
+def test_what_is_up_to_date_is_not_made_again(workplace: Path, mslm: Mslm) -> None:
+    tiny = [*FINETUNE, "--epochs", "1", "-o", "own"]
+    assert mslm(*tiny).exit_code == 0
+    scored = mslm(*tiny, "--folds", "2")
+    assert scored.exit_code == 0, scored.stderr
+    assert "own is up to date" in scored.stderr
+    made = {path: path.stat().st_mtime_ns for path in (*Path("own").iterdir(), *Path("own.folds").iterdir())}
+    Path("own.folds.work/2-0").mkdir(parents=True)  # as a kill at the very end leaves it
+    again = mslm(*tiny, "--folds", "2")
+    assert again.exit_code == 0, again.stderr
+    for output in ("own", "own.folds"):
+        assert f"{output} is up to date" in again.stderr
+    assert not Path("own.folds.work").exists()
+    for options, said in (
+        (["--folds", "3"], "own.folds exists: made with other folds"),
+        (["--folds", "2", "--seed", "1"], "own exists: made with other options (seed was 0, is 1)"),
+    ):
+        refused = mslm(*tiny, *options)
+        assert (refused.exit_code, said in refused.stderr) == (2, True), refused.stderr
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert mslm(*tiny, "--folds", "3", "--overwrite").exit_code == 0
+    lines = Path("own.folds/predictions.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"][0] for line in lines} == set("012")
 
 
 def test_no_model_has_seen_what_it_is_scored_on(workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mslm_cli.studies import cross_validation
-
-    monkeypatch.setattr(cross_validation, "shutil", SimpleNamespace(rmtree=lambda path: None))
+    monkeypatch.setattr(cross_validation, "shutil", SimpleNamespace(rmtree=lambda path, **options: None))
     assert mslm(*FINETUNE, "--folds", "3", "-o", "own").exit_code == 0
     held_out = set()
+    (folder,) = Path("own.folds.work").iterdir()
     for number in range(3):
-        folder = Path("own.folds.work")
         train, test = (read_labelled(folder / f"fold{number}" / name) for name in ("train.tsv", "test.tsv"))
         seen = {s.words for s in train.sentences}
         assert not seen & {s.words for s in test.sentences}

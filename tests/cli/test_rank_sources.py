@@ -1,6 +1,7 @@
 """`mslm finetune --rank-sources`: other corpora are tried on dev before one of them, or none, is learnt first."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,27 @@ def test_all_sources_and_none_are_tried(sources: Sequence[str], mslm: Mslm) -> N
     for name, score in scores.items():
         assert f"{100 * score:.2f}" in next(line for line in done.stderr.splitlines() if name in line.split())
     assert not Path("best.sources").exists()
+
+
+def test_what_is_up_to_date_is_not_made_again(
+    sources: Sequence[str], mslm: Mslm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.6])
+    monkeypatch.setattr(ranking, "_try", lambda *arguments: next(scores))
+    command = [*FINETUNE, "--epochs", "1", "--rank-sources", "test.tsv", "-o", "best"]
+    assert mslm(*command).exit_code == 0
+    made = {path: path.stat().st_mtime_ns for path in Path("best").iterdir()}
+    Path("best.sources").mkdir()  # as a kill at the very end leaves it
+    again = mslm(*command)
+    assert again.exit_code == 0, again.stderr
+    assert "best is up to date" in again.stderr
+    assert not Path("best.sources").exists()
+    shutil.copyfile("test.tsv", "same.tsv")
+    assert mslm(*FINETUNE, "--epochs", "1", "--rank-sources", "same.tsv", "-o", "best").exit_code == 0
+    for options in (["other.tsv"], ["--seed", "1"]):
+        refused = mslm(*command, *options)
+        assert (refused.exit_code, "best exists: made from other data" in refused.stderr) == (2, True), refused.stderr
+    assert made == {path: path.stat().st_mtime_ns for path in made}
 
 
 def test_the_best_is_learnt_first(sources: Sequence[str], mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from itertools import chain
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mslm_cli.training.batching import plan_steps
@@ -51,6 +51,7 @@ def test_companions_keep_their_share_and_come_evenly(data, seed: int, epochs: in
             assert of_it.max() - of_it.min() <= 1
 
 
+@example((np.array([3, 3, 6]), np.array([0, 1, 2])), 0, 2, 2)
 @given(sources(), SEEDS, st.integers(1, 5), st.integers(0, 5))
 def test_a_companion_takes_part_in_the_first_epochs_only(data, seed: int, epochs: int, mixed: int) -> None:
     lengths, origins = data
@@ -58,4 +59,7 @@ def test_a_companion_takes_part_in_the_first_epochs_only(data, seed: int, epochs
     plans = plan_epochs(lengths, origins, [Companion(i, 1.0, mixed) for i in numbers], Schedule(epochs, 100, 0), seed)
     for epoch, plan in enumerate(plans):
         found = set(origins[np.concatenate(plan)].tolist())
-        assert found == {0, *(numbers if epoch < mixed else [])}
+        assert 0 in found
+        assert found <= {0, *(numbers if epoch < mixed else [])}
+        # later on, one whose last sequence was long may be ahead by more than an epoch
+        assert epoch or not mixed or found == {0, *numbers}

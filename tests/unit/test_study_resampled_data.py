@@ -7,7 +7,7 @@ import pytest
 
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.readers import read_labelled
-from mslm_cli.errors import DataError
+from mslm_cli.errors import DataError, UsageError
 from mslm_cli.studies import resampled_data
 from mslm_cli.terms.lexicon import Term, write_terms
 
@@ -130,7 +130,7 @@ def test_types_are_renamed_and_a_type_that_is_missing_is_named(train: Path, tmp_
     assert found.types == ("Disorder",)
     assert words(found) == words(read_labelled(train))
     assert [s.doc for s in found.sentences] == [s.doc for s in read_labelled(train).sentences]
-    with pytest.raises(DataError, match="no mention has the type 'Disorder' of the map; found Disease"):
+    with pytest.raises(UsageError, match=r"no type 'Disorder' to rename in .*train.tsv; the types there: Disease"):
         resampled_data.rename_types(train, tmp_path / "x", resampled_data.RenameConfig(names={"Disorder": "Disease"}))
 
 
