@@ -3,9 +3,9 @@
     python benchmarks/partial_annotation.py DATA LINES.jsonl
 
 300 sentences of NCBI-disease (types: Disease), and as many of BC5CDR-chem (Chemical), in which diseases are not marked.
-Three ways to learn both: ``also`` (the loss of an O sums over the types that a corpus lacks), ``union`` (one file with all
-sentences, in which every O is an O), and neither (``alone``). Strict F1 for Disease on 400 dev sentences that chose nothing;
-three seeds, each with sentences of its own. No test set is read.
+Learnt together: ``also`` (the loss of an O sums over the types that a corpus lacks) and ``union`` (one file with all
+sentences, in which every O is an O); ``alone`` is without the second corpus. Strict F1 for Disease on 400 dev sentences
+that chose nothing; three seeds, each with sentences of its own. No test set is read.
 """
 
 import json

@@ -31,7 +31,15 @@ from mslm_cli.training.checkpoint import workspace
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.heads import MaskedLmHead
 from mslm_cli.training.labelled import MASKED_LM_HEAD, TrainingSource
-from mslm_cli.training.model import label_names, labels_of, load_masked_lm, max_tokens, mlm_head, save_mlm_head
+from mslm_cli.training.model import (
+    detected_labels,
+    label_names,
+    labels_of,
+    load_masked_lm,
+    max_tokens,
+    mlm_head,
+    save_mlm_head,
+)
 from mslm_cli.training.supervised import Metric, Trained, TrainingPlan, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
@@ -100,7 +108,8 @@ def check_map(companions: Companions, config: FinetuneConfig, sources: Sequence[
     if not config.map:
         return
     task = find_task(config.task)
-    types = set(task.types(labels_of(_encoder(config))))
+    encoder = _encoder(config)
+    types = set(task.types([*labels_of(encoder), *detected_labels(encoder)]))
     if STDIN in companions.also:
         fsio.spool_stdin()
     for path in (*companions.also, *sources):
