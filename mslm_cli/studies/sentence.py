@@ -34,7 +34,7 @@ class Evidence:
     arm: the arm that is best on dev, minus vanilla; None if vanilla is the only arm. others: each of the other arms,
     minus vanilla. rivals: the best arm on dev, minus each of the others. n_seeds: the lower number of seeds of the arm
     and vanilla. best_dev: the highest dev score of any arm. n_data: number of data sets. n_units, unit: number of test
-    documents or sentences over all data sets.
+    documents or sentences over all data sets. n_left: number of trials that have not finished.
     """
 
     vanilla: str
@@ -46,6 +46,7 @@ class Evidence:
     n_data: int
     n_units: int
     unit: str
+    n_left: int = 0
 
     @property
     def can_tell(self) -> bool:
@@ -124,6 +125,11 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
 def _incomparable(evidence: Evidence) -> Verdict:
     """The verdict on a study with one arm, or in which no arm learned anything."""
     vanilla = evidence.vanilla
+    if evidence.arm is None and evidence.n_left:
+        more = "1 more trial" if evidence.n_left == 1 else f"{evidence.n_left} more trials"
+        return Verdict(
+            "alone", f"Only {vanilla} has been run so far.", f"Wait for {more}, or go on with them.", vanilla
+        )
     if evidence.arm is None:
         return Verdict(
             "alone", f"Only {vanilla} was run: there is nothing to compare it with.", "Add arms to the study.", vanilla

@@ -70,7 +70,7 @@ def write(arms: Sequence[Arm], progress: Progress, caveats: Sequence[str], store
     vanilla = next(arm.name for arm in arms if arm.kind == VANILLA)
     if not results.data or not results.is_complete(vanilla):
         raise DataError("no trial of vanilla was finished on every data set: there is no baseline to compare with")
-    found = judge(results, vanilla, [arm for arm in arms if results.is_complete(arm.name)])
+    found = judge(results, vanilla, [arm for arm in arms if results.is_complete(arm.name)], progress.n_left)
     few = [
         f"{data} has only {n} test {found['resampled'][data]}: its intervals are too narrow."
         for data, n in found["n_resampled"].items()
@@ -88,8 +88,12 @@ def write(arms: Sequence[Arm], progress: Progress, caveats: Sequence[str], store
     return found
 
 
-def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]:
-    """The content of verdict.json, except the paths of the best models."""
+def judge(results: Results, vanilla: str, arms: Sequence[Arm], n_left: int = 0) -> dict[str, Any]:
+    """The content of verdict.json, except the paths of the best models.
+
+    Args:
+        n_left: number of trials that have not finished.
+    """
     names = [arm.name for arm in arms]
     dev = {name: float(np.mean([results.dev_score(name, d) for d in results.data])) for name in names}
     candidates = [name for name in names if name != vanilla]
@@ -111,6 +115,7 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm]) -> dict[str, Any]
         n_data=len(results.data),
         n_units=sum(n_units.values()),
         unit=" and ".join(dict.fromkeys(units.values())),
+        n_left=n_left,
     )
     said = verdict_sentence(evidence)
     rows = [

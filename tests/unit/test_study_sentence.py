@@ -20,8 +20,10 @@ def said(
     n_data: int = 1,
     n_units: int = 100,
     best_dev: float = 0.5,
+    n_left: int = 0,
 ) -> Verdict:
-    return verdict_sentence(Evidence("vanilla", arm, others, rivals, n_seeds, best_dev, n_data, n_units, "documents"))
+    evidence = Evidence("vanilla", arm, others, rivals, n_seeds, best_dev, n_data, n_units, "documents", n_left)
+    return verdict_sentence(evidence)
 
 
 def test_arms_that_learned_nothing_are_not_compared() -> None:
@@ -120,6 +122,13 @@ def test_several_data_sets_are_mentioned() -> None:
 
 def test_vanilla_alone_is_not_a_comparison() -> None:
     assert said(None).outcome == "alone"
+    assert "Add arms" in said(None).advice
+
+
+def test_a_study_that_has_only_begun_asks_for_no_arms() -> None:
+    found = said(None, n_left=5)
+    assert found.sentence == "Only vanilla has been run so far."
+    assert found.advice == "Wait for 5 more trials, or go on with them."
 
 
 def test_a_value_that_rounds_to_zero_has_no_sign() -> None:
