@@ -15,7 +15,8 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(BIN)/mslm models pull minilm
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore tests/fault
+	OMP_NUM_THREADS=1 MSLM_ALL_FAULTS=1 $(BIN)/python -m pytest -m '' --numprocesses 2 --dist worksteal tests/fault
 	$(BIN)/python benchmarks/faults.py --quick
 
 check: $(INSTALLED)

@@ -165,17 +165,19 @@ def test_a_teacher_is_not_in_doubt_without_a_leak(workplace: Path, silver: Path,
     assert results["seen_upstream"]["teacher1-finetune-train"] == results["seen_upstream"]["finetune-train"]
 
 
+@pytest.mark.parametrize("dies_after", [pytest.param(5, marks=pytest.mark.slow), 25])
 @pytest.mark.parametrize(
     "options", [["--silver", "silver"], ["--also", "test.tsv"], ["--mask-mentions", "0.5", "--mlm", "0.3"]]
 )
-def test_a_killed_run_ends_in_the_same_bits(workplace: Path, silver: Path, options: list[str]) -> None:
-    command = [*FINETUNE, *options, "--checkpoint-every", "1steps", "-o"]
-    assert child_process.run(*command, "whole", folder=workplace) == 0, Path("stderr").read_text()
-    for dies_after in (5, 25):
-        again = [*command, f"killed{dies_after}"]
-        assert child_process.run(*again, folder=workplace, dies_after=dies_after) == child_process.DIED
-        assert child_process.run(*again, folder=workplace) == 0, Path("stderr").read_text()
-        assert sha256_of(Path(f"killed{dies_after}/model.safetensors")) == sha256_of(Path("whole/model.safetensors"))
+def test_a_killed_run_ends_in_the_same_bits(
+    workplace: Path, silver: Path, mslm: Mslm, options: list[str], dies_after: int
+) -> None:
+    command = [*FINETUNE, *options, "-o"]
+    assert mslm(*command, "whole").exit_code == 0
+    again = [*command, "killed", "--checkpoint-every", "1steps"]
+    assert child_process.run(*again, folder=workplace, dies_after=dies_after) == child_process.DIED
+    assert child_process.run(*again, folder=workplace) == 0, Path("stderr").read_text()
+    assert sha256_of(Path("killed/model.safetensors")) == sha256_of(Path("whole/model.safetensors"))
 
 
 def test_hidden_words_are_predicted_too(workplace: Path, mslm: Mslm) -> None:

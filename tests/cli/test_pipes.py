@@ -111,7 +111,7 @@ def test_a_closed_pipe(workplace: Path, result: str) -> None:
 
 
 def test_an_interrupt_is_one_line(workplace: Path) -> None:
-    Path("text.txt").write_text("the patients with heart failure\n\n" * 200_000)
+    Path("text.txt").write_text("the patients with heart failure\n\n" * 100_000)
     process = child_process.start(*PREPROCESS.split(), "-q", folder=workplace)
     partial = Path(".out.partial")
     while process.is_alive() and not (partial.exists() and any(partial.iterdir())):

@@ -1,5 +1,9 @@
-"""200 damaged files of all formats: each is read, or refused in one line that names it, and nothing is left behind."""
+"""100 damaged files of all formats: each is read, or refused in one line that names it, and nothing is left behind.
 
+With MSLM_ALL_FAULTS=1 they are 1,000.
+"""
+
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +13,7 @@ from typer.testing import Result
 
 Mslm = Callable[..., Result]
 
-SEED, N = 20261127, 200
+SEED, N = 20261127, 1000 if os.environ.get("MSLM_ALL_FAULTS") else 100
 CASES = list(damaged_data.damaged_files(SEED, N))
 
 
@@ -54,8 +58,8 @@ def test_every_format_is_damaged_and_some_files_stay_sound(in_tmp: Path, mslm: M
     """The damage is neither too weak to be seen nor so strong that all files are refused at their first byte."""
     assert {case.name.split()[1] for case in CASES} == damaged_data.sound_files().keys()
     n_read = 0
-    for case in CASES[::5]:
+    for case in CASES[:100:5]:
         for name, content in case.files.items():
             Path(name).write_bytes(content)
         n_read += mslm("convert", case.path, "--to", "jsonl", "-o", "output", "--overwrite").exit_code == 0
-    assert 5 < n_read < 25
+    assert 2 < n_read < 15

@@ -29,7 +29,7 @@ COMMANDS = {
     "adapt": f"adapt shards --model encoder --epochs 1 --head-warmup-steps 2 {_TRAINING}",
     "finetune": f"finetune --train train.tsv --dev dev.tsv --model adapted --epochs 2 {_TRAINING}",
 }
-N_RUNS = 50
+N_RUNS = 20
 """So many of the states are gone on from, where not all are."""
 
 

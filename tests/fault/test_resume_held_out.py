@@ -68,11 +68,11 @@ def test_the_command_is_what_it_should_be(undisturbed: Path) -> None:
     ("moment", "name"),
     [
         ("head ends", "checkpoint-{:07}"),  # and nothing of the next phase is written
-        ("head ends", "best-{:07}"),  # the start is kept, and no checkpoint says so
+        pytest.param("head ends", "best-{:07}", marks=pytest.mark.slow),  # the start is kept, and no checkpoint says so
         ("best", "best-{:07}"),
-        ("best", "checkpoint-{:07}"),
+        pytest.param("best", "checkpoint-{:07}", marks=pytest.mark.slow),
         ("stops", "checkpoint-{:07}"),
-        ("stops", "out"),
+        pytest.param("stops", "out", marks=pytest.mark.slow),
     ],
 )
 def test_killed_when_something_is_decided(workplace: Path, undisturbed: Path, moment: str, name: str) -> None:

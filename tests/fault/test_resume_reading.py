@@ -82,7 +82,7 @@ def is_running(process_id: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to find the worker processes in")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_killed_from_outside_and_run_again(place: Path, undisturbed: Path, mslm: Mslm, workers: int) -> None:
     process = child_process.start(*EXTRACT, "--workers", workers, folder=place)
     workers_seen: list[int] = []
@@ -104,7 +104,7 @@ def test_killed_from_outside_and_run_again(place: Path, undisturbed: Path, mslm:
     assert_same(place, undisturbed)
 
 
-@pytest.mark.parametrize("moment", ["checkpoint-0000001", "out"])
+@pytest.mark.parametrize("moment", [pytest.param("checkpoint-0000001", marks=pytest.mark.slow), "out"])
 def test_killed_when_two_things_must_agree(place: Path, undisturbed: Path, moment: str) -> None:
     assert child_process.run(*EXTRACT, folder=place, dies_after=moment) == child_process.DIED
     assert child_process.run(*EXTRACT, folder=place) == 0, Path("stderr").read_text()

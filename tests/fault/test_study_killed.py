@@ -45,7 +45,7 @@ def states(folder: Path) -> list[tuple[int, int]]:
     return [(e["trial_id"], e["state"]) for e in map(json.loads, lines) if e["op_code"] == SET_TRIAL_STATE]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_in_the_same_table(
     workplace: Path, undisturbed: dict[str, Any], seed: int
 ) -> None:

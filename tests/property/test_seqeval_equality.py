@@ -85,7 +85,7 @@ AS_IOBES = str.maketrans("LU", "ES")
 
 @pytest.mark.parametrize(("scheme", "letters"), [("IOB2", "BI"), ("IOBES", "BIES"), ("BILOU", "BILU")])
 def test_raw_tags_have_the_scores_of_seqeval_and_conlleval(tmp_path: Path, scheme: str, letters: str) -> None:
-    for seed in range(N_FILES):
+    for seed in range(N_FILES // 2):
         gold, predicted = ill_formed(seed, letters)
         rows = [
             "".join(f"w{i}\t{a}\t{b}\n" for i, (a, b) in enumerate(zip(*pair, strict=True)))
@@ -97,14 +97,13 @@ def test_raw_tags_have_the_scores_of_seqeval_and_conlleval(tmp_path: Path, schem
         again = read_predictions(tmp_path / "again.jsonl", None)
         assert (again.tag_schemes, again.n_orphans) == (corpus.tag_schemes, corpus.n_orphans)
         assert again.n_predicted_orphans == corpus.n_predicted_orphans
+        raw = [[[tag[0].translate(AS_IOBES) + tag[1:] for tag in row] for row in side] for side in (gold, predicted)]
+        report, theirs = seqeval_report(*raw, "default"), conlleval(*raw)
+        accuracy = theirs.pop("")["accuracy"]
         for found in (corpus, again):
             ours = other_scorers(found)
-            raw = [
-                [[tag[0].translate(AS_IOBES) + tag[1:] for tag in row] for row in side] for side in (gold, predicted)
-            ]
-            assert_same(ours["seqeval"]["default"], seqeval_report(*raw, "default"))
-            theirs = conlleval(*raw)
-            assert abs(ours["conlleval"]["accuracy"] - theirs.pop("")["accuracy"]) < 1e-12
+            assert_same(ours["seqeval"]["default"], report)
+            assert abs(ours["conlleval"]["accuracy"] - accuracy) < 1e-12
             assert ours["conlleval"]["per_type"].keys() == theirs.keys()
             for kind, row in theirs.items():
                 for name, value in row.items():
