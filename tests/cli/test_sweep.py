@@ -312,7 +312,17 @@ def test_data_may_be_anywhere(workplace: Path, mslm: Mslm, monkeypatch: pytest.M
     assert mslm(*SWEEP, "--dry-run").exit_code == 0
 
 
-def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fast_machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A machine that needs ``seconds`` for each token of fine-tuning, and nothing for the rest."""
+    speed = {"seconds": 1e-9}
+    monkeypatch.setattr(estimate, "measure", lambda _: estimate.Speed(1e-9, 1e-9, 1e-9, 1e-9, speed["seconds"], 1, 1))
+    return speed
+
+
+def test_study_writes_the_file_that_sweep_reads(
+    workplace: Path, mslm: Mslm, fast_machine: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_study.write(workplace)
     options = (
         "--train train.tsv --dev dev.tsv --test test.tsv --text text-of-train.txt --model encoder --seeds 2 -o out"
@@ -337,14 +347,6 @@ def test_study_writes_the_file_that_sweep_reads(workplace: Path, mslm: Mslm, mon
     other = mslm("study", *options.split(), "--epochs", "2")
     assert other.exit_code == 2
     assert "continue with `mslm sweep out/study.toml -o out`" in other.stderr
-
-
-@pytest.fixture
-def fast_machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """A machine that needs ``seconds`` for each token of fine-tuning, and nothing for the rest."""
-    speed = {"seconds": 1e-9}
-    monkeypatch.setattr(estimate, "measure", lambda _: estimate.Speed(1e-9, 1e-9, 1e-9, 1e-9, speed["seconds"], 1, 1))
-    return speed
 
 
 LIMITED = (
