@@ -77,7 +77,7 @@ def verdict_sentence(evidence: Evidence) -> Verdict:
             "few seeds",
             f"No conclusion: {arm.name} differs from {vanilla} by {signed(difference.value)} points{where}, but with"
             f" {seeds} per arm the variation between seeds is unknown.",
-            f"Run it with at least {MIN_SEEDS} seeds; finished trials are kept. Until then keep {vanilla}.",
+            f"{_more_seeds(evidence.n_left)} Until then keep {vanilla}.",
             vanilla,
         )
     if arm.is_separated and difference.value > 0:
@@ -126,10 +126,7 @@ def _incomparable(evidence: Evidence) -> Verdict:
     """The verdict on a study with one arm, or in which no arm learned anything."""
     vanilla = evidence.vanilla
     if evidence.arm is None and evidence.n_left:
-        more = "1 more trial" if evidence.n_left == 1 else f"{evidence.n_left} more trials"
-        return Verdict(
-            "alone", f"Only {vanilla} has been run so far.", f"Wait for {more}, or go on with them.", vanilla
-        )
+        return Verdict("alone", f"Only {vanilla} has been run so far.", _wait(evidence.n_left), vanilla)
     if evidence.arm is None:
         return Verdict(
             "alone", f"Only {vanilla} was run: there is nothing to compare it with.", "Add arms to the study.", vanilla
@@ -140,6 +137,14 @@ def _incomparable(evidence: Evidence) -> Verdict:
         "Train longer: more epochs of fine-tuning, or smaller steps.",
         vanilla,
     )
+
+
+def _more_seeds(n_left: int) -> str:
+    return _wait(n_left) if n_left else f"Run it with at least {MIN_SEEDS} seeds; finished trials are kept."
+
+
+def _wait(n_left: int) -> str:
+    return f"Wait for {n_left} more trial{'s' * (n_left != 1)}, or run the same command again to go on with them."
 
 
 def _missed(better: Sequence[Compared]) -> str:

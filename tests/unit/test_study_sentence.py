@@ -128,7 +128,9 @@ def test_vanilla_alone_is_not_a_comparison() -> None:
 def test_a_study_that_has_only_begun_asks_for_no_arms() -> None:
     found = said(None, n_left=5)
     assert found.sentence == "Only vanilla has been run so far."
-    assert found.advice == "Wait for 5 more trials, or go on with them."
+    assert found.advice == "Wait for 5 more trials, or run the same command again to go on with them."
+    early = said(compared("mslm", 2.0, 1.0, 0.01), n_seeds=1, n_left=1)
+    assert early.advice.startswith("Wait for 1 more trial, or run the same command again")
 
 
 def test_a_value_that_rounds_to_zero_has_no_sign() -> None:
