@@ -93,9 +93,9 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter], loss: torch.Tensor) 
     """
     if n_ranks() == 1:
         return loss
-    has_gradient = torch.tensor([p.grad is not None for p in parameters], dtype=loss.dtype, device=loss.device)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([loss.reshape(1), has_gradient, *(g.reshape(-1) for g in gradients)])
+    has_gradient = gradients[0].new_tensor([p.grad is not None for p in parameters])
+    flat = torch.cat([loss.reshape(1).to(has_gradient.dtype), has_gradient, *(g.reshape(-1) for g in gradients)])
     distributed.all_reduce(flat)
     begin = 1 + len(parameters)
     for parameter, has_any in zip(parameters, flat[1:begin].tolist(), strict=True):

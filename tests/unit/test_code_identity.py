@@ -67,7 +67,10 @@ def touched(before: Sources, after: Sources) -> set[str]:
         ("masking/random.py", {"shards", "encoder", "ner", "eval", "probe", "silver"}),
         ("masking/weights.py", {"encoder", "probe"}),
         ("terms/termhood.py", {"lexicon"}),
-        ("corpus/labels.py", {"lexicon", "shards", "ner", "eval", "probe", "split", "sample", "augment", "silver"}),
+        (
+            "corpus/labels.py",
+            {"lexicon", "shards", "encoder", "ner", "eval", "probe", "split", "sample", "augment", "silver"},
+        ),
         ("evaluation/exact_match.py", {"ner", "eval", "silver"}),
         ("training/losses.py", {"encoder", "ner", "eval", "probe", "silver"}),
         ("stages/finetune.py", {"ner"}),
