@@ -11,11 +11,12 @@ Cells whose line is already in LINES.jsonl are left out. Without cells, the line
 
 import argparse
 import gzip
-import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
+
+import cells
 
 from mslm_cli.artifacts import MANIFEST, load
 from mslm_cli.config import AdaptConfig, ExtractTermsConfig, PreprocessConfig
@@ -36,15 +37,9 @@ def main() -> None:
     parser.add_argument("cells", nargs="*")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    found = [json.loads(line) for line in given.lines.read_text().splitlines()] if given.lines.exists() else []
-    known = {line["cell"] for line in found}
-    for cell in given.cells:
-        if cell not in known:
-            line = {"cell": cell, **run(cell, given.text, given.work, given.threads)}
-            with given.lines.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+    cells.measure_missing(given.cells, given.lines, lambda cell: run(cell, given.text, given.work, given.threads))
     if not given.cells:
-        print(table(found))
+        print(table(cells.read(given.lines)))
 
 
 def run(cell: str, text: Path, work: Path, threads: int = 0, model: str = "minilm") -> dict[str, Any]:
@@ -105,8 +100,8 @@ def table(lines: list[dict[str, Any]]) -> str:
         losses = [f"{held_out[name]['loss']:.3f}" for name in ("start", "kept", "last")]
         at = f"{held_out['kept_step']} of {held_out['last_step']}"
         rate = f"{line['adapt_learning_rate']:.2g}"
-        cells = [size, strategy, tokens, a_step, rate, *(decay or ["1"]), str(line["n_head_steps"])]
-        rows.append(f"| {' | '.join([*cells, losses[0], losses[1], at, losses[2]])} |")
+        row = [size, strategy, tokens, a_step, rate, *(decay or ["1"]), str(line["n_head_steps"])]
+        rows.append(f"| {' | '.join([*row, losses[0], losses[1], at, losses[2]])} |")
     return "\n".join(rows)
 
 

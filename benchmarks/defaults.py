@@ -24,6 +24,7 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cells
 import torch
 from schedule import N_OTHERS, blocks, drawn
 
@@ -59,7 +60,7 @@ def measure(data: Path, cell: str, model: str = "minilm", device: str = "cpu") -
         found = trained.predict([s.words for s in corpus_of_others.sentences])
     score = NER.score(corpus_of_others, found)["f1"]
     seconds = round(time.perf_counter() - started, 1)
-    return {"cell": cell, "f1": round(float(score), 4), "n": n, **about, "device": device, "seconds": seconds}
+    return {"f1": round(float(score), 4), "n": n, **about, "device": device, "seconds": seconds}
 
 
 def with_mslm(folder: Path, setting: str, seed: int, model: str, device: str) -> tuple[TrainedModel, dict[str, Any]]:
@@ -133,8 +134,8 @@ def table(lines: list[dict[str, Any]]) -> str:
     settings = sorted({setting for row in found.values() for setting in row})
     rows = [f"| corpus | sentences | {' | '.join(settings)} |", f"|---|--:|{'--:|' * len(settings)}"]
     for (corpus, size), row in found.items():
-        cells = [f"{mean(row[s]):.1f} ({min(row[s]):.1f} to {max(row[s]):.1f})" if s in row else "" for s in settings]
-        rows.append(f"| {corpus} | {size} | {' | '.join(cells)} |")
+        shown = [f"{mean(row[s]):.1f} ({min(row[s]):.1f} to {max(row[s]):.1f})" if s in row else "" for s in settings]
+        rows.append(f"| {corpus} | {size} | {' | '.join(shown)} |")
     return "\n".join(rows)
 
 
@@ -146,15 +147,9 @@ def main() -> None:
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    found = [json.loads(line) for line in given.lines.read_text().splitlines()] if given.lines.exists() else []
-    known = {line["cell"] for line in found}
-    for cell in given.cells:
-        if cell not in known:
-            line = measure(given.data, cell, given.model, given.device)
-            with given.lines.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+    cells.measure_missing(given.cells, given.lines, lambda cell: measure(given.data, cell, given.model, given.device))
     if not given.cells:
-        print(table(found))
+        print(table(cells.read(given.lines)))
 
 
 if __name__ == "__main__":

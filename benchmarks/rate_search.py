@@ -12,13 +12,13 @@ training. Cells whose line is already in LINES.jsonl are left out. Without cells
 
 import argparse
 import gzip
-import json
 import sys
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cells
 import numpy as np
 import torch
 from study_table import table
@@ -52,16 +52,11 @@ def main() -> None:
     parser.add_argument("cells", nargs="*")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    found = [json.loads(line) for line in given.lines.read_text().splitlines()] if given.lines.exists() else []
     if not given.cells:
-        print(report(found))
+        print(report(cells.read(given.lines)))
         return
-    known = {line["cell"] for line in found}
     prepare(given)
-    for cell in [cell for cell in given.cells if cell not in known]:
-        line = {"cell": cell, **trials(cell, given)}
-        with given.lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+    cells.measure_missing(given.cells, given.lines, lambda cell: trials(cell, given))
 
 
 def prepare(given: argparse.Namespace) -> None:

@@ -7,12 +7,13 @@ machine with spaCy. OUT gets defaults.jsonl and rates.jsonl, in order of complet
 the settings tuned by hand run on 4 cores of the CPU. DRY=1 runs one cell of each kind on a CPU.
 """
 
-import json
 import multiprocessing as mp
 import os
 import sys
 import time
 from pathlib import Path
+
+from few_labels import claim, write_line
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -42,13 +43,14 @@ def rates() -> list[str]:
 
 def on_gpu() -> list[tuple[str, str]]:
     """The kind of each cell and the cell: those that take long first."""
-    kinds = {
-        "defaults": [defaults(("all",), (1,)), defaults(("3000", "900", "300", "100"), (1,))],
-        "rates": [rates()[:9], rates()[9:]],
-    }
-    first = [("defaults", c) for c in kinds["defaults"][0]] + [("rates", c) for c in kinds["rates"][0]]
-    second = [("defaults", c) for c in kinds["defaults"][1]] + [("rates", c) for c in kinds["rates"][1]]
-    return first + second + [("defaults", c) for c in defaults(("900", "300", "100"), (2, 3))]
+    parts = [
+        ("defaults", defaults(("all",), (1,))),
+        ("rates", rates()[:9]),
+        ("defaults", defaults(("3000", "900", "300", "100"), (1,))),
+        ("rates", rates()[9:]),
+        ("defaults", defaults(("900", "300", "100"), (2, 3))),
+    ]
+    return [(kind, cell) for kind, cells in parts for cell in cells]
 
 
 def worker(device: str, cells: list[tuple[str, str]], folder: Path, out: Path, end: float) -> None:
@@ -68,16 +70,7 @@ def worker(device: str, cells: list[tuple[str, str]], folder: Path, out: Path, e
                 found = adaptation_rates.run(cell, Path(), folder / "cells", model=model)
         except Exception as error:  # reported as a result: the other cells go on
             found = {"error": repr(error)}
-        with (out / f"{kind}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"cell": cell, **found, "seconds": round(time.time() - began, 1)}) + "\n")
-
-
-def claim(path: Path) -> bool:
-    try:
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
+        write_line(out / f"{kind}.jsonl", {"cell": cell, **found, "seconds": round(time.time() - began, 1)})
 
 
 def main() -> None:
