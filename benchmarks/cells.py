@@ -14,7 +14,7 @@ def read(file: Path) -> list[dict[str, Any]]:
 def measure_missing(cells: Sequence[str], file: Path, measure: Callable[[str], dict[str, Any]]) -> None:
     """Append the line of each cell that ``file`` does not have."""
     known = {line["cell"] for line in read(file)}
-    for cell in cells:
+    for cell in dict.fromkeys(cells):
         if cell not in known:
             line = json.dumps({"cell": cell, **measure(cell)})
             with file.open("a", encoding="utf-8") as out:

@@ -129,12 +129,29 @@ def recipe(target: Target, output: Path, config: FinetuneConfig) -> ArtifactBuil
         DataError: a file is unreadable.
         UnavailableError: the encoder is unavailable.
     """
+    return _recipe(target, output, config, _opened(target, config))
+
+
+class _Opened(NamedTuple):
+    """What the model starts from: the encoder, as an artifact if it is one, and the silver artifact."""
+
+    encoder: Path
+    parent: Artifact | None
+    silver: Artifact | None
+
+
+def _opened(target: Target, config: FinetuneConfig) -> _Opened:
+    silver = target.companions.silver
+    found = None if silver is None else artifacts.load(silver, "silver")
+    encoder = _encoder(config)
+    return _Opened(encoder, artifacts.load_if_artifact(encoder, "encoder", "ner"), found)
+
+
+def _recipe(target: Target, output: Path, config: FinetuneConfig, opened: _Opened) -> ArtifactBuild:
+    encoder, parent, silver = opened
     inputs = [*gold_inputs("train", target.train), *gold_inputs("dev", target.dev)]
     inputs += [one for path in target.companions.also for one in gold_inputs("also", path)]
-    if target.companions.silver is not None:
-        inputs.append(artifacts.load(target.companions.silver, "silver").as_input("silver"))
-    encoder = _encoder(config)
-    parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
+    inputs += [] if silver is None else [silver.as_input("silver")]
     inputs.append(parent.as_input("model") if parent else artifacts.file_input("model", encoder))
     return ArtifactBuild("ner", output, config, inputs)
 
@@ -165,10 +182,10 @@ def run(
     """
     allocator.keep_freed_memory()
     task = find_task(config.task)
-    build = recipe(Target(train_file, dev_file, companions), output, config)
-    silver = None if companions.silver is None else artifacts.load(companions.silver, "silver")
-    encoder = _encoder(config)
-    parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
+    target = Target(train_file, dev_file, companions)
+    opened = _opened(target, config)
+    encoder, parent, silver = opened
+    build = _recipe(target, output, config, opened)
     if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
         return output
