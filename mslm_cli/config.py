@@ -167,6 +167,9 @@ class AdaptConfig(TrainingOptions):
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="Factor on the learning rate from each layer of the encoder to the one below it."
     )
+    compile: Literal["auto", "off"] = Field(
+        "auto", description="Compile the encoder's layers: auto does on CUDA in runs of several minutes."
+    )
 
 
 def _checked_map(pairs: tuple[str, ...]) -> tuple[str, ...]:

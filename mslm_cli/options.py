@@ -120,6 +120,7 @@ class Config(BaseModel):
         {
             "batch_tokens",
             "checkpoint_every",
+            "compile",
             "device",
             "keep_checkpoints",
             "model",

@@ -196,7 +196,7 @@ def model_batch(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) ->
 def selection(batch: ModelBatch, positions: torch.Tensor, others: torch.Tensor | None = None) -> Selection:
     """The selection of these positions of a batch, as tensors."""
     chosen = Selection.of(batch, positions.numpy(), None if others is None else others.numpy())
-    return chosen.to(torch.device("cpu"))
+    return chosen.mapped(torch.from_numpy)
 
 
 def save(family: str, text: Sequence[str], folder: Path) -> Path:

@@ -29,7 +29,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 from mslm_cli.config import AdaptConfig, EvalConfig, FinetuneConfig
 from mslm_cli.stages import adapt, evaluate, finetune
 from mslm_cli.training import packing
-from mslm_cli.training.batching import pad
+from mslm_cli.training.batching import on_device, pad
 from mslm_cli.training.device import prepare_model
 from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
@@ -132,7 +132,7 @@ def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
     for kind, collate_fn in kinds:
         made = (collate_fn or packing.make_collator(model, 0, torch.bfloat16))(ids, lengths)
         positions = np.concatenate([c + b for c, b in zip(chosen, made.begins, strict=True)])
-        batch, selection = made.to(DEVICE), Selection.of(made, positions).to(DEVICE)
+        batch, selection = on_device(made, DEVICE), on_device(Selection.of(made, positions), DEVICE)
         at = torch.from_numpy(positions).to(DEVICE)
         model.zero_grad()
         if kind == "fp32 padded":

@@ -1,7 +1,7 @@
 """Masked language modelling in phases: first a fresh head alone, then the whole model."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -15,6 +15,7 @@ from mslm_cli.training.batching import Collator, plan_steps
 from mslm_cli.training.loop import MicrobatchOptions, StepResult, TrainState, train
 from mslm_cli.training.masked import MaskedBatch, MaskedData, MaskedUpdate, Objectives
 from mslm_cli.training.optim import layer_factors, make_optimizer, make_schedule
+from mslm_cli.training.passes import compiler
 
 HEAD, ADAPT = "head", "adapt"
 _MIN_WARMUP_STEPS = 20
@@ -107,6 +108,8 @@ def training_steps(
     if state.n_steps == 0:
         rng.seed(config.seed)
     options = MicrobatchOptions.of(config, config.tokens_per_step, model.device)
+    backend = compiler(config.compile, model, phase.n_steps * config.tokens_per_step)
+    options = replace(options, compile_with=backend)
     masked = data.masked(model, phase.weights, Objectives(config.sbo, config.detect))
     return train(state, _updates(data, masked, phase, config, start=state.n_steps), config.max_grad_norm, options)
 

@@ -1,14 +1,15 @@
 """Division of sequences into optimizer steps and microbatches, and collation of microbatches.
 
 ``tokens_per_step`` is part of the recipe; ``batch_tokens`` only limits a forward pass and changes nothing else.
-Everything works on flat numpy arrays, where sequence i is ``[offsets[i], offsets[i + 1])``; only ``to_device`` makes
+Everything works on flat numpy arrays, where sequence i is ``[offsets[i], offsets[i + 1])``; only ``on_device`` makes
 tensors.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -101,10 +102,61 @@ def max_tokens_per_microbatch(batch_tokens: str, tokens_per_step: int, device: t
     return 1024 if device.type == "cpu" else 2 * tokens_per_step
 
 
-def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """``array`` as a tensor on ``device``; copies to CUDA are asynchronous."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+Convert: TypeAlias = Callable[[NDArray[Any]], Any]
+
+
+class HasArrays(Protocol):
+    """Something with numpy arrays, some of which belong on the device."""
+
+    def mapped(self, convert: Convert) -> Self:
+        """A copy in which ``convert`` was applied to the arrays that belong on the device, always in the same order."""
+
+
+Movable = TypeVar("Movable", bound=HasArrays)
+_ALIGNED = 16
+
+
+def on_device(value: Movable, device: torch.device) -> Movable:
+    """``value`` with tensors on ``device`` in place of its arrays.
+
+    They get to CUDA in a single copy, which waits for no computation, nor does the host wait for it.
+    """
+    if device.type == "cpu":
+        return value.mapped(torch.from_numpy)
+    arrays: list[NDArray[Any]] = []
+    value.mapped(arrays.append)
+    moved = iter(copied_together(arrays, device))
+    return value.mapped(lambda _: next(moved))
+
+
+def copied_together(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[torch.Tensor]:
+    """The ``arrays`` as tensors on ``device``, views of a single one."""
+    starts = np.cumsum([0, *(-(-array.nbytes // _ALIGNED) * _ALIGNED for array in arrays)]).tolist()
+    is_cuda = device.type == "cuda"
+    staged = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=is_cuda)
+    target = staged.numpy()
+    for array, start in zip(arrays, starts, strict=False):
+        target[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    copied = _copied_on_own_stream(staged, device) if is_cuda else staged
+    return [
+        copied[start : start + array.nbytes].view(torch.from_numpy(array[:0]).dtype).view(array.shape)
+        for array, start in zip(arrays, starts, strict=False)
+    ]
+
+
+def _copied_on_own_stream(staged: torch.Tensor, device: torch.device) -> torch.Tensor:
+    computing, copying = torch.cuda.current_stream(device), _copy_stream(device)
+    with torch.cuda.stream(copying):
+        copied = staged.to(device, non_blocking=True)
+    computing.wait_stream(copying)
+    copied.record_stream(computing)
+    return copied
+
+
+@lru_cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return stream
 
 
 @dataclass(frozen=True)
@@ -119,9 +171,9 @@ class ModelBatch:
     lengths: Indices
     begins: Indices
 
-    def to(self, device: torch.device) -> "ModelBatch":
-        """The batch with its inputs on ``device``."""
-        inputs = {k: to_device(v, device) if isinstance(v, np.ndarray) else v for k, v in self.inputs.items()}
+    def mapped(self, convert: Convert) -> "ModelBatch":
+        """A copy with ``convert`` applied to the inputs that are arrays."""
+        inputs = {k: convert(v) if isinstance(v, np.ndarray) else v for k, v in self.inputs.items()}
         return replace(self, inputs=inputs)
 
 
@@ -156,9 +208,9 @@ class Targets(NamedTuple):
     weights: Array
     total_weight: float
 
-    def to(self, device: torch.device) -> "Targets":
-        """The targets with classes and weights on ``device``."""
-        return self._replace(classes=to_device(self.classes, device), weights=to_device(self.weights, device))
+    def mapped(self, convert: Convert) -> "Targets":
+        """A copy with ``convert`` applied to classes and weights."""
+        return self._replace(classes=convert(self.classes), weights=convert(self.weights))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mslm_cli.training import ranks
 from mslm_cli.training.attention import use_cpu_attention
 from mslm_cli.training.dropout import replace_dropout
 from mslm_cli.training.gradients import add_gradients_in_place
+from mslm_cli.training.joint_projection import join_projections
 
 
 def select_device(name: str, *, threads: int = 0) -> torch.device:
@@ -42,9 +43,11 @@ def choose_gpu(number: int) -> None:
 
 
 def prepare_model(model: PreTrainedModel, device: torch.device) -> None:
-    """Move ``model`` to ``device`` in place, and on CPU switch it to faster operations."""
+    """Move ``model`` to ``device`` in place, and switch it to operations that are faster there."""
     torch.nn.Module.to(model, device)
-    if device.type == "cpu":
+    if device.type == "cuda":
+        join_projections(model)
+    else:
         use_cpu_attention(model)
         replace_dropout(model)
         add_gradients_in_place(model)

@@ -17,7 +17,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.masking.batch import Int32, Int64, take_rows
 from mslm_cli.masking.random import child, named_stream, uniforms
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import Collator, ModelBatch, RaggedTargets, Targets, split_rows, to_device
+from mslm_cli.training.batching import Collator, Convert, ModelBatch, RaggedTargets, Targets, on_device, split_rows
 from mslm_cli.training.heads import MaskedLmHead
 from mslm_cli.training.losses import partial_cross_entropy, weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at, logits_at
@@ -154,13 +154,13 @@ class LabelledBatch:
         """Tokens without padding."""
         return int(self.model_batch.lengths.sum())
 
-    def to(self, device: torch.device) -> "LabelledBatch":
-        """The batch on ``device``."""
-        is_noisy = None if self.is_noisy is None else to_device(self.is_noisy, device)
-        label_sets = to_device(self.label_sets, device) if len(self.label_sets) else self.label_sets
-        masked = None if self.masked is None else self.masked.to(device)
-        batch, targets, selection = self.model_batch.to(device), self.targets.to(device), self.selection.to(device)
-        return LabelledBatch(batch, targets, selection, label_sets, is_noisy, masked)
+    def mapped(self, convert: Convert) -> "LabelledBatch":
+        """A copy with ``convert`` applied to what a pass needs."""
+        is_noisy = None if self.is_noisy is None else convert(self.is_noisy)
+        label_sets = convert(self.label_sets) if len(self.label_sets) else self.label_sets
+        masked = None if self.masked is None else self.masked.mapped(convert)
+        batch, targets = self.model_batch.mapped(convert), self.targets.mapped(convert)
+        return LabelledBatch(batch, targets, self.selection.mapped(convert), label_sets, is_noisy, masked)
 
     @property
     def reported(self) -> None:
@@ -201,7 +201,7 @@ class LabelledUpdate:
     def microbatches(self, max_tokens: int) -> list[LabelledBatch]:
         """The forward passes of the step, each with at most ``max_tokens`` tokens or one sequence, on the device."""
         groups = split_rows(np.diff(self.offsets), max_tokens)
-        return [self._rows(first, last).to(self.device) for first, last in groups]
+        return [on_device(self._rows(first, last), self.device) for first, last in groups]
 
     def _rows(self, first: int, last: int) -> LabelledBatch:
         offsets = self.offsets[first : last + 1]

@@ -61,12 +61,20 @@ def is_bert_like(encoder: nn.Module) -> bool:
 
 def last_layer(encoder: nn.Module) -> nn.Module | None:
     """The last layer of ``encoder``, if it can be computed at selected positions only, else None."""
+    return next(iter(_layers(encoder)[-1:]), None)
+
+
+def inner_layers(encoder: nn.Module) -> list[nn.Module]:
+    """The layers of ``encoder`` but the last, if that can be computed at selected positions only, else none."""
+    return _layers(encoder)[:-1]
+
+
+def _layers(encoder: nn.Module) -> list[nn.Module]:
     for name, module in encoder.named_children():
         layers = getattr(module, "layer", None)
         if name in ("encoder", "transformer") and isinstance(layers, nn.ModuleList):
-            last = layers[-1]
-            return last if type(last) in (*_BERT_LIKE, TransformerBlock) else None
-    return None
+            return list(layers) if type(layers[-1]) in (*_BERT_LIKE, TransformerBlock) else []
+    return []
 
 
 def _bert_like(

@@ -5,12 +5,13 @@ Saving, logging and progress are up to the caller.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
@@ -18,9 +19,11 @@ from transformers import PreTrainedModel
 from mslm_cli import console
 from mslm_cli.config import TrainingOptions
 from mslm_cli.errors import DivergedError, UnavailableError
+from mslm_cli.training import ranks
 from mslm_cli.training.batching import max_tokens_per_microbatch
-from mslm_cli.training.device import autocast, precision
-from mslm_cli.training.ranks import rank, sum_gradients
+from mslm_cli.training.device import precision
+from mslm_cli.training.passes import Passes
+from mslm_cli.training.reduction import GradientReducer
 
 EXPLODED_LOSS = 1000.0
 """In nats; guessing uniformly over a vocabulary costs about 10."""
@@ -94,18 +97,24 @@ class StepResult(Generic[Batch]):
 class MicrobatchOptions:
     """How to make and run the microbatches of a step.
 
-    max_tokens: in each, including padding. dtype: of matrix products. seed: for dropout.
+    max_tokens: in each, including padding. dtype: of matrix products. seed: for dropout. has_copies, compile_with: of
+    ``Passes``. reads_late: the host reads the numbers of a step when it has begun the next, so that a GPU never waits.
     """
 
     max_tokens: int
     dtype: torch.dtype = torch.float32
     seed: int = 0
+    has_copies: bool = False
+    compile_with: str = ""
+    reads_late: bool = False
 
     @classmethod
     def of(cls, config: TrainingOptions, tokens_per_step: int, device: torch.device) -> "MicrobatchOptions":
         """The options from ``config``, for steps of ``tokens_per_step`` tokens."""
         max_tokens = max_tokens_per_microbatch(config.batch_tokens, tokens_per_step, device)
-        return cls(max_tokens, precision(config.precision, device), config.seed)
+        dtype, is_cuda = precision(config.precision, device), device.type == "cuda"
+        has_copies = is_cuda and dtype != torch.float32
+        return cls(max_tokens, dtype, config.seed, has_copies=has_copies, reads_late=is_cuda)
 
 
 def train(
@@ -114,7 +123,7 @@ def train(
     """Take an optimizer step on each of ``updates`` and yield its result.
 
     A step with a non-finite loss or gradient, or a loss above ``EXPLODED_LOSS``, changes no weights; data and schedule
-    advance.
+    advance. At each yield ``state`` is that after the step.
 
     Raises:
         UnavailableError: there is not enough memory for a single sequence.
@@ -123,25 +132,82 @@ def train(
     parameters = [p for p in state.model.parameters() if p.requires_grad]
     if state.max_tokens:
         options = replace(options, max_tokens=min(options.max_tokens, state.max_tokens))
+    passes = Passes(state.model, options.dtype, has_copies=options.has_copies, compile_with=options.compile_with)
+    reducer = GradientReducer(parameters, passes)
     waiting = iter(updates)
-    update = next(waiting, None)
-    microbatches = _built(update, options)
-    while update:
-        while (found := _gradients(state, microbatches, options)) is None:
-            options = _with_less_memory(state, options)
-            microbatches = _built(update, options)
-        done = microbatches
+    unread: _Numbers[Batch] | None = None
+    try:
         update = next(waiting, None)
-        # built while the GPU still computes the gradients
         microbatches = _built(update, options)
-        sums = sum_gradients(parameters, found[0])
-        norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-        # the host waits for the device here, and nowhere else in a step
-        loss, grad_norm, *reported = torch.cat([sums.reshape(1), norm.reshape(1), found[1:]]).tolist()
-        learning_rate = float(state.schedule.get_last_lr()[0])
-        with _naming_memory("updating the weights", "use a smaller encoder"):
-            is_skipped = _step(state, loss, grad_norm)
-        yield StepResult(state.n_steps, loss, grad_norm, learning_rate, done, reported, is_skipped)
+        while update:
+            while (found := _gradients(state, microbatches, passes, reducer, options)) is None:
+                options = _with_less_memory(state, options)
+                microbatches = _built(update, options)
+            done = microbatches
+            update = next(waiting, None)
+            # built while the GPU still computes the gradients
+            microbatches = _built(update, options)
+            loss, reported = reducer.finish(found[0]), found[1:]
+            norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+            if unread:
+                yield unread.read(state)
+            learning_rate = float(state.schedule.get_last_lr()[0])
+            with _naming_memory("updating the weights", "use a smaller encoder"):
+                _step(state, loss, norm)
+            passes.update()
+            numbers = torch.cat([loss.reshape(1), norm.reshape(1), reported])
+            unread = _Numbers.of(numbers, state.n_steps, learning_rate, done)
+            if not options.reads_late:
+                yield unread.read(state)
+                unread = None
+        if unread:
+            yield unread.read(state)
+    finally:
+        state.optimizer.zero_grad(set_to_none=True)
+        reducer.close()
+
+
+@dataclass(frozen=True)
+class _Numbers(Generic[Batch]):
+    """The numbers of a step, on their way to the host: loss, gradient norm, and what is reported of it."""
+
+    values: torch.Tensor
+    arrived: torch.cuda.Event | None
+    number: int
+    learning_rate: float
+    microbatches: Sequence[Batch]
+
+    @classmethod
+    def of(
+        cls, values: torch.Tensor, number: int, learning_rate: float, microbatches: Sequence[Batch]
+    ) -> "_Numbers[Batch]":
+        """Begin to copy ``values`` to the host, which does not wait."""
+        arrived = None
+        if values.device.type == "cuda":
+            target = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            values = target.copy_(values, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            arrived.record()
+        return cls(values, arrived, number, learning_rate, microbatches)
+
+    def read(self, state: TrainState) -> StepResult[Batch]:
+        """The result of the step, counted in ``state`` if it was skipped; the only place where the host waits.
+
+        Raises:
+            DivergedError: too many steps in a row were skipped.
+        """
+        if self.arrived:
+            self.arrived.synchronize()
+        loss, grad_norm, *reported = self.values.tolist()
+        is_skipped = not (math.isfinite(grad_norm) and loss <= EXPLODED_LOSS)
+        state.n_skipped = state.n_skipped + 1 if is_skipped else 0
+        if state.n_skipped > MAX_SKIPPED:
+            raise DivergedError(
+                f"training diverged: {state.n_skipped} steps in a row were skipped, the last with loss {loss:.4g} and"
+                f" gradient norm {grad_norm:.4g}",
+                hint="start over with --resume never and a lower --learning-rate",
+            )
+        return StepResult(self.number, loss, grad_norm, self.learning_rate, self.microbatches, reported, is_skipped)
 
 
 def _built(update: Update[Batch] | None, options: MicrobatchOptions) -> Sequence[Batch]:
@@ -159,59 +225,68 @@ def _with_less_memory(state: TrainState, options: MicrobatchOptions) -> Microbat
     return replace(options, max_tokens=state.max_tokens)
 
 
-def _step(state: TrainState, loss: float, grad_norm: float) -> bool:
-    """Step the optimizer and the schedule; whether the step was skipped."""
-    is_skipped = not (math.isfinite(grad_norm) and loss <= EXPLODED_LOSS)
-    state.n_skipped = state.n_skipped + 1 if is_skipped else 0
-    if state.n_skipped > MAX_SKIPPED:
-        raise DivergedError(
-            f"training diverged: {state.n_skipped} steps in a row were skipped, the last with loss {loss:.4g} and"
-            f" gradient norm {grad_norm:.4g}",
-            hint="start over with --resume never and a lower --learning-rate",
-        )
-    if is_skipped:
-        state.optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
+def _step(state: TrainState, loss: torch.Tensor, norm: torch.Tensor) -> None:
+    """Step the optimizer and the schedule; the device decides by itself whether to leave the weights as they are."""
+    is_good = norm.isfinite() & (loss <= EXPLODED_LOSS)
+    # read by the fused optimizer, as torch's gradient scaler does it
+    setattr(state.optimizer, "found_inf", (~is_good).to(torch.float32))  # noqa: B010 - torch declares no such attribute
     state.optimizer.step()
     state.schedule.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.n_steps += 1
-    return is_skipped
 
 
 def _gradients(
-    state: TrainState, microbatches: Sequence[Microbatch], options: MicrobatchOptions
+    state: TrainState,
+    microbatches: Sequence[Microbatch],
+    passes: Passes,
+    reducer: GradientReducer,
+    options: MicrobatchOptions,
 ) -> torch.Tensor | None:
     """Compute the gradients of a step; its loss and what is reported of it, or None if memory ran out.
 
     Dropout is seeded for each step and process, so it depends neither on earlier attempts nor on resuming.
     """
-    device = next(state.model.parameters()).device
-    key = np.random.SeedSequence([options.seed, state.n_steps, rank()])
-    torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
+    key = np.random.SeedSequence([options.seed, state.n_steps, ranks.rank()])
+    seed = int(key.generate_state(1, np.uint64)[0])
     try:
-        return _accumulated(state.model, microbatches, options.dtype, device)
+        torch.manual_seed(seed)
+        return _accumulated(state.model, microbatches, passes, reducer)
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        is_compiling = isinstance(error, TorchDynamoException) and passes.is_compiled
+        if not is_compiling and not _is_out_of_memory(error):
             raise
+        problem = str(error).splitlines()[0] if is_compiling else ""
     # from here on nothing refers to the graph of the microbatch that failed
+    passes.drop_gradients()
     state.optimizer.zero_grad(set_to_none=True)
-    _empty_cache(device)
-    return None
+    _empty_cache(passes.device)
+    if not problem:
+        return None
+    console.warn(f"layers are not compiled: {problem}")
+    passes.do_not_compile()
+    return _gradients(state, microbatches, passes, reducer, options)
 
 
 def _accumulated(
-    model: PreTrainedModel, microbatches: Sequence[Microbatch], dtype: torch.dtype, device: torch.device
+    model: PreTrainedModel, microbatches: Sequence[Microbatch], passes: Passes, reducer: GradientReducer
 ) -> torch.Tensor:
-    """Add the gradients of ``microbatches``; their loss, then what they report, summed: float64 [1 + k]."""
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    for microbatch in microbatches:
-        with autocast(device, dtype):
+    """Add the gradients of ``microbatches``; their loss, then what they report, summed: float64 [1 + k].
+
+    Gradients are exchanged between processes during the last backward pass.
+    """
+    total = torch.zeros((), dtype=torch.float64, device=passes.device)
+    for number, microbatch in enumerate(microbatches, 1):
+        with passes.running():
             part = microbatch.loss(model)
-        part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        with reducer.exchanging() if number == len(microbatches) else nullcontext():
+            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        passes.collect_gradients()
         found = part.detach().double().reshape(1)
         if microbatch.reported is not None:
             found = torch.cat([found, microbatch.reported])
         total = total + found
+    reducer.exchange_rest()
     return total.reshape(-1)
 
 

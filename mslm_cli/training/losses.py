@@ -5,23 +5,46 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+_CHUNK = {"cpu": 2**18, "cuda": 2**26}
+"""Logits that are in single precision at a time: on CPU what the caches hold, on CUDA 256 MiB."""
+
 
 class _CrossEntropy(torch.autograd.Function):
-    """Cross entropy of each position; the gradient reuses the memory of the log probabilities, which is large."""
+    """Cross entropy of each position; the gradient overwrites the logits, the largest tensor of a pass.
+
+    Logits are converted to single precision only a few rows at a time.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        log_probabilities = torch.log_softmax(logits, -1)
-        ctx.save_for_backward(log_probabilities, targets)
-        return -log_probabilities.gather(1, targets[:, None])[:, 0]
+        losses = logits.new_empty(len(logits), dtype=torch.float32)
+        for rows in _chunks(logits):
+            log_probabilities = torch.log_softmax(logits[rows], -1, dtype=torch.float32)
+            losses[rows] = -log_probabilities.gather(1, targets[rows, None])[:, 0]
+        # log p = logit - normalizer
+        normalizers = logits.gather(1, targets[:, None])[:, 0].float() + losses
+        ctx.save_for_backward(logits, targets, normalizers)
+        return losses
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        log_probabilities, targets = ctx.saved_tensors
-        factor = gradients[0][:, None]
-        of_logits = log_probabilities.exp_().mul_(factor)
-        return of_logits.scatter_add_(1, targets[:, None], -factor), None
+        logits, targets, normalizers = ctx.saved_tensors
+        factors = gradients[0]
+        for rows in _chunks(logits):
+            part, factor = logits[rows], factors[rows, None]
+            of_logits = part.float().sub_(normalizers[rows, None]).exp_().mul_(factor)
+            of_logits.scatter_add_(1, targets[rows, None], -factor)
+            if of_logits.dtype != part.dtype:
+                part.copy_(of_logits)
+        return logits, None
+
+
+def _chunks(logits: torch.Tensor) -> list[slice]:
+    """The rows of ``logits``, a few at a time."""
+    n, n_classes = logits.shape
+    size = max(1, _CHUNK.get(logits.device.type, _CHUNK["cuda"]) // n_classes)
+    return [slice(first, first + size) for first in range(0, n, size)]
 
 
 def weighted_cross_entropy(
@@ -33,7 +56,7 @@ def weighted_cross_entropy(
     the gradient does not depend on how the step is split or padded.
 
     Args:
-        logits: float [n_predicted, n_classes].
+        logits: float [n_predicted, n_classes], in any precision; the backward pass overwrites them.
         targets: int64 [n_predicted].
         weights: float32 [n_predicted], the weight of each position's mask kind.
         total_weight: the sum of weights over all predicted positions in the step.
@@ -43,7 +66,7 @@ def weighted_cross_entropy(
 
     Source: MSLM (arXiv 2403.18025), section 3; they normalise per batch.
     """
-    per_position: torch.Tensor = _CrossEntropy.apply(logits.float(), targets)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    per_position: torch.Tensor = _CrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     loss = (per_position * weights).sum() / total_weight
     return loss, per_position.detach()
 

@@ -17,7 +17,16 @@ from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
 from mslm_cli.training import ranks
-from mslm_cli.training.batching import Array, Collator, ModelBatch, RaggedTargets, Targets, split_rows, to_device
+from mslm_cli.training.batching import (
+    Array,
+    Collator,
+    Convert,
+    ModelBatch,
+    RaggedTargets,
+    Targets,
+    on_device,
+    split_rows,
+)
 from mslm_cli.training.heads import SpanBoundaryHead, detection_head, embeddings_of, runs
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at
@@ -74,16 +83,16 @@ class MaskedBatch:
         """Tokens without padding."""
         return int(self.model_batch.lengths.sum())
 
-    def to(self, device: torch.device) -> "MaskedBatch":
-        """A copy on ``device``; ``kinds`` stay in numpy."""
+    def mapped(self, convert: Convert) -> "MaskedBatch":
+        """A copy with ``convert`` applied to what a pass needs; ``kinds`` stay as they are."""
         return replace(
             self,
-            model_batch=self.model_batch.to(device),
-            targets=self.targets.to(device),
-            selection=self.selection.to(device),
-            is_term=to_device(self.is_term, device),
-            places=None if self.places is None else to_device(self.places, device),
-            detection=self.detection and self.detection.to(device),
+            model_batch=self.model_batch.mapped(convert),
+            targets=self.targets.mapped(convert),
+            selection=self.selection.mapped(convert),
+            is_term=convert(self.is_term),
+            places=None if self.places is None else convert(self.places),
+            detection=self.detection and self.detection.mapped(convert),
         )
 
     def loss(self, model: PreTrainedModel) -> torch.Tensor:
@@ -129,7 +138,7 @@ class MaskedUpdate:
 
     def microbatches(self, max_tokens: int) -> list[MaskedBatch]:
         """The forward passes of the step, each with at most ``max_tokens`` tokens or one sequence, on the device."""
-        return [batch.to(self.data.device) for batch in self.arrays(max_tokens)]
+        return [on_device(batch, self.data.device) for batch in self.arrays(max_tokens)]
 
     def arrays(self, max_tokens: int) -> list[MaskedBatch]:
         """The forward passes as numpy arrays."""

@@ -95,7 +95,7 @@ def packed_attention(
         mixed = scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scaling)
         return mixed.transpose(1, 2), None
     starts = sequence_starts if query_starts is None else query_starts
-    query, key, value = (t[0].transpose(0, 1).contiguous() for t in (query, key, value))
+    query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))
     return _varlen(query, key, value, starts, sequence_starts, longest_sequence, dropout, scaling)[None], None
 
 
@@ -126,18 +126,19 @@ def _varlen(
 def packed_attention_problem(device: torch.device) -> str:
     """Why packed attention does not work on ``device``; empty if it does."""
     generator = torch.Generator().manual_seed(0)
-    states = [torch.randn(48, 2, 32, generator=generator).to(device, torch.bfloat16) for _ in range(3)]
+    states = torch.randn(48, 3, 2, 32, generator=generator).to(device, torch.bfloat16)  # as from a joint projection
     starts = torch.tensor([0, 17, 20, 48], dtype=torch.int32, device=device)
     number = torch.bucketize(torch.arange(48, device=device), starts[1:], right=True)
     mask = number[:, None] == number[None, :]
-    query, key, value = (s.float().transpose(0, 1) for s in states)
+    query, key, value = (s.float().transpose(0, 1) for s in states.unbind(1))
     expected = scaled_dot_product_attention(query, key, value, mask).transpose(0, 1)
     try:
         for dropout in (0.0, 0.1):
-            query, key, value = (s.clone().requires_grad_() for s in states)
+            given = states.clone().requires_grad_()
+            query, key, value = given.unbind(1)
             found = _varlen(query, key, value, starts, starts, 28, dropout, None)
             found.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            if query.grad is None or not all(torch.isfinite(t).all() for t in (found, query.grad)):
+            if given.grad is None or not all(torch.isfinite(t).all() for t in (found, given.grad)):
                 return "torch's variable-length attention has no gradient here"
             if not dropout and not torch.allclose(found.float(), expected, atol=2e-2):
                 return "torch's variable-length attention gives wrong results here"

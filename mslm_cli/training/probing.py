@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.masking.batch import RaggedBatch, flat_ranges, take_rows
-from mslm_cli.training.batching import pad, plan_forward_passes, to_device
+from mslm_cli.training.batching import on_device, pad, plan_forward_passes
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import logits_at
 from mslm_cli.training.selection import Selection
@@ -42,10 +42,10 @@ def score_spans(
         ids[places + np.repeat(offsets[:-1], np.diff(items))] = tokenizer.mask_token_id
         padded = pad(ids, np.diff(offsets), tokenizer.pad_token_id)
         item = np.repeat(np.arange(len(group)), np.diff(items))
-        selection = Selection.of(padded, padded.begins[item] + places).to(device)
-        targets = to_device(batch.input_ids[span_tokens[tokens]].astype(np.int64), device)
+        selection = on_device(Selection.of(padded, padded.begins[item] + places), device)
+        targets = torch.from_numpy(batch.input_ids[span_tokens[tokens]].astype(np.int64)).to(device)
         with predicting(device):
-            logits = logits_at(model, padded.to(device), selection).float()
+            logits = logits_at(model, on_device(padded, device), selection).float()
         of_target = logits.gather(1, targets[:, None])
         rank = (logits > of_target).sum(1) + 1
         loss = logits.logsumexp(1) - of_target[:, 0]

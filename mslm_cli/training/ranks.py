@@ -84,22 +84,3 @@ def totals(numbers: Sequence[float]) -> list[float]:
     distributed.all_reduce(summed)
     added: list[float] = summed.tolist()
     return added
-
-
-def sum_gradients(parameters: Sequence[torch.nn.Parameter], loss: torch.Tensor) -> torch.Tensor:
-    """Sum ``loss`` over all processes, and each gradient in place.
-
-    A parameter without a gradient in any process keeps none.
-    """
-    if n_ranks() == 1:
-        return loss
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    has_gradient = gradients[0].new_tensor([p.grad is not None for p in parameters])
-    flat = torch.cat([loss.reshape(1).to(has_gradient.dtype), has_gradient, *(g.reshape(-1) for g in gradients)])
-    distributed.all_reduce(flat)
-    begin = 1 + len(parameters)
-    for parameter, has_any in zip(parameters, flat[1:begin].tolist(), strict=True):
-        end = begin + parameter.numel()
-        parameter.grad = flat[begin:end].view_as(parameter) if has_any else None
-        begin = end
-    return flat[0]

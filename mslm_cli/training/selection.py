@@ -7,9 +7,8 @@ in the middle of a pass.
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from mslm_cli.training.batching import Array, Indices, ModelBatch, to_device
+from mslm_cli.training.batching import Array, Convert, Indices, ModelBatch
 
 
 class Selection(NamedTuple):
@@ -42,8 +41,8 @@ class Selection(NamedTuple):
         query_starts = None if starts is None else np.searchsorted(wanted, starts).astype(np.int32)
         return cls(wanted, index, len(positions), rows, slots, int(of_row.max()), query_starts)
 
-    def to(self, device: torch.device) -> "Selection":
-        """The selection on ``device``."""
-        starts = None if self.query_starts is None else to_device(self.query_starts, device)
-        wanted, index, rows, slots = (to_device(f, device) for f in (self.wanted, self.index, self.rows, self.slots))
+    def mapped(self, convert: Convert) -> "Selection":
+        """A copy with ``convert`` applied to all arrays."""
+        starts = None if self.query_starts is None else convert(self.query_starts)
+        wanted, index, rows, slots = (convert(f) for f in (self.wanted, self.index, self.rows, self.slots))
         return Selection(wanted, index, self.n_positions, rows, slots, self.width, starts)

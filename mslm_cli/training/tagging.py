@@ -15,7 +15,7 @@ from mslm_cli.corpus.labels import ScoredMention, strict_mentions
 from mslm_cli.masking.batch import Int32, Int64, take_rows
 from mslm_cli.models import special_frame, text_backend
 from mslm_cli.text.tokens import visible
-from mslm_cli.training.batching import pad, plan_forward_passes
+from mslm_cli.training.batching import on_device, pad, plan_forward_passes
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import label_names, logits_at
 from mslm_cli.training.selection import Selection
@@ -211,9 +211,9 @@ def predict_probabilities(
         label_offsets, labels = take_rows(windows.label_offsets, group)
         batch = pad(windows.input_ids[tokens], np.diff(offsets), pad_id)
         positions = windows.pieces[labels] + np.repeat(batch.begins, np.diff(label_offsets))
-        selection = Selection.of(batch, positions).to(device)
+        selection = on_device(Selection.of(batch, positions), device)
         with predicting(device):
-            logits = logits_at(model, batch.to(device), selection)
+            logits = logits_at(model, on_device(batch, device), selection)
         probabilities[flat_words[labels]] = logits.float().softmax(-1).cpu().numpy()
     return [probabilities[start:end] for start, end in pairwise(np.cumsum([0, *n_words]).tolist())]
 

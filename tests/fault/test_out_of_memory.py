@@ -68,7 +68,7 @@ def run(
     prepare_model(model, torch.device("cpu"))
     ids = torch.randint(5, 50, (24, LENGTH), generator=torch.Generator().manual_seed(1))
     updates = [Rows(ids[first : first + 8], fits, error) for first in (0, 8, 16)]
-    optimizer = AdamW(model.parameters(), lr=0.01)
+    optimizer = AdamW(model.parameters(), lr=0.01, fused=True)
     state = TrainState(model, optimizer, LambdaLR(optimizer, lambda _: 1.0))
     options = MicrobatchOptions(max_tokens, seed=3)
     steps = [step for part in (updates[:2], updates[2:]) for step in train(state, part, 1.0, options)]
@@ -124,7 +124,7 @@ def test_the_graph_is_dropped_before_memory_is_emptied(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(loop, "_empty_cache", lambda _: alive.append(any(graph() is not None for graph in graphs)))
     model = BertForMaskedLM(BertConfig(**SIZE, vocab_size=50)).train()
-    optimizer = AdamW(model.parameters(), lr=0.01)
+    optimizer = AdamW(model.parameters(), lr=0.01, fused=True)
     state = TrainState(model, optimizer, LambdaLR(optimizer, lambda _: 1.0))
     rows = Large(torch.randint(5, 50, (8, LENGTH)), 10**9, OUT_OF_MEMORY[0])
     assert len(list(train(state, [rows], 1.0, MicrobatchOptions(64)))) == 1

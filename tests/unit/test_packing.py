@@ -68,7 +68,7 @@ def states(model: PreTrainedModel, batch: ModelBatch) -> torch.Tensor:
 
 
 def alone(model: PreTrainedModel, sequences: list[NDArray[np.int32]]) -> torch.Tensor:
-    return torch.cat([states(model, pad(*flat([s]), 0).to(CPU)) for s in sequences])
+    return torch.cat([states(model, pad(*flat([s]), 0).mapped(torch.from_numpy)) for s in sequences])
 
 
 def flat(sequences: list[NDArray[np.int32]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -78,7 +78,7 @@ def flat(sequences: list[NDArray[np.int32]]) -> tuple[NDArray[np.int32], NDArray
 
 def pack(model: PreTrainedModel, sequences: list[NDArray[np.int32]], *, with_mask: bool) -> ModelBatch:
     first = packing.first_position(model)
-    return packing.pack(*flat(sequences), first, with_mask=with_mask).to(CPU)
+    return packing.pack(*flat(sequences), first, with_mask=with_mask).mapped(torch.from_numpy)
 
 
 @pytest.mark.parametrize("with_mask", [True, False])
@@ -116,7 +116,7 @@ def test_gradients_are_those_of_the_padded_batch(
     model: PreTrainedModel, sequences: list[NDArray[np.int32]], is_placed: bool
 ) -> None:
     targets, weights = torch.arange(10, 17), torch.tensor([1.0, 2, 1, 1, 2, 2, 1])
-    padded = pad(*flat(sequences), model.config.pad_token_id).to(CPU)
+    padded = pad(*flat(sequences), model.config.pad_token_id).mapped(torch.from_numpy)
     packed = pack(model, sequences, with_mask=True)
     row = np.searchsorted(packed.begins, WANTED.numpy(), side="right") - 1
     there = torch.from_numpy(padded.begins[row] + WANTED.numpy() - packed.begins[row])

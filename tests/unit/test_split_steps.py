@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from torch.nn.functional import cross_entropy
 from mslm_cli import models
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
-from mslm_cli.training import ranks
+from mslm_cli.training import ranks, reduction
 from mslm_cli.training.batching import Collator, pad
 from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.masked import MaskedData, Objectives, add_heads
 from mslm_cli.training.model import load_masked_lm
 from mslm_cli.training.packing import pack
+from mslm_cli.training.passes import Passes
+from mslm_cli.training.reduction import GradientReducer
 
 SEQUENCES = np.array([3, 17, 4, 40, 22, 9, 31, 55, 8, 14, 26], dtype=np.int64)
 WEIGHTS = kind_weights("ratio:4", 1, 1)
@@ -43,6 +46,8 @@ def gradient(
     sequences: Sequence[int] = tuple(SEQUENCES),
     objectives: Objectives = PLAIN,
     layout: Collator | None = None,
+    *,
+    has_copies: bool = False,
 ) -> torch.Tensor:
     """All gradients of one step of ``mslm adapt``, with its own loop, loss and batches: float32 [n_parameters]."""
     reader = ShardReader(folder / "shards")
@@ -53,14 +58,14 @@ def gradient(
     data = MaskedData(reader, WEIGHTS, objectives, collate_fn, torch.device("cpu"))
     update = data.update(reader.epoch(0), np.array(sequences))
     found: list[torch.Tensor] = []
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
 
     def keep(*_: object) -> None:
         found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).clone())
 
     optimizer.register_step_pre_hook(keep)
     state = TrainState(model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0))
-    (step,) = train(state, [update], 1e9, MicrobatchOptions(batch_tokens))
+    (step,) = train(state, [update], 1e9, MicrobatchOptions(batch_tokens, has_copies=has_copies))
     return torch.cat([found[0], torch.tensor([step.loss])])
 
 
@@ -172,10 +177,37 @@ def test_shared_by_two_processes(folder: Path, expected: torch.Tensor) -> None:
     assert_same(first[2], gradient(folder, 64, SEQUENCES[:1].tolist()))
 
 
+def save_in_buckets(folder: Path) -> None:
+    """The gradients, summed in many buckets, one of them after memory ran out in the middle of sending them."""
+    reduction._BUCKET_BYTES = 256
+    n_early, exchange_rest = [], GradientReducer.exchange_rest
+
+    def counted(reducer: GradientReducer) -> None:
+        n_early.append(len(reducer._sent))
+        if len(n_early) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        exchange_rest(reducer)
+        assert len(reducer._sent) > 4
+
+    GradientReducer.exchange_rest = counted  # type: ignore[method-assign]  # this process ends soon
+    rank = distributed.get_rank()
+    found = [gradient(folder, 64), gradient(folder, 64, has_copies=True), gradient(folder, 64)]
+    assert all(n > 2 for n in n_early), "some were sent while the pass was running"
+    torch.save(found, folder / f"buckets-{rank}.pt")
+
+
+def test_gradients_are_summed_while_the_pass_runs(folder: Path, expected: torch.Tensor) -> None:
+    in_ranks(2, folder, save_in_buckets)
+    for found in torch.load(folder / "buckets-0.pt"):
+        assert_same(found, expected)
+    for one, other in zip(*(torch.load(folder / f"buckets-{rank}.pt") for rank in range(2)), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_one_process_needs_no_sum() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(2))
+    model: Any = torch.nn.Linear(2, 1)
     loss = torch.tensor(3.0)
     assert ranks.total(2.5) == 2.5
     assert ranks.local_share(SEQUENCES) is SEQUENCES
-    assert ranks.sum_gradients([parameter], loss) is loss
-    assert parameter.grad is None
+    assert GradientReducer(list(model.parameters()), Passes(model, torch.float32)).finish(loss) is loss
+    assert model.weight.grad is None
