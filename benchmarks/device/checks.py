@@ -1,10 +1,12 @@
-"""The steps of `run.sh` on a machine with a GPU, one per call: equality, product, profile or trials.
+"""The steps of `run.sh` on a machine with a GPU, one per call: equality, waits, product, profile or trials.
 
     python benchmarks/device/checks.py STEP FILE
 
 Each step appends its findings to FILE as it goes. DRY=1 runs a step on a CPU at tiny sizes.
 
-equality  the attention kernel against fp64, both dropout paths; gradients of packed bf16 passes against padded fp32
+equality  the attention kernel against fp64, both dropout paths; gradients of bf16 passes (padded, packed, with copies
+          of the weights, compiled) against padded fp32
+waits     how often the host waits for the device in a step
 product   `mslm adapt` itself, at three sizes of a step
 profile   where the time of a step goes
 trials    adapt (not at all, word, mslm), fine-tune, score on test; seed by seed, so that a stop leaves whole seeds
@@ -15,7 +17,10 @@ import os
 import shutil
 import sys
 import time
+import warnings
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice, repeat
 from pathlib import Path
@@ -35,13 +40,18 @@ from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import load_masked_lm, logits_at
 from mslm_cli.training.optim import make_optimizer, make_schedule
+from mslm_cli.training.passes import Passes
 from mslm_cli.training.selection import Selection
 from mslm_cli.workspace import RunOptions
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import gpu
 
 DRY = bool(os.environ.get("DRY"))
 DEVICE = torch.device("cpu") if DRY else torch.device("cuda", 0)
 CARRIED = Path(".dev")
 SCRATCH = Path(os.environ.get("SCRATCH", "/tmp"))
+BACKEND = "aot_eager" if DRY else "inductor"
 LENGTHS = [1, 17, 128, 3, 511, 64]
 KERNEL_TOLERANCE = 2e-2
 SMALLEST_DROPOUT = 1e-6
@@ -105,7 +115,7 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
-    """The gradient of a step without dropout: padded and packed in bf16, compared to padded in fp32."""
+    """The gradient of a step without dropout, in all ways to compute it, compared to padded in fp32."""
     rng = np.random.default_rng(0)
     model = encoder(name)
     prepare_model(model, DEVICE)
@@ -124,34 +134,44 @@ def gradients(name: str, longest: int) -> Iterator[dict[str, Any]]:
     targets = np.concatenate([s[c] for s, c in zip(sequences, chosen, strict=True)]).astype(np.int64)
     target_ids = torch.from_numpy(targets).to(DEVICE)
     weights = torch.ones(len(target_ids), device=DEVICE)
-    padded = partial(pad, pad_id=0)
-    kinds = [("fp32 padded", padded), ("bf16 padded", padded)]
-    if not DRY:  # last, because it changes the model's attention
-        kinds.append(("bf16 packed", None))
+    half = torch.bfloat16
+    kinds = {
+        "fp32 padded": lambda: Passes(model, torch.float32),
+        "bf16 padded": lambda: Passes(model, half),
+        "bf16 packed": lambda: Passes(model, half),  # from here on the model's attention is another
+        "bf16 packed, copies": lambda: Passes(model, half, has_copies=True),
+        "bf16 packed, copies, compiled": lambda: Passes(model, half, has_copies=True, compile_with=BACKEND),
+    }
     expected = None
-    for kind, collate_fn in kinds:
-        made = (collate_fn or packing.make_collator(model, 0, torch.bfloat16))(ids, lengths)
+    for kind, make in kinds.items():
+        passes = make()
+        collate_fn = packing.make_collator(model, 0, half) if "packed" in kind else partial(pad, pad_id=0)
+        made = collate_fn(ids, lengths)
         positions = np.concatenate([c + b for c, b in zip(chosen, made.begins, strict=True)])
         batch, selection = on_device(made, DEVICE), on_device(Selection.of(made, positions), DEVICE)
         at = torch.from_numpy(positions).to(DEVICE)
         model.zero_grad()
-        if kind == "fp32 padded":
-            logits = model(**batch.inputs).logits.flatten(0, 1)[at]
-        else:
-            with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
+        started = time.time()
+        with passes.running():
+            if kind == "fp32 padded":
+                logits = model(**batch.inputs).logits.flatten(0, 1)[at]
+            else:
                 logits = logits_at(model, batch, selection)
-        loss, _ = weighted_cross_entropy(logits, target_ids, weights, float(len(weights)))
+            loss, _ = weighted_cross_entropy(logits, target_ids, weights, float(len(weights)))
         loss.backward()
+        passes.collect_gradients()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         expected = gradient if expected is None else expected
         error = relative_error(gradient, expected)
-        yield {"model": name, "length": longest, "kind": kind, "loss": float(loss.detach()), "rel_error": error}
+        seconds = round(time.time() - started, 1)
+        found = {"kind": kind, "loss": float(loss.detach()), "rel_error": error, "seconds": seconds}
+        yield {"model": name, "length": longest, **found}
 
 
 def encoder(name: str) -> PreTrainedModel:
     """BERT-base's shape with random weights, or MiniLM with a fresh head."""
     torch.manual_seed(0)
-    if name == "minilm":
+    if name == "minilm" and not DRY:
         return load_masked_lm(CARRIED / "minilm", allow_pickle=False, seed=0)[0]
     tiny = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2}
     return BertForMaskedLM(BertConfig(vocab_size=30_522, attn_implementation="sdpa", **(tiny if DRY else {})))
@@ -172,6 +192,39 @@ def adapt_config(arm: str, tokens_per_step: int, steps: int, seed: int = 1) -> A
         device=DEVICE.type,
         weights="ratio:2" if arm == "mslm" else "uniform",
     )
+
+
+def waits() -> Iterator[dict[str, Any]]:
+    """Count the calls of the first steps in which the host waits for the device, as torch reports them, by place."""
+    for n_tokens in (256,) if DRY else (4096, 65_536):
+        with _steps(encoder("minilm"), n_tokens, BACKEND if n_tokens > 4096 else "") as steps:
+            for _ in islice(steps, 5):  # kernels are chosen
+                pass
+            if not DRY:
+                torch.cuda.set_sync_debug_mode("warn")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                n_steps = sum(1 for _ in islice(steps, 10))
+            if not DRY:
+                torch.cuda.set_sync_debug_mode("default")
+        places = Counter(f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message))
+        yield {"tokens_per_step": n_tokens, "steps": n_steps, "waits": places.total(), "places": places}
+
+
+@contextmanager
+def _steps(model: PreTrainedModel, n_tokens: int, compile_with: str = "") -> Iterator[Iterator[Any]]:
+    """Steps of about ``n_tokens`` random tokens, endlessly, with the functions of `mslm adapt`."""
+    prepare_model(model, DEVICE)
+    model.train()
+    collate_fn = packing.make_collator(model, 0, torch.bfloat16)
+    optimizer = make_optimizer(model.named_parameters(), 1e-4, 0.01)
+    state = TrainState(model, optimizer, make_schedule(optimizer, 1000, 0.06))
+    with gpu.random_data(model, n_tokens, 128, collate_fn) as data:
+        update = data.update(data.reader.epoch(0), np.arange(len(data.reader)))
+        options = MicrobatchOptions(
+            2 * n_tokens, torch.bfloat16, has_copies=True, compile_with=compile_with, reads_late=not DRY
+        )
+        yield train(state, repeat(update), 1.0, options)
 
 
 def product() -> Iterator[dict[str, Any]]:
@@ -195,8 +248,6 @@ def product() -> Iterator[dict[str, Any]]:
 
 def profile() -> Iterator[str]:
     """Yield a table of the kernels of a step, preceded by the time of a step without the profiler."""
-    sys.path.insert(0, "benchmarks")
-    import gpu  # type: ignore[import-not-found]  # found in the folder above
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
@@ -204,23 +255,15 @@ def profile() -> Iterator[str]:
     key = "self_cpu_time_total" if DRY else "self_device_time_total"
     n_steps = 1 if DRY else 5
     for name, n_tokens in (("minilm", 4096), ("minilm", 65_536), ("bert-base", 65_536)):
-        model = encoder(name)
-        prepare_model(model, DEVICE)
-        model.train()
-        collate_fn = packing.make_collator(model, 0, torch.bfloat16)
-        with gpu.random_data(model, 256 if DRY else n_tokens, 128, collate_fn) as data:
-            update = data.update(data.reader.epoch(0), np.arange(len(data.reader)))
-        optimizer = make_optimizer(model.named_parameters(), 1e-4, 0.01)
-        state = TrainState(model, optimizer, make_schedule(optimizer, 1000, 0.06))
-        steps = train(state, repeat(update), 1.0, MicrobatchOptions(2 * n_tokens, torch.bfloat16))
-        for _ in islice(steps, n_steps):  # kernels are chosen
-            pass
-        started = time.time()
-        for _ in islice(steps, n_steps):
-            pass
-        duration_s = (time.time() - started) / n_steps
-        with profiler(activities=activities) as profiled:
-            next(steps)
+        with _steps(encoder(name), 256 if DRY else n_tokens) as steps:
+            for _ in islice(steps, n_steps):  # kernels are chosen
+                pass
+            started = time.time()
+            for _ in islice(steps, n_steps):
+                pass
+            duration_s = (time.time() - started) / n_steps
+            with profiler(activities=activities) as profiled:
+                next(steps)
         kernels = profiled.key_averages()
         yield f"\n### {name} {n_tokens} tokens: {1e3 * duration_s:.2f} ms a step\n"
         yield kernels.table(sort_by=key, row_limit=30, max_name_column_width=60)
@@ -266,7 +309,8 @@ def trials() -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Run the given step and write each finding at once."""
     step, target = sys.argv[1:]
-    for finding in {"equality": equality, "product": product, "profile": profile, "trials": trials}[step]():
+    steps = {"equality": equality, "waits": waits, "product": product, "profile": profile, "trials": trials}
+    for finding in steps[step]():
         line = finding if isinstance(finding, str) else json.dumps(finding)
         print(line)
         with Path(target).open("a", encoding="utf-8") as file:

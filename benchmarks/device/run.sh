@@ -15,9 +15,9 @@ step() { # name, most seconds, command...
   local b; b=$(date +%s); timeout $((l < most ? l : most)) "$@" >> "$out/log.txt" 2>&1
   echo "== $name: rc $? after $(($(date +%s)-b)) s, $(left) s left" | tee -a "$out/log.txt"
 }
-step check 90 python3 "$here/checks.py" equality "$out/check.json"
-step bench 90 sh -c "python3 benchmarks/gpu.py --model .dev/minilm ${QUICK:+--quick} --json > $out/gpu.json"
+step check 150 python3 "$here/checks.py" equality "$out/check.json"
+step waits 60 python3 "$here/checks.py" waits "$out/waits.jsonl"
+step bench 240 sh -c "python3 benchmarks/gpu.py --model .dev/minilm ${QUICK:+--quick} --compile --json > $out/gpu.jsonl"
 step product 90 python3 "$here/checks.py" product "$out/product.jsonl"
 step profile 40 python3 "$here/checks.py" profile "$out/profile.txt"
-[ -n "$COMPILE" ] && step compiled 150 sh -c "python3 benchmarks/gpu.py --model .dev/minilm --compile --quick --json > $out/gpu_compiled.json"
 step trials 600 python3 "$here/checks.py" trials "$out/trials.jsonl"

@@ -27,7 +27,15 @@ from mslm_cli.training.loop import MicrobatchOptions
 from mslm_cli.training.masked import Objectives, add_heads, drop_heads
 from mslm_cli.training.model import load_masked_lm, max_tokens, save_detection_head
 from mslm_cli.training.packing import make_collator
-from mslm_cli.training.run_length import HEAD_LEARNING_RATE, Length, head_steps, learning_rate, plan_length, tokens_in
+from mslm_cli.training.run_length import (
+    HEAD_LEARNING_RATE,
+    Length,
+    head_steps,
+    learning_rate,
+    plan_length,
+    step_size,
+    tokens_in,
+)
 from mslm_cli.training.self_supervised import Progress, adapt
 from mslm_cli.workspace import RunOptions, discard, earlier_options
 
@@ -55,7 +63,7 @@ def run(
     encoder = models.resolve(config.model, offline=config.offline, allow_pickle=config.allow_pickle)
     parent = artifacts.load_if_artifact(encoder, "encoder", "ner")
     model_input = parent.as_input("model") if parent else artifacts.file_input("model", encoder)
-    config = _in_tokens(config, output, source, encoder)
+    config = _in_tokens(_with_step_size(config, source), output, source, encoder)
     build = ArtifactBuild("encoder", output, config, [source.as_input("shards"), model_input])
     if ranks.from_first(partial(build.is_done, overwrite=rerun.overwrite)):
         discard(build)
@@ -86,6 +94,16 @@ def run(
             staged.run |= summary
     _report(summary)
     return output
+
+
+def _with_step_size(config: AdaptConfig, source: Artifact) -> AdaptConfig:
+    """``config`` with the size of a step, which depends on the device and is part of what identifies the result."""
+    n_tokens = int(ShardReader(source.path).lengths.sum(dtype=np.int64))
+    size = step_size(config, n_tokens, select_device(config.device, threads=config.threads))
+    sized = config.model_copy(update={"tokens_per_step": size})
+    if size != config.step_tokens:
+        console.note(f"--tokens-per-step auto is {size:,} on this device, the learning rate {learning_rate(sized):g}")
+    return sized
 
 
 def _in_tokens(config: AdaptConfig, output: Path, source: Artifact, encoder: Path) -> AdaptConfig:
@@ -187,7 +205,7 @@ class _Plan(NamedTuple):
 
 def _plan(model: PreTrainedModel, masks: ShardMasks, config: AdaptConfig, fresh: Sequence[str], pad_id: int) -> _Plan:
     """The plan of a run, with notes for the user."""
-    options = MicrobatchOptions.of(config, config.tokens_per_step, model.device)
+    options = MicrobatchOptions.of(config, config.step_tokens, model.device)
     lengths = masks.reader.lengths.astype(np.int64)
     division = divide(masks.reader.doc, config.held_out)
     data = AdaptationData(masks, division.training, make_collator(model, pad_id, options.dtype))
@@ -204,7 +222,7 @@ def _plan(model: PreTrainedModel, masks: ShardMasks, config: AdaptConfig, fresh:
             f"{console.count(len(lengths), 'sequence')} are too few to hold out {100 * config.held_out:g} %:"
             " the loss is measured on the training text, with fixed masks"
         )
-    n_tokens = max(length.n_tokens, config.tokens_per_step * sum(phase.n_steps for phase in phases))
+    n_tokens = max(length.n_tokens, config.step_tokens * sum(phase.n_steps for phase in phases))
     measured = division.limited(lengths, round(_MEASURED_SHARE * n_tokens)).measured
     of_training = data.masked(model, weights, Objectives())
     held_out = HeldOut(of_training, masks.epoch(0), measured, options.max_tokens, options.dtype)

@@ -158,7 +158,7 @@ def measure(planner: Planner) -> Speed:
             tokens=None,
             held_out=0.0,
             head_warmup_steps=_UPDATES,
-            tokens_per_step=min(study.adapt.tokens_per_step, _TOKENS_PER_UPDATE),
+            tokens_per_step=min(study.adapt.step_tokens, _TOKENS_PER_UPDATE),
             weights="uniform",
             sbo=0.0,
             detect=0.0,

@@ -232,7 +232,8 @@ class Planner:
             options,
             AdaptConfig,
             seed=seed if options.per_seed else self.study.seeds[0],
-            steps=math.ceil(tokens / options.tokens_per_step),
+            tokens_per_step=options.step_tokens,
+            steps=math.ceil(tokens / options.step_tokens),
             tokens=None,
             **arm.adapt,
         )

@@ -81,7 +81,7 @@ class AdaptationData:
     def steps(self, config: AdaptConfig, epoch: int) -> list[Int64]:
         """The sequences of each optimizer step in one epoch."""
         lengths = self.masks.reader.lengths[self.sequences].astype(np.int64)
-        plan = plan_steps(lengths, config.tokens_per_step, seed=config.seed, epoch=epoch)
+        plan = plan_steps(lengths, config.step_tokens, seed=config.seed, epoch=epoch)
         return [self.sequences[step] for step in plan]
 
 
@@ -107,8 +107,8 @@ def training_steps(
         model.base_model.eval()
     if state.n_steps == 0:
         rng.seed(config.seed)
-    options = MicrobatchOptions.of(config, config.tokens_per_step, model.device)
-    backend = compiler(config.compile, model, phase.n_steps * config.tokens_per_step)
+    options = MicrobatchOptions.of(config, config.step_tokens, model.device)
+    backend = compiler(config.compile, model, phase.n_steps * config.step_tokens)
     options = replace(options, compile_with=backend)
     masked = data.masked(model, phase.weights, Objectives(config.sbo, config.detect))
     return train(state, _updates(data, masked, phase, config, start=state.n_steps), config.max_grad_norm, options)

@@ -19,7 +19,7 @@ from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training.adaptation import ADAPT, HEAD, AdaptationData, Phase, start_phase
 from mslm_cli.training.optim import layer_factors, make_optimizer, make_schedule
-from mslm_cli.training.run_length import Length, head_steps, learning_rate, plan_length
+from mslm_cli.training.run_length import Length, head_steps, learning_rate, plan_length, step_size
 
 UNIFORM = kind_weights("uniform", 1, 1)
 
@@ -179,3 +179,17 @@ def test_the_encoder_is_freed_gently(tiny_masked_lm: Path) -> None:
     )
     assert head.schedule.get_last_lr()[0] == pytest.approx(0.1)
     assert whole.schedule.get_last_lr()[0] == pytest.approx(0.1 / 21)
+
+
+@pytest.mark.parametrize(
+    ("option", "n_tokens", "device", "expected"),
+    [
+        ("auto", 10**9, "cpu", 4096),
+        ("auto", 10**6, "cuda", 4096),
+        ("auto", 10**7, "cuda", 16_384),
+        (1000, 10**9, "cuda", 1000),
+    ],
+)
+def test_steps_are_larger_on_cuda_with_much_text(option: int | str, n_tokens: int, device: str, expected: int) -> None:
+    config = AdaptConfig.build(tokens_per_step=option)
+    assert step_size(config, n_tokens, torch.device(device)) == expected
