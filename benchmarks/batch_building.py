@@ -153,7 +153,8 @@ def builder(reader: Any, layout: str) -> Callable[[Any, int], object]:
 
     weights, masks, cpu = kind_weights("ratio:2", 1, 1), reader.epoch(0), torch.device("cpu")
     if hasattr(masked, "MaskedData"):
-        collate_fn = partial(batching.pad, pad_id=0) if layout == "padded" else packing.pack
+        pack = batching.pack if hasattr(batching, "pack") else packing.pack  # where it was before
+        collate_fn = partial(batching.pad, pad_id=0) if layout == "padded" else pack
         data = masked.MaskedData(reader, weights, masked.Objectives(), collate_fn, cpu)
         return lambda sequences, most: data.update(masks, sequences).arrays(most)
     make = getattr(masked, "masked_step", None) or masked.masked_update

@@ -20,7 +20,7 @@ from mslm_cli.masking.weights import KindWeights, kind_weights, needs_counts, we
 from mslm_cli.training import model_card, ranks
 from mslm_cli.training.adaptation import ADAPT, HEAD, AdaptationData, Phase
 from mslm_cli.training.checkpoint import workspace
-from mslm_cli.training.device import precision, prepare_model, select_device
+from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.held_out import HeldOut, divide
 from mslm_cli.training.kinds import TITLES
 from mslm_cli.training.loop import MicrobatchOptions
@@ -119,8 +119,9 @@ def _in_tokens(config: AdaptConfig, output: Path, source: Artifact, encoder: Pat
     else:
         tokenizer, masks, model, _ = _loaded(source, encoder, config)
         sequences = divide(masks.reader.doc, config.held_out).training
-        dtype = precision(config.precision, model.device)
-        data = AdaptationData(masks, sequences, make_collator(model, tokenizer.pad_token_id, dtype))
+        options = MicrobatchOptions.of(config, config.step_tokens, model.device)
+        collate_fn = make_collator(model, tokenizer.pad_token_id, options.dtype, is_small=options.has_graphs)
+        data = AdaptationData(masks, sequences, collate_fn)
         n_tokens = tokens_in(config.minutes, model, data, config)
         console.note(f"--minutes {config.minutes:g} are {console.count(n_tokens, 'token')} on this machine")
     return config.model_copy(update={"tokens": min(n_tokens, config.tokens or n_tokens)})
@@ -208,7 +209,8 @@ def _plan(model: PreTrainedModel, masks: ShardMasks, config: AdaptConfig, fresh:
     options = MicrobatchOptions.of(config, config.step_tokens, model.device)
     lengths = masks.reader.lengths.astype(np.int64)
     division = divide(masks.reader.doc, config.held_out)
-    data = AdaptationData(masks, division.training, make_collator(model, pad_id, options.dtype))
+    collate_fn = make_collator(model, pad_id, options.dtype, is_small=options.has_graphs)
+    data = AdaptationData(masks, division.training, collate_fn)
     length = plan_length(data, config)
     masks.prepare(length.n_epochs)
     weights = kind_weights(config.weights, *_count_kinds(masks, config, length.n_epochs))

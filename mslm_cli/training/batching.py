@@ -102,7 +102,7 @@ def max_tokens_per_microbatch(batch_tokens: str, tokens_per_step: int, device: t
     return 1024 if device.type == "cpu" else 2 * tokens_per_step
 
 
-Convert: TypeAlias = Callable[[NDArray[Any]], Any]
+Convert: TypeAlias = Callable[[Any], Any]
 
 
 class HasArrays(Protocol):
@@ -164,16 +164,22 @@ class ModelBatch:
     """A batch of sequences for an encoder.
 
     inputs: arguments of its forward pass. lengths: int64 [n], the length of each sequence. begins: int64 [n], the
-    start of each sequence in the flattened batch.
+    start of each sequence in the flattened batch. has_fixed_shape: it is from ``fixed_shapes.pack_fixed``.
     """
 
     inputs: Mapping[str, Array]
     lengths: Indices
     begins: Indices
+    has_fixed_shape: bool = False
+
+    @property
+    def graph_key(self) -> object:
+        """What a graph of a pass depends on beside the shapes of arrays; None without a fixed shape."""
+        return tuple(v for v in self.inputs.values() if isinstance(v, int)) if self.has_fixed_shape else None
 
     def mapped(self, convert: Convert) -> "ModelBatch":
         """A copy with ``convert`` applied to the inputs that are arrays."""
-        inputs = {k: convert(v) if isinstance(v, np.ndarray) else v for k, v in self.inputs.items()}
+        inputs = {k: v if isinstance(v, int) else convert(v) for k, v in self.inputs.items()}
         return replace(self, inputs=inputs)
 
 
@@ -194,6 +200,29 @@ def pad(input_ids: NDArray[np.int32], lengths: Indices, pad_id: int) -> ModelBat
     padded = np.full(inside.shape, pad_id, dtype=np.int64)
     padded[inside] = input_ids
     return ModelBatch({"input_ids": padded, "attention_mask": inside.astype(np.int64)}, lengths, begins)
+
+
+def pack(
+    input_ids: NDArray[np.int32], lengths: Indices, first_position: int = 0, *, with_mask: bool = False
+) -> ModelBatch:
+    """A batch with all sequences in one row, for BERT-like models; position ids restart in each: a ``Collator``.
+
+    ``input_ids``, ``position_ids``: int64 [1, T]. ``sequence_starts``: int32 [n + 1], and ``longest_sequence``, for
+    ``packing.packed_attention``; or ``attention_mask``: bool [1, 1, T, T], true where attention is allowed.
+
+    Args:
+        with_mask: separate sequences by a mask, for any attention, instead of by their starts.
+    """
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    positions = np.arange(starts[-1]) - np.repeat(starts[:-1] - first_position, lengths)
+    inputs: dict[str, Any] = {"input_ids": input_ids.astype(np.int64)[None], "position_ids": positions[None]}
+    if with_mask:
+        number = np.repeat(np.arange(len(lengths)), lengths)
+        inputs["attention_mask"] = (number[:, None] == number[None, :])[None, None]
+    else:
+        inputs["sequence_starts"] = starts.astype(np.int32)
+        inputs["longest_sequence"] = int(lengths.max())
+    return ModelBatch(inputs, lengths, starts[:-1])
 
 
 class Targets(NamedTuple):

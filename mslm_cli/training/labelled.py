@@ -18,6 +18,7 @@ from mslm_cli.masking.batch import Int32, Int64, take_rows
 from mslm_cli.masking.random import child, named_stream, uniforms
 from mslm_cli.training import ranks
 from mslm_cli.training.batching import Collator, Convert, ModelBatch, RaggedTargets, Targets, on_device, split_rows
+from mslm_cli.training.fixed_shapes import fix_targets
 from mslm_cli.training.heads import MaskedLmHead
 from mslm_cli.training.losses import partial_cross_entropy, weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at, logits_at
@@ -150,6 +151,12 @@ class LabelledBatch:
     masked: Targets | None = None
 
     @property
+    def graph_key(self) -> object:
+        """What a graph of its pass depends on beside the shapes of arrays; None if there can be none."""
+        is_plain = self.is_noisy is None and self.masked is None and not len(self.label_sets)
+        return self.model_batch.graph_key if is_plain else None
+
+    @property
     def n_tokens(self) -> int:
         """Tokens without padding."""
         return int(self.model_batch.lengths.sum())
@@ -198,6 +205,11 @@ class LabelledUpdate:
     collate_fn: Collator
     device: torch.device
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether every target is one label that counts as certain, and nothing else is predicted."""
+        return self.is_noisy is None and self.masked is None and not len(self.label_sets)
+
     def microbatches(self, max_tokens: int) -> list[LabelledBatch]:
         """The forward passes of the step, each with at most ``max_tokens`` tokens or one sequence, on the device."""
         groups = split_rows(np.diff(self.offsets), max_tokens)
@@ -211,6 +223,8 @@ class LabelledUpdate:
         masked = None if self.masked is None else self.masked.rows(first, last, shift)
         is_noisy = None if self.is_noisy is None else self.is_noisy[self.targets.part(first, last)]
         selection = Selection.of(model_batch, targets.positions, None if masked is None else masked.positions)
+        if model_batch.has_fixed_shape and self.is_plain:
+            selection, targets = fix_targets(model_batch, selection, targets)
         return LabelledBatch(model_batch, targets, selection, self.label_sets, is_noisy, masked)
 
 

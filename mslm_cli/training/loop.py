@@ -11,7 +11,6 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch._dynamo.exc import TorchDynamoException
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
@@ -28,6 +27,8 @@ from mslm_cli.training.reduction import GradientReducer
 EXPLODED_LOSS = 1000.0
 """In nats; guessing uniformly over a vocabulary costs about 10."""
 _MIN_TOKENS = 16
+SMALL_STEP = 8192
+"""Tokens; on CUDA, launching the kernels of smaller steps takes longer than running them (benchmarks/gpu.md)."""
 MAX_SKIPPED = 10
 """Maximum number of consecutive skipped steps; beyond that the weights themselves are broken."""
 
@@ -59,7 +60,7 @@ class TrainState:
     """Everything that training changes: model, optimizer and schedule.
 
     n_steps: steps done. n_skipped: consecutive skipped steps up to now. max_tokens: limit for a microbatch after memory
-    ran out; 0 before.
+    ran out; 0 before. passes: how passes run, once they did.
     """
 
     model: PreTrainedModel
@@ -68,6 +69,7 @@ class TrainState:
     n_steps: int = 0
     n_skipped: int = 0
     max_tokens: int = 0
+    passes: Passes | None = None
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ class StepResult(Generic[Batch]):
 class MicrobatchOptions:
     """How to make and run the microbatches of a step.
 
-    max_tokens: in each, including padding. dtype: of matrix products. seed: for dropout. has_copies, compile_with: of
-    ``Passes``. reads_late: the host reads the numbers of a step when it has begun the next, so that a GPU never waits.
+    max_tokens: in each, including padding. dtype: of matrix products. seed: for dropout. has_copies, compile_with,
+    has_graphs: of ``Passes``. reads_late: the host reads the numbers of a step when it has begun the next, so that a
+    GPU never waits.
     """
 
     max_tokens: int
@@ -106,6 +109,7 @@ class MicrobatchOptions:
     seed: int = 0
     has_copies: bool = False
     compile_with: str = ""
+    has_graphs: bool = False
     reads_late: bool = False
 
     @classmethod
@@ -114,7 +118,8 @@ class MicrobatchOptions:
         max_tokens = max_tokens_per_microbatch(config.batch_tokens, tokens_per_step, device)
         dtype, is_cuda = precision(config.precision, device), device.type == "cuda"
         has_copies = is_cuda and dtype != torch.float32
-        return cls(max_tokens, dtype, config.seed, has_copies=has_copies, reads_late=is_cuda)
+        has_graphs = has_copies and tokens_per_step <= SMALL_STEP and ranks.n_ranks() == 1
+        return cls(max_tokens, dtype, config.seed, has_copies=has_copies, has_graphs=has_graphs, reads_late=is_cuda)
 
 
 def train(
@@ -132,7 +137,14 @@ def train(
     parameters = [p for p in state.model.parameters() if p.requires_grad]
     if state.max_tokens:
         options = replace(options, max_tokens=min(options.max_tokens, state.max_tokens))
-    passes = Passes(state.model, options.dtype, has_copies=options.has_copies, compile_with=options.compile_with)
+    passes = state.passes = state.passes or Passes(
+        state.model,
+        options.dtype,
+        has_copies=options.has_copies,
+        compile_with=options.compile_with,
+        has_graphs=options.has_graphs,
+    )
+    passes.update()
     reducer = GradientReducer(parameters, passes)
     waiting = iter(updates)
     unread: _Numbers[Batch] | None = None
@@ -251,40 +263,32 @@ def _gradients(
     seed = int(key.generate_state(1, np.uint64)[0])
     try:
         torch.manual_seed(seed)
-        return _accumulated(state.model, microbatches, passes, reducer)
+        return _accumulated(microbatches, passes, reducer)
     except RuntimeError as error:
-        is_compiling = isinstance(error, TorchDynamoException) and passes.is_compiled
-        if not is_compiling and not _is_out_of_memory(error):
+        if not _is_out_of_memory(error) and passes.is_plain:
             raise
-        problem = str(error).splitlines()[0] if is_compiling else ""
+        problem = "" if _is_out_of_memory(error) else str(error).splitlines()[0]
     # from here on nothing refers to the graph of the microbatch that failed
     passes.drop_gradients()
     state.optimizer.zero_grad(set_to_none=True)
     _empty_cache(passes.device)
     if not problem:
         return None
-    console.warn(f"layers are not compiled: {problem}")
-    passes.do_not_compile()
+    console.warn(f"passes are neither compiled nor recorded as CUDA graphs: {problem}")
+    passes.run_plainly()
     return _gradients(state, microbatches, passes, reducer, options)
 
 
-def _accumulated(
-    model: PreTrainedModel, microbatches: Sequence[Microbatch], passes: Passes, reducer: GradientReducer
-) -> torch.Tensor:
+def _accumulated(microbatches: Sequence[Microbatch], passes: Passes, reducer: GradientReducer) -> torch.Tensor:
     """Add the gradients of ``microbatches``; their loss, then what they report, summed: float64 [1 + k].
 
     Gradients are exchanged between processes during the last backward pass.
     """
     total = torch.zeros((), dtype=torch.float64, device=passes.device)
     for number, microbatch in enumerate(microbatches, 1):
-        with passes.running():
-            part = microbatch.loss(model)
         with reducer.exchanging() if number == len(microbatches) else nullcontext():
-            part.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            found = passes.run(microbatch)
         passes.collect_gradients()
-        found = part.detach().double().reshape(1)
-        if microbatch.reported is not None:
-            found = torch.cat([found, microbatch.reported])
         total = total + found
     reducer.exchange_rest()
     return total.reshape(-1)

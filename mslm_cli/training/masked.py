@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from mslm_cli.masking.batch import DS_TERM, Int64, Masks, RaggedBatch, flat_ranges
+from mslm_cli.masking.batch import DS_TERM, GENERIC, Int64, Masks, RaggedBatch, flat_ranges
 from mslm_cli.masking.recipe import MaskSource
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import KindWeights
@@ -27,6 +27,7 @@ from mslm_cli.training.batching import (
     on_device,
     split_rows,
 )
+from mslm_cli.training.fixed_shapes import fix_targets
 from mslm_cli.training.heads import SpanBoundaryHead, detection_head, embeddings_of, runs
 from mslm_cli.training.losses import weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at
@@ -61,7 +62,7 @@ class MaskedBatch:
     """The masked sequences of a forward pass; ``loss`` sets ``reported``.
 
     selection: the positions of the targets, then those of the neighbours and of the detection targets. kinds: uint8
-    [n_predicted], GENERIC or DS_TERM, in numpy. is_term: bool [n_predicted], whether the kind is DS_TERM. places: int64
+    [n_predicted], GENERIC or DS_TERM, in numpy. of_kind: bool [2, n_predicted], where each kind is. places: int64
     [n_predicted], the place of each predicted token in its run, for the span-boundary objective. detection: for the
     detection objective, the unmasked tokens, with the classes of ``detection_head``. reported: float64 [4], the summed
     cross entropy of predicted generic words and DS-terms, in nats, and the number of each whose top prediction is
@@ -72,11 +73,16 @@ class MaskedBatch:
     targets: Targets
     selection: Selection
     kinds: NDArray[np.uint8]
-    is_term: Array
+    of_kind: Array
     objectives: Objectives
     places: Array | None = None
     detection: Targets | None = None
     reported: torch.Tensor | None = None
+
+    @property
+    def graph_key(self) -> object:
+        """What a graph of its pass depends on beside the shapes of arrays; None if there can be none."""
+        return self.model_batch.graph_key if self.objectives == Objectives() else None
 
     @property
     def n_tokens(self) -> int:
@@ -90,7 +96,7 @@ class MaskedBatch:
             model_batch=self.model_batch.mapped(convert),
             targets=self.targets.mapped(convert),
             selection=self.selection.mapped(convert),
-            is_term=convert(self.is_term),
+            of_kind=convert(self.of_kind),
             places=None if self.places is None else convert(self.places),
             detection=self.detection and self.detection.mapped(convert),
         )
@@ -116,8 +122,7 @@ class MaskedBatch:
 
     def _by_kind(self, losses: torch.Tensor, is_top: torch.Tensor) -> torch.Tensor:
         scores = torch.stack([losses.double(), is_top.double()])
-        kinds = torch.stack([~self.is_term, self.is_term])
-        return torch.where(kinds, scores[:, None], 0.0).sum(-1).flatten()
+        return torch.where(self.of_kind, scores[:, None], 0.0).sum(-1).flatten()
 
 
 @dataclass(frozen=True)
@@ -158,10 +163,12 @@ class MaskedUpdate:
         if detection:
             others.append(detection.positions)
         selection = Selection.of(model_batch, targets.positions, np.concatenate(others) if others else None)
+        if self.data.is_plain and model_batch.has_fixed_shape:
+            selection, targets = fix_targets(model_batch, selection, targets)
         kinds = self.kinds[part]
-        return MaskedBatch(
-            model_batch, targets, selection, kinds, kinds == DS_TERM, self.data.objectives, places, detection
-        )
+        of_kind = np.zeros((2, len(targets.classes)), np.bool_)
+        of_kind[:, : len(kinds)] = [kinds == GENERIC, kinds == DS_TERM]
+        return MaskedBatch(model_batch, targets, selection, kinds, of_kind, self.data.objectives, places, detection)
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,11 @@ class MaskedData:
     objectives: Objectives
     collate_fn: Collator
     device: torch.device
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether masked language modelling is the only objective."""
+        return self.objectives == Objectives()
 
     def update(self, masks: MaskSource, sequences: Int64) -> MaskedUpdate:
         """The optimizer step over the sequences with these numbers: this process's part of it."""

@@ -6,26 +6,26 @@ On CUDA this uses variable-length attention; elsewhere a mask, which is just as 
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
 
 from mslm_cli import console
-from mslm_cli.training.batching import Collator, Indices, ModelBatch, pad
+from mslm_cli.training.batching import Collator, pack, pad
+from mslm_cli.training.fixed_shapes import pack_fixed
 from mslm_cli.training.last_layer import is_bert_like
 
 _NAME = "mslm_packed"
 
 
-def make_collator(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> Collator:
+def make_collator(model: PreTrainedModel, pad_id: int, dtype: torch.dtype, *, is_small: bool = False) -> Collator:
     """The collator of microbatches for ``model``: packed if that is known to work, else padded.
 
     Args:
         dtype: the dtype of matrix products.
+        is_small: whether steps are so small that passes are recorded as CUDA graphs.
     """
     device = model.device
     padded = partial(pad, pad_id=pad_id)
@@ -37,36 +37,13 @@ def make_collator(model: PreTrainedModel, pad_id: int, dtype: torch.dtype) -> Co
     AttentionInterface.register(_NAME, packed_attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     model.set_attn_implementation(_NAME)
-    return partial(pack, first_position=first_position(model))
+    return partial(pack_fixed if is_small else pack, first_position=first_position(model))
 
 
 def first_position(model: PreTrainedModel) -> int:
     """The position id of a sequence's first token; in RoBERTa, one after that of padding."""
     padding = getattr(model.base_model.get_submodule("embeddings"), "padding_idx", None)
     return padding + 1 if isinstance(padding, int) else 0
-
-
-def pack(
-    input_ids: NDArray[np.int32], lengths: Indices, first_position: int = 0, *, with_mask: bool = False
-) -> ModelBatch:
-    """A batch with all sequences in one row, for BERT-like models; position ids restart in each: a ``Collator``.
-
-    ``input_ids``, ``position_ids``: int64 [1, T]. ``sequence_starts``: int32 [n + 1], and ``longest_sequence``, for
-    ``packed_attention``; or ``attention_mask``: bool [1, 1, T, T], true where attention is allowed.
-
-    Args:
-        with_mask: separate sequences by a mask, for any attention, instead of by their starts.
-    """
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    positions = np.arange(starts[-1]) - np.repeat(starts[:-1] - first_position, lengths)
-    inputs: dict[str, Any] = {"input_ids": input_ids.astype(np.int64)[None], "position_ids": positions[None]}
-    if with_mask:
-        number = np.repeat(np.arange(len(lengths)), lengths)
-        inputs["attention_mask"] = (number[:, None] == number[None, :])[None, None]
-    else:
-        inputs["sequence_starts"] = starts.astype(np.int32)
-        inputs["longest_sequence"] = int(lengths.max())
-    return ModelBatch(inputs, lengths, starts[:-1])
 
 
 def packed_attention(

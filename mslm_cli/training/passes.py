@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from mslm_cli.training.device import autocast
 from mslm_cli.training.flops import Cost
+from mslm_cli.training.graphs import PassGraphs
 from mslm_cli.training.last_layer import inner_layers
 
 WORTH_COMPILING = 5e16
@@ -42,27 +43,54 @@ class Passes:
     Args:
         dtype: of matrix products.
         compile_with: the backend of ``torch.compile`` for the encoder's layers but the last; empty for none.
+        has_graphs: record the passes of microbatches that can be recorded, if there are copies.
 
     Source: Micikevicius et al. (2018), "Mixed Precision Training", section 3.1, for the fp32 parameters.
     """
 
     def __init__(
-        self, model: PreTrainedModel, dtype: torch.dtype, *, has_copies: bool = False, compile_with: str = ""
+        self,
+        model: PreTrainedModel,
+        dtype: torch.dtype,
+        *,
+        has_copies: bool = False,
+        compile_with: str = "",
+        has_graphs: bool = False,
     ) -> None:
+        self._model = model
         self.device, self._dtype = next(model.parameters()).device, dtype
         self._copies = _copies(model, dtype) if has_copies else {}
         self._layers = inner_layers(model.base_model) if compile_with else []
         options: dict[str, Any] = {"dynamic": True, "backend": compile_with}
         self._compiled = [torch.compile(layer._call_impl, **options) for layer in self._layers]
+        leaves = map(self.leaf, model.parameters())
+        self._graphs = PassGraphs(self._run, leaves) if has_graphs and has_copies else None
 
     @property
-    def is_compiled(self) -> bool:
-        """Whether layers are compiled."""
-        return bool(self._layers)
+    def is_plain(self) -> bool:
+        """Whether nothing is compiled or recorded."""
+        return not self._layers and self._graphs is None
 
-    def do_not_compile(self) -> None:
-        """Run layers as they are from now on."""
-        self._layers, self._compiled = [], []
+    def run_plainly(self) -> None:
+        """Compile and record nothing from now on."""
+        self._layers, self._compiled, self._graphs = [], [], None
+
+    def run(self, microbatch: Any) -> torch.Tensor:
+        """The forward and backward pass of a microbatch of the training loop.
+
+        Returns:
+            Its loss, then what it reports: float64 [1 + k].
+        """
+        if self._graphs and getattr(microbatch, "graph_key", None) is not None:
+            return self._graphs.run(microbatch)
+        return self._run(microbatch)
+
+    def _run(self, microbatch: Any) -> torch.Tensor:
+        with self.running():
+            part = microbatch.loss(self._model)
+        part.backward()
+        found = part.detach().double().reshape(1)
+        return found if microbatch.reported is None else torch.cat([found, microbatch.reported])
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -164,7 +164,7 @@ def training_steps(
     model, config = state.model, plan.config
     model.train()
     options = MicrobatchOptions.of(config, plan.schedule.tokens_per_step, model.device)
-    collate_fn = make_collator(model, pad_id, options.dtype)
+    collate_fn = make_collator(model, pad_id, options.dtype, is_small=options.has_graphs)
     updates = (data.update(sequences, epoch, collate_fn, model.device) for sequences in steps)
     return train(state, updates, config.max_grad_norm, options)
 

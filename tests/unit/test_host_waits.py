@@ -18,12 +18,12 @@ from transformers import PreTrainedModel
 
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
+from mslm_cli.training.batching import pack
 from mslm_cli.training.kinds import by_kind
 from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.masked import MaskedData, Objectives, add_heads
 from mslm_cli.training.model import load_masked_lm
 from mslm_cli.training.optim import make_optimizer, make_schedule
-from mslm_cli.training.packing import pack
 
 _WAITING = ("_local_scalar_dense", "nonzero", "_unique2", "unique_dim", "bincount", "masked_select", "is_nonzero")
 _TO_THE_HOST = ("tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__")

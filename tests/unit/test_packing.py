@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
 
-from mslm_cli.training import packing
+from mslm_cli.training import batching, packing
 from mslm_cli.training.batching import ModelBatch, pad
 from mslm_cli.training.device import prepare_model
 from mslm_cli.training.last_layer import last_layer_at
@@ -78,7 +78,7 @@ def flat(sequences: list[NDArray[np.int32]]) -> tuple[NDArray[np.int32], NDArray
 
 def pack(model: PreTrainedModel, sequences: list[NDArray[np.int32]], *, with_mask: bool) -> ModelBatch:
     first = packing.first_position(model)
-    return packing.pack(*flat(sequences), first, with_mask=with_mask).mapped(torch.from_numpy)
+    return batching.pack(*flat(sequences), first, with_mask=with_mask).mapped(torch.from_numpy)
 
 
 @pytest.mark.parametrize("with_mask", [True, False])

@@ -18,11 +18,10 @@ from mslm_cli import models
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.training import ranks, reduction
-from mslm_cli.training.batching import Collator, pad
+from mslm_cli.training.batching import Collator, pack, pad
 from mslm_cli.training.loop import MicrobatchOptions, TrainState, train
 from mslm_cli.training.masked import MaskedData, Objectives, add_heads
 from mslm_cli.training.model import load_masked_lm
-from mslm_cli.training.packing import pack
 from mslm_cli.training.passes import Passes
 from mslm_cli.training.reduction import GradientReducer
 
