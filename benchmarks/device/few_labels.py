@@ -5,6 +5,7 @@
 FOLDER comes from few_labels_data.py: shards-word and shards-mslm, minilm, and data/TARGET-PART.tsv.gz. OUT gets
 results.jsonl, a line for each finished job, and predictions.jsonl.gz, the mentions that each trial found on test as
 [sentence, start, end]. For each seed, train and dev are both cut to the share of labels, in runs of 10 sentences.
+Trials with a line in few_labels.jsonl are not run again.
 DRY=1 runs one seed on a CPU at tiny sizes. On a GPU, 12 processes share it, and 4 others run the trials of ``ON_CPU``.
 """
 
@@ -74,12 +75,25 @@ class Job(NamedTuple):
 
 
 def jobs() -> list[Job]:
-    """All jobs, most wanted first."""
+    """The jobs that have no result in few_labels.jsonl yet, and what they need, most wanted first."""
     adapted = [Job("mslm"), Job("word")]
     tuned = [Job(e, t) for e in ("same", "mslm+same", "other") for t in TARGETS]
     trials = [Job(a, t, share, s) for share in (0.05, 0.1) for s in SEEDS for t in TARGETS for a in ARMS]
-    everything = [Job(a, t, 1.0, s) for s in SEEDS for t in TARGETS[:2] for a in ("vanilla", "mslm", "mslm+same")]
-    return [*adapted, *tuned, *trials, *everything]
+    everything = [
+        Job(a, t, 1.0, s) for s in SEEDS for t in TARGETS[:2] for a in ("vanilla", "more-updates", "mslm", "mslm+same")
+    ]
+    known = set() if DRY else finished()
+    missing = {job for job in (*trials, *everything) if job not in known}
+    teachers = {job._replace(arm=ARMS[job.arm].teacher) for job in missing}
+    return [*adapted, *tuned, *(job for job in (*trials, *everything) if job in missing or job in teachers)]
+
+
+@lru_cache
+def finished() -> frozenset[Job]:
+    """The trials that few_labels.jsonl has a result of."""
+    lines = Path(__file__).with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
+    found = (line for line in map(json.loads, lines) if "test" in line)
+    return frozenset(Job(line["arm"], line["target"], line["share"], line["seed"]) for line in found)
 
 
 def needed(job: Job, work: Path) -> list[Path]:
