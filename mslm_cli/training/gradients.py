@@ -1,7 +1,8 @@
 """Word embeddings and decoders that accumulate the gradient of their weights in place.
 
 This gradient is the model's largest. Autograd allocates it in every backward pass, once for each of the two, and then
-adds them up, which takes much of the time and memory of a short pass.
+adds them up, which takes much of the time and memory of a short pass. Here it stays in memory from step to step, and if
+only some rows are not zero, only those are set to zero.
 """
 
 from typing import Any
@@ -11,10 +12,42 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+_KEPT = "_kept_gradient"
 
-def _gradient_of(weight: nn.Parameter) -> torch.Tensor:
+
+class _Gradient:
+    """The memory of a weight's gradient, and its rows that are not zero: int64 tensors, or None for any."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        self.values = torch.zeros_like(weight)
+        self.rows: list[torch.Tensor] | None = []
+        # what autograd adds, for example of a head that decodes with the embeddings, may be anywhere
+        weight.register_post_accumulate_grad_hook(self._any)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    def _any(self, _weight: torch.Tensor) -> None:
+        self.rows = None
+
+    def clear(self) -> None:
+        """Set all to zero."""
+        if self.rows is None:
+            self.values.zero_()
+        for rows in self.rows or []:
+            self.values.index_fill_(0, rows, 0.0)
+        self.rows = []
+
+
+def _gradient_of(weight: nn.Parameter, rows: torch.Tensor | None = None) -> torch.Tensor:
+    """The gradient of ``weight``, zero if there is none yet, to add to: at ``rows``, by default anywhere."""
+    kept: _Gradient | None = getattr(weight, _KEPT, None)
     if weight.grad is None:
-        weight.grad = torch.zeros_like(weight)
+        if kept is None:
+            kept = _Gradient(weight)
+            setattr(weight, _KEPT, kept)
+        else:
+            kept.clear()
+        weight.grad = kept.values
+    if kept is not None:
+        kept.rows = None if rows is None or kept.rows is None else [*kept.rows, rows]
     return weight.grad
 
 
@@ -52,7 +85,7 @@ class _LookUp(torch.autograd.Function):
         of_states = gradients[0].flatten(0, -2)
         if ctx.padding is not None:
             of_states = of_states * (ids != ctx.padding)[:, None]
-        _gradient_of(ctx.weight).index_add_(0, ids, of_states)
+        _gradient_of(ctx.weight, ids).index_add_(0, ids, of_states)
         return None, None, None
 
 

@@ -152,3 +152,24 @@ def test_attention_with_dropout_is_the_formula(monkeypatch: pytest.MonkeyPatch) 
     (expected.transpose(1, 2) * towards).sum().backward()
     for one, other in zip(ours, plain, strict=True):
         torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("decodes", [(False, False, False), (True, False, True), (False, True, False)])
+def test_gradients_of_embeddings_are_exact_in_each_of_several_steps(decodes: tuple[bool, ...]) -> None:
+    """Also where something else decodes with the embeddings in some of the steps."""
+    plain, fast = without_dropout("bert"), without_dropout("bert")
+    prepare_model(fast, torch.device("cpu"))
+    for step, is_decoded in enumerate(decodes):
+        for model in (plain, fast):
+            weight = model.get_input_embeddings().weight
+            states = model.get_input_embeddings()(torch.tensor([[step + 5, 7, step + 5]]))
+            loss = states.square().sum()
+            if is_decoded:
+                loss = loss + functional.linear(states.detach(), weight).square().sum()
+            model.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        expected, found = (m.get_input_embeddings().weight.grad for m in (plain, fast))
+        assert expected is not None
+        assert found is not None
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
