@@ -37,7 +37,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import console
+from mslm_cli import console, fsio
 from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import LabelledSentence
 from mslm_cli.corpus.options import DataOptions
@@ -293,11 +293,13 @@ def extract_side(pipeline: str, *texts: str) -> dict[str, Any]:
 
 
 def pipe_side(pipeline: str, *texts: str) -> dict[str, Any]:
-    from mslm_cli.terms.pipeline import load_pipeline
+    import spacy
+
+    from mslm_cli.terms.pipeline import DEFAULT, DETECTOR
 
     n_mentions = 0
     started = time.perf_counter()
-    nlp = load_pipeline(pipeline)
+    nlp = spacy.load(fsio.resource(DETECTOR) if pipeline == DEFAULT else pipeline)
     documents = (document.text for document in read_documents([Path(text) for text in texts], DataOptions()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

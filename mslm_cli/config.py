@@ -59,6 +59,19 @@ class ForwardOptions(DeviceOptions):
     )
 
 
+class PredictionOptions(ForwardOptions):
+    """How a trained model predicts."""
+
+    backend: Literal["torch", "onnx"] = Field(
+        "torch", description="What runs the model; onnx is ONNX Runtime on CPU, which the extra `mslm[onnx]` installs."
+    )
+    precision: Literal["auto", "bf16", "int8"] = Field(
+        "auto",
+        description="Precision of matrix products: auto is fp32 on CPU and bf16 on CUDA; bf16 needs a CPU with bf16"
+        " instructions; int8 needs --backend onnx.",
+    )
+
+
 class ModelOptions(Config):
     """The encoder, and how to load it."""
 
@@ -246,7 +259,7 @@ _THRESHOLD_HELP = (
 )
 
 
-class EvalConfig(DataOptions, ForwardOptions):
+class EvalConfig(DataOptions, PredictionOptions):
     """Options of ``mslm eval``."""
 
     not_on_command_line: ClassVar[frozenset[str]] = TEXT_ONLY
@@ -261,7 +274,7 @@ class EvalConfig(DataOptions, ForwardOptions):
     threshold: Threshold = Field("0.5", description=_THRESHOLD_HELP)
 
 
-class PredictConfig(DataOptions, ForwardOptions):
+class PredictConfig(DataOptions, PredictionOptions):
     """Options of ``mslm predict``."""
 
     words: Literal["auto", "punctuation", "joined"] = Field(
@@ -272,7 +285,7 @@ class PredictConfig(DataOptions, ForwardOptions):
     threshold: Threshold = Field("0.5", description=_THRESHOLD_HELP)
 
 
-class LabelConfig(DataOptions, ForwardOptions):
+class LabelConfig(DataOptions, PredictionOptions):
     """Options of ``mslm label``."""
 
     sentences: int = Field(10_000, ge=1, description="Sentences to draw from the text and label.")

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import artifacts, console, fsio, workspace
+from mslm_cli import allocator, artifacts, console, fsio, workspace
 from mslm_cli.artifacts import STATS, ArtifactBuild, Input
 from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.documents import Document, document_batches
@@ -223,6 +223,7 @@ def _read(
 
 def _batch_reader(config: ExtractTermsConfig, own: Sequence[Term]) -> Callable[[Sequence[Document]], CorpusEvidence]:
     """The function that reads a batch of documents."""
+    allocator.keep_freed_memory()
     finder = TermFinder(config.sources, config.pipeline, own, max_words=config.max_words)
 
     def read(batch: Sequence[Document]) -> CorpusEvidence:

@@ -24,6 +24,7 @@ from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.labelled import LabelledSequences, TrainingSource
 from mslm_cli.training.model import copy_detection_head, detected_labels, labels_of, load_ner, load_token_classifier
+from mslm_cli.training.onnx import TokenClassifier
 from mslm_cli.training.supervised import Metric, Trained
 from mslm_cli.training.tagging import (
     Windows,
@@ -119,7 +120,7 @@ class Ner:
         return EncodedText(windows, list(map(len, sentences)))
 
     def probabilities(
-        self, model: PreTrainedModel, encoded: EncodedText, *, pad_id: int, batch_tokens: int
+        self, model: TokenClassifier, encoded: EncodedText, *, pad_id: int, batch_tokens: int
     ) -> list[NDArray[np.float32]]:
         """The probability of every label for every word, by sentence: float32 [n_words, n_labels] each."""
         return predict_probabilities(model, encoded.windows, encoded.n_words, pad_id=pad_id, batch_tokens=batch_tokens)

@@ -13,6 +13,7 @@ from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.labelled import TrainingSource
+from mslm_cli.training.onnx import TokenClassifier
 from mslm_cli.training.supervised import Metric, Trained, TrainingData
 
 
@@ -85,7 +86,7 @@ class Task(Protocol):
     ) -> Any:
         """The sentences (as words) of these documents (None for none), encoded for ``probabilities``."""
 
-    def probabilities(self, model: PreTrainedModel, encoded: Any, *, pad_id: int, batch_tokens: int) -> Sequence[Any]:
+    def probabilities(self, model: TokenClassifier, encoded: Any, *, pad_id: int, batch_tokens: int) -> Sequence[Any]:
         """What the model computes for each sentence of ``encoded``, for ``decode``."""
 
     def decode(self, found: Sequence[Any], labels: Sequence[str], threshold: float = 0.5) -> list[PredictedSentence]:

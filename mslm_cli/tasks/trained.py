@@ -5,17 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from mslm_cli import allocator, models
 from mslm_cli.artifacts import THRESHOLDS, Artifact
-from mslm_cli.config import FinetuneConfig, ForwardOptions
+from mslm_cli.config import FinetuneConfig, PredictionOptions
 from mslm_cli.corpus.predictions import PredictedSentence
+from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.thresholds import NEUTRAL, ThresholdPoint, choose_threshold
 from mslm_cli.tasks.registry import find_task
 from mslm_cli.tasks.task import Task
-from mslm_cli.training.device import prepare_model, select_device
+from mslm_cli.training import onnx
+from mslm_cli.training.device import on_cpu, prepare_model, require_bf16, select_device
 from mslm_cli.training.model import label_names
+from mslm_cli.training.onnx import TokenClassifier
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,12 @@ class TrainedModel:
     """A model ready for prediction, and its task."""
 
     task: Task
-    model: PreTrainedModel
+    model: TokenClassifier
     tokenizer: PreTrainedTokenizerFast
     config: FinetuneConfig
     batch_tokens: int
     threshold: float = NEUTRAL
+    precision: str = "auto"
 
     @property
     def types(self) -> set[str]:
@@ -45,7 +49,8 @@ class TrainedModel:
         documents = [None] * len(sentences) if documents is None else documents
         encoded = self.task.encode(sentences, documents, self.tokenizer, self.config)
         pad_id: int = self.tokenizer.pad_token_id
-        found = self.task.probabilities(self.model, encoded, pad_id=pad_id, batch_tokens=self.batch_tokens)
+        with on_cpu(self.precision):
+            found = self.task.probabilities(self.model, encoded, pad_id=pad_id, batch_tokens=self.batch_tokens)
         return self.task.decode(found, label_names(self.model), self.threshold)
 
 
@@ -58,15 +63,16 @@ def task_of(artifact: Artifact) -> Task:
     return find_task(artifact.manifest.run.get("task", "ner"))
 
 
-def load_trained(artifact: Artifact, options: ForwardOptions, threshold: str = str(NEUTRAL)) -> TrainedModel:
+def load_trained(artifact: Artifact, options: PredictionOptions, threshold: str = str(NEUTRAL)) -> TrainedModel:
     """Load the model of a ner artifact onto the device.
 
     Args:
         threshold: a number, or what ``choose_threshold`` takes.
 
     Raises:
-        UsageError: the task is not installed, or no threshold has the wanted precision or recall on dev.
-        UnavailableError: the device is unavailable, or the model or its tokenizer cannot be loaded.
+        UsageError: the task is not installed, no threshold has the wanted precision or recall on dev, or the backend
+            has no such precision or device.
+        UnavailableError: the device or the backend is unavailable, or the model or its tokenizer cannot be loaded.
     """
     allocator.keep_freed_memory()
     task = task_of(artifact)
@@ -74,9 +80,30 @@ def load_trained(artifact: Artifact, options: ForwardOptions, threshold: str = s
     known: dict[str, Any] = {k: v for k, v in artifact.manifest.config.items() if k in FinetuneConfig.model_fields}
     config = FinetuneConfig.model_validate(known)
     tokenizer = models.load_tokenizer(artifact.path, lowercase=config.lowercase)
+    model = _load(task, artifact, tokenizer, options)
+    chosen = _threshold(artifact, threshold)
+    return TrainedModel(task, model, tokenizer, config, options.batch_tokens, chosen, options.precision)
+
+
+def _load(
+    task: Task, artifact: Artifact, tokenizer: PreTrainedTokenizerFast, options: PredictionOptions
+) -> TokenClassifier:
+    """The model, in the backend that ``options`` name."""
+    if options.backend == "onnx":
+        if options.device == "cuda":
+            raise UsageError("--backend onnx runs on CPU, not on --device cuda", hint="drop one of them")
+        if options.precision == "bf16":
+            raise UsageError("--backend onnx has no --precision bf16", hint="use --precision int8, or --backend torch")
+        is_int8 = options.precision == "int8"
+        return onnx.load_classifier(artifact, task.load_model, tokenizer, int8=is_int8, threads=options.threads)
+    if options.precision == "int8":
+        raise UsageError("--precision int8 needs --backend onnx", hint="add --backend onnx")
+    device = select_device(options.device, threads=options.threads)
+    if options.precision == "bf16":
+        require_bf16(device)
     model = task.load_model(artifact.path)
-    prepare_model(model, select_device(options.device, threads=options.threads))
-    return TrainedModel(task, model, tokenizer, config, options.batch_tokens, _threshold(artifact, threshold))
+    prepare_model(model, device)
+    return model
 
 
 def _threshold(artifact: Artifact, wanted: str) -> float:

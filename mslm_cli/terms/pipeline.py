@@ -4,6 +4,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -23,6 +24,8 @@ NONE = "none"
 DETECTOR = "detector"
 """The folder of the packaged detector, below ``resources/``."""
 
+# Larger batches need more memory and are no faster.
+_TEXTS_PER_BATCH = 16
 # spaCy's tokenizer takes quadratic time on such a run, and no mention contains one.
 _MARKS = re.compile(r"[^\w\s]{100,}")
 _UNTYPED = {"", "ENTITY", "MENTION"}
@@ -50,7 +53,7 @@ def load_pipeline(name: str) -> "Language":
         return _load_detector(fsio.resource(DETECTOR))
     import spacy
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _multiplying_with_numpy():
         warnings.simplefilter("ignore")
         try:
             return spacy.load(name)
@@ -72,9 +75,18 @@ def _load_detector(folder: Path) -> "Language":
             made_for = json.loads((folder / "meta.json").read_bytes())["spacy_version"]
             if not spacy.util.is_compatible_version(version("spacy"), made_for):
                 raise ValueError(f"it was made for spaCy {made_for}, found {version('spacy')}")
-            return spacy.load(folder)
+            with _multiplying_with_numpy():
+                return spacy.load(folder)
         except (ImportError, OSError, AttributeError, TypeError, ValueError, KeyError) as error:
             raise UnavailableError(f"the packaged detector cannot be loaded: {_reason(error)}", hint=_REPAIR) from error
+
+
+def _multiplying_with_numpy() -> AbstractContextManager[None]:
+    """Make pipelines loaded in this context multiply matrices with numpy's BLAS, which is faster than spaCy's blis."""
+    from thinc.api import use_ops
+
+    found: AbstractContextManager[None] = use_ops("numpy", use_blis=False)
+    return found
 
 
 def _reason(error: Exception) -> str:
@@ -89,11 +101,17 @@ def source_name(name: str) -> str:
 def find_mentions(
     nlp: "Language", texts: Iterable[tuple[str, _Companion]]
 ) -> Iterator[tuple[list[DetectedMention], _Companion]]:
-    """The mentions (``doc.ents``) of each text, with its companion; white space in a mention becomes one space."""
-    with warnings.catch_warnings():
+    """The mentions (``doc.ents``) of each text, with its companion; white space in a mention becomes one space.
+
+    When the last text is done, ``nlp`` forgets the words it has met, so its memory does not grow with the text.
+    """
+    from threadpoolctl import threadpool_limits
+
+    # One thread, as with blis: there is one worker per core, and the products are too small to be divided.
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"), nlp.memory_zone():
         warnings.simplefilter("ignore")
         readable = ((_MARKS.sub(" ", text), companion) for text, companion in texts)
-        for doc, companion in nlp.pipe(readable, as_tuples=True, batch_size=64):
+        for doc, companion in nlp.pipe(readable, as_tuples=True, batch_size=_TEXTS_PER_BATCH):
             mentions = [
                 DetectedMention(" ".join(entity.text.split()), None if entity.label_ in _UNTYPED else entity.label_)
                 for entity in doc.ents

@@ -83,9 +83,27 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
+def require_bf16(device: torch.device) -> None:
+    """Refuse predictions in bf16 without instructions for it, which take minutes for what takes seconds in fp32.
+
+    Raises:
+        UnavailableError: ``device`` has none.
+    """
+    if not _has_bf16(device):
+        raise UnavailableError(
+            "--precision bf16: this processor has no bf16 instructions (avx512_bf16, amx_bf16)",
+            hint="use --precision auto",
+        )
+
+
 def predicting(device: torch.device) -> AbstractContextManager[object]:
-    """``autocast`` for predictions: bf16 only on CUDA, so that they are the same on every CPU."""
+    """``autocast`` for predictions: by default bf16 only on CUDA, so that they are the same on every CPU."""
     return autocast(device, torch.bfloat16 if device.type == "cuda" and _has_bf16(device) else torch.float32)
+
+
+def on_cpu(precision: str) -> AbstractContextManager[object]:
+    """A context in which predictions on CPU are in bf16, if that is the option; on CUDA, ``predicting`` decides."""
+    return autocast(torch.device("cpu"), torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
 def numerics(device: torch.device, batch_tokens: str) -> dict[str, str]:

@@ -8,16 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.corpus.labels import ScoredMention, strict_mentions
 from mslm_cli.masking.batch import Int32, Int64, take_rows
 from mslm_cli.models import special_frame, text_backend
 from mslm_cli.text.tokens import visible
-from mslm_cli.training.batching import on_device, pad, plan_forward_passes
+from mslm_cli.training.batching import ModelBatch, on_device, pad, plan_forward_passes
 from mslm_cli.training.device import predicting
 from mslm_cli.training.model import label_names, logits_at
+from mslm_cli.training.onnx import OnnxClassifier, TokenClassifier
 from mslm_cli.training.selection import Selection
 
 
@@ -194,7 +195,7 @@ def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokeni
 
 @torch.inference_mode()
 def predict_probabilities(
-    model: PreTrainedModel, windows: Windows, n_words: Sequence[int], *, pad_id: int, batch_tokens: int
+    model: TokenClassifier, windows: Windows, n_words: Sequence[int], *, pad_id: int, batch_tokens: int
 ) -> list[NDArray[np.float32]]:
     """The probability of every label for every word, by sentence: float32 [n_words, n_labels] each.
 
@@ -202,20 +203,28 @@ def predict_probabilities(
         windows: with one labelled piece per word.
         n_words: the number of words in each sentence.
     """
-    device = next(model.parameters()).device
     probabilities = np.zeros((sum(n_words), len(label_names(model))), np.float32)
     flat_words = windows.flat_words(n_words)
-    model.train(False)
     for group in plan_forward_passes(np.arange(len(windows)), np.diff(windows.offsets), batch_tokens):
         offsets, tokens = take_rows(windows.offsets, group)
         label_offsets, labels = take_rows(windows.label_offsets, group)
         batch = pad(windows.input_ids[tokens], np.diff(offsets), pad_id)
         positions = windows.pieces[labels] + np.repeat(batch.begins, np.diff(label_offsets))
-        selection = on_device(Selection.of(batch, positions), device)
-        with predicting(device):
-            logits = logits_at(model, on_device(batch, device), selection)
+        logits = _logits(model, batch, positions)
         probabilities[flat_words[labels]] = logits.float().softmax(-1).cpu().numpy()
     return [probabilities[start:end] for start, end in pairwise(np.cumsum([0, *n_words]).tolist())]
+
+
+def _logits(model: TokenClassifier, batch: ModelBatch, positions: Int64) -> torch.Tensor:
+    """The logits at positions of the flattened batch: float [n_positions, n_labels]."""
+    if isinstance(model, OnnxClassifier):
+        logits = model.logits(batch)
+        return torch.from_numpy(logits.reshape(-1, logits.shape[-1])[positions])
+    device = next(model.parameters()).device
+    model.train(False)
+    selection = on_device(Selection.of(batch, positions), device)
+    with predicting(device):
+        return logits_at(model, on_device(batch, device), selection)
 
 
 def best_labels(probabilities: NDArray[np.float32], labels: Sequence[str], threshold: float) -> Int64:

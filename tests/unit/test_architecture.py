@@ -55,6 +55,8 @@ ROOMS = {
     "tokenizers": {"sequences", "models"},
     "spacy": {"terms", "text", "corpus"},
     "scispacy": {"terms"},
+    "thinc": {"terms"},
+    "threadpoolctl": {"terms"},
     "nmslib": {"terms"},
     "sklearn": {"terms"},
     "wordfreq": {"terms"},
@@ -69,7 +71,10 @@ ROOMS = {
     "typer": {"cli"},
     "rich": {"console"},
 }
-LAZY = {"matplotlib", "jinja2", "spacy", "scispacy", "nmslib", "sklearn", "wordfreq", "optuna", "sqlalchemy"}
+LAZY = {
+    *("matplotlib", "jinja2", "spacy", "scispacy", "thinc", "threadpoolctl", "nmslib", "sklearn", "wordfreq"),
+    *("optuna", "sqlalchemy"),
+}
 """Imported inside functions only, so that who needs them not, has them not."""
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thinc.api import get_current_ops
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mslm_cli import fsio
 from mslm_cli.errors import UnavailableError
@@ -126,6 +129,46 @@ def test_another_spacy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnavailableError, match=r"made for spaCy >=3\.8.*found 4\.1\.0.*--pipeline none") as error:
         load_pipeline(pipeline.DEFAULT)
     assert error.value.exit_code == 5
+
+
+def test_the_mentions_are_those_of_spacys_own_products() -> None:
+    paragraphs = fsio.resource("sample").joinpath("unlabelled.txt").read_text(encoding="utf-8").split("\n\n")
+    plain = [
+        [DetectedMention(entity.text, entity.label_) for entity in doc.ents]
+        for doc in spacy.load(FOLDER).pipe([" ".join(text.split()) for text in paragraphs])
+    ]
+    texts = [(" ".join(text.split()), None) for text in paragraphs]
+    assert [found for found, _ in find_mentions(load_pipeline(pipeline.DEFAULT), texts)] == plain
+    assert sum(map(len, plain)) > 300
+
+
+def test_only_loaded_pipelines_multiply_with_numpy(detector: "Language") -> None:
+    encoder = detector.get_pipe("tok2vec").model  # type: ignore[attr-defined]  # get_pipe returns any component
+    assert {layer.ops.use_blis for layer in encoder.walk()} == {False}
+    assert get_current_ops().use_blis
+
+
+def test_it_forgets_the_words_it_has_met(detector: "Language") -> None:
+    def n_known() -> tuple[int, int]:
+        return sum(1 for _ in detector.vocab), len(detector.vocab.strings)
+
+    before = n_known()
+    for batch in range(3):
+        text = " ".join(f"{batch}coxib{number}ase" for number in range(300))
+        for _ in find_mentions(detector, [(text, None)] * 20):
+            assert n_known()[1] >= before[1]
+    assert n_known() == before
+
+
+def test_blas_has_one_thread_while_mentions_are_detected(detector: "Language") -> None:
+    def n_threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        assert n_threads() == {2}
+        for _ in find_mentions(detector, [("A stroke.", None)]):
+            assert n_threads() == {1}
+        assert n_threads() == {2}
 
 
 @pytest.mark.parametrize("damaged", ["meta.json", "config.cfg", "tokenizer", "ner/model", "tok2vec/model", "ner/moves"])
