@@ -53,7 +53,7 @@ ROOMS = {
     "safetensors": {"training"},
     "transformers": {"training", "tasks", "stages", "models"},
     "tokenizers": {"sequences", "models"},
-    "spacy": {"terms", "text", "corpus"},
+    "spacy": {"terms", "corpus"},
     "scispacy": {"terms"},
     "nmslib": {"terms"},
     "sklearn": {"terms"},
