@@ -20,7 +20,8 @@ from mslm_cli.text.tokens import visible, word_spans
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-    from transformers import PreTrainedTokenizerFast
+
+    from mslm_cli.models import AnyTokenizer
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TextCounts:
         self.matched_terms |= other.matched_terms
 
 
-def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabulary:
+def vocabulary_of(tokenizer: "AnyTokenizer", folder: Path) -> Vocabulary:
     """The parts of ``tokenizer`` that encoding needs.
 
     Raises:

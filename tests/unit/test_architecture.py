@@ -32,6 +32,7 @@ LAYERS = [
     {"artifacts"},
     {
         "allocator",
+        "bert_tokenizer",
         "code_identity",
         "config",
         "console",
@@ -52,7 +53,7 @@ ROOMS = {
     "torch": {"training", "stages"},
     "safetensors": {"training"},
     "transformers": {"training", "tasks", "stages", "models"},
-    "tokenizers": {"sequences", "models"},
+    "tokenizers": {"sequences", "models", "bert_tokenizer"},
     "spacy": {"terms", "corpus"},
     "scispacy": {"terms"},
     "nmslib": {"terms"},
