@@ -94,7 +94,7 @@ def _counted(documents: Iterable[DocumentMatches], totals: Totals) -> Iterator[D
     for found in documents:
         totals.n_documents += 1
         totals.n_matches += len(found.matches)
-        totals.terms.update(match.index for match in found.matches)
+        totals.terms.update(match.term for match in found.matches)
         yield found
 
 
@@ -109,7 +109,7 @@ def _lines(documents: Iterable[DocumentMatches], terms: Sequence[Term], form: Fo
 
 def _records(found: DocumentMatches, terms: Sequence[Term]) -> Iterator[str]:
     for match in found.matches:
-        term = terms[match.index]
+        term = terms[match.term]
         record = {
             "doc": found.doc,
             "start": found.first + match.start,
@@ -123,4 +123,4 @@ def _records(found: DocumentMatches, terms: Sequence[Term]) -> Iterator[str]:
 
 
 def _marks(found: DocumentMatches, terms: Sequence[Term]) -> list[Mark]:
-    return [Mark(match.start, match.end, terms[match.index].type or "") for match in found.matches]
+    return [Mark(match.start, match.end, terms[match.term].type or "") for match in found.matches]
