@@ -1,7 +1,7 @@
 """Matching a lexicon's terms in text."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ from mslm_cli.terms.definitions import plural
 from mslm_cli.terms.lexicon import ABBREVIATION, Term, matches_case, type_names
 from mslm_cli.text.tokens import exact_form, exact_key, folded_form, folded_key, token_spans, tokenise
 
+_LONG = 512
+"""Characters of text from which on arrays are faster than lists."""
 _SPACE = ord(" ")
 _IS_INK = np.array([not chr(code).isspace() for code in range(128)])
 
@@ -72,28 +74,26 @@ class Matcher:
         chosen = self._choose(folded, lambda start, end: exact[start:end])
         if not chosen:
             return []
-        # Characters other than white space are the same, and in the same order, in the text and in its tokens.
-        in_text = np.flatnonzero(_IS_INK[np.frombuffer(text.encode(), np.uint8)])
-        rank = np.cumsum(np.frombuffer(folded.encode(), np.uint8) != _SPACE) - 1
-        starts, ends, terms = zip(*chosen, strict=True)
-        firsts, lasts = in_text[rank[np.array([starts, ends]) - [[0], [1]]]]
-        return list(map(Match, firsts.tolist(), (lasts + 1).tolist(), terms))
+        if len(text) >= _LONG:
+            return _in_ascii(text, folded, chosen)
+        spans = token_spans(text)
+        starts = _starts(end - start for start, end in spans)
+        return _in_tokens(spans, starts, chosen)
 
     def _find_any(self, text: str) -> list[Match]:
-        tokens = [(start, end, folded_form(text[start:end])) for start, end in token_spans(text)]
-        tokens = [token for token in tokens if token[2]]
-        folded = f" {' '.join(form for _, _, form in tokens)} "
-        starts = list(accumulate((len(form) + 1 for _, _, form in tokens), initial=1))
-
-        def within(start: int, end: int) -> list[tuple[int, int, str]]:
-            return tokens[bisect_left(starts, start) : bisect_left(starts, end)]
+        spans = token_spans(text)
+        tokens = [text[start:end] for start, end in spans]
+        forms = [token.lower() if token.isascii() else folded_form(token) for token in tokens]
+        if not all(forms):
+            spans = [span for span, form in zip(spans, forms, strict=True) if form]
+            forms = [form for form in forms if form]
+        starts = _starts(map(len, forms))
 
         def exact(start: int, end: int) -> str:
-            return " ".join(exact_form(text[first:last]) for first, last, _ in within(start, end))
+            within = spans[bisect_left(starts, start) : bisect_left(starts, end)]
+            return " ".join(exact_form(text[first:last]) for first, last in within)
 
-        chosen = self._choose(folded, exact)
-        found = [(within(start, end), index) for start, end, index in chosen]
-        return [Match(inside[0][0], inside[-1][1], index) for inside, index in found]
+        return _in_tokens(spans, starts, self._choose(f" {' '.join(forms)} ", exact))
 
     def _choose(self, folded: str, exact: Callable[[int, int], str]) -> list[tuple[int, int, int]]:
         """The occurrences in the folded forms of tokens, joined by spaces and with one at both ends; in order.
@@ -119,3 +119,30 @@ class Matcher:
                 taken[start:end] = b"\1" * (end - start)
                 chosen.append((start, end, index))
         return sorted(chosen)
+
+
+def _starts(lengths: Iterable[int]) -> list[int]:
+    """Where tokens of these lengths start, in a text of tokens between spaces."""
+    return list(accumulate((length + 1 for length in lengths), initial=1))
+
+
+def _in_tokens(
+    spans: Sequence[tuple[int, int]], starts: Sequence[int], chosen: Iterable[tuple[int, int, int]]
+) -> list[Match]:
+    """The occurrences ``chosen`` as characters of a text, from the ``spans`` and ``starts`` of its tokens."""
+    return [
+        Match(spans[bisect_left(starts, start)][0], spans[bisect_left(starts, end) - 1][1], term)
+        for start, end, term in chosen
+    ]
+
+
+def _in_ascii(text: str, folded: str, chosen: Sequence[tuple[int, int, int]]) -> list[Match]:
+    """The occurrences ``chosen`` in ``folded``, as characters of ``text``: without the spans of all its tokens.
+
+    Characters other than white space are the same, and in the same order, in the text and in its tokens.
+    """
+    in_text = np.flatnonzero(_IS_INK[np.frombuffer(text.encode(), np.uint8)])
+    rank = np.cumsum(np.frombuffer(folded.encode(), np.uint8) != _SPACE) - 1
+    starts, ends, terms = zip(*chosen, strict=True)
+    firsts, lasts = in_text[rank[np.array([starts, ends]) - [[0], [1]]]]
+    return list(map(Match, firsts.tolist(), (lasts + 1).tolist(), terms))
