@@ -283,10 +283,12 @@ def read_predictions(
         found = corpus_of(blocks, [block.tags for block in blocks])
         rows = [(block.line, len(s.words), s.words) for block, s in zip(blocks, found.sentences, strict=True)]
         _refuse_other_text(file, rows, gold, gold_name)
-    for tags in ([block.tags for block in blocks], [sentence.tags for sentence in gold.sentences]):
+    predicted = [block.tags for block in blocks]
+    del blocks  # with the words, which gold has too
+    for tags in (predicted, [sentence.tags for sentence in gold.sentences]):
         _refuse_mixed(tags, display_name(file))
-    scheme = _scheme_of_predictions(gold.scheme, [block.tags for block in blocks])
-    predictions = [PredictedSentence.of_tags(block.tags, scheme) for block in blocks]
+    scheme = _scheme_of_predictions(gold.scheme, predicted)
+    predictions = [PredictedSentence.of_tags(tags, scheme) for tags in predicted]
     return scored_corpus(gold, predictions, scheme=scheme, keeps_tags=True)
 
 
