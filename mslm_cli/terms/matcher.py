@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-import numpy as np
 from ahocorasick_rs import AhoCorasick, MatchKind
 
 from mslm_cli.terms.definitions import plural
@@ -15,7 +14,8 @@ from mslm_cli.text.tokens import exact_form, exact_key, folded_form, folded_key,
 _LONG = 512
 """Characters of text from which on arrays are faster than lists."""
 _SPACE = ord(" ")
-_IS_INK = np.array([not chr(code).isspace() for code in range(128)])
+_TO_INK = bytes(code > 127 or not chr(code).isspace() for code in range(256))
+"""A table for ``bytes.translate``: 1 for what is no white space."""
 
 
 class Match(NamedTuple):
@@ -141,7 +141,9 @@ def _in_ascii(text: str, folded: str, chosen: Sequence[tuple[int, int, int]]) ->
 
     Characters other than white space are the same, and in the same order, in the text and in its tokens.
     """
-    in_text = np.flatnonzero(_IS_INK[np.frombuffer(text.encode(), np.uint8)])
+    import numpy as np  # one sentence is searched before it is imported
+
+    in_text = np.flatnonzero(np.frombuffer(text.encode().translate(_TO_INK), np.uint8))
     rank = np.cumsum(np.frombuffer(folded.encode(), np.uint8) != _SPACE) - 1
     starts, ends, terms = zip(*chosen, strict=True)
     firsts, lasts = in_text[rank[np.array([starts, ends]) - [[0], [1]]]]
