@@ -173,7 +173,8 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
 
 def examples(results: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """The stored examples of errors, with gold and predicted mention in brackets; empty without the text."""
-    by_id = {line["id"]: line for line in lines if line.get("errors")}
+    wanted = {example["sentence"] for of in results["errors"].values() for example in of["examples"]}
+    by_id = {line["id"]: line for line in lines if line["id"] in wanted}
     with_types = len(results["exact_match"]["per_type"]) > 1
     for error, of in results["errors"].items():
         for example in of["examples"]:
