@@ -78,7 +78,7 @@ def check_matches(rng: random.Random) -> None:
     for match in MATCHER.find(text):
         assert end <= match.start < match.end
         end = match.end
-        key, term = folded_key(text[match.start : match.end]), folded_key(TERMS[match.index])
+        key, term = folded_key(text[match.start : match.end]), folded_key(TERMS[match.term])
         assert key in (term, f"{term}s"), (key, term)
     for spans in (token_spans(text), word_spans(text)):
         assert "".join(visible(text[start:end]) for start, end in spans) == "".join(visible(text).split())

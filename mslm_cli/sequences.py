@@ -20,7 +20,8 @@ from mslm_cli.text.tokens import visible, word_spans
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-    from transformers import PreTrainedTokenizerFast
+
+    from mslm_cli.models import AnyTokenizer
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TextCounts:
         self.matched_terms |= other.matched_terms
 
 
-def vocabulary_of(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> Vocabulary:
+def vocabulary_of(tokenizer: "AnyTokenizer", folder: Path) -> Vocabulary:
     """The parts of ``tokenizer`` that encoding needs.
 
     Raises:
@@ -145,10 +146,11 @@ def _matches(sentences: Sequence[str], bases: Int64, matcher: Matcher | None, co
     if matcher is None:
         return np.empty((0, 3), dtype=np.int64)
     found = [matcher.find(sentence) for sentence in sentences]
-    counts.matched_terms.update(match.index for matches in found for match in matches)
-    spans = _flat_spans(([(match.start, match.end) for match in matches] for matches in found), bases)
-    types = [matcher.types[match.index] for matches in found for match in matches]
-    return np.column_stack([spans, np.array(types, dtype=np.int64)])
+    matches = np.array(list(chain.from_iterable(found)), dtype=np.int64).reshape(-1, 3)
+    counts.matched_terms.update(matches[:, 2].tolist())
+    bounds = matches[:, :2] + np.repeat(bases[:-1], list(map(len, found)))[:, None]
+    types = np.array(matcher.types, dtype=np.int64)[matches[:, 2]]
+    return np.column_stack([bounds, types])
 
 
 def _flat_spans(by_sentence: Iterable[Sequence[tuple[int, int]]], bases: Int64) -> Int64:

@@ -1,6 +1,7 @@
 """``mslm eval``."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,7 +76,7 @@ def evaluate(
         console.made(output)
 
 
-def show(results: dict[str, Any], lines: list[dict[str, Any]], *, as_result: bool) -> None:
+def show(results: dict[str, Any], lines: Iterable[dict[str, Any]], *, as_result: bool) -> None:
     """Print the tables."""
     from mslm_cli.evaluation import tables
 

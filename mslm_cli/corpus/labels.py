@@ -71,6 +71,8 @@ def mentions_from_tags(tags: Sequence[str]) -> list[Mention]:
     mentions: list[Mention] = []
     start, open_type = 0, ""
     for i, tag in enumerate(tags):
+        if tag == "O" and not open_type:
+            continue
         prefix, kind = split_tag(tag)
         begins = prefix in _STARTS or kind != open_type
         if begins and open_type:
@@ -103,6 +105,8 @@ def strict_mentions(tags: Sequence[str], scheme: str = "IOB2") -> list[Mention]:
     mentions: list[Mention] = []
     start, open_type = 0, ""
     for i, tag in enumerate(tags):
+        if tag == "O" and not open_type:
+            continue
         prefix, kind = split_tag(tag)
         if prefix not in allowed:
             raise ValueError(f"tag {tag!r} is not {scheme}")
@@ -136,7 +140,7 @@ def tags_from_mentions(mentions: Iterable[Mention], n_words: int, scheme: TagSch
     for start, end, kind in mentions:
         if not 0 <= start < end <= n_words:
             raise ValueError(f"mention [{start}, {end}) does not fit a sentence of {n_words} words")
-        if any(tag != "O" for tag in tags[start:end]):
+        if tags[start:end].count("O") < end - start:
             raise ValueError(f"mention [{start}, {end}) overlaps another one")
         tags[start:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
         if scheme == "IOBES":
@@ -146,7 +150,7 @@ def tags_from_mentions(mentions: Iterable[Mention], n_words: int, scheme: TagSch
 
 def count_outside(tags: Sequence[str], mentions: Iterable[Mention]) -> int:
     """How many tags of one sentence, other than O, belong to none of its ``mentions``."""
-    return sum(tag != "O" for tag in tags) - sum(end - start for start, end, _ in mentions)
+    return len(tags) - tags.count("O") - sum(end - start for start, end, _ in mentions)
 
 
 def count_orphans(tags: Sequence[str]) -> int:
@@ -154,6 +158,9 @@ def count_orphans(tags: Sequence[str]) -> int:
     n_orphans = 0
     open_type = ""
     for tag in tags:
+        if tag == "O":
+            open_type = ""
+            continue
         prefix, kind = split_tag(tag)
         n_orphans += prefix in "IEL" and kind != open_type
         open_type = "" if prefix in _ENDS else kind
@@ -172,6 +179,9 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
     for tags in sentences:
         previous = ""
         for tag in tags:
+            if tag == "O":
+                previous = ""
+                continue
             prefix, kind = split_tag(tag)
             prefixes.add(prefix)
             n_orphans += prefix == "I" and kind != previous

@@ -13,6 +13,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats.conll import read_conll
 from mslm_cli.corpus.labels import (
+    BARE_TYPE,
     Mention,
     ScoredMention,
     count_orphans,
@@ -211,7 +212,9 @@ def _scored_spans(corpus: LabelledCorpus, spans: Sequence[PredictedSpan], name: 
 
 def _given_tags(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, ...] | None:
     """The tags, bare ones with the type of their mentions; None where they are the IOB2 tags of the mentions."""
-    typed = ["O" if tag == "O" else "-".join(split_tag(tag)) for tag in tags]
+    if not mentions and tags.count("O") == len(tags):
+        return None
+    typed = [tag if tag == "O" or tag[1:2] == "-" else f"{tag}-{BARE_TYPE}" for tag in tags]
     return None if typed == tags_from_mentions(mentions, len(tags)) else tuple(typed)
 
 
@@ -264,8 +267,14 @@ def read_predictions(
             return _scored_spans(gold, list(chain.from_iterable(filter(None, spans))), display_name(file), gold_name)
     if file.is_dir():
         raise DataError("a folder, where a file of predictions was expected", path=file)
-    lines = list(sources[0].lines())
-    if next((line for line in lines if line.strip()), "").lstrip().startswith('{"'):
+    lines = sources[0].lines()
+    head = []  # up to the first line that is not blank
+    for line in lines:
+        head.append(line)
+        if line.strip():
+            break
+    lines = chain(head, lines)
+    if head and head[-1].lstrip().startswith('{"'):
         return _from_json_lines(lines, file, gold, gold_name)
     blocks = read_conll(lines, display_name(file), n_tags=2 if gold is None else 1)
     if gold is None:
@@ -274,10 +283,12 @@ def read_predictions(
         found = corpus_of(blocks, [block.tags for block in blocks])
         rows = [(block.line, len(s.words), s.words) for block, s in zip(blocks, found.sentences, strict=True)]
         _refuse_other_text(file, rows, gold, gold_name)
-    for tags in ([block.tags for block in blocks], [sentence.tags for sentence in gold.sentences]):
+    predicted = [block.tags for block in blocks]
+    del blocks  # with the words, which gold has too
+    for tags in (predicted, [sentence.tags for sentence in gold.sentences]):
         _refuse_mixed(tags, display_name(file))
-    scheme = _scheme_of_predictions(gold.scheme, [block.tags for block in blocks])
-    predictions = [PredictedSentence.of_tags(block.tags, scheme) for block in blocks]
+    scheme = _scheme_of_predictions(gold.scheme, predicted)
+    predictions = [PredictedSentence.of_tags(tags, scheme) for tags in predicted]
     return scored_corpus(gold, predictions, scheme=scheme, keeps_tags=True)
 
 
@@ -311,9 +322,9 @@ def _refuse_other_text(
         raise DataError(message, path=name, line=line, hint=f"{short} in this line")
 
 
-def _from_json_lines(lines: Sequence[str], file: Path, gold: LabelledCorpus | None, gold_name: str) -> ScoredCorpus:
+def _from_json_lines(lines: Iterable[str], file: Path, gold: LabelledCorpus | None, gold_name: str) -> ScoredCorpus:
     name = display_name(file)
-    filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     records = [(number, _record(line, name, number, wants_gold=gold is None)) for number, line in filled]
     if gold is not None:
         _refuse_other_text(file, [(number, r.n_words, r.words) for number, r in records], gold, gold_name)

@@ -5,6 +5,7 @@ import unicodedata
 from array import array
 from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -33,7 +34,7 @@ def sentence_hash(text: str) -> int:
 
 def is_long_enough(text: str) -> bool:
     """Whether a sentence is long enough to be looked up: ``MIN_WORDS`` words."""
-    return len(_words(text)) >= MIN_WORDS
+    return len(list(islice(_WORD.finditer(_folded(text)), MIN_WORDS))) == MIN_WORDS
 
 
 class Sketch:
@@ -112,8 +113,11 @@ class Sketch:
 
 
 def _words(text: str) -> list[str]:
-    folded = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return _WORD.findall(folded.casefold())
+    return _WORD.findall(_folded(text))
+
+
+def _folded(text: str) -> str:
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
 def _hash(words: list[str]) -> int:

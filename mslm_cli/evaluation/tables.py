@@ -1,7 +1,7 @@
 """Tables for the terminal and for papers, from the JSON values of results; at most 80 columns wide."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from mslm_cli.evaluation.uncertainty import FEW, SCORE_NAMES
@@ -171,9 +171,10 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
         yield f"  calibration error {percent(found['ece'])} ({bounds(found['ece_interval'])})"
 
 
-def examples(results: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def examples(results: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """The stored examples of errors, with gold and predicted mention in brackets; empty without the text."""
-    by_id = {line["id"]: line for line in lines}
+    wanted = {example["sentence"] for of in results["errors"].values() for example in of["examples"]}
+    by_id = {line["id"]: line for line in lines if line["id"] in wanted}
     with_types = len(results["exact_match"]["per_type"]) > 1
     for error, of in results["errors"].items():
         for example in of["examples"]:

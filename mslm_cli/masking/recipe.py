@@ -22,7 +22,7 @@ from mslm_cli.masking.strategies import STRATEGIES, Strategy
 from mslm_cli.masking.units import DrawContext, draw
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from mslm_cli.models import AnyTokenizer
 
 Rates = dict[str, float]
 
@@ -51,10 +51,12 @@ class Recipe:
     state: Any = None
 
     @classmethod
-    def of(cls, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast", state: Any = None) -> "Recipe":
+    def of(cls, config: MaskingOptions, tokenizer: "AnyTokenizer", state: Any = None) -> "Recipe":
         """The recipe for sequences of this tokenizer."""
         special_ids = np.unique(np.array(tokenizer.all_special_ids, dtype=np.int64))
-        return cls(config, tokenizer.mask_token_id, len(tokenizer), special_ids, state)
+        mask_id = tokenizer.mask_token_id
+        assert mask_id is not None  # sequences were made with it
+        return cls(config, mask_id, len(tokenizer), special_ids, state)
 
     @property
     def strategy(self) -> Strategy:
@@ -189,7 +191,7 @@ class ShardMasks:
         return self._known[number]
 
 
-def open_masks(reader: ShardReader, config: MaskingOptions, tokenizer: "PreTrainedTokenizerFast") -> ShardMasks:
+def open_masks(reader: ShardReader, config: MaskingOptions, tokenizer: "AnyTokenizer") -> ShardMasks:
     """The masks of a shards folder made with ``config``.
 
     Raises:

@@ -33,7 +33,7 @@ def write_report(
 
     Args:
         results: the content of results.json.
-        lines: the lines of predictions.jsonl; without words, the page has no source text.
+        lines: the lines of predictions.jsonl that have errors; without words, the page has no source text.
         provenance: the provenance of the results, by name; values are text or mappings of text.
         curves: the lines of metrics.jsonl of the ner artifact (``ner``) and of its encoder (``encoder``), if known.
     """

@@ -1,8 +1,10 @@
 """``mslm eval``: score a trained model, or predictions of any system, on gold data."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -52,10 +54,20 @@ class Sources:
 
 
 class Scored(NamedTuple):
-    """The content of results.json, and the lines of predictions.jsonl."""
+    """The content of results.json, and the lines of predictions.jsonl, which can be asked for again."""
 
     results: dict[str, Any]
-    lines: list[dict[str, Any]]
+    lines: Iterable[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of predictions.jsonl, made as they are asked for."""
+
+    corpus: ScoredCorpus
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return with_errors(self.corpus)
 
 
 def run(
@@ -100,7 +112,7 @@ def run(
         **score(corpus, config, train=train, terms=terms),
         **count_seen(corpus, _sketches(ner, train)),
     }
-    scored = Scored(results, list(with_errors(corpus.without_text() if config.no_text else corpus)))
+    scored = Scored(results, _Lines(corpus.without_text() if config.no_text else corpus))
     if build:
         _publish(build, scored, ner, config, about, with_report=with_report)
     _print_warnings(results)
@@ -141,13 +153,17 @@ def _publish(
     """Write the eval artifact, with its report if wanted."""
     with build.publish() as staged:
         (staged.path / RESULTS).write_text(json.dumps(scored.results, indent=2) + "\n", encoding="utf-8")
+        wrong = []
         with (staged.path / PREDICTIONS).open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in scored.lines)
+            for line in scored.lines:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                if "errors" in line:
+                    wrong.append(line)
         if with_report:
             known = {name: file for name, file in CURVES.items() if ner and ner.has(file)}
             curves = {name: page.read_curve(ner.file(file)) for name, file in known.items()} if ner else {}
             made_by = {"fingerprint": build.fingerprint, **_provenance(ner, build.inputs, config)}
-            page.write_report(staged.path, scored.results, scored.lines, made_by, curves)
+            page.write_report(staged.path, scored.results, wrong, made_by, curves)
         staged.seeds["bootstrap"] = config.seed
         staged.run |= about
 
@@ -302,7 +318,7 @@ def other_scorers(corpus: ScoredCorpus) -> dict[str, Any]:
         for mode in ("strict", "default")
     }
     n_words = sum(map(len, gold))
-    n_right = sum(a == b for one, other in zip(gold, predicted, strict=True) for a, b in zip(one, other, strict=True))
+    n_right = sum(map(operator.eq, chain.from_iterable(gold), chain.from_iterable(predicted)))
     without_means = {k: v for k, v in modes["default"].items() if k not in ("macro", "weighted")}
     return {"seqeval": modes, "conlleval": {"n_words": n_words, "accuracy": n_right / n_words, **without_means}}
 

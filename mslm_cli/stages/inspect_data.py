@@ -17,7 +17,7 @@ from mslm_cli.errors import UsageError
 from mslm_cli.text.tokens import visible
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from mslm_cli.models import AnyTokenizer
 
 _N_SHOWN = 5
 _WIDTH = 28
@@ -36,7 +36,7 @@ def run(paths: Mapping[str, Path], config: InspectConfig) -> dict[str, Any]:
     tokenizer = limit = None
     if config.model:
         folder = models.resolve(config.model, offline=config.offline)
-        tokenizer = models.load_tokenizer(folder, lowercase=config.lowercase)
+        tokenizer = models.load_text_tokenizer(folder, lowercase=config.lowercase)
         limit = min(config.max_length, models.position_limit(models.read_config(folder)))
     sets: dict[str, Any] = {}
     corpora: dict[str, LabelledCorpus] = {}
@@ -58,9 +58,7 @@ def run(paths: Mapping[str, Path], config: InspectConfig) -> dict[str, Any]:
     }
 
 
-def count_cuts(
-    corpus: LabelledCorpus, tokenizer: "PreTrainedTokenizerFast", max_length: int, overlap: int
-) -> dict[str, Any]:
+def count_cuts(corpus: LabelledCorpus, tokenizer: "AnyTokenizer", max_length: int, overlap: int) -> dict[str, Any]:
     """Word pieces, unknown words, and words, sentences and mentions too long for windows of ``max_length`` tokens."""
     prefix, suffix = models.special_frame(tokenizer)
     capacity = max_length - len(prefix) - len(suffix)

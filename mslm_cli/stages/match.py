@@ -94,33 +94,29 @@ def _counted(documents: Iterable[DocumentMatches], totals: Totals) -> Iterator[D
     for found in documents:
         totals.n_documents += 1
         totals.n_matches += len(found.matches)
-        totals.terms.update(match.index for match in found.matches)
+        totals.terms.update(match.term for match in found.matches)
         yield found
 
 
 def _lines(documents: Iterable[DocumentMatches], terms: Sequence[Term], form: Form) -> Iterator[str]:
     if form == "json":
-        return (line for found in documents for line in _records(found, terms))
+        return _records(documents, terms)
     if form == "html":
         types = type_names(terms)
         return html_page("mslm match", ((f.doc, f.text, _marks(f, terms)) for f in documents), types)
     return (console.marked(found.text, _marks(found, terms)) + "\n\n" for found in documents)
 
 
-def _records(found: DocumentMatches, terms: Sequence[Term]) -> Iterator[str]:
-    for match in found.matches:
-        term = terms[match.index]
-        record = {
-            "doc": found.doc,
-            "start": found.first + match.start,
-            "end": found.first + match.end,
-            "text": found.text[match.start : match.end],
-            "term": term.term,
-            "type": term.type,
-            "score": term.score,
-        }
-        yield json.dumps(record, ensure_ascii=False) + "\n"
+def _records(documents: Iterable[DocumentMatches], terms: Sequence[Term]) -> Iterator[str]:
+    """A JSON line for each match; what is the same in many lines is encoded once."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    tails = [encode({"term": term.term, "type": term.type, "score": term.score})[1:] for term in terms]
+    for found in documents:
+        head = f'{{"doc": {encode(found.doc)}, "start": '
+        for start, end, term in found.matches:
+            text = encode(found.text[start:end])
+            yield f'{head}{found.first + start}, "end": {found.first + end}, "text": {text}, {tails[term]}\n'
 
 
 def _marks(found: DocumentMatches, terms: Sequence[Term]) -> list[Mark]:
-    return [Mark(match.start, match.end, terms[match.index].type or "") for match in found.matches]
+    return [Mark(match.start, match.end, terms[match.term].type or "") for match in found.matches]

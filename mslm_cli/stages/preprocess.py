@@ -25,7 +25,7 @@ from mslm_cli.terms.lexicon import Term, terms_of, type_names
 from mslm_cli.terms.matcher import Matcher
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from mslm_cli.models import AnyTokenizer
 
 TOKENIZER = "tokenizer"
 
@@ -64,7 +64,7 @@ def run(
     folder = models.resolve(config.model, offline=config.offline)
     artifacts.load_if_artifact(folder, "encoder", "ner")
     _check_length(folder, config)
-    tokenizer = models.load_tokenizer(folder, lowercase=config.lowercase)
+    tokenizer = models.load_text_tokenizer(folder, lowercase=config.lowercase)
     tokenizer_id = models.tokenizer_fingerprint(tokenizer)
     inputs = [artifacts.file_input("text", file) for file in files]
     inputs.append(artifacts.Input(role="tokenizer", path=TOKENIZER, fingerprint=tokenizer_id))
@@ -162,7 +162,7 @@ def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
         yield concatenate(waiting)
 
 
-def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "PreTrainedTokenizerFast") -> MaskSummary:
+def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "AnyTokenizer") -> MaskSummary:
     """Draw the masks of every copy for the sequences in ``folder``, and write them unless ``dynamic`` is set."""
     reader = ShardReader(folder)
     strategy = STRATEGIES[config.strategy]

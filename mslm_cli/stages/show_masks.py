@@ -14,7 +14,7 @@ from mslm_cli.masking.recipe import open_masks
 from mslm_cli.masking.shards import ShardReader
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from mslm_cli.models import AnyTokenizer
 
 STYLES = {
     "DS-term masked": "bold red",
@@ -85,13 +85,14 @@ def run(shards: Path, n: int, epoch: int) -> list[MaskedSequence]:
     return shown
 
 
-def load_tokenizer(shards: Path) -> "PreTrainedTokenizerFast":
+def load_tokenizer(shards: Path) -> "AnyTokenizer":
     """The tokenizer of the shards."""
-    return models.load_tokenizer(shards / "tokenizer", lowercase=None)
+    return models.load_text_tokenizer(shards / "tokenizer", lowercase=None)
 
 
-def styled(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> list[StyledText]:
+def styled(sequence: MaskedSequence, tokenizer: "AnyTokenizer") -> list[StyledText]:
     """The text of a sequence: DS-terms between underscores; in braces, what is predicted and its input."""
+    backend = tokenizer.backend_tokenizer
     in_mention = {position for start, end in sequence.spans for position in range(start, end)}
 
     def look(position: int) -> str:
@@ -105,13 +106,16 @@ def styled(sequence: MaskedSequence, tokenizer: "PreTrainedTokenizerFast") -> li
         return "kept" if after == before else "random"
 
     def piece(token: int) -> str:
-        return str(tokenizer.convert_ids_to_tokens(token))
+        return str(backend.id_to_token(token))
+
+    def joined(pieces: list[str]) -> str:
+        return " ".join(pieces) if backend.decoder is None else str(backend.decoder.decode(pieces)).strip()
 
     found = []
     for (name, mask_kind), group in groupby(range(len(sequence.ids)), lambda p: (look(p), sequence.kind[p])):
         positions = list(group)
         before, after = ([piece(ids[p]) for p in positions] for ids in (sequence.ids, sequence.input_ids))
-        text = " ".join(before) if name == "special" else tokenizer.convert_tokens_to_string(before).strip()
+        text = " ".join(before) if name == "special" else joined(before)
         if name == "DS-term" or mask_kind == DS_TERM:
             text = f"_{text}_"
         if mask_kind != NOT_PREDICTED:

@@ -90,7 +90,7 @@ class TermFinder:
             defined = (abbreviation for sentence in raw for abbreviation in find_abbreviations(sentence))
             found.abbreviations.add_document(defined, text, self._reader)
         if self._matcher is not None:
-            matches = Counter(self._given[match.index].term for match in self._matcher.find(text))
+            matches = Counter(self._given[match.term].term for match in self._matcher.find(text))
             found.given.update(matches)
             found.given_docs.update(matches.keys())
 

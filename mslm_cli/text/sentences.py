@@ -2,41 +2,22 @@
 
 import re
 from collections.abc import Iterator
-from functools import cache
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
+from mslm_cli.text.english import sentence_starts
 from mslm_cli.text.tokens import visible, visible_offsets
 
-if TYPE_CHECKING:
-    from spacy.language import Language
-
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
-# spaCy rejects longer texts; longer paragraphs are cut at a space.
+# Longer paragraphs are cut at a space, so that one of any length takes bounded memory.
 _MAX_CHARS = 100_000
-# In addition to spaCy's own; they rarely end a sentence.
-_ABBREVIATIONS = ("Fig.", "Figs.", "fig.", "figs.", "Eq.", "Eqs.", "Ref.", "Refs.", "al.", "cf.", "approx.", "spp.")
-
-
-@cache
-def _sentencizer() -> "Language":
-    import spacy
-    from spacy.symbols import ORTH
-    from spacy.tokenizer import Tokenizer
-
-    nlp = spacy.blank("en")
-    assert isinstance(nlp.tokenizer, Tokenizer)
-    for abbreviation in _ABBREVIATIONS:
-        nlp.tokenizer.add_special_case(abbreviation, [{ORTH: abbreviation}])
-    nlp.add_pipe("sentencizer")
-    return nlp
 
 
 def split_sentences(text: str) -> list[tuple[int, int]]:
     """[start, end) character offsets of the sentences in ``text``, without surrounding white space.
 
-    Uses spaCy's rule-based sentencizer on English tokens. A blank line ends a sentence, and so does a line break unless
-    the line looks wrapped: the next line begins in lower case, or its first word would have made this line the longest
-    of the paragraph. So titles are separate sentences. Invisible characters are nothing.
+    By the rules of spaCy's sentencizer on English tokens (``sentence_starts``). A blank line ends a sentence, and so
+    does a line break unless the line looks wrapped: the next line begins in lower case, or its first word would have
+    made this line the longest of the paragraph. So titles are separate sentences. Invisible characters are nothing.
     """
     plain = visible(text)
     if len(plain) < len(text):
@@ -44,10 +25,11 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
         return [(at[start], at[end - 1] + 1) for start, end in split_sentences(plain)]
     spans = []
     for start, end in _blocks(text):
-        for sentence in _sentencizer()(text[start:end]).sents:
-            raw = text[start + sentence.start_char : start + sentence.end_char]
+        bounds = [*(start + offset for offset in sentence_starts(text[start:end])), end]
+        for first, last in pairwise(bounds):
+            raw = text[first:last]
             if stripped := raw.strip():
-                first = start + sentence.start_char + len(raw) - len(raw.lstrip())
+                first += len(raw) - len(raw.lstrip())
                 spans.append((first, first + len(stripped)))
     return spans
 
@@ -77,7 +59,7 @@ def _unwrapped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def chunks(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """[start, end) character offsets of consecutive parts short enough for spaCy, cut at spaces."""
+    """[start, end) character offsets of consecutive parts of bounded length, cut at spaces."""
     while end - start > _MAX_CHARS:
         cut = text.rfind(" ", start + 1, start + _MAX_CHARS)
         cut = start + _MAX_CHARS if cut < 0 else cut

@@ -24,7 +24,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from mslm_cli import console, fsio
 from mslm_cli.artifacts import Artifact
 from mslm_cli.errors import UnavailableError
-from mslm_cli.models import cache_folder, reason, special_frame, text_backend
+from mslm_cli.models import reason, special_frame, text_backend
 from mslm_cli.training.batching import ModelBatch, pad
 
 Load = Callable[[Path], PreTrainedModel]
@@ -88,7 +88,7 @@ def load_classifier(
     """
     for name in _PACKAGES:
         _package(name)
-    folder = cache_folder() / "onnx" / f"{_key(artifact)}-{'int8' if int8 else 'fp32'}"
+    folder = fsio.cache_folder() / "onnx" / f"{_key(artifact)}-{'int8' if int8 else 'fp32'}"
     if not _is_whole(folder):
         fsio.check_writable(folder)
         with fsio.held(folder.with_name(f".{folder.name}.lock")):

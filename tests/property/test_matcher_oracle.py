@@ -2,10 +2,12 @@
 
 import unicodedata
 from itertools import pairwise
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mslm_cli.terms import matcher
 from mslm_cli.terms.lexicon import Term, matches_case
 from mslm_cli.terms.matcher import Match, Matcher
 from mslm_cli.text.tokens import exact_form, folded_form, visible
@@ -76,6 +78,12 @@ def oracle(terms: list[Term], text: str) -> list[Match]:
 @given(TERMS, TEXTS)
 def test_finds_what_a_plain_search_finds(terms: list[Term], text: str) -> None:
     assert Matcher(terms).find(text) == oracle(terms, text)
+
+
+@given(TERMS, st.text("aAbB2-_.' \n\t\x0b\x1c\x1f\x00", max_size=30))
+def test_long_texts_are_searched_alike(terms: list[Term], text: str) -> None:
+    with patch.object(matcher, "_LONG", 0):
+        assert Matcher(terms).find(text) == oracle(terms, text)
 
 
 @given(st.text(CHARACTERS, min_size=1, max_size=12), TEXTS, TEXTS)

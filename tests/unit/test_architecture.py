@@ -32,6 +32,7 @@ LAYERS = [
     {"artifacts"},
     {
         "allocator",
+        "bert_tokenizer",
         "code_identity",
         "config",
         "console",
@@ -52,8 +53,8 @@ ROOMS = {
     "torch": {"training", "stages"},
     "safetensors": {"training"},
     "transformers": {"training", "tasks", "stages", "models"},
-    "tokenizers": {"sequences", "models"},
-    "spacy": {"terms", "text", "corpus"},
+    "tokenizers": {"sequences", "models", "bert_tokenizer"},
+    "spacy": {"terms", "corpus"},
     "scispacy": {"terms"},
     "thinc": {"terms"},
     "threadpoolctl": {"terms"},

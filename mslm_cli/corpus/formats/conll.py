@@ -26,6 +26,7 @@ from mslm_cli.corpus.tagged import (
 from mslm_cli.errors import DataError
 
 _DOCSTART = "-DOCSTART-"
+_N_ROWS = 1 << 16
 _DOCUMENT_COMMENT = re.compile(r"#\s+(?:newdoc|document|doc)(?:[ _-]?id)?(?:\s*[:=]\s*|\s+|$)(.*)|###\w+:(.+)")
 _COMMENT = re.compile(r"#\s+[\w.:-]+(?:\s[\w.:-]+)?\s*=\s")
 
@@ -120,8 +121,18 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
     least = max(2, n_tags + 1)
     wanted = "a word and a tag" if least == 2 else "a word, its gold tag and its predicted tag"
     known: list[dict[str, str]] = [{}, {}]
+    # Most rows of a file occur in it before; what was right then is right again.
+    rows: dict[str, tuple[str, str, str]] = {}
     block = TaggedSentence(None, False)
     for number, line in enumerate(lines, 1):
+        if cached := rows.get(line):
+            if not block.words:
+                block.line = number
+            block.words.append(cached[0])
+            block.tags.append(cached[1])
+            if n_tags == 2:
+                block.gold.append(cached[2])
+            continue
         row = line.rstrip()
         if not row:
             if block.words:
@@ -151,10 +162,15 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
             n_columns = n_found
         if not block.words:
             block.line = number
+        tag = known_tag(cells[-1], known[0], name, number) if n_tags else cells[-1]
         block.words.append(cells[0])
-        block.tags.append(known_tag(cells[-1], known[0], name, number) if n_tags else cells[-1])
+        block.tags.append(tag)
+        gold = ""
         if n_tags == 2:
-            block.gold.append(known_tag(cells[-2], known[1], name, number))
+            gold = known_tag(cells[-2], known[1], name, number)
+            block.gold.append(gold)
+        if len(rows) < _N_ROWS:
+            rows[line] = cells[0], tag, gold
     if block.words:
         yield block
 
@@ -162,7 +178,10 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
 def _cells(row: str, n_columns: int) -> list[str]:
     """The columns of a row without trailing space; ``n_columns`` (0: unknown) tells empty words from indents."""
     if "\t" in row:
-        return [cell.strip() for cell in row.split("\t")]
+        cells = row.split("\t")
+        # white space other than a space is not printable
+        is_clean = " " not in row and "".join(cells).isprintable()
+        return cells if is_clean else [cell.strip() for cell in cells]
     cells = row.split(" ")
     if "" in cells:
         cells = [cell for cell in cells if cell]
