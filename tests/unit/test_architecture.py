@@ -54,7 +54,7 @@ ROOMS = {
     "safetensors": {"training"},
     "transformers": {"training", "tasks", "stages", "models"},
     "tokenizers": {"sequences", "models", "bert_tokenizer"},
-    "spacy": {"terms", "corpus"},
+    "spacy": {"terms", "corpus", "text"},
     "scispacy": {"terms"},
     "thinc": {"terms"},
     "threadpoolctl": {"terms"},
