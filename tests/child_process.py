@@ -46,10 +46,11 @@ def run(
     *arguments: object,
     folder: Path,
     dies_after: int | str | None = None,
+    environment: dict[str, str | None] | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> int | None:
     """The exit code of ``mslm`` in ``folder``; negative for a signal. See ``start``."""
-    process = start(*arguments, folder=folder, dies_after=dies_after, prepare=prepare)
+    process = start(*arguments, folder=folder, dies_after=dies_after, environment=environment, prepare=prepare)
     process.join()
     return process.exitcode
 

@@ -200,12 +200,11 @@ class Costs:
             per_char = speed.lexicon if node.stage == "lexicon" else speed.shards
             return _START_S + per_char * self._n_chars(node)
         if node.stage == "encoder":
+            assert isinstance(node.config, AdaptConfig)
             if "steps" not in config:
-                return (
-                    _START_S
-                    + config.get("head_warmup_steps", HEAD_ALONE_STEPS) * config["tokens_per_step"] * speed.head
-                )
-            return _START_S + config["steps"] * config["tokens_per_step"] * speed.adapt
+                n_head_steps = config.get("head_warmup_steps", HEAD_ALONE_STEPS)
+                return _START_S + n_head_steps * node.config.step_tokens * speed.head
+            return _START_S + config["steps"] * node.config.step_tokens * speed.adapt
         if node.stage == "ner":
             train, dev = self._tokens(inputs["train"]), self._tokens(inputs["dev"])
             assert isinstance(node.config, FinetuneConfig)

@@ -122,7 +122,9 @@ def die_before_the_check() -> None:
 @needs_onnx
 def test_a_kill_in_mid_export_leaves_none(workplace: Path, cache: Path, mslm: Mslm) -> None:
     command = ("predict", "ner", "test.tsv", "--backend", "onnx", "--threads", 1)
-    assert child_process.run(*command, folder=workplace, prepare=die_before_the_check) == child_process.DIED
+    environment: dict[str, str | None] = {"MSLM_CACHE": str(cache.parent)}
+    died = child_process.run(*command, folder=workplace, environment=environment, prepare=die_before_the_check)
+    assert died == child_process.DIED
     assert exports(cache) == []
     assert list(cache.glob(".*.partial/model.onnx"))
     by_onnx = found(mslm, Path("ner"), Path("test.tsv"), "--backend", "onnx")
