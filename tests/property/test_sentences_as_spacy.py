@@ -2,6 +2,7 @@
 
 import sys
 from functools import cache
+from importlib.metadata import PackageNotFoundError
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.text import english
+from mslm_cli.text import english, spacy_rules
 from mslm_cli.text.spacy_rules import english_rules
 
 spacy = pytest.importorskip("spacy")
@@ -97,6 +98,10 @@ def test_exceptions_end_sentences_as_in_spacy(form: str) -> None:
         assert sentences(text, english.sentence_starts(text)) == as_spacy(text), text
 
 
+def not_installed(name: str) -> str:
+    raise PackageNotFoundError(name)
+
+
 def test_rules_are_kept_and_made_anew_where_they_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MSLM_CACHE", str(tmp_path / "cache"))
     rules = english_rules()
@@ -104,6 +109,8 @@ def test_rules_are_kept_and_made_anew_where_they_are_damaged(tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "spacy", None)
         assert english_rules() == rules
+        patch.setattr(spacy_rules, "version", not_installed)
+        assert english_rules() == rules, "the last that were kept"
         kept.write_text(kept.read_text(encoding="utf-8")[:-100], encoding="utf-8")
         with pytest.raises(UnavailableError, match="rules of spaCy"):
             english_rules()
