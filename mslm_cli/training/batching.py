@@ -174,8 +174,8 @@ class ModelBatch:
 
     @property
     def graph_key(self) -> object:
-        """What a graph of a pass depends on beside the shapes of arrays; None without a fixed shape."""
-        return tuple(v for v in self.inputs.values() if isinstance(v, int)) if self.has_fixed_shape else None
+        """What a graph of a pass depends on beside the arrays."""
+        return tuple(v for v in self.inputs.values() if isinstance(v, int))
 
     def mapped(self, convert: Convert) -> "ModelBatch":
         """A copy with ``convert`` applied to the inputs that are arrays."""

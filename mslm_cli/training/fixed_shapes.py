@@ -53,6 +53,7 @@ def fix_targets(batch: ModelBatch, selection: Selection, targets: Targets) -> tu
         slots=np.concatenate([selection.slots, others]),
         width=size,
         query_starts=starts,
+        has_fixed_shape=True,
     )
     weights = (targets.weights / targets.total_weight).astype(np.float32)
     n_targets = len(targets.classes) + len(others)

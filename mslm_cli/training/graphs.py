@@ -13,7 +13,11 @@ _MAX_GRAPHS = 24
 
 
 class Recordable(Protocol):
-    """A microbatch whose passes depend on its arrays and their shapes alone."""
+    """A microbatch whose passes depend on its arrays, and beside them on its key alone."""
+
+    @property
+    def graph_key(self) -> object:
+        """What a pass depends on beside the arrays."""
 
     def mapped(self, convert: Convert) -> Self:
         """A copy with ``convert`` applied to its arrays, always in the same order."""
@@ -39,7 +43,7 @@ class PassGraphs:
         """The numbers of the pass over ``microbatch``."""
         tensors: list[torch.Tensor] = []
         microbatch.mapped(tensors.append)
-        shape = tuple(t.shape for t in tensors)
+        shape = (microbatch.graph_key, *(t.shape for t in tensors))
         if shape not in self._recorded:
             if len(self._recorded) == _MAX_GRAPHS:
                 return self._run(microbatch)

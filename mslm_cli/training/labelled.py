@@ -153,8 +153,7 @@ class LabelledBatch:
     @property
     def graph_key(self) -> object:
         """What a graph of its pass depends on beside the shapes of arrays; None if there can be none."""
-        is_plain = self.is_noisy is None and self.masked is None and not len(self.label_sets)
-        return self.model_batch.graph_key if is_plain else None
+        return self.model_batch.graph_key if self.selection.has_fixed_shape else None
 
     @property
     def n_tokens(self) -> int:

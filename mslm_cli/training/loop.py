@@ -260,9 +260,8 @@ def _gradients(
     Dropout is seeded for each step and process, so it depends neither on earlier attempts nor on resuming.
     """
     key = np.random.SeedSequence([options.seed, state.n_steps, ranks.rank()])
-    seed = int(key.generate_state(1, np.uint64)[0])
+    torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
     try:
-        torch.manual_seed(seed)
         return _accumulated(microbatches, passes, reducer)
     except RuntimeError as error:
         if not _is_out_of_memory(error) and passes.is_plain:

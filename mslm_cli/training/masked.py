@@ -82,7 +82,7 @@ class MaskedBatch:
     @property
     def graph_key(self) -> object:
         """What a graph of its pass depends on beside the shapes of arrays; None if there can be none."""
-        return self.model_batch.graph_key if self.objectives == Objectives() else None
+        return self.model_batch.graph_key if self.selection.has_fixed_shape else None
 
     @property
     def n_tokens(self) -> int:

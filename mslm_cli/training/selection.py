@@ -18,6 +18,7 @@ class Selection(NamedTuple):
     in ``wanted``. n_positions: how many of them have logits; the others follow. rows: int64 [n_wanted], the row of each
     wanted position. slots: int64 [n_wanted], its number among those of its row. width: the most in a row.
     query_starts: int32 [n_sequences + 1], the first wanted position of each sequence of a packed batch, else None.
+    has_fixed_shape: it is from ``fixed_shapes.fix_targets``.
     """
 
     wanted: Array
@@ -27,6 +28,7 @@ class Selection(NamedTuple):
     slots: Array
     width: int
     query_starts: Array | None
+    has_fixed_shape: bool = False
 
     @classmethod
     def of(cls, batch: ModelBatch, positions: Indices, others: Indices | None = None) -> "Selection":
@@ -45,4 +47,4 @@ class Selection(NamedTuple):
         """A copy with ``convert`` applied to all arrays."""
         starts = None if self.query_starts is None else convert(self.query_starts)
         wanted, index, rows, slots = (convert(f) for f in (self.wanted, self.index, self.rows, self.slots))
-        return Selection(wanted, index, self.n_positions, rows, slots, self.width, starts)
+        return self._replace(wanted=wanted, index=index, rows=rows, slots=slots, query_starts=starts)

@@ -6,7 +6,7 @@ Without CUDA a recorded pass is stood for by one that computes again from the te
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -89,6 +89,26 @@ def test_fixed_shapes_and_recorded_passes_change_nothing(chain: Path, recorded: 
         assert step.reported == pytest.approx(other.reported, rel=1e-5)
     assert float((same_weights - weights).norm() / weights.norm()) < 1e-4
     assert len(recorded) == 0 if not has_graphs else 0 < len(recorded) < len(found)
+
+
+def test_a_pass_serves_no_batch_with_another_longest_sequence(recorded: list[int]) -> None:
+    """Attention kernels take its length as a number, not as an array."""
+
+    class Batch(NamedTuple):
+        values: torch.Tensor
+        longest: int
+
+        @property
+        def graph_key(self) -> int:
+            return self.longest
+
+        def mapped(self, convert: Callable[[Any], Any]) -> "Batch":
+            return self._replace(values=convert(self.values))
+
+    passes = graphs.PassGraphs(lambda batch: batch.values * batch.longest, [])
+    batches = [Batch(torch.tensor([2.0]), longest) for longest in (256, 512, 256)]
+    assert [passes.run(batch).item() for batch in batches] == [512.0, 1024.0, 512.0]
+    assert len(recorded) == 2
 
 
 def test_other_objectives_are_not_recorded(chain: Path, recorded: list[int]) -> None:
