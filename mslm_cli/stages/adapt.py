@@ -98,6 +98,8 @@ def run(
 
 def _with_step_size(config: AdaptConfig, source: Artifact) -> AdaptConfig:
     """``config`` with the size of a step, which depends on the device and is part of what identifies the result."""
+    if config.tokens_per_step != "auto":
+        return config
     n_tokens = int(ShardReader(source.path).lengths.sum(dtype=np.int64))
     size = step_size(config, n_tokens, select_device(config.device, threads=config.threads))
     sized = config.model_copy(update={"tokens_per_step": size})

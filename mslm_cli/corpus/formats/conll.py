@@ -125,13 +125,8 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
     rows: dict[str, tuple[str, str, str]] = {}
     block = TaggedSentence(None, False)
     for number, line in enumerate(lines, 1):
-        if cached := rows.get(line):
-            if not block.words:
-                block.line = number
-            block.words.append(cached[0])
-            block.tags.append(cached[1])
-            if n_tags == 2:
-                block.gold.append(cached[2])
+        if known_row := rows.get(line):
+            _append(block, number, known_row, has_gold=n_tags == 2)
             continue
         row = line.rstrip()
         if not row:
@@ -160,19 +155,24 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
                 message = f"expected {expected}, found {n_found} column{'s' * (n_found != 1)}"
                 raise DataError(message, path=name, line=number)
             n_columns = n_found
-        if not block.words:
-            block.line = number
         tag = known_tag(cells[-1], known[0], name, number) if n_tags else cells[-1]
-        block.words.append(cells[0])
-        block.tags.append(tag)
-        gold = ""
-        if n_tags == 2:
-            gold = known_tag(cells[-2], known[1], name, number)
-            block.gold.append(gold)
+        gold = known_tag(cells[-2], known[1], name, number) if n_tags == 2 else ""
+        parsed = cells[0], tag, gold
+        _append(block, number, parsed, has_gold=n_tags == 2)
         if len(rows) < _N_ROWS:
-            rows[line] = cells[0], tag, gold
+            rows[line] = parsed
     if block.words:
         yield block
+
+
+def _append(block: TaggedSentence, number: int, row: tuple[str, str, str], *, has_gold: bool) -> None:
+    """Add the word, tag and gold tag of line ``number`` to ``block``."""
+    if not block.words:
+        block.line = number
+    block.words.append(row[0])
+    block.tags.append(row[1])
+    if has_gold:
+        block.gold.append(row[2])
 
 
 def _cells(row: str, n_columns: int) -> list[str]:
