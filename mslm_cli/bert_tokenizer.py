@@ -75,7 +75,7 @@ def read(folder: Path) -> BertTokenizer | None:
         if state | _expected(config, state) != state:
             return None
         backend = Tokenizer.from_str(json.dumps(state))
-    except Exception:  # transformers tells what is wrong with them
+    except Exception:  # tokenizers has no class of its own; transformers, next, says what is wrong
         return None
     return BertTokenizer(backend, _saved_config(config, backend))
 

@@ -131,7 +131,7 @@ class AdaptConfig(TrainingOptions):
     """Options of ``mslm adapt``."""
 
     tokens_per_step: AutoCount = Field(
-        "auto", description="Non-padding tokens per optimizer step; auto: 4096, on CUDA with much text 16384."
+        "auto", description="Non-padding tokens per optimizer step; auto is 4096, or 16384 on CUDA with much text."
     )
     weights: str = Field(
         "ratio:2",
@@ -183,7 +183,7 @@ class AdaptConfig(TrainingOptions):
         1.0, gt=0, le=1, description="Factor on the learning rate from each layer of the encoder to the one below it."
     )
     compile: Literal["auto", "off"] = Field(
-        "auto", description="Compile the encoder's layers: auto does on CUDA in runs of several minutes."
+        "auto", description="Compile the encoder's layers; auto does so on CUDA, in runs of several minutes."
     )
 
     @property

@@ -59,7 +59,9 @@ def _from_spacy(kept: Path) -> EnglishRules:
         import spacy
     except ImportError as error:
         hint = f"pip install spacy, or copy {kept.parent.name}/{_NAME.format('*')} from the cache of another machine"
-        raise UnavailableError(f"sentences are split by the rules of spaCy: {error}", hint=hint) from error
+        raise UnavailableError(
+            f"cannot read the rules of spaCy, by which text is split into sentences: {error}", hint=hint
+        ) from error
     nlp = spacy.blank("en")
     tokenizer: Any = nlp.tokenizer
     sentencizer: Any = nlp.add_pipe("sentencizer")
