@@ -25,7 +25,13 @@ DRY = bool(os.environ.get("DRY"))
 WORKERS = ["cpu"] * 2 if DRY else [*["cuda"] * 12, *["cpu"] * 4]
 TARGETS = ("NCBI-disease", "BC5CDR-chem", "BC2GM", "linnaeus")
 SEEDS = (1,) if DRY else (1, 2, 3)
-RATE = 3e-4
+ADAPTED = {
+    "mslm": {"tokens_per_step": 16_384, "learning_rate": 3e-4},
+    "word": {"tokens_per_step": 16_384, "learning_rate": 3e-4},
+    "auto": {},
+    "auto-4096": {"tokens_per_step": 4096},
+}
+"""Encoders to adapt, and the options of each; the last two compare the defaults for the size of a step."""
 SLOW_SECONDS = 150
 """No slow trial begins later than this before the end."""
 
@@ -76,7 +82,7 @@ class Job(NamedTuple):
 
 def jobs() -> list[Job]:
     """The jobs that have no result in few_labels.jsonl yet, and what they need, most wanted first."""
-    adapted = [Job("mslm"), Job("word")]
+    adapted = list(map(Job, ADAPTED))
     tuned = [Job(e, t) for e in ("same", "mslm+same", "other") for t in TARGETS]
     trials = [Job(a, t, share, s) for share in (0.05, 0.1) for s in SEEDS for t in TARGETS for a in ARMS]
     everything = [
@@ -166,15 +172,15 @@ class Runner(NamedTuple):
         config = AdaptConfig.build(
             model=str(self.folder / "minilm"),
             offline=True,
-            tokens_per_step=512 if DRY else 16_384,
             epochs="auto" if DRY else 1,
             steps=3 if DRY else None,
-            learning_rate=RATE,
             checkpoint_every="60m",
             device=self.device,
-            weights="ratio:2" if job.arm == "mslm" else "uniform",
+            weights="uniform" if job.arm == "word" else "ratio:2",
+            **(ADAPTED[job.arm] | ({"tokens_per_step": 512} if DRY else {})),
         )
-        made = adapt.run(self.folder / f"shards-{job.arm}", self.made(job), config, RunOptions(overwrite=True))
+        shards = "word" if job.arm == "word" else "mslm"
+        made = adapt.run(self.folder / f"shards-{shards}", self.made(job), config, RunOptions(overwrite=True))
         records = [json.loads(line) for line in (made / "metrics.jsonl").open(encoding="utf-8")]
         held_out = [[r["step"], r["held_out"]] for r in records if "held_out" in r and r["phase"] == "adapt"]
         run = json.loads((made / "manifest.json").read_text())["run"]

@@ -1,6 +1,7 @@
 """The floating-point operations of a step, compared to the peak of the device."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,10 @@ from transformers import PreTrainedModel
 
 from mslm_cli.training import ranks
 from mslm_cli.training.batching import ModelBatch
-from mslm_cli.training.device import autocast
 from mslm_cli.training.last_layer import last_layer
 
 _KEYS_AND_VALUES = ("key", "value", "k_lin", "v_lin")
+_N_STEPS = 10
 _HEADS_OF_TRAINING = ("span_boundary_head", "detection_head", "masked_lm_head")
 
 
@@ -57,9 +58,10 @@ class Cost:
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Operations per second of a large matrix product on ``device``; measured in well under a second."""
     size = 8192 if device.type == "cuda" else 1024
-    left, right = (torch.ones(size, size, device=device) for _ in range(2))
+    source = torch.Generator(device).manual_seed(0)  # zeros and ones take less power than numbers do
+    left, right = (torch.randn(size, size, device=device, generator=source).to(dtype) for _ in range(2))
     best = float("inf")
-    with autocast(device, dtype), torch.no_grad():
+    with torch.no_grad():
         for _ in range(4):
             started = time.perf_counter()
             float((left @ right)[0, 0])  # waits for the device
@@ -68,22 +70,29 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 class Meter:
-    """Measures the speed of consecutive steps, over all processes."""
+    """Measures the speed of the last ``_N_STEPS`` steps, over all processes.
+
+    Of several, because a GPU computes a step while the host prepares the next: the time between the ends of two steps
+    on the host is not the time of one on the GPU.
+    """
 
     def __init__(self, model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> None:
         self._cost = Cost.of(model)
         self._peak = ranks.total(peak_flops(device, dtype))
         self._since = time.perf_counter()
+        self._laps: deque[tuple[float, float, float]] = deque(maxlen=_N_STEPS)
 
     def restart(self) -> None:
         """Ignore the time since the last step."""
         self._since = time.perf_counter()
 
     def lap(self, batches: Sequence[ModelBatch], n_wanted: int) -> dict[str, float]:
-        """Tokens of the step just done, tokens per second, and model FLOPs utilisation (MFU)."""
+        """Tokens of the step just done; tokens per second and model FLOPs utilisation (MFU) of the last steps."""
         now = time.perf_counter()
         duration_s, self._since = now - self._since, now
         own = [sum(int(b.lengths.sum()) for b in batches), self._cost.flops(batches, n_wanted)]
         n_tokens, flops = ranks.totals(own)
-        used = flops / duration_s / self._peak
-        return {"n_tokens": int(n_tokens), "tokens_per_s": round(n_tokens / duration_s, 1), "mfu": round(used, 3)}
+        self._laps.append((duration_s, n_tokens, flops))
+        all_s, all_tokens, all_flops = map(sum, zip(*self._laps, strict=True))
+        used = all_flops / all_s / self._peak
+        return {"n_tokens": int(n_tokens), "tokens_per_s": round(all_tokens / all_s, 1), "mfu": round(used, 3)}

@@ -27,8 +27,8 @@ from mslm_cli.training.reduction import GradientReducer
 EXPLODED_LOSS = 1000.0
 """In nats; guessing uniformly over a vocabulary costs about 10."""
 _MIN_TOKENS = 16
-SMALL_STEP = 8192
-"""Tokens; on CUDA, launching the kernels of smaller steps takes longer than running them (benchmarks/gpu.md)."""
+SMALL_STEP = 16_384
+"""Tokens; on CUDA, launching the kernels of such steps takes longer than running them (benchmarks/gpu.md)."""
 MAX_SKIPPED = 10
 """Maximum number of consecutive skipped steps; beyond that the weights themselves are broken."""
 
@@ -264,14 +264,15 @@ def _gradients(
     try:
         return _accumulated(microbatches, passes, reducer)
     except RuntimeError as error:
-        if not _is_out_of_memory(error) and passes.is_plain:
+        is_memory = _is_out_of_memory(error)
+        if passes.is_plain and not is_memory:
             raise
-        problem = "" if _is_out_of_memory(error) else str(error).splitlines()[0]
+        problem = "out of memory" if is_memory else str(error).splitlines()[0]
     # from here on nothing refers to the graph of the microbatch that failed
     passes.drop_gradients()
     state.optimizer.zero_grad(set_to_none=True)
     _empty_cache(passes.device)
-    if not problem:
+    if passes.is_plain:
         return None
     console.warn(f"passes are neither compiled nor recorded as CUDA graphs: {problem}")
     passes.run_plainly()

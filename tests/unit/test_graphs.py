@@ -165,3 +165,21 @@ def test_shapes_are_few_and_what_is_added_has_no_weight(lengths: list[int], seed
     assert not fixed.weights[n:].any()
     assert fixed.total_weight == 1.0
     assert len(fixed.classes) == len(fixed.weights) == len(selection.wanted)
+
+
+def test_memory_that_recording_takes_is_given_back_first(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Graphs keep memory of their own: without them there may be enough for passes of the same size."""
+
+    def record(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(graphs, "record", record)
+    layout = partial(pack_fixed, with_mask=True)
+    expected, _ = steps(chain, layout, has_graphs=False)
+    found, _ = steps(chain, layout, has_graphs=True)
+    assert [len(s.microbatches) for s in found] == [len(s.microbatches) for s in expected]
+    said = capsys.readouterr().err
+    assert said.count("recorded as CUDA graphs: out of memory") == 1
+    assert "at most" not in said

@@ -10,6 +10,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertForTokenClassification
 
 from mslm_cli.errors import UnavailableError
+from mslm_cli.training import flops
 from mslm_cli.training.batching import ModelBatch
 from mslm_cli.training.device import precision
 from mslm_cli.training.flops import Cost, Meter, peak_flops
@@ -49,6 +50,20 @@ def test_the_meter_counts_since_the_last_lap() -> None:
     assert speed["tokens_per_s"] > 0
     assert 0 <= speed["mfu"] < 1
     assert 1e8 < peak_flops(CPU, torch.float32) < 1e15
+
+
+def test_the_speed_is_that_of_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU still computes when the host is done with a step, so the last steps of a run end too soon."""
+    times = iter([0.0, 1.0, 2.0, 5.0, 6.0])
+    monkeypatch.setattr(flops, "peak_flops", lambda *_: 1e6)
+    monkeypatch.setattr(flops.time, "perf_counter", lambda: next(times))
+    meter = Meter(BertForMaskedLM(CONFIG), CPU, torch.float32)
+    laps = [meter.lap([model_batch(6)], 1), meter.lap([model_batch(9)], 1)]
+    meter.restart()
+    laps.append(meter.lap([model_batch(9)], 1))
+    assert [lap["n_tokens"] for lap in laps] == [6, 9, 9]
+    assert [lap["tokens_per_s"] for lap in laps] == [6.0, 7.5, 8.0], "without the time before the restart"
+    assert laps[0]["mfu"] > 0
 
 
 @pytest.mark.parametrize(("has", "auto"), [("amx_bf16", "bf16"), ("avx512_bf16", "bf16"), ("avx2", "fp32")])
