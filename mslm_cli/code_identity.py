@@ -37,6 +37,9 @@ _ENTRY = {
 
 STAGES = tuple(_ENTRY)
 
+_FILES = {"matches": "mslm_cli.stages.match", "mentions": "mslm_cli.stages.predict"}
+"""The entry module of each kind of output file that an unfinished run can be resumed for."""
+
 _CONTENT_PACKAGES = frozenset(
     (
         "stages",
@@ -77,12 +80,12 @@ def sources_of(kind: str, options: Mapping[str, Any]) -> dict[str, str]:
     The modules of a plug-in count if an option names it or is ``auto``.
 
     Args:
-        kind: an artifact kind, or a stage of a study.
+        kind: an artifact kind, a stage of a study, or a kind of output file.
 
     Raises:
         UnavailableError: the source of a plug-in is missing.
     """
-    sources = dict(_closure(_ENTRY[kind]))
+    sources = dict(_closure((_ENTRY | _FILES)[kind]))
     for option, group in _PLUGINS.items():
         if option in options:
             for entry in plugins.installed(group).values():

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from mslm_cli.corpus.options import TEXT_ONLY, DataOptions
 from mslm_cli.errors import UsageError
+from mslm_cli.execution.executor import n_cores
 from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.options import Config, Name, Rate, parse_list, read_bounded, read_toml
 from mslm_cli.terms.options import TermOptions
@@ -80,25 +81,51 @@ class ModelOptions(Config):
     lowercase: bool | None = Field(None, description="Lowercase the text, if the checkpoint does not say so itself.")
 
 
-class ExtractTermsConfig(DataOptions, TermOptions):
+class CorpusOptions(Config):
+    """Where work over a corpus runs, and in which units."""
+
+    workers: AutoCount = Field(
+        1, description="Worker processes, or auto for one per core; the result is the same for any number."
+    )
+    ray: str | None = Field(
+        None, description="Ray cluster to run on, instead: its address, or auto for the one on this machine."
+    )
+    block_chars: AutoCount = Field(
+        "auto", description="Characters of text that a worker gets at a time; auto follows the size of the corpus."
+    )
+    skip_bad: int = Field(0, ge=0, description="Documents that may be left out because work on them fails.")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the work runs in this process alone, document by document."""
+        return self.n_workers == 1 and self.ray is None and self.skip_bad == 0
+
+    @property
+    def n_workers(self) -> int:
+        """The number of worker processes."""
+        return n_cores() if self.workers == "auto" else self.workers
+
+    def block_size(self, usual: int) -> int:
+        """The characters of a block."""
+        return usual if self.block_chars == "auto" else self.block_chars
+
+
+class ExtractTermsConfig(DataOptions, TermOptions, CorpusOptions):
     """Options of ``mslm extract-terms``."""
 
     link_similarity: float = Field(
         0.8, gt=0, le=1, description="--link: minimum similarity between a term and a name in the knowledge base."
     )
-    workers: int = Field(1, ge=1, description="Worker processes; the result is the same for any number.")
 
 
-class MatchConfig(DataOptions):
+class MatchConfig(DataOptions, CorpusOptions):
     """Options of ``mslm match``."""
 
 
-class PreprocessConfig(DataOptions, ModelOptions, MaskingOptions):
+class PreprocessConfig(DataOptions, ModelOptions, MaskingOptions, CorpusOptions):
     """Options of ``mslm preprocess``."""
 
     max_length: int = Field(128, ge=8, description="Maximum sequence length in tokens, special tokens included.")
-    shard_sequences: int = Field(65_536, ge=1, description="Sequences per shard file.")
-    workers: int = Field(1, ge=1, description="Worker processes; the result is the same for any number.")
 
 
 class TrainingOptions(ModelOptions, DeviceOptions):
@@ -274,8 +301,15 @@ class EvalConfig(DataOptions, PredictionOptions):
     threshold: Threshold = Field("0.5", description=_THRESHOLD_HELP)
 
 
-class PredictConfig(DataOptions, PredictionOptions):
+class PredictConfig(DataOptions, PredictionOptions, CorpusOptions):
     """Options of ``mslm predict``."""
+
+    workers: AutoCount = Field(
+        "auto",
+        description="Worker processes; auto is one per core, but one in all for little text, standard input and CUDA."
+        " The result is the same for any number.",
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of each worker; 0 is one.")
 
     words: Literal["auto", "punctuation", "joined"] = Field(
         "auto",
@@ -316,7 +350,7 @@ class CompareConfig(DataOptions):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed for both.")
 
 
-class ProbeConfig(DataOptions, ForwardOptions):
+class ProbeConfig(DataOptions, ForwardOptions, CorpusOptions):
     """Options of ``mslm probe``."""
 
     items: int = Field(1000, ge=1, description="Maximum number of mentions to probe, and of each other kind of item.")

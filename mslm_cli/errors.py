@@ -39,6 +39,10 @@ class DataError(MslmError):
         super().__init__(where + message, hint=hint)
 
 
+class BadDocumentError(DataError):
+    """A document on which the work fails; the work on others can go on without it."""
+
+
 class ArtifactError(MslmError):
     """An artifact that is missing, damaged or of the wrong kind."""
 

@@ -110,6 +110,14 @@ def _partial_file(path: Path, *, wait: bool) -> Iterator[TextIO]:
     sync(path.parent)
 
 
+def link(source: Path, target: Path) -> None:
+    """Make ``target`` the same file as ``source``, or a copy where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def sha256_of(path: Path) -> str:
     """The hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:

@@ -126,6 +126,8 @@ class Config(BaseModel):
             "model",
             "offline",
             "pipeline",
+            "ray",
+            "skip_bad",
             "tensorboard",
             "threads",
             "workers",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -45,6 +45,15 @@ class TextCounts:
     n_special_mentions: int = 0
     n_overlapping_mentions: int = 0
     matched_terms: set[int] = field(default_factory=set)
+
+    def to_json(self) -> dict[str, Any]:
+        """These counts as JSON values."""
+        return vars(self) | {"matched_terms": sorted(self.matched_terms)}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Self:
+        """The counts that ``to_json`` wrote."""
+        return cls(**(found | {"matched_terms": set(found["matched_terms"])}))
 
     def add(self, other: "TextCounts") -> None:
         """Add the counts of ``other``."""

@@ -1,15 +1,18 @@
-"""OUTPUT.work: the folder with the checkpoints (``checkpoint-NNNNNNN``) of an unfinished run."""
+"""OUTPUT.work: the folder with the checkpoints (``checkpoint-NNNNNNN``) or the journal of an unfinished run."""
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mslm_cli import code_identity, console, fsio
-from mslm_cli.artifacts import MANIFEST, ArtifactBuild
-from mslm_cli.errors import ArtifactError, DataError, DivergedError, UsageError
+from mslm_cli.artifacts import MANIFEST, ArtifactBuild, Input
+from mslm_cli.errors import ArtifactError, BadDocumentError, DataError, DivergedError, UsageError
+from mslm_cli.options import Config
 
 
 class RunOptions(NamedTuple):
@@ -24,16 +27,33 @@ class RunOptions(NamedTuple):
     resume_anyway: bool = False
 
 
+@dataclass(frozen=True)
+class FileBuild:
+    """The recipe of an output file, which is no artifact: the kind of file, options, inputs, and what else matters."""
+
+    kind: str
+    output: Path
+    config: Config
+    inputs: Sequence[Input]
+    form: Mapping[str, Any]
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """The hashes of the source code that determines the content (see ``code_identity``)."""
+        return code_identity.sources_of(self.kind, self.config.model_dump())
+
+
 IDENTITY = "identity.json"
 HASHES = "hashes.json"
+JOURNAL = "journal.jsonl"
 
 
 @contextmanager
-def work_folder(build: ArtifactBuild, options: RunOptions) -> Iterator[tuple[Path, Path | None]]:
+def work_folder(build: ArtifactBuild | FileBuild, options: RunOptions) -> Iterator[tuple[Path, Path | None]]:
     """Yield the run's OUTPUT.work, locked by this process, and the checkpoint to resume from, if any.
 
-    It is deleted if the block succeeds; otherwise it is kept for the next run if it has a checkpoint. Checkpoints after
-    the one named by ``options.resume`` are deleted.
+    It is deleted if the block succeeds; otherwise it is kept for the next run if it has a checkpoint or a journal.
+    Checkpoints after the one named by ``options.resume`` are deleted.
 
     Raises:
         UsageError: OUTPUT.work belongs to a run with other options, inputs or code (the message names the difference),
@@ -121,7 +141,7 @@ def discard(build: ArtifactBuild) -> None:
             fsio.delete(folder)
 
 
-def _folder(build: ArtifactBuild) -> Path:
+def _folder(build: ArtifactBuild | FileBuild) -> Path:
     return build.output.with_name(f"{build.output.name}.work")
 
 
@@ -133,8 +153,9 @@ def _check_ownership(folder: Path) -> None:
 
 def _leave(folder: Path, error: BaseException) -> None:
     """Delete a folder that cannot be resumed from; otherwise tell the user how."""
-    newest = max(checkpoints(folder), default=None)
-    if newest is None or isinstance(error, DataError):  # corrected input is different input
+    newest = max(checkpoints(folder), default=folder if (folder / JOURNAL).exists() else None)
+    is_about_input = isinstance(error, DataError) and not isinstance(error, BadDocumentError)
+    if newest is None or is_about_input:  # corrected input is different input
         shutil.rmtree(folder, ignore_errors=True)
     elif isinstance(error, DivergedError):
         console.warn(f"{newest} is the last good checkpoint")
@@ -155,16 +176,17 @@ def _checkpoint(folder: Path, resume: str) -> Path | None:
     return chosen
 
 
-def _identity(build: ArtifactBuild) -> dict[str, dict[str, Any]]:
+def _identity(build: ArtifactBuild | FileBuild) -> dict[str, dict[str, Any]]:
     inputs: dict[str, list[str]] = {}
     for source in build.inputs:
         inputs.setdefault(source.role, []).append(source.fingerprint)
-    return {"options": build.config.identity(), "inputs": inputs, "code": build.code}
+    form = build.form if isinstance(build, FileBuild) else {}
+    return {"options": build.config.identity() | dict(form), "inputs": inputs, "code": build.code}
 
 
 def _claim(folder: Path, wanted: dict[str, dict[str, Any]], *, anyway: bool) -> None:
     """Record the build's identity in a new folder, or check it in an existing one."""
-    if not any(folder.glob("checkpoint-*")):
+    if not any(folder.glob("checkpoint-*")) and not (folder / JOURNAL).exists():
         fsio.write_text(folder / IDENTITY, json.dumps(wanted, indent=2) + "\n")
         return
     try:

@@ -1,12 +1,12 @@
 """Masks of a batch by the name of a strategy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mslm_cli.masking import budget
 from mslm_cli.masking.batch import Drawn, RaggedBatch
+from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.options import MaskingOptions
-from mslm_cli.masking.pmi import Blocks
 from mslm_cli.masking.strategies import BUILT_IN, STRATEGIES
 from mslm_cli.masking.units import DrawContext, Units
 from mslm_cli.masking.units import draw as draw_units
@@ -24,8 +24,14 @@ def units(name: str, batch: RaggedBatch, seed: int, epoch: int, *, vocabulary: A
 
 
 def solve(
-    name: str, blocks: Blocks, budgets: Sequence[float], *, elm_rate: float, seed: int, vocabulary: Any = None
+    name: str,
+    read: Callable[[], Iterable[RaggedBatch]],
+    budgets: Sequence[float],
+    *,
+    elm_rate: float,
+    seed: int,
+    vocabulary: Any = None,
 ) -> list[dict[str, float]]:
     return budget.solve(
-        STRATEGIES[name], blocks, budgets, MaskingOptions(elm_rate=elm_rate, seed=seed), state=vocabulary
+        STRATEGIES[name], Blocks(read), budgets, MaskingOptions(elm_rate=elm_rate, seed=seed), state=vocabulary
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import Overwrite, Resume, Texts, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import MatchConfig
 from mslm_cli.errors import UsageError
 
@@ -31,6 +31,7 @@ def match(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; its path is printed. - means standard output.")
     ] = Path("-"),
+    resume: Resume = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Show where the terms of a lexicon occur in a text.
@@ -42,8 +43,9 @@ def match(
     if as_json and as_html:
         raise UsageError("--json and --html cannot be combined")
     from mslm_cli.stages import match as stage
+    from mslm_cli.workspace import RunOptions
 
     file = None if output == Path("-") else output
     is_shown = file is None and console.is_terminal()
     form: stage.Form = "html" if as_html else "text" if is_shown and not as_json else "json"
-    stage.run(texts, artifact_path(lexicon), config, form=form, output=file, overwrite=overwrite)
+    stage.run(texts, artifact_path(lexicon), config, form=form, output=file, options=RunOptions(overwrite, resume))

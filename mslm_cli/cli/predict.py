@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import Overwrite, Resume, Texts, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.output import refuse_standard_output
@@ -44,6 +44,7 @@ def predict(
     no_text: Annotated[
         bool, typer.Option("--no-text", help="JSON lines without text: only offsets and a hash of the sentence.")
     ] = False,
+    resume: Resume = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Find the entities in a text.
@@ -61,8 +62,9 @@ def predict(
     if no_text and to not in ("auto", "json"):
         raise UsageError(f"--to {to} contains the text, which --no-text excludes", hint="use --to json")
     from mslm_cli.stages import predict as stage
+    from mslm_cli.workspace import RunOptions
 
     is_shown = to == "auto" and file is None and not no_text and console.is_terminal()
     form: stage.Form = "text" if is_shown else "json" if to == "auto" else to
-    result = stage.Result(form, file, scheme, not no_text, overwrite)
+    result = stage.Result(form, file, scheme, not no_text, RunOptions(overwrite, resume))
     stage.run(artifact_path(ner), texts, config, result)

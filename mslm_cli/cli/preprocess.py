@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Texts, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import (
+    Output,
+    Overwrite,
+    Resume,
+    ResumeAnyway,
+    Texts,
+    artifact_path,
+    refuse_shared_stdin,
+    subcommand,
+)
 from mslm_cli.config import PreprocessConfig
 
 EXAMPLES = """\
@@ -23,6 +32,8 @@ def preprocess(
     lexicon: Annotated[
         Path | None, typer.Option(help="Lexicon from `mslm extract-terms`, or - to read its path from a pipe.")
     ] = None,
+    resume: Resume = "auto",
+    resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn text into masked shards for `mslm adapt`.
@@ -32,6 +43,8 @@ def preprocess(
     """
     refuse_shared_stdin({"the text": "-" if Path("-") in texts else None, "--lexicon": lexicon})
     from mslm_cli.stages import preprocess as stage
+    from mslm_cli.workspace import RunOptions
 
     lexicon = None if lexicon is None else artifact_path(lexicon)
-    console.made(stage.run(texts, output, config, lexicon=lexicon, overwrite=overwrite))
+    options = RunOptions(overwrite, resume, resume_anyway)
+    console.made(stage.run(texts, output, config, lexicon=lexicon, options=options))

@@ -29,21 +29,31 @@ _DEFAULTS = DataOptions()
 
 
 def read_documents(
-    files: Sequence[Path], options: DataOptions, on_read: OnRead = ignore_progress
+    files: Sequence[Path],
+    options: DataOptions,
+    on_read: OnRead = ignore_progress,
+    *,
+    labels: Sequence[str] | None = None,
+    told: set[str] | None = None,
 ) -> Iterator[Document]:
     """Documents of all files, read lazily; labels in a file are ignored.
 
     Documents without an id get the file's name and a number from 1. A document of more than ``MAX_DOCUMENT_CHARS``
     comes in parts: under the same id (see ``Document.first``), or as documents of their own in plain text and where
-    tagged words mark no documents. ``on_read`` is called with the size of each block of bytes as it is read.
+    tagged words mark no documents.
+
+    Args:
+        on_read: called with the size of each block of bytes as it is read.
+        labels: for each file, the start of the ids of its documents; default: as much of its path as tells files apart.
+        told: the formats that no message names any more; a message adds its own.
 
     Raises:
         DataError: a file holds no text, cannot be read (see ``read_lines``), or is not in its format.
         UsageError: the encoding is unknown.
         UnavailableError: a plug-in that adds a format is broken.
     """
-    told: set[str] = set()
-    for file, label in zip(files, labels_of(files), strict=True):
+    told = set() if told is None else told
+    for file, label in zip(files, labels or labels_of(files), strict=True):
         with closing(Source(file, options, label=label, on_read=on_read)) as source:
             documents = _format_of(_opened(source), _TEXT, told).documents(source)
             with _saying_what_it_looks_like(source):
@@ -52,6 +62,16 @@ def read_documents(
                 raise no_text(source.name, is_empty=source.head.raw in (b"", BOM_UTF8))
             yield first
             yield from documents
+
+
+def name_formats(files: Sequence[Path], options: DataOptions, told: set[str]) -> None:
+    """Print the messages of ``read_documents`` on the formats of the files, without reading them.
+
+    Raises: as ``read_documents``, if a format is not readable.
+    """
+    for file in files:
+        with closing(Source(file, options)) as source:
+            _format_of(_opened(source), _TEXT, told)
 
 
 def read_labelled(

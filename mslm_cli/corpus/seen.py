@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -110,6 +110,22 @@ class Sketch:
         if np.any(sketch._sorted[1:] <= sketch._sorted[:-1]):
             raise ArtifactError(f"{path}: not a sketch of seen sentences: its hashes are not in ascending order")
         return sketch
+
+
+def merge_sketches(paths: Sequence[Path], target: Path) -> None:
+    """Write the sketch of all sentences in the sketches at ``paths``; a part of them is in memory at a time.
+
+    Raises:
+        OSError: one cannot be read, or ``target`` cannot be written.
+    """
+    parts = [np.memmap(path, "<u8", mode="r") for path in paths if path.stat().st_size]
+    n_ranges = max(1, -(-sum(map(len, parts)) // _MERGE_AT))
+    bounds = np.array([2**64 * i // n_ranges for i in range(1, n_ranges)], np.uint64)
+    cuts = [[0, *np.searchsorted(part, bounds).tolist(), len(part)] for part in parts]
+    with target.open("wb") as file:
+        for i in range(n_ranges):
+            slices = [part[cut[i] : cut[i + 1]] for part, cut in zip(parts, cuts, strict=True)]
+            file.write(np.unique(np.concatenate([np.empty(0, "<u8"), *slices])).astype("<u8").tobytes())
 
 
 def _words(text: str) -> list[str]:

@@ -7,16 +7,17 @@ together, and a sequence has the same mask in any batch, shard or process.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from mslm_cli.errors import UsageError
-from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import Int64, RaggedBatch
+from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.options import MaskingOptions
-from mslm_cli.masking.strategies import Strategy
+from mslm_cli.masking.strategies import STRATEGIES, Strategy
 from mslm_cli.masking.units import DrawContext
 
 _BIN_BITS = 20
@@ -32,7 +33,7 @@ def linear(first: float, last: float, n: int) -> list[float]:
 
 def solve(
     strategy: Strategy,
-    blocks: pmi.Blocks,
+    blocks: Blocks,
     budgets: Sequence[float],
     options: MaskingOptions,
     *,
@@ -44,7 +45,7 @@ def solve(
     The strategy's last rate is solved for; the others are taken from ``options``.
 
     Args:
-        blocks: a function that iterates over all sequences; called repeatedly.
+        blocks: all sequences, which are read for each epoch.
         budgets: fractions of the non-special tokens.
         state: the result of the strategy's preparation.
 
@@ -57,7 +58,7 @@ def solve(
     feasible = dict(given)
     for epoch, budget in enumerate(budgets, first_epoch):
         context = (options.seed, epoch, min(1.0, budget + _HEADROOM), state)
-        n_tokens, below = _tokens_below(strategy, blocks(), context)
+        n_tokens, below = _tokens_below(strategy, blocks, context)
         wanted = budget * n_tokens
         for name, rate in given.items():
             largest = (int(np.searchsorted(below[name], wanted, side="right")) - 1) / _N_BINS
@@ -81,7 +82,7 @@ def solve(
 
 
 def _tokens_below(
-    strategy: Strategy, batches: Iterable[RaggedBatch], context: tuple[int, int, float, Any]
+    strategy: Strategy, blocks: Blocks, context: tuple[int, int, float, Any]
 ) -> tuple[int, dict[str, Int64]]:
     """The number of tokens and, for each rate, the number masked at 0, 1/N, ... N/N: int64 [N + 1].
 
@@ -90,12 +91,26 @@ def _tokens_below(
     """
     n_tokens = 0
     masked = {name: np.zeros(_N_BINS + 1, dtype=np.int64) for name in strategy.rates}
-    for batch in batches:
-        n_tokens += int(batch.n_ordinary.sum())
-        for name, found in strategy.units(DrawContext(batch, *context)).items():
-            bins = (found.draws >> np.uint64(64 - _BIN_BITS)).astype(np.int64) + 1
-            masked[name] += np.bincount(bins, found.ends - found.starts, _N_BINS + 1).astype(np.int64)
+    for n_here, found in blocks.map(partial(_counter, strategy.name, context)):
+        n_tokens += n_here
+        for name, (bins, counts) in found.items():
+            masked[name][bins] += counts
     return n_tokens, {name: np.cumsum(counts) for name, counts in masked.items()}
+
+
+def _counter(
+    strategy: str, context: tuple[int, int, float, Any]
+) -> Callable[[RaggedBatch], tuple[int, dict[str, tuple[Int64, Int64]]]]:
+    """The function that counts the tokens of a batch and, for each rate, those with draws in each bin, by bin."""
+
+    def count(batch: RaggedBatch) -> tuple[int, dict[str, tuple[Int64, Int64]]]:
+        below = {}
+        for name, found in STRATEGIES[strategy].units(DrawContext(batch, *context)).items():
+            bins, index = np.unique((found.draws >> np.uint64(64 - _BIN_BITS)).astype(np.int64), return_inverse=True)
+            below[name] = bins + 1, np.bincount(index, found.ends - found.starts, len(bins)).astype(np.int64)
+        return int(batch.n_ordinary.sum()), below
+
+    return count
 
 
 def _nearest(below: Int64, wanted: float) -> float:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mslm_cli.errors import UsageError
 from mslm_cli.masking import budget
 from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, Int64, Masks, RaggedBatch
+from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.options import MaskingOptions
-from mslm_cli.masking.pmi import Blocks
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.masking.strategies import STRATEGIES, Strategy
 from mslm_cli.masking.units import DrawContext, draw
@@ -71,7 +71,7 @@ class Recipe:
         """The rates for each of the consecutive ``epochs``.
 
         Args:
-            blocks: a function that iterates over all sequences; called repeatedly.
+            blocks: all sequences, which are read for each epoch.
 
         Raises:
             UsageError: the budget of an epoch cannot be met.
@@ -168,7 +168,7 @@ class ShardMasks:
         """
         epochs = range(self.reader.n_copies, n_epochs)
         if epochs and self._can_draw:
-            for number, rates in zip(epochs, self.recipe.rates(self.reader.blocks, epochs), strict=True):
+            for number, rates in zip(epochs, self.recipe.rates(Blocks(self.reader.blocks), epochs), strict=True):
                 self._known[number] = DrawnEpoch(self.reader, self.recipe, number, rates)
 
     def training_epoch(self, number: int) -> MaskSource:
@@ -186,7 +186,7 @@ class ShardMasks:
 
     def _drawn(self, number: int) -> DrawnEpoch:
         if number not in self._known:
-            (rates,) = self.recipe.rates(self.reader.blocks, [number])
+            (rates,) = self.recipe.rates(Blocks(self.reader.blocks), [number])
             self._known[number] = DrawnEpoch(self.reader, self.recipe, number, rates)
         return self._known[number]
 

@@ -1,7 +1,8 @@
 """Shards: sequences and their masks in uncompressed, memory-mapped Arrow IPC files.
 
 ``data-00000.arrow`` holds one row per sequence; ``masks-003-00000.arrow`` holds the masks of the same rows in the
-fourth epoch. Sequences are numbered over all data files, so the division into files does not matter.
+fourth epoch. Sequences are numbered over all data files, so the division into files does not matter; documents are
+numbered within each file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,12 @@ from numpy.typing import NDArray
 from mslm_cli.errors import ArtifactError
 from mslm_cli.masking.batch import DS_TERM, GENERIC, Int32, Int64, Masks, RaggedBatch, UInt8, flat_ranges
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]  # as the import's name
+
+_OTHER_FILES = 256
 _INTS = pa.list_(pa.int32())
 SEQUENCE_SCHEMA = pa.schema(
     [(name, _INTS) for name in ("input_ids", "word_ids", "spans", "span_types", "sentences")] + [("doc", pa.int32())]
@@ -93,6 +100,21 @@ def _joined_offsets(parts: Seq[Int64]) -> Int64:
     return np.concatenate([[0], np.cumsum(np.concatenate([np.diff(offsets) for offsets in parts]))])
 
 
+def data_name(number: int) -> str:
+    """The name of data file ``number``."""
+    return f"data-{number:05}.arrow"
+
+
+def number_of(path: Path) -> int:
+    """The number of a data file."""
+    return int(path.stem.removeprefix("data-"))
+
+
+def mask_name(copy: int, number: int) -> str:
+    """The name of the file with the masks of data file ``number`` in epoch ``copy``."""
+    return f"masks-{copy:03}-{number:05}.arrow"
+
+
 def write_sequences(folder: Path, number: int, sequences: Sequences, *, max_batch_tokens: int = 2**29) -> None:
     """Write data file ``number``; record batches are limited because list offsets have 32 bits."""
     batch = sequences.batch
@@ -103,7 +125,7 @@ def write_sequences(folder: Path, number: int, sequences: Sequences, *, max_batc
         "span_types": (batch.span_offsets, batch.span_types),
         "sentences": (batch.sentence_offsets, batch.sentences),
     }
-    path = folder / f"data-{number:05}.arrow"
+    path = folder / data_name(number)
     _write(path, SEQUENCE_SCHEMA, columns, {"doc": sequences.doc}, _slices(batch.offsets, max_batch_tokens))
 
 
@@ -114,29 +136,34 @@ def write_masks(folder: Path, copy: int, number: int, masks: Masks, *, max_batch
         "kinds": (masks.offsets, masks.kinds),
         "replacements": (masks.offsets, masks.replacements),
     }
-    path = folder / f"masks-{copy:03}-{number:05}.arrow"
+    path = folder / mask_name(copy, number)
     _write(path, MASK_SCHEMA, columns, {}, _slices(masks.offsets, max_batch_tokens))
 
 
 class ShardReader:
     """Random access to the sequences of a shards folder, by global number.
 
+    doc: int32 [n]; the number of each sequence's document, over all files.
+
     Raises:
         ArtifactError: a file is missing, not Arrow, or has other columns.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, paths: Seq[Path] = ()) -> None:
+        """``paths``: the data files; default: all of the folder."""
         self.folder = folder
-        paths = sorted(folder.glob("data-*.arrow"))
+        paths = paths or sorted(folder.glob("data-*.arrow"))
         if not paths:
             raise ArtifactError(f"{folder}: no data-*.arrow files", hint=_REMEDY)
-        batches = [b for path in paths for b in _record_batches(path, SEQUENCE_SCHEMA)]
+        _allow_files(len(paths) * (1 + len(list(folder.glob(mask_name(0, 0).replace("000-", "*-"))))))
+        by_file = [_record_batches(path, SEQUENCE_SCHEMA) for path in paths]
+        batches = [b for found in by_file for b in found]
         self._input_ids = _ListColumn(batches, "input_ids")
         self._word_ids = _ListColumn(batches, "word_ids")
         self._spans = _ListColumn(batches, "spans")
         self._span_types = _ListColumn(batches, "span_types")
         self._sentences = _ListColumn(batches, "sentences")
-        self.doc: Int32 = np.concatenate([np.empty(0, np.int32), *(b.column("doc").to_numpy() for b in batches)])
+        self.doc: Int32 = _numbered_on([np.concatenate([b.column("doc").to_numpy() for b in f]) for f in by_file if f])
         self.lengths: Int32 = self._input_ids.lengths
         self.n_copies = len({path.name.split("-")[1] for path in folder.glob("masks-*.arrow")})
 
@@ -227,6 +254,36 @@ class StoredEpoch:
         return int(counts[GENERIC]), int(counts[DS_TERM])
 
 
+def read_file(path: Path, first: int) -> RaggedBatch:
+    """All sequences of a data file, numbered from ``first``.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    reader = ShardReader(path.parent, [path])
+    batch = reader.batch(np.arange(len(reader)))
+    return replace(batch, index=batch.index + first)
+
+
+def _numbered_on(documents: list[Int32]) -> Int32:
+    """The numbers of the documents of all files, from those within each file."""
+    first, numbers = 0, [np.empty(0, np.int32)]
+    for doc in documents:
+        numbers.append(doc + np.int32(first))
+        first += int(doc.max(initial=-1)) + 1
+    return np.concatenate(numbers)
+
+
+def _allow_files(n: int) -> None:
+    """Raise the limit of open files of this process, if it can be, for ``n`` that stay mapped to memory."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = n + _OTHER_FILES if hard == resource.RLIM_INFINITY else min(n + _OTHER_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class _ListColumn:
     """A list column over several record batches, as numpy views of the mapped files."""
 
@@ -236,6 +293,7 @@ class _ListColumn:
         self.chunks: list[NDArray[Any]] = [a.values.to_numpy(zero_copy_only=True) for a in arrays]
         self.offsets: list[Int32] = [a.offsets.to_numpy(zero_copy_only=True) for a in arrays]
         self.first = np.cumsum([0, *(len(a) for a in arrays)])
+        self.begins: Int32 = np.concatenate([np.empty(0, np.int32), *(o[:-1] for o in self.offsets)])
         self.lengths: Int32 = np.concatenate([np.empty(0, np.int32), *map(np.diff, self.offsets)])
 
     def __getitem__(self, index: int) -> NDArray[Any]:
@@ -261,15 +319,18 @@ def _take(indices: NDArray[np.integer[Any]], *columns: _ListColumn) -> tuple[Int
     if len(first.chunks) == 1:
         source = flat_ranges(first.offsets[0][indices], lengths)
         return offsets, [column.chunks[0].take(source) for column in columns]
-    taken = [np.empty(offsets[-1], dtype=c.chunks[0].dtype if c.chunks else np.int32) for c in columns]
+    # A step of training has few sequences of each of many files: slices, one for each run of neighbours.
     chunk_of = np.searchsorted(first.first, indices, side="right") - 1
-    for chunk in np.unique(chunk_of):
-        here = chunk_of == chunk
-        source = flat_ranges(first.offsets[chunk][indices[here] - first.first[chunk]], lengths[here])
-        target = flat_ranges(offsets[:-1][here], lengths[here])
-        for values, column in zip(taken, columns, strict=True):
-            values[target] = column.chunks[chunk][source]
-    return offsets, taken
+    runs = np.flatnonzero((np.diff(indices, prepend=-2) != 1) | (np.diff(chunk_of, prepend=-1) != 0))
+    lasts = np.append(runs[1:], len(indices))[: len(runs)] - 1
+    begins = first.begins[indices[runs]].tolist()
+    ends = (first.begins[indices[lasts]] + first.lengths[indices[lasts]]).tolist()
+    slices = list(zip(chunk_of[runs].tolist(), begins, ends, strict=True))
+    empty = [np.empty(0, dtype=c.chunks[0].dtype if c.chunks else np.int32) for c in columns]
+    return offsets, [
+        np.concatenate([none, *(column.chunks[chunk][begin:end] for chunk, begin, end in slices)])
+        for none, column in zip(empty, columns, strict=True)
+    ]
 
 
 def _slices(offsets: Int64, max_tokens: int) -> Iterator[slice]:

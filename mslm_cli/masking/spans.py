@@ -98,6 +98,11 @@ class SpanLengths:
         for counts, more in zip(self._counts.values(), found, strict=True):
             counts += more
 
+    def merge(self, other: "SpanLengths") -> None:
+        """Add the counts of another batch."""
+        for name, counts in other._counts.items():
+            self._counts[name] += counts
+
     def to_json(self) -> dict[str, Any]:
         """``span_lengths`` of stats.json."""
         shown = {

@@ -15,8 +15,8 @@ from mslm_cli.plugins import Table
 
 if TYPE_CHECKING:
     from mslm_cli.masking.batch import Drawn
+    from mslm_cli.masking.blocks import Blocks
     from mslm_cli.masking.options import MaskingOptions
-    from mslm_cli.masking.pmi import Blocks
     from mslm_cli.masking.units import DrawContext, Units
 
 
@@ -33,6 +33,9 @@ class Statistics(Protocol):
     def add(self, context: "DrawContext", drawn: "Drawn") -> None:
         """Count one batch in one epoch."""
 
+    def merge(self, other: Any) -> None:
+        """Add the counts of another batch, which can come from another process."""
+
     def to_json(self) -> dict[str, Any]:
         """Entries for stats.json, in addition to the common ones."""
 
@@ -44,7 +47,7 @@ class Statistics(Protocol):
 class Preparation:
     """What a strategy computes from all sequences before masking, such as a vocabulary.
 
-    build: computes the state from a function that iterates over all sequences, and the options.
+    build: computes the state from all sequences and the options.
     save: writes the state to the shards folder. load: reads it; raises ArtifactError if it is missing or damaged.
     """
 

@@ -4,7 +4,7 @@ import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -14,13 +14,15 @@ from typing import Any
 from mslm_cli import allocator, artifacts, console, fsio, workspace
 from mslm_cli.artifacts import STATS, ArtifactBuild, Input
 from mslm_cli.config import ExtractTermsConfig
-from mslm_cli.corpus.documents import Document, document_batches
+from mslm_cli.corpus.blocks import Block, blocks
+from mslm_cli.corpus.documents import BATCH_CHARS, Document, document_batches
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import display_name, read_lines
+from mslm_cli.corpus.over_blocks import OverBlocks, Work
 from mslm_cli.corpus.readers import gold_inputs, read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UnavailableError, UsageError
-from mslm_cli.processes import map_in_order
+from mslm_cli.execution import executor as execution
 from mslm_cli.terms import pipeline, termhood, words
 from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
@@ -34,6 +36,9 @@ from mslm_cli.terms.termlists import TermList, read_term_list
 from mslm_cli.terms.words import WordReader, shown
 from mslm_cli.text.sentences import split_sentences
 from mslm_cli.workspace import RunOptions
+
+BLOCK_CHARS = BATCH_CHARS
+"""With a detector, a worker reads such a block in about ten seconds."""
 
 _STATE = "state.json"
 _SEEN = "seen.u64"
@@ -203,13 +208,17 @@ def _read(
     corpus, n_done = (CorpusEvidence(), 0) if checkpoint is None else _load(checkpoint)
     if checkpoint is not None:
         console.note(f"resuming from {checkpoint} ({console.count(corpus.evidence.n_documents, 'document')})")
-    prepare = functools.partial(_batch_reader, config, own)
+    prepare = functools.partial(_block_reader, config, own)
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    with console.progress("extract-terms", n_bytes or None) as bar:
-        batches = islice(document_batches(read_documents(files, config, bar.advance)), n_done, None)
+    with (
+        execution.executor(config.n_workers, config.ray) as executor,
+        console.progress("extract-terms", n_bytes or None) as bar,
+    ):
+        over = OverBlocks(executor, config, config.skip_bad)
+        rest = islice(blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance), n_done, None)
         started = saved = time.perf_counter()
         n_before, cost = corpus.evidence.candidates.n_words, 0.0
-        for found in map_in_order(prepare, batches, workers=config.workers):
+        for found in over.map(prepare, rest, bar):
             corpus.add(found)
             n_done += 1
             now = time.perf_counter()
@@ -221,17 +230,19 @@ def _read(
     return corpus
 
 
-def _batch_reader(config: ExtractTermsConfig, own: Sequence[Term]) -> Callable[[Sequence[Document]], CorpusEvidence]:
-    """The function that reads a batch of documents."""
+def _block_reader(config: ExtractTermsConfig, own: Sequence[Term]) -> Work[CorpusEvidence]:
+    """The function that reads a block of documents."""
     allocator.keep_freed_memory()
     finder = TermFinder(config.sources, config.pipeline, own, max_words=config.max_words)
 
-    def read(batch: Sequence[Document]) -> CorpusEvidence:
-        passages = [_passage(document) for document in batch]
-        corpus = CorpusEvidence(finder.evidence(passages))
-        for passage in passages:
-            for start, end in passage.sentences:
-                corpus.seen.add(passage.text[start:end])
+    def read(_: Block, documents: Iterable[Document]) -> CorpusEvidence:
+        corpus = CorpusEvidence()
+        for batch in document_batches(documents):
+            passages = [_passage(document) for document in batch]
+            corpus.evidence.add(finder.evidence(passages))
+            for passage in passages:
+                for start, end in passage.sentences:
+                    corpus.seen.add(passage.text[start:end])
         return corpus
 
     return read

@@ -2,19 +2,28 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from mslm_cli import artifacts, console, fsio
+from mslm_cli import artifacts, console, fsio, workspace
 from mslm_cli.config import MatchConfig
+from mslm_cli.corpus.blocks import Block, blocks
+from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import source_files
-from mslm_cli.corpus.lines import OnRead, ignore_progress
+from mslm_cli.corpus.lines import STDIN, OnRead, ignore_progress
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, Work, join_pieces, piece
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import UsageError
+from mslm_cli.execution import executor as execution
 from mslm_cli.terms.display import Mark, html_page
 from mslm_cli.terms.lexicon import Term, terms_of, type_names
 from mslm_cli.terms.matcher import Match, Matcher
+from mslm_cli.workspace import FileBuild, RunOptions
+
+BLOCK_CHARS = 1_000_000
 
 Form = Literal["json", "text", "html"]
 
@@ -36,6 +45,10 @@ class Totals:
     n_matches: int = 0
     terms: set[int] = field(default_factory=set)
 
+    def plus(self, other: Sequence[Any]) -> "Totals":
+        n_documents, n_matches, terms = other
+        return Totals(self.n_documents + n_documents, self.n_matches + n_matches, self.terms | set(terms))
+
 
 def run(
     texts: Sequence[Path],
@@ -44,34 +57,51 @@ def run(
     *,
     form: Form,
     output: Path | None = None,
-    overwrite: bool = False,
+    options: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> None:
     """Write the matches to standard output or to the file ``output``, document by document.
 
     ``json``: one line per match; ``text``: documents with marked matches; ``html``: a page.
 
     Raises:
-        UsageError: ``output`` exists, and ``overwrite`` is false.
+        UsageError: ``output`` exists, and is not to be overwritten.
         ArtifactError: ``lexicon`` is not a valid lexicon.
         DataError: the text is unreadable.
     """
     if output is not None:
-        if output.exists() and not overwrite:
+        if output.exists() and not options.overwrite:
             raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
         fsio.check_writable(output)
     source = artifacts.load(lexicon, "lexicon")
     terms = terms_of(source)
     files = source_files(texts)
-    totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    with console.progress("match", n_bytes or None, shown=form != "text") as bar:
-        documents = _counted(find(files, config, terms, bar.advance), totals)
-        if output is not None:
-            with fsio.staged_file(output) as file:
-                file.writelines(_lines(documents, terms, form))
-            console.made(output)
+    with (
+        execution.executor(config.n_workers, config.ray) as executor,
+        console.progress("match", n_bytes or None, shown=form != "text") as bar,
+    ):
+        every = blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance)
+        over = OverBlocks(executor, config, config.skip_bad)
+        if form == "json" and output is not None and STDIN not in files:
+            inputs = [source.as_input("lexicon"), *(artifacts.file_input("text", file) for file in files)]
+            with workspace.work_folder(FileBuild("matches", output, config, inputs, {}), options) as (work, _):
+                over = replace(over, journal=Journal(work))
+                totals = reduce(Totals.plus, over.map(partial(_piece_writer, terms, work), every, bar), Totals())
+                join_pieces(work, output)
         else:
-            console.stream(_lines(documents, terms, form), is_safe=True)
+            totals = Totals()
+            if config.is_local:
+                documents: Iterable[DocumentMatches] = find(files, config, terms, bar.advance)
+            else:
+                documents = chain.from_iterable(over.map(partial(_finder, terms), every, bar))
+            lines = _lines(_counted(documents, totals), terms, form)
+            if output is not None:
+                with fsio.staged_file(output) as file:
+                    file.writelines(lines)
+            else:
+                console.stream(lines, is_safe=True)
+    if output is not None:
+        console.made(output)
     console.note(
         f"{totals.n_matches:,} match{'es' * (totals.n_matches != 1)} of {console.count(len(totals.terms), 'term')}"
         f" in {console.count(totals.n_documents, 'document')}"
@@ -85,9 +115,30 @@ def find(
 
     A long document comes in parts with the same id; offsets continue over its parts.
     """
-    matcher = Matcher(terms)
-    for document in read_documents(files, config, on_read):
+    return _found(Matcher(terms), read_documents(files, config, on_read))
+
+
+def _found(matcher: Matcher, documents: Iterable[Document]) -> Iterator[DocumentMatches]:
+    for document in documents:
         yield DocumentMatches(document.id, document.first, document.text, matcher.find(document.text))
+
+
+def _finder(terms: Sequence[Term]) -> Work[list[DocumentMatches]]:
+    """The function that finds the matches in a block."""
+    matcher = Matcher(terms)
+    return lambda _, documents: list(_found(matcher, documents))
+
+
+def _piece_writer(terms: Sequence[Term], folder: Path) -> Work[Kept]:
+    """The function that writes the matches in a block as JSON lines."""
+    matcher = Matcher(terms)
+
+    def write(block: Block, documents: Iterable[Document]) -> Kept:
+        totals = Totals()
+        text = "".join(_records(_counted(_found(matcher, documents), totals), terms))
+        return piece(folder, block, text, [totals.n_documents, totals.n_matches, sorted(totals.terms)])
+
+    return write
 
 
 def _counted(documents: Iterable[DocumentMatches], totals: Totals) -> Iterator[DocumentMatches]:

@@ -2,32 +2,42 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from mslm_cli import artifacts, console
+from mslm_cli import artifacts, console, workspace
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
-from mslm_cli.corpus.documents import EMPTY_WORD
+from mslm_cli.corpus.blocks import Block, blocks
+from mslm_cli.corpus.documents import EMPTY_WORD, Document
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.formats.format import Part
 from mslm_cli.corpus.labels import TagScheme, tags_from_mentions
-from mslm_cli.corpus.lines import OnRead, ignore_progress
+from mslm_cli.corpus.lines import STDIN, OnRead, ignore_progress
 from mslm_cli.corpus.output import check_output, write_parts
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, Work, join_pieces, piece
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.segmentation import SegmentedDocument, segmented
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation
 from mslm_cli.corpus.writers import conll_block, document_mark
+from mslm_cli.execution import executor as execution
+from mslm_cli.execution.executor import n_cores
 from mslm_cli.tasks.trained import TrainedModel, load_trained
 from mslm_cli.terms.display import Mark, html_page
 from mslm_cli.text.tokens import splitter
+from mslm_cli.training.device import select_device
+from mslm_cli.workspace import FileBuild, RunOptions
 
 Form = str
 """``json``, ``conll``, ``html``, ``text``, or a format that has a writer."""
+
+BLOCK_CHARS = 200_000
 
 WORDS_PER_ROUND = 4096
 """Documents are read until they have this many words, then their windows are sorted by length; bounds memory."""
@@ -67,6 +77,12 @@ class Totals:
     n_sentences: int = 0
     n_mentions: int = 0
 
+    def add(self, other: "Totals") -> None:
+        """Add the totals of ``other``."""
+        self.n_documents += other.n_documents
+        self.n_sentences += other.n_sentences
+        self.n_mentions += other.n_mentions
+
 
 class Result(NamedTuple):
     """Destination and format of the mentions; without a path, standard output.
@@ -79,7 +95,7 @@ class Result(NamedTuple):
     path: Path | None = None
     scheme: TagScheme = "IOB2"
     with_text: bool = True
-    overwrite: bool = False
+    options: RunOptions = RunOptions()
 
 
 def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result) -> None:
@@ -97,19 +113,43 @@ def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result)
     writer = None if form in _OWN_FORMS else FORMATS[form].writer
     is_folder = writer is not None and writer.is_folder
     if output is not None:
-        check_output(output, is_folder=is_folder, overwrite=result.overwrite)
+        check_output(output, is_folder=is_folder, overwrite=result.options.overwrite)
     source = artifacts.load(ner, "ner")
     files = source_files(texts)
-    model = load_trained(source, config, config.threshold)
     totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    with console.progress("predict", n_bytes or None, shown=form != "text") as bar:
-        rounds = _counted(predict(files, model, config, word_splitter(source, config.words), bar.advance), totals)
-        if writer is not None:
-            parts = writer.parts(_annotated(rounds), "" if output is None else output.name)
+    n_workers = _n_workers(files, n_bytes, config)
+    prepare = partial(_predictor, ner, config.model_copy(update={"threads": config.threads or 1}))
+    with (
+        execution.executor(n_workers, config.ray) as executor,
+        console.progress("predict", n_bytes or None, shown=form != "text") as bar,
+    ):
+        is_local = n_workers == 1 and config.ray is None and config.skip_bad == 0
+        every = blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance, are_lazy=is_local)
+        over = OverBlocks(executor, config, config.skip_bad)
+        if form in ("json", "conll") and output is not None and STDIN not in files:
+            inputs = [source.as_input("ner"), *(artifacts.file_input("text", file) for file in files)]
+            wanted = {"form": form, "scheme": result.scheme, "with_text": result.with_text}
+            build = FileBuild("mentions", output, config, inputs, wanted)
+            with workspace.work_folder(build, result.options) as (work, _):
+                over = replace(over, journal=Journal(work))
+                for found in over.map(partial(_piece_writer, prepare, result, work), every, bar):
+                    totals.add(Totals(*found))
+                join_pieces(work, output)
         else:
-            parts = map(Part, render(rounds, model.types, result))
-        write_parts(parts, output, is_folder=is_folder, is_safe=writer is None)
+            if is_local:
+                predicted = prepare()
+                by_block = (predicted(block.documents(config)) for block in every)
+                rounds: Iterator[list[DocumentMentions]] = chain.from_iterable(by_block)
+            else:
+                rounds = chain.from_iterable(over.map(partial(_lister, prepare), every, bar))
+            rounds = _counted(rounds, totals)
+            if writer is not None:
+                parts = writer.parts(_annotated(rounds), "" if output is None else output.name)
+            else:
+                types = load_trained(source, config).types if form == "html" else set()
+                parts = map(Part, render(rounds, types, result))
+            write_parts(parts, output, is_folder=is_folder, is_safe=writer is None)
     if output is not None:
         console.made(output)
     console.note(
@@ -134,12 +174,54 @@ def predict(
 
     A long document comes in parts with the same id; offsets continue over its parts.
     """
-    every = (segmented(document, split_words) for document in read_documents(files, config, on_read))
-    for documents in _rounds(every):
-        sentences = [p.words(i) for p in documents for i in range(len(p.sentences))]
-        numbers = [number for number, p in enumerate(documents) for _ in p.sentences]
+    return _predicted(model, split_words, read_documents(files, config, on_read))
+
+
+def _predicted(
+    model: TrainedModel, split_words: Callable[[str], list[tuple[int, int]]], documents: Iterable[Document]
+) -> Iterator[list[DocumentMentions]]:
+    every = (segmented(document, split_words) for document in documents)
+    for found in _rounds(every):
+        sentences = [p.words(i) for p in found for i in range(len(p.sentences))]
+        numbers = [number for number, p in enumerate(found) for _ in p.sentences]
         tagged = iter(model.predict([[word or EMPTY_WORD for word in words] for words in sentences], numbers))
-        yield [DocumentMentions(p, [next(tagged) for _ in p.sentences]) for p in documents]
+        yield [DocumentMentions(p, [next(tagged) for _ in p.sentences]) for p in found]
+
+
+Predict = Callable[[Iterable[Document]], Iterator[list[DocumentMentions]]]
+
+
+def _predictor(ner: Path, config: PredictConfig) -> Predict:
+    """The function that predicts the mentions of documents, in rounds."""
+    source = artifacts.load(ner, "ner")
+    model = load_trained(source, config, config.threshold)
+    return partial(_predicted, model, word_splitter(source, config.words))
+
+
+def _lister(prepare: Callable[[], Predict]) -> Work[list[list[DocumentMentions]]]:
+    """The function that predicts the mentions in a block."""
+    predicted = prepare()
+    return lambda _, documents: list(predicted(documents))
+
+
+def _piece_writer(prepare: Callable[[], Predict], result: Result, folder: Path) -> Work[Kept]:
+    """The function that writes the mentions in a block as ``result`` says."""
+    predicted = prepare()
+
+    def write(block: Block, documents: Iterable[Document]) -> Kept:
+        totals = Totals()
+        text = "".join(render(_counted(predicted(documents), totals), set(), result))
+        return piece(folder, block, text, astuple(totals))
+
+    return write
+
+
+def _n_workers(files: Sequence[Path], n_bytes: int, config: PredictConfig) -> int:
+    """The number of worker processes; with auto only one for little text, for standard input and on CUDA."""
+    if config.workers != "auto":
+        return config.workers
+    is_small = n_bytes < 2 * config.block_size(BLOCK_CHARS)
+    return 1 if is_small or STDIN in files or select_device(config.device, threads=1).type == "cuda" else n_cores()
 
 
 def _rounds(documents: Iterable[SegmentedDocument]) -> Iterator[list[SegmentedDocument]]:

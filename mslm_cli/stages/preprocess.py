@@ -4,43 +4,58 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mslm_cli import allocator, artifacts, console, models
+from mslm_cli import allocator, artifacts, console, fsio, models, workspace
 from mslm_cli.artifacts import STATS
 from mslm_cli.config import PreprocessConfig
+from mslm_cli.corpus.blocks import Block, blocks
 from mslm_cli.corpus.documents import Document, document_batches
 from mslm_cli.corpus.files import source_files
-from mslm_cli.corpus.readers import read_documents
-from mslm_cli.corpus.seen import Sketch
-from mslm_cli.errors import DataError, UsageError
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, Work
+from mslm_cli.corpus.seen import Sketch, merge_sketches
+from mslm_cli.errors import DataError, UnavailableError, UsageError
+from mslm_cli.execution import executor as execution
+from mslm_cli.execution.work import Executor, Lost
+from mslm_cli.masking.batch import RaggedBatch
+from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.counts import MaskCounts, share
 from mslm_cli.masking.recipe import Rates, Recipe, epoch_budgets
-from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_masks, write_sequences
+from mslm_cli.masking.shards import concatenate, data_name, number_of, read_file, write_masks, write_sequences
 from mslm_cli.masking.strategies import STRATEGIES, Statistics
-from mslm_cli.processes import map_in_order
 from mslm_cli.sequences import TextCounts, Vocabulary, encode, vocabulary_of
 from mslm_cli.terms.lexicon import Term, terms_of, type_names
 from mslm_cli.terms.matcher import Matcher
+from mslm_cli.workspace import RunOptions
 
 if TYPE_CHECKING:
     from mslm_cli.models import AnyTokenizer
 
 TOKENIZER = "tokenizer"
 
+BLOCK_CHARS = 2_000_000
+"""A block of text becomes a data file of about 10 MB."""
+
 
 @dataclass(frozen=True)
 class MaskSummary:
-    """A summary of the masks: rates and counts of each epoch, and the strategy's own statistics."""
+    """A summary of the masks: rates and counts of each epoch, and the strategy's own state and statistics."""
 
     rates: list[Rates]
     copies: list[MaskCounts]
+    state: Any
     statistics: Statistics | None
 
 
 def run(
-    files: Sequence[Path], output: Path, config: PreprocessConfig, *, lexicon: Path | None, overwrite: bool = False
+    files: Sequence[Path],
+    output: Path,
+    config: PreprocessConfig,
+    *,
+    lexicon: Path | None,
+    options: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> Path:
     """Pack the text of ``files`` into sequences, draw masks for every epoch, and publish the shards artifact.
 
@@ -71,30 +86,32 @@ def run(
     if terms_from is not None:
         inputs.append(terms_from.as_input("lexicon"))
     build = artifacts.ArtifactBuild("shards", output, config, inputs)
-    if build.is_done(overwrite=overwrite):
+    if build.is_done(overwrite=options.overwrite):
+        workspace.discard(build)
         return output
 
     vocabulary = vocabulary_of(tokenizer, folder)
     terms = [] if terms_from is None else terms_of(terms_from)
-    text, seen = TextCounts(), Sketch()
-    with build.publish() as staged, console.progress("preprocess") as bar:
-        sequences = _sequences(read_documents(files, config), vocabulary, terms, config, text, seen)
-        n_sequences = n_tokens = 0
-        for number, shard in enumerate(_shards(sequences, config.shard_sequences)):
-            write_sequences(staged.path, number, shard)
-            n_sequences += len(shard)
-            n_tokens += int(shard.batch.n_ordinary.sum())
-            bar.advance(len(shard))
-        if n_tokens == 0:
+    with (
+        execution.executor(config.n_workers, config.ray) as executor,
+        workspace.work_folder(build, options) as (work, _),
+    ):
+        encoded = _encode(files, work, config, vocabulary, terms, executor)
+        if encoded.n_tokens == 0:
             raise DataError("the text has no words known to the tokenizer, so there is nothing to mask")
-        masks = _write_masks(staged.path, config, tokenizer)
-        tokenizer.save_pretrained(staged.path / TOKENIZER)
-        artifacts.pass_on_sketches([terms_from], staged.path)
-        (staged.path / artifacts.SKETCHES).mkdir(exist_ok=True)
-        seen.save(staged.path / artifacts.SKETCHES / "preprocess.u64")
-        stats = _statistics(text, masks, n_sequences, terms, config)
-        (staged.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        staged.seeds["masks"] = config.seed
+        masks = _write_masks(work, encoded.n_sequences, config, tokenizer, executor)
+        with build.publish() as staged:
+            for file in sorted(work.glob("*.arrow")):
+                fsio.link(file, staged.path / file.name)
+            if (preparation := STRATEGIES[config.strategy].preparation) is not None:
+                preparation.save(staged.path, masks.state)
+            tokenizer.save_pretrained(staged.path / TOKENIZER)
+            artifacts.pass_on_sketches([terms_from], staged.path)
+            (staged.path / artifacts.SKETCHES).mkdir(exist_ok=True)
+            merge_sketches(sorted(work.glob("*.u64")), staged.path / artifacts.SKETCHES / "preprocess.u64")
+            stats = _statistics(encoded.text, masks, sum(encoded.n_sequences), terms, config)
+            (staged.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            staged.seeds["masks"] = config.seed
     _report(stats, config, masks.statistics, has_terms=bool(terms))
     return output
 
@@ -106,83 +123,135 @@ def _check_length(folder: Path, config: PreprocessConfig) -> None:
         raise UsageError(f"--max-length {config.max_length}: model {config.model!r} takes at most {limit} tokens")
 
 
-class _EncodedBatch(NamedTuple):
-    """An encoded batch of documents (see ``EncodedText``), with its sentences as a sketch."""
+class _Encoded(NamedTuple):
+    """The encoded corpus; ``n_sequences``: in each data file."""
 
-    sequences: Sequences
-    counts: TextCounts
-    seen: Sketch
-
-
-def _batch_encoder(
-    vocabulary: Vocabulary, terms: Sequence[Term], max_length: int
-) -> Callable[[Sequence[Document]], _EncodedBatch]:
-    """The function that encodes a batch of documents."""
-    matcher = Matcher(terms) if terms else None
-
-    def encode_batch(documents: Sequence[Document]) -> _EncodedBatch:
-        encoded = encode(documents, vocabulary, matcher, max_length)
-        return _EncodedBatch(encoded.sequences, encoded.counts, Sketch.of(encoded.sentences))
-
-    return encode_batch
+    text: TextCounts
+    n_sequences: list[int]
+    n_tokens: int
 
 
-def _sequences(
-    documents: Iterable[Document],
+def _encode(
+    files: Sequence[Path],
+    work: Path,
+    config: PreprocessConfig,
     vocabulary: Vocabulary,
     terms: Sequence[Term],
+    executor: Executor,
+) -> _Encoded:
+    """Write the sequences of each block to a data file in ``work``, and a sketch of its sentences beside it."""
+    prepare = functools.partial(_block_encoder, work, vocabulary, terms, config.max_length)
+    text, n_sequences, n_tokens = TextCounts(), [], 0
+    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    with console.progress("preprocess", n_bytes or None) as bar:
+        over = OverBlocks(executor, config, config.skip_bad, Journal(work))
+        for found in over.map(prepare, blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance), bar):
+            text.add(TextCounts.from_json(found["text"]))
+            n_sequences.append(found["n_sequences"])
+            n_tokens += found["n_tokens"]
+    return _Encoded(text, n_sequences, n_tokens)
+
+
+def _block_encoder(work: Path, vocabulary: Vocabulary, terms: Sequence[Term], max_length: int) -> Work[Kept]:
+    """The function that encodes a block of documents."""
+    allocator.keep_freed_memory()
+    matcher = Matcher(terms) if terms else None
+
+    def encode_block(block: Block, documents: Iterable[Document]) -> Kept:
+        text, seen, parts = TextCounts(), Sketch(), []
+        for batch in document_batches(documents):
+            encoded = encode(batch, vocabulary, matcher, max_length)
+            parts.append(encoded.sequences.renumbered(0, text.n_documents))
+            text.add(encoded.counts)
+            for sentence in encoded.sentences:
+                seen.add(sentence)
+        sequences = concatenate(parts)
+        write_sequences(work, block.number, sequences)
+        seen.save(work / f"seen-{block.number:05}.u64")
+        result = {
+            "text": text.to_json(),
+            "n_sequences": len(sequences),
+            "n_tokens": int(sequences.batch.n_ordinary.sum()),
+        }
+        names = [data_name(block.number), f"seen-{block.number:05}.u64"]
+        return Kept(result, {name: fsio.sha256_of(work / name) for name in names})
+
+    return encode_block
+
+
+class _Blocks(Blocks):
+    """The sequences of the data files in ``folder``, read where the work on them is done."""
+
+    def __init__(self, folder: Path, n_sequences: Sequence[int], executor: Executor) -> None:
+        firsts = [0, *accumulate(n_sequences)]
+        self.files = [(folder / data_name(i), first) for i, first in enumerate(firsts[:-1]) if n_sequences[i]]
+        self._executor = executor
+        super().__init__(lambda: (read_file(*file) for file in self.files))
+
+    def map(self, prepare: Callable[[], Callable[[RaggedBatch], Any]]) -> Iterator[Any]:
+        """See ``Blocks``."""
+        return self.map_files(functools.partial(_of_file, prepare))
+
+    def map_files(self, prepare: Callable[[], Callable[[tuple[Path, int]], Any]]) -> Iterator[Any]:
+        """What the function that ``prepare`` makes finds for each data file and the number of its first sequence.
+
+        Raises:
+            UnavailableError: a worker died again and again.
+        """
+        for found in self._executor.map_in_order(prepare, self.files):
+            if isinstance(found, Lost):
+                hint = "it may have run out of memory; try fewer --workers"
+                raise UnavailableError(f"a worker process died again and again ({found.item[0].name})", hint=hint)
+            yield found
+
+
+def _of_file(prepare: Callable[[], Callable[[RaggedBatch], Any]]) -> Callable[[tuple[Path, int]], Any]:
+    work = prepare()
+    return lambda file: work(read_file(*file))
+
+
+def _write_masks(
+    folder: Path,
+    n_sequences: Sequence[int],
     config: PreprocessConfig,
-    counts: TextCounts,
-    seen: Sketch,
-) -> Iterator[Sequences]:
-    """The sequences of all documents, numbered consecutively; updates ``counts`` and ``seen``."""
-    prepare = functools.partial(_batch_encoder, vocabulary, terms, config.max_length)
-    n_sequences = 0
-    for encoded in map_in_order(prepare, document_batches(documents), workers=config.workers):
-        yield encoded.sequences.renumbered(n_sequences, counts.n_documents)
-        n_sequences += len(encoded.sequences)
-        counts.add(encoded.counts)
-        seen.add_all(encoded.seen)
-
-
-def _shards(sequences: Iterable[Sequences], size: int) -> Iterator[Sequences]:
-    """The sequences in groups of ``size``; the last group may be smaller."""
-    waiting: list[Sequences] = []
-    n_waiting = 0
-    for part in sequences:
-        waiting.append(part)
-        n_waiting += len(part)
-        if n_waiting >= size:
-            whole = concatenate(waiting)
-            n_full = n_waiting - n_waiting % size
-            for first in range(0, n_full, size):
-                yield whole.rows(first, first + size)
-            waiting, n_waiting = [whole.rows(n_full, n_waiting)], n_waiting - n_full
-    if n_waiting:
-        yield concatenate(waiting)
-
-
-def _write_masks(folder: Path, config: PreprocessConfig, tokenizer: "AnyTokenizer") -> MaskSummary:
+    tokenizer: "AnyTokenizer",
+    executor: Executor,
+) -> MaskSummary:
     """Draw the masks of every copy for the sequences in ``folder``, and write them unless ``dynamic`` is set."""
-    reader = ShardReader(folder)
     strategy = STRATEGIES[config.strategy]
-    state = None
-    if strategy.preparation is not None:
-        state = strategy.preparation.build(reader.blocks, config)
-        strategy.preparation.save(folder, state)
+    sequences = _Blocks(folder, n_sequences, executor)
+    state = None if strategy.preparation is None else strategy.preparation.build(sequences, config)
     recipe = Recipe.of(config, tokenizer, state)
     statistics = None if strategy.statistics is None else strategy.statistics(config)
-    rates = recipe.rates(reader.blocks, range(config.copies))
+    rates = recipe.rates(sequences, range(config.copies))
     copies = [MaskCounts()] * config.copies
-    for number, batch in enumerate(reader.blocks(config.shard_sequences)):
+    for counts, own in sequences.map_files(functools.partial(_masker, folder, recipe, rates)):
+        copies = [a + b for a, b in zip(copies, counts, strict=True)]
+        if statistics is not None:
+            statistics.merge(own)
+    return MaskSummary(rates, copies, state, statistics)
+
+
+def _masker(
+    folder: Path, recipe: Recipe, rates: Sequence[Rates]
+) -> Callable[[tuple[Path, int]], tuple[list[MaskCounts], Statistics | None]]:
+    """The function that masks a data file in all copies, and writes the masks unless they are drawn in training."""
+
+    def mask(file: tuple[Path, int]) -> tuple[list[MaskCounts], Statistics | None]:
+        batch = read_file(*file)
+        config, strategy = recipe.config, recipe.strategy
+        statistics = None if strategy.statistics is None else strategy.statistics(config)
+        copies = []
         for copy, epoch_rates in enumerate(rates):
             drawn, masks = recipe.mask(batch, epoch_rates, copy)
             if not config.dynamic:
-                write_masks(folder, copy, number, masks)
-            copies[copy] += MaskCounts.of(batch, drawn, masks, recipe.mask_id)
+                write_masks(folder, copy, number_of(file[0]), masks)
+            copies.append(MaskCounts.of(batch, drawn, masks, recipe.mask_id))
             if statistics is not None:
                 statistics.add(recipe.context(batch, epoch_rates, copy), drawn)
-    return MaskSummary(rates, copies, statistics)
+        return copies, statistics
+
+    return mask
 
 
 def _statistics(

@@ -1,5 +1,6 @@
 """``mslm probe``: how well encoders predict masked DS-terms and matched generic text."""
 
+import functools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +15,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli import artifacts, console, models
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import AdaptConfig, PreprocessConfig, ProbeConfig
+from mslm_cli.corpus.blocks import blocks
 from mslm_cli.corpus.files import source_files
-from mslm_cli.corpus.readers import read_documents
+from mslm_cli.corpus.over_blocks import OverBlocks, Work
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.probe import Bootstrap, Items, general_items, matched_items, words_in
+from mslm_cli.execution import executor as execution
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.recipe import Recipe, ShardMasks
 from mslm_cli.masking.shards import Sequences, ShardReader, concatenate, write_sequences
 from mslm_cli.masking.weights import kind_weights
 from mslm_cli.provenance import portable_path
-from mslm_cli.sequences import encode, vocabulary_of
-from mslm_cli.terms.lexicon import terms_of
+from mslm_cli.sequences import EncodedText, Vocabulary, encode, vocabulary_of
+from mslm_cli.terms.lexicon import Term, terms_of
 from mslm_cli.terms.matcher import Matcher
 from mslm_cli.training.adaptation import HEAD, AdaptationData, Phase, start_phase, training_steps
 from mslm_cli.training.device import prepare_model, select_device
@@ -34,6 +37,7 @@ from mslm_cli.training.packing import make_collator
 from mslm_cli.training.probing import SCORES, score_spans
 from mslm_cli.training.run_length import HEAD_LEARNING_RATE
 
+BLOCK_CHARS = 200_000
 _FEW_DOCUMENTS = 20
 _HEAD_TOKENS = 4096
 ITEM_TITLES = {
@@ -111,8 +115,7 @@ def measure(
     tokenizer = _one_tokenizer(loaded, config)
     for encoder in loaded:
         prepare_model(encoder.model, device)
-    matcher = Matcher(terms)
-    text, seen = _read(files, loaded, tokenizer, matcher, config)
+    text, seen = _read(files, loaded, tokenizer, terms, config)
     for encoder in loaded:
         if encoder.fresh:
             # only the head is trained; the encoder stays frozen
@@ -132,7 +135,7 @@ def measure(
         "seen_upstream": {name: _count_seen(encoder, seen) for name, encoder in zip(shown, loaded, strict=True)},
     }
     if general is not None:
-        whole, _ = _read([general], loaded, tokenizer, matcher, config)
+        whole, _ = _read([general], loaded, tokenizer, terms, config)
         found = general_items(whole.batch, words_in(text.batch, found["mention"]), config.items, rng)
         of_general, about["resampled"]["general"] = _probed(whole, found, config)
         kinds |= of_general
@@ -178,17 +181,34 @@ def _read(
     files: Sequence[Path],
     loaded: Sequence[Encoder],
     tokenizer: PreTrainedTokenizerFast,
-    matcher: Matcher,
+    terms: Sequence[Term],
     config: ProbeConfig,
 ) -> tuple[Sequences, list[str]]:
     """The text as sequences short enough for every encoder, and its sentences."""
     max_length = min(config.max_length, *(max_tokens(encoder.model) for encoder in loaded))
     vocabulary = vocabulary_of(tokenizer, loaded[0].folder)
-    documents = list(read_documents(source_files(files), config))
-    encoded = encode(documents, vocabulary, matcher, max_length)
-    if not len(encoded.sequences):
+    prepare = functools.partial(_block_encoder, vocabulary, terms, max_length)
+    parts: list[Sequences] = []
+    sentences: list[str] = []
+    n_documents = 0
+    with (
+        execution.executor(config.n_workers, config.ray) as executor,
+        console.progress("reading", None) as bar,
+    ):
+        over = OverBlocks(executor, config, config.skip_bad)
+        for found in over.map(prepare, blocks(source_files(files), config, config.block_size(BLOCK_CHARS)), bar):
+            parts.append(found.sequences.renumbered(sum(map(len, parts)), n_documents))
+            sentences += found.sentences
+            n_documents += found.counts.n_documents
+    if not any(map(len, parts)):
         raise DataError("contains no text", path=files[0])
-    return encoded.sequences, encoded.sentences
+    return concatenate(parts), sentences
+
+
+def _block_encoder(vocabulary: Vocabulary, terms: Sequence[Term], max_length: int) -> Work[EncodedText]:
+    """The function that encodes a block of documents."""
+    matcher = Matcher(terms)
+    return lambda _, documents: encode(list(documents), vocabulary, matcher, max_length)
 
 
 def _half(text: Sequences, remainder: int) -> Sequences:

@@ -36,15 +36,13 @@ def run(output: Path, config: DemoConfig, *, overwrite: bool = False) -> Path:
     training = {**model, "threads": config.threads, "seed": config.seed, "tokens_per_step": 512}
 
     _say("extract-terms: a lexicon of the sample's terms")
-    lexicon = extract_terms.run(text, output / "lexicon", ExtractTermsConfig(), options=RunOptions(overwrite))
+    lexicon = extract_terms.run(text, output / "lexicon", ExtractTermsConfig(), options=rerun)
 
     shards = {}
     for strategy in ("token", "mslm"):
         _say(f"preprocess: shards of the text, masked by `{strategy}`")
         masking = PreprocessConfig.build(strategy=strategy, copies=ADAPT_EPOCHS, seed=config.seed, **model)
-        shards[strategy] = preprocess.run(
-            text, output / f"shards-{strategy}", masking, lexicon=lexicon, overwrite=overwrite
-        )
+        shards[strategy] = preprocess.run(text, output / f"shards-{strategy}", masking, lexicon=lexicon, options=rerun)
 
     _say("adapt: warm up the MLM head that both arms start from")
     only_head = AdaptConfig.build(epochs=0, weights="uniform", head_warmup_steps=60, **training)

@@ -16,7 +16,7 @@ from mslm_cli.artifacts import load
 from mslm_cli.config import StudyOptions
 from mslm_cli.corpus.files import source_files
 from mslm_cli.errors import ArtifactError, DataError, DivergedError, MslmError, UnavailableError, UsageError
-from mslm_cli.processes import run_in_parallel
+from mslm_cli.execution.workers import run_in_parallel
 from mslm_cli.reporting.study import PAGE
 from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.nodes import Trial, content_of

@@ -43,7 +43,7 @@ def shown(mslm: Mslm, shards: str, epoch: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("strategy", OPTIONS)
 def test_drawn_masks_equal_stored_masks(workplace: Path, mslm: Mslm, strategy: str) -> None:
-    make(mslm, strategy, "stored", "--copies", 3, "--shard-sequences", 7)
+    make(mslm, strategy, "stored", "--copies", 3, "--block-chars", 200)
     make(mslm, strategy, "drawn", "--copies", 3, "--dynamic")
     assert not list(Path("drawn").glob("masks-*"))
     assert Path("stored/stats.json").read_bytes() == Path("drawn/stats.json").read_bytes()

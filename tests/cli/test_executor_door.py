@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import tiny_study
 from typer.testing import Result
 
-from mslm_cli import processes
+from mslm_cli.execution import executor as execution
+from mslm_cli.execution.work import ThisProcess
 from mslm_cli.fsio import sha256_of
 
 Mslm = Callable[..., Result]
@@ -31,8 +33,7 @@ class LastFirst:
 
 @pytest.fixture
 def last_first(monkeypatch: pytest.MonkeyPatch) -> type[LastFirst]:
-    monkeypatch.setattr(processes, "executor", lambda workers: LastFirst())
-    monkeypatch.setattr("mslm_cli.corpus.documents.BATCH_CHARS", 200)
+    monkeypatch.setattr(execution, "executor", lambda *_: nullcontext(LastFirst()))
     LastFirst.n_done = 0
     return LastFirst
 
@@ -44,15 +45,15 @@ def content(artifact: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "command",
     [
-        "extract-terms text.txt --pipeline none --min-count 1",
-        "preprocess text.txt --lexicon lexicon --model encoder --max-length 64",
+        "extract-terms text.txt --pipeline none --min-count 1 --block-chars 200",
+        "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 --block-chars 200",
     ],
 )
 def test_a_command_gives_the_same_artifact(
     workplace: Path, mslm: Mslm, last_first: type[LastFirst], command: str
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "executor", lambda workers: processes.ThisProcess())
+        patch.setattr(execution, "executor", lambda *_: nullcontext(ThisProcess()))
         assert mslm(*command.split(), "-o", "here").exit_code == 0
     done = mslm(*command.split(), "-o", "elsewhere")
     assert done.exit_code == 0, done.stderr
@@ -62,6 +63,7 @@ def test_a_command_gives_the_same_artifact(
 
 def test_shards_do_not_depend_on_the_number_of_workers(workplace: Path, mslm: Mslm) -> None:
     command = ["preprocess", "text.txt", "--lexicon", "lexicon", "--model", "encoder", "--max-length", "64"]
+    command += ["--block-chars", "200"]
     assert mslm(*command, "-o", "one").exit_code == 0
     assert mslm(*command, "--workers", "2", "-o", "two").exit_code == 0
     assert content(Path("one")) == content(Path("two"))

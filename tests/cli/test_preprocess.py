@@ -208,12 +208,12 @@ def test_every_strategy_meets_the_budget_in_every_copy(mslm: Mslm, strategy: str
         assert 0 < list(copy["rates"].values())[-1] < 1
 
 
-def test_masks_do_not_depend_on_the_shard_size(mslm: Mslm) -> None:
+def test_masks_do_not_depend_on_the_size_of_a_block(mslm: Mslm) -> None:
     for strategy in ("span", "pmi", "mslm"):
         arguments = ["text.txt", "--lexicon", "lexicon", "--strategy", strategy, "--budget", "0.2", "--elm-rate", "0.2"]
-        for size in ("7", "1000"):
-            assert mslm(*arguments, "--shard-sequences", size, "-o", f"{strategy}{size}").exit_code == 0
-        small, large = (ShardReader(Path(f"{strategy}{size}")) for size in ("7", "1000"))
+        for size in ("200", "100000"):
+            assert mslm(*arguments, "--block-chars", size, "-o", f"{strategy}{size}").exit_code == 0
+        small, large = (ShardReader(Path(f"{strategy}{size}")) for size in ("200", "100000"))
         everything = np.arange(len(small))
         one, two = (reader.epoch(0).batch(everything) for reader in (small, large))
         for name, column in vars(one).items():

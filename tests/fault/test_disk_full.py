@@ -55,13 +55,13 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def assert_nothing_is_half_written(disk: Path) -> None:
-    """What is left is at most the work folder of a run, with whole checkpoints that it can go on from."""
+    """What is left is at most the work folder of a run, with whole checkpoints or a journal that it can go on from."""
     left = {p.name for p in disk.iterdir()} - {"ballast"}
     assert left <= {"out.work"}
     if left:
         inside = [p.name for p in (disk / "out.work").iterdir()]
         assert not [name for name in inside if name.startswith(".")]
-        assert any((disk / "out.work").glob("checkpoint-*/state.*"))
+        assert "journal.jsonl" in inside or any((disk / "out.work").glob("checkpoint-*/state.*"))
 
 
 def assert_full(result: Result, named: str) -> None:

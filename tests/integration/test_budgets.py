@@ -13,6 +13,7 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.errors import UsageError
 from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import RaggedBatch
+from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.shards import ShardReader
 from mslm_cli.stages import preprocess
 from mslm_cli.terms.lexicon import Term, is_too_short, write_terms
@@ -37,21 +38,21 @@ def shards(
 
 
 @pytest.fixture(scope="module")
-def blocks(shards: ShardReader) -> pmi.Blocks:
+def blocks(shards: ShardReader) -> Blocks:
     def read() -> Iterator[RaggedBatch]:
         for first in range(0, len(shards), 20_000):
             yield shards.batch(np.arange(first, min(first + 20_000, len(shards))))
 
-    return read
+    return Blocks(read)
 
 
 @pytest.fixture(scope="module")
-def collocations(blocks: pmi.Blocks) -> pmi.PmiVocabulary:
+def collocations(blocks: Blocks) -> pmi.PmiVocabulary:
     return pmi.build(blocks, 10)
 
 
 @pytest.mark.parametrize("strategy", sorted(RATES.keys() - {"none"}))
-def test_the_budget_is_met(blocks: pmi.Blocks, collocations: pmi.PmiVocabulary, strategy: str) -> None:
+def test_the_budget_is_met(blocks: Blocks, collocations: pmi.PmiVocabulary, strategy: str) -> None:
     share = 0.05 if strategy == "entity" else 0.15
     (rates,) = solve(strategy, blocks, [share], elm_rate=0.25, seed=0, vocabulary=collocations)
     n_tokens = n_masked = n_sequences = 0
@@ -64,7 +65,7 @@ def test_the_budget_is_met(blocks: pmi.Blocks, collocations: pmi.PmiVocabulary, 
     assert abs(n_masked / n_tokens - share) < 0.0001, "far better than promised, because it is solved for"
 
 
-def test_too_much_elm_is_refused(blocks: pmi.Blocks) -> None:
+def test_too_much_elm_is_refused(blocks: Blocks) -> None:
     with pytest.raises(UsageError, match="the largest feasible --elm-rate is 0"):
         solve("mslm", blocks, [0.02], elm_rate=1.0, seed=0)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import RaggedBatch
+from mslm_cli.masking.blocks import Blocks
 
 A, B, C, D, E = 10, 11, 12, 13, 14
 SENTENCES = [[A, B, C, D, E], [A, B, C, D, E], [A, B], [C, A]]
@@ -41,7 +42,7 @@ def values(grams: dict[int, pmi.Grams], n: int) -> dict[int, float]:
 
 
 def test_counts_are_of_words_in_one_sentence() -> None:
-    grams = pmi.count_grams(lambda: [batch_of(SENTENCES)], 0)
+    grams = pmi.count_grams(Blocks(lambda: [batch_of(SENTENCES)]), 0)
     assert [grams[n].n_all for n in range(1, 6)] == [14, 10, 6, 4, 2]
     assert dict(zip(grams[2].keys.tolist(), grams[2].counts.tolist(), strict=True)) == {
         key(A, B): 3,
@@ -54,7 +55,7 @@ def test_counts_are_of_words_in_one_sentence() -> None:
 
 def test_values_worked_out_by_hand() -> None:
     # 14 words (a 4, b 3, c 3, d 2, e 2), 10 pairs (ab 3, ca 1, the rest 2), 6 triples, 4 of n = 4, 2 of n = 5
-    grams = pmi.count_grams(lambda: [batch_of(SENTENCES)], 0)
+    grams = pmi.count_grams(Blocks(lambda: [batch_of(SENTENCES)]), 0)
     found = {n: values(grams, n) for n in range(2, 6)}
     assert found[2][key(A, B)] == pytest.approx(math.log((3 / 10) / (4 / 14 * 3 / 14)))
     assert found[2][key(C, A)] == pytest.approx(math.log((1 / 10) / (3 / 14 * 4 / 14)))
@@ -74,7 +75,7 @@ def test_every_value_is_the_minimum_over_all_segmentations(sentences: list[list[
     def p(gram: tuple[int, ...]) -> float:
         return counts[len(gram)][gram] / counts[len(gram)].total()
 
-    grams = pmi.count_grams(lambda: [batch_of(sentences)], 0)
+    grams = pmi.count_grams(Blocks(lambda: [batch_of(sentences)]), 0)
     for n in range(2, 6):
         expected = {}
         for gram in counts[n]:
@@ -91,8 +92,8 @@ def test_every_value_is_the_minimum_over_all_segmentations(sentences: list[list[
 @given(st.lists(st.lists(st.sampled_from([A, B, C]), max_size=7), min_size=1, max_size=6), st.integers(0, 3))
 def test_rare_ones_are_left_out_and_blocks_do_not_matter(sentences: list[list[int]], min_count: int) -> None:
     whole = batch_of(sentences)
-    every = pmi.count_grams(lambda: [whole], 0)
-    found = pmi.count_grams(lambda: [whole.rows(i, i + 1) for i in range(len(sentences))], min_count)
+    every = pmi.count_grams(Blocks(lambda: [whole]), 0)
+    found = pmi.count_grams(Blocks(lambda: [whole.rows(i, i + 1) for i in range(len(sentences))]), min_count)
     for n in range(1, 6):
         often = every[n].counts > min_count
         assert found[n].n_all == every[n].n_all
@@ -124,16 +125,16 @@ def test_quotas_take_the_best_of_each_order() -> None:
     # Zipfian words, so that there are frequent n-grams of every order
     text = [(np.minimum(rng.zipf(1.6, size=60), 30) + 10).tolist() for _ in range(400)]
     blocks = [batch_of(text)]
-    vocabulary = pmi.build(lambda: blocks, 10, 80)
+    vocabulary = pmi.build(Blocks(lambda: blocks), 10, 80)
     assert {n: len(keys) for n, keys in vocabulary.keys.items()} == {2: 40, 3: 20, 4: 10, 5: 10}
     assert len(vocabulary) == 80
-    grams = pmi.count_grams(lambda: blocks, 10)
+    grams = pmi.count_grams(Blocks(lambda: blocks), 10)
     for n, keys in vocabulary.keys.items():
         of_all = values(grams, n)
         chosen = [of_all[k] for k in keys.tolist()]
         others = [value for k, value in of_all.items() if k not in set(keys.tolist())]
         assert min(chosen) >= max(others)
-    half = pmi.build(lambda: blocks, 10)
+    half = pmi.build(Blocks(lambda: blocks), 10)
     assert len(half) <= sum(len(grams[n].keys) for n in pmi.QUOTAS) / 2 + 2
 
 

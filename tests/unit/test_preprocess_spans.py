@@ -366,15 +366,15 @@ def test_long_sentences_and_long_words_are_cut_and_counted(process: Run) -> None
     assert sum(len(reader[i].input_ids) - 2 for i in range(len(reader))) == 80 + 4
 
 
-@pytest.mark.parametrize("options", [{"shard_sequences": 1}, {"shard_sequences": 3}, {"shard_sequences": 1000}])
-def test_shard_size_changes_nothing_but_the_files(process: Run, options: dict[str, int]) -> None:
+@pytest.mark.parametrize(("block_chars", "n_files"), [(1, 10), (150, 4), (100_000, 1)])
+def test_the_size_of_a_block_changes_nothing_but_the_files(process: Run, block_chars: int, n_files: int) -> None:
     text = "\n\n".join(f"the patients with heart failure had {n} aspirin. A study of renal risk." for n in range(10))
     terms = ["heart failure", "aspirin"]
     one, *_ = process(text, terms, max_length=16, copies=2)
-    other, *_ = process(text, terms, max_length=16, copies=2, **options)
-    n_files = len(list(other.folder.glob("data-*.arrow")))
-    assert n_files == -(-len(one) // options["shard_sequences"])
+    other, *_ = process(text, terms, max_length=16, copies=2, block_chars=block_chars)
+    assert len(list(other.folder.glob("data-*.arrow"))) == n_files
     assert len(one) == len(other)
+    assert one.doc.tolist() == other.doc.tolist()
     for i in range(len(one)):
         assert one[i].input_ids.tolist() == other[i].input_ids.tolist()
         for copy in range(2):

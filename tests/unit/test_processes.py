@@ -1,15 +1,18 @@
-"""Work spread over processes: in order, few items ahead, and with errors that say what happened."""
+"""Work spread over processes: in order, few items ahead, again after a death, with errors that say what happened."""
 
 import operator
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.processes import map_in_order, run_in_parallel
+from mslm_cli.execution.executor import executor
+from mslm_cli.execution.work import Lost
+from mslm_cli.execution.workers import run_in_parallel
 from mslm_cli.terms.pipeline import load_pipeline
 
 UPPER = partial(operator.methodcaller, "upper")
@@ -18,8 +21,9 @@ UPPER = partial(operator.methodcaller, "upper")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_order_whatever_the_number_of_workers(workers: int) -> None:
     words = [f"word {number}" for number in range(50)]
-    assert list(map_in_order(UPPER, words, workers=workers)) == [word.upper() for word in words]
-    assert list(map_in_order(UPPER, [], workers=workers)) == []
+    with executor(workers) as run:
+        assert list(run.map_in_order(UPPER, words)) == [word.upper() for word in words]
+        assert list(run.map_in_order(UPPER, [])) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -31,25 +35,58 @@ def test_few_items_are_asked_for_ahead(workers: int) -> None:
         for n_asked in range(1, 1000):  # noqa: B007 - counts what is asked for
             yield "a"
 
-    results = map_in_order(UPPER, items(), workers=workers)
-    for n_results in range(1, 4):
-        next(results)
-        assert n_asked <= n_results + 2 * workers
-    results.close()  # type: ignore[attr-defined]  # it is a generator
+    with executor(workers) as run:
+        results = run.map_in_order(UPPER, items())
+        for n_results in range(1, 4):
+            next(results)
+            assert n_asked <= n_results + 2 * workers
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_comes_with_its_message(workers: int) -> None:
-    with pytest.raises(
-        UnavailableError,
-        match=r"'en_core_none' is neither an installed pipeline nor a" r" folder \(get scispaCy's models",
+    with (
+        executor(workers) as run,
+        pytest.raises(
+            UnavailableError,
+            match=r"'en_core_none' is neither an installed pipeline nor a folder \(get scispaCy's models",
+        ),
     ):
-        list(map_in_order(partial(load_pipeline, "en_core_none"), ["text"], workers=workers))
+        list(run.map_in_order(partial(load_pipeline, "en_core_none"), ["text"]))
 
 
-def test_a_process_that_dies_is_named() -> None:
-    with pytest.raises(UnavailableError, match=r"a worker process died \(it may have run out of memory"):
-        list(map_in_order(partial(partial, os._exit), [9, 9], workers=2))
+def killed_by(deadly: int) -> Callable[[int], int]:
+    """A function that ends its process at one number."""
+
+    def square(number: int) -> int:
+        if number == deadly:
+            os._exit(9)
+        return number * number
+
+    return square
+
+
+def killed_once(folder: Path) -> Callable[[int], int]:
+    """A function that is killed at each number, the first time that it comes."""
+
+    def square(number: int) -> int:
+        if not (folder / str(number)).exists():
+            (folder / str(number)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number * number
+
+    return square
+
+
+def test_only_what_kills_its_worker_is_lost() -> None:
+    with executor(2) as run:
+        found = list(run.map_in_order(partial(killed_by, 3), range(6)))
+        assert found == [0, 1, 4, Lost(3), 16, 25]
+        assert list(run.map_in_order(UPPER, ["a"])) == ["A"]
+
+
+def test_workers_that_are_killed_are_replaced(tmp_path: Path) -> None:
+    with executor(2) as run:
+        assert list(run.map_in_order(partial(killed_once, tmp_path), range(3))) == [0, 1, 4]
 
 
 def note_number(folder: Path, number: int) -> None:

@@ -58,7 +58,6 @@ def content(folder: Path) -> list[object]:
     reader = ShardReader(folder)
     return [
         [x.tolist() for x in (s.input_ids, s.word_ids, s.spans, s.span_types, s.sentences)]
-        + [s.doc]
         + [
             [x.tolist() for x in (m.positions, m.kinds, m.replacements)]
             for copy in range(reader.n_copies)
@@ -67,6 +66,16 @@ def content(folder: Path) -> list[object]:
         for i in range(len(reader))
         for s in [reader[i]]
     ]
+
+
+def test_documents_are_numbered_over_all_files(tmp_path: Path) -> None:
+    """A worker that writes a file does not know how many documents come before."""
+    sequences = make_sequences([3, 4, 5, 6, 7])
+    write(tmp_path, sequences, [5], copies=0)
+    write_sequences(tmp_path, 1, sequences)
+    write_sequences(tmp_path, 2, sequences.rows(0, 0))
+    write_sequences(tmp_path, 3, sequences)
+    assert ShardReader(tmp_path).doc.tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6, 7, 7, 8]
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from mslm_cli.errors import UsageError
 from mslm_cli.masking import pmi, spans
 from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, RaggedBatch, flat_ranges
+from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.counts import MaskCounts
 
@@ -148,7 +149,7 @@ def test_epochs_and_seeds_give_independent_masks(big: RaggedBatch) -> None:
 @pytest.fixture(scope="module")
 def collocations(big: RaggedBatch) -> pmi.PmiVocabulary:
     """Half of the pairs and triples of the words of some sequences, as if they were collocations."""
-    grams = pmi.count_grams(lambda: [big.rows(0, 4000)], 0)
+    grams = pmi.count_grams(Blocks(lambda: [big.rows(0, 4000)]), 0)
     return pmi.PmiVocabulary({n: grams[n].keys[::2] for n in pmi.QUOTAS})
 
 

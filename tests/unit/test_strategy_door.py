@@ -46,6 +46,9 @@ RARE = '''
         def add(self, context, drawn):
             self.n_frequent = len(context.state)
 
+        def merge(self, other):
+            self.n_frequent = other.n_frequent
+
         def to_json(self):
             return {"n_frequent_words": self.n_frequent}
 
