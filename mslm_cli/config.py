@@ -110,7 +110,15 @@ class CorpusOptions(Config):
         return usual if self.block_chars == "auto" else self.block_chars
 
 
-class ExtractTermsConfig(DataOptions, TermOptions, CorpusOptions):
+class CleaningOptions(Config):
+    """Which documents of a corpus are left out."""
+
+    deduplicate: Literal["off", "exact", "near"] = Field(
+        "off", description="Leave out documents that are the same as an earlier one, or nearly (by MinHash)."
+    )
+
+
+class ExtractTermsConfig(DataOptions, TermOptions, CorpusOptions, CleaningOptions):
     """Options of ``mslm extract-terms``."""
 
     link_similarity: float = Field(
@@ -122,7 +130,7 @@ class MatchConfig(DataOptions, CorpusOptions):
     """Options of ``mslm match``."""
 
 
-class PreprocessConfig(DataOptions, ModelOptions, MaskingOptions, CorpusOptions):
+class PreprocessConfig(DataOptions, ModelOptions, MaskingOptions, CorpusOptions, CleaningOptions):
     """Options of ``mslm preprocess``."""
 
     max_length: int = Field(128, ge=8, description="Maximum sequence length in tokens, special tokens included.")

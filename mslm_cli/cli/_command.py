@@ -34,6 +34,10 @@ ResumeAnyway = Annotated[
         "--resume-anyway", help="Resume even if code, versions, threads or device changed: results may differ."
     ),
 ]
+Without = Annotated[
+    list[Path] | None,
+    typer.Option(help="Labelled test data: documents with one of its sentences are left out. May be repeated."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as a JSON document.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 

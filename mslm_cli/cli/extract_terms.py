@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Resume, ResumeAnyway, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import Output, Overwrite, Resume, ResumeAnyway, Without, refuse_shared_stdin, subcommand
 from mslm_cli.config import ExtractTermsConfig
 
 EXAMPLES = """\
@@ -42,6 +42,7 @@ def extract_terms(
     link: Annotated[
         Path | None, typer.Option(help="Knowledge base (.jsonl in scispaCy's format) that gives terms their types.")
     ] = None,
+    without: Without = None,
     resume: Resume = "auto",
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
@@ -59,5 +60,5 @@ def extract_terms(
     from mslm_cli.workspace import RunOptions
 
     options = RunOptions(overwrite, resume, resume_anyway)
-    given = stage.TermInputs(paths["--terms"], paths["--from-labels"], paths["--background"], link)
+    given = stage.TermInputs(paths["--terms"], paths["--from-labels"], paths["--background"], link, without or [])
     console.made(stage.run(paths["the text"], output, config, given=given, options=options))

@@ -12,6 +12,7 @@ from mslm_cli.cli._command import (
     Resume,
     ResumeAnyway,
     Texts,
+    Without,
     artifact_path,
     refuse_shared_stdin,
     subcommand,
@@ -21,6 +22,7 @@ from mslm_cli.config import PreprocessConfig
 EXAMPLES = """\
 mslm preprocess abstracts.txt.gz --lexicon lexicon -o shards
 mslm preprocess notes/ --lexicon lexicon --elm-rate 0.75 --blm-rate 0.1 --copies 5 -o shards
+mslm preprocess corpus/ --workers auto --deduplicate near --without test.tsv -o shards
 mslm preprocess abstracts.txt --strategy token --rate 0.15 -o baseline"""
 
 
@@ -32,6 +34,7 @@ def preprocess(
     lexicon: Annotated[
         Path | None, typer.Option(help="Lexicon from `mslm extract-terms`, or - to read its path from a pipe.")
     ] = None,
+    without: Without = None,
     resume: Resume = "auto",
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
@@ -47,4 +50,4 @@ def preprocess(
 
     lexicon = None if lexicon is None else artifact_path(lexicon)
     options = RunOptions(overwrite, resume, resume_anyway)
-    console.made(stage.run(texts, output, config, lexicon=lexicon, options=options))
+    console.made(stage.run(texts, output, config, lexicon=lexicon, without=without or [], options=options))

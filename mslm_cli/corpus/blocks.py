@@ -1,9 +1,10 @@
 """Blocks: the documents of a corpus divided into units of work, whose bounds depend on the input alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import labels_of
@@ -11,6 +12,8 @@ from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.lines import OnRead, ignore_progress
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import name_formats, read_documents
+
+Made = TypeVar("Made")
 
 MAX_BLOCKS = 2048
 """Larger corpora have larger blocks, not more of them; a few more come from the ends of files."""
@@ -24,14 +27,15 @@ class Block:
     """Consecutive documents of a corpus.
 
     number: from 0. files: with the start of the ids of documents that have none; they are read where the block is
-    worked on. given: the documents, if they are of a file that is divided into several blocks. only: the positions in
-    the block of the documents that count; None for all.
+    worked on. given: the documents, if they are of a file that is divided into several blocks. dropped: the positions
+    in the block of documents that do not count. only: the positions, of the others, of those that do; None for all.
     """
 
     number: int
     files: tuple[tuple[Path, str], ...] = ()
     given: Iterable[Document] = ()
     only: tuple[int, ...] | None = None
+    dropped: tuple[int, ...] = ()
 
     def documents(self, options: DataOptions) -> Iterator[Document]:
         """Its documents.
@@ -44,7 +48,9 @@ class Block:
             found = read_documents(paths, options, labels=labels, told=told)
         else:
             found = iter(self.given)
-        return found if self.only is None else _chosen(found, frozenset(self.only))
+        if self.dropped:
+            found = _chosen(found, frozenset(self.dropped).__contains__, wanted=False)
+        return found if self.only is None else _chosen(found, frozenset(self.only).__contains__)
 
     def restricted(self, positions: Iterable[int]) -> "Block":
         """The block with the documents at these positions alone."""
@@ -54,6 +60,10 @@ class Block:
     def n_bytes(self) -> int:
         """The size of the files that are read where the block is worked on."""
         return sum(path.stat().st_size for path, _ in self.files)
+
+
+Work = Callable[[Block, Iterable[Document]], Made]
+"""From the documents of a block, which may be fewer than it has, to a result."""
 
 
 def blocks(
@@ -115,5 +125,5 @@ def runs(documents: Iterable[Document], n_chars: int) -> Iterator[Iterator[Docum
     return (run for _, run in groupby(documents, run_of))
 
 
-def _chosen(documents: Iterable[Document], positions: frozenset[int]) -> Iterator[Document]:
-    return (document for position, document in enumerate(documents) if position in positions)
+def _chosen(documents: Iterable[Document], is_in: Callable[[int], bool], *, wanted: bool = True) -> Iterator[Document]:
+    return (document for position, document in enumerate(documents) if is_in(position) == wanted)

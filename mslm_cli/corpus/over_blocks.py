@@ -1,27 +1,42 @@
-"""Work over a corpus, block by block: on an executor, resumed from a journal, without documents that break it."""
+"""Work over a corpus, block by block: on an executor, resumed from a journal, without documents that are not wanted."""
 
 import functools
 import json
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple
 
 from mslm_cli import console, fsio
-from mslm_cli.corpus.blocks import Block
+from mslm_cli.corpus import duplicates
+from mslm_cli.corpus.blocks import Block, Made, Work, blocks
+from mslm_cli.corpus.contamination import NO_SENTENCES, TestSentences
 from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.lines import STDIN
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import BadDocumentError, MslmError, UnavailableError
 from mslm_cli.execution.work import Executor, Lost
 from mslm_cli.workspace import JOURNAL
 
-Made = TypeVar("Made")
+DUPLICATE, LEAKING, BAD = "duplicates", "with_test_sentences", "bad"
+"""Why documents are left out."""
 
-Work = Callable[[Block, Iterable[Document]], Made]
-"""From the documents of a block, which may be fewer than it has, to a result."""
+_LEFT_OUT = {
+    DUPLICATE: "the same as an earlier one, or nearly",
+    LEAKING: "with a sentence of --without",
+    BAD: "work on them failed",
+}
+
+
+class Kept(NamedTuple):
+    """The result of a block for a journal: JSON values, and files written to the journal's folder, with hashes."""
+
+    result: Any
+    files: dict[str, str]
 
 
 class Journal:
@@ -36,44 +51,46 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / JOURNAL
-        self._results: dict[int, Any] = {}
-        self._files: dict[int, dict[str, str]] = {}
+        self._lines: dict[int, tuple[dict[str, str], Any, dict[str, int]]] = {}
         n_good = 0
         if self._path.exists():
             for line in self._path.read_bytes().splitlines(keepends=True):
                 try:
-                    number, files, result = json.loads(line)
+                    number, *rest = json.loads(line)
+                    files, result, left_out = rest
                 except (ValueError, TypeError):
                     break  # a kill cut it off
                 if not line.endswith(b"\n"):
                     break
-                self._files[number], self._results[number] = files, result
+                self._lines[number] = files, result, left_out
                 n_good += len(line)
             os.truncate(self._path, n_good)
 
     def __len__(self) -> int:
-        return len(self._results)
+        return len(self._lines)
 
-    def result(self, number: int) -> Any:
-        """The result of a block, None if it is not there."""
-        files = self._files.get(number, {})
+    def outcome(self, number: int) -> "_Outcome[Any] | None":
+        """What became of a block, if it is there."""
+        files, result, left_out = self._lines.get(number, ({}, None, {}))
         is_whole = all((self.folder / n).is_file() and fsio.sha256_of(self.folder / n) == h for n, h in files.items())
-        return self._results.get(number) if is_whole else None
+        return _Outcome(number, Kept(result, files), left_out) if number in self._lines and is_whole else None
 
-    def add(self, number: int, result: Any, files: dict[str, str]) -> None:
-        """Keep the result of a block; ``files``: their names in the folder, and their SHA-256."""
-        line = json.dumps([number, files, result], separators=(",", ":"))
+    def add(self, outcome: "_Outcome[Any]") -> None:
+        """Keep what became of a block."""
+        record = [outcome.number, outcome.made.files, outcome.made.result, outcome.left_out]
         with self._path.open("ab") as file:
-            file.write(line.encode() + b"\n")
+            file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
 
-class Kept(NamedTuple):
-    """The result of a block for a journal: JSON values, and files written to the journal's folder."""
+class _Outcome(NamedTuple, Generic[Made]):
+    """What became of a block; left_out: numbers of documents, by why. bad: which documents were, and why."""
 
-    result: Any
-    files: dict[str, str]
+    number: int
+    made: Made
+    left_out: dict[str, int]
+    bad: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,55 +98,78 @@ class OverBlocks:
     """How to work over blocks.
 
     skip_bad: how many documents may be left out because work on them fails. journal: for results of type ``Kept``.
+    without: documents with one of these sentences are left out. way: which duplicates of earlier documents are.
+    left_out: the numbers of documents that were left out, by why; grows.
     """
 
     executor: Executor
     options: DataOptions
     skip_bad: int = 0
     journal: Journal | None = None
+    without: TestSentences = NO_SENTENCES
+    way: duplicates.Way = "off"
+    left_out: Counter[str] = field(default_factory=Counter)
 
-    def map(
-        self, prepare: Callable[[], Work[Any]], blocks: Iterable[Block], bar: console.ProgressLine
-    ) -> Iterator[Any]:
-        """The results of all blocks, in order; with a journal, what ``Kept.result`` holds.
+    def blocks(self, files: Sequence[Path], n_chars: int, bar: console.ProgressLine) -> Iterator[Block]:
+        """The blocks of ``files`` (see ``blocks.blocks``), without duplicates, which are looked for first.
+
+        Raises: as ``map``.
+        """
+        every = blocks(files, self.options, n_chars, bar.advance)
+        if self.way == "off":
+            yield from every
+            return
+        n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+        with console.progress("looking for duplicates", n_bytes or None) as first_bar:
+            plain = OverBlocks(self.executor, self.options, self.skip_bad)
+            first = blocks(files, self.options, n_chars, first_bar.advance)
+            sign = functools.partial(duplicates.signer, self.way)
+            dropped = duplicates.duplicates(self.way, plain.map(sign, first, first_bar))
+        self.left_out[DUPLICATE] = sum(map(len, dropped))
+        if STDIN in files:
+            sys.stdin.buffer.seek(0)
+        for block, positions in zip(every, dropped, strict=True):
+            yield replace(block, dropped=positions)
+
+    def map(self, prepare: Callable[[], Work[Any]], every: Iterable[Block], bar: console.ProgressLine) -> Iterator[Any]:
+        """The results of the blocks ``every``, in order; with a journal, what ``Kept.result`` holds.
 
         Raises:
             BadDocumentError: work on more than ``skip_bad`` documents fails; the message names one.
             UnavailableError: a worker died again and again, and not of a single document.
         """
-        order: deque[Any] = deque()
+        order: deque[tuple[Block, _Outcome[Any] | None]] = deque()
 
         def missing() -> Iterator[Block]:
-            for block in blocks:
-                order.append(self.journal.result(block.number) if self.journal is not None else None)
-                if order[-1] is None:
+            for block in every:
+                order.append((block, None if self.journal is None else self.journal.outcome(block.number)))
+                if order[-1][1] is None:
                     yield block
-                else:
-                    bar.advance(block.n_bytes)
+
+        def finished(outcome: _Outcome[Any]) -> Any:
+            block, _ = order.popleft()
+            self.left_out.update(outcome.left_out)
+            if self.left_out[BAD] > self.skip_bad:
+                raise _too_many(outcome.bad[-1], self.skip_bad)
+            for bad in outcome.bad:
+                console.warn(f"left out {bad}")
+            bar.advance(block.n_bytes)
+            return outcome.made.result if isinstance(outcome.made, Kept) else outcome.made
 
         if self.journal is not None and len(self.journal):
             console.note(f"resuming from {self.journal.folder} ({console.count(len(self.journal), 'block')})")
-        careful = functools.partial(_careful, prepare, self.options, self.skip_bad)
-        n_bad = 0
-        for outcome in self.executor.map_in_order(careful, missing()):
-            while order[0] is not None:
-                yield order.popleft()
-            order.popleft()
-            found = self._without_killers(careful, outcome.item) if isinstance(outcome, Lost) else outcome
-            n_bad += len(found.bad)
-            if n_bad > self.skip_bad:
-                raise _too_many(found.bad[-1], self.skip_bad)
-            for bad in found.bad:
-                console.warn(f"left out {bad}")
-            if self.journal is not None and isinstance(found.made, Kept):
-                self.journal.add(found.number, *found.made)
-            bar.advance(found.n_bytes)
-            yield found.made.result if isinstance(found.made, Kept) else found.made
-        yield from order
+        careful = functools.partial(_careful, prepare, self.options, self.skip_bad, self.without)
+        for found in self.executor.map_in_order(careful, missing()):
+            while (earlier := order[0][1]) is not None:
+                yield finished(earlier)
+            outcome = self._without_killers(careful, found.item) if isinstance(found, Lost) else found
+            if self.journal is not None:
+                self.journal.add(outcome)
+            yield finished(outcome)
+        while order and (earlier := order[0][1]) is not None:
+            yield finished(earlier)
 
-    def _without_killers(
-        self, careful: "Callable[[], Callable[[Block], _Outcome[Any]]]", block: Block
-    ) -> "_Outcome[Any]":
+    def _without_killers(self, careful: Callable[[], Callable[[Block], _Outcome[Any]]], block: Block) -> _Outcome[Any]:
         """The outcome of a block without the documents that kill a worker."""
         documents = list(block.documents(self.options))
 
@@ -149,7 +189,8 @@ class OverBlocks:
         if isinstance(outcome, Lost):
             hint = "they may have run out of memory; try fewer --workers"
             raise UnavailableError(f"worker processes died again and again (block {block.number})", hint=hint)
-        return outcome._replace(bad=outcome.bad + bad)
+        left_out = outcome.left_out | {BAD: outcome.left_out.get(BAD, 0) + len(bad)}
+        return outcome._replace(bad=outcome.bad + bad, left_out=left_out)
 
 
 def piece(folder: Path, block: Block, text: str, result: Any) -> Kept:
@@ -167,26 +208,33 @@ def join_pieces(folder: Path, output: Path) -> None:
                 shutil.copyfileobj(source, file.buffer)
 
 
-class _Outcome(NamedTuple, Generic[Made]):
-    number: int
-    made: Made
-    bad: tuple[str, ...]
-    n_bytes: int
-
-
 def _careful(
-    prepare: Callable[[], Work[Made]], options: DataOptions, skip_bad: int
+    prepare: Callable[[], Work[Made]], options: DataOptions, skip_bad: int, without: TestSentences
 ) -> Callable[[Block], _Outcome[Made]]:
-    """The function that works on a block without the documents that raise errors, if they are few."""
-    work = prepare()
+    """The function that works on a block without documents with test sentences, and those that raise errors, if few."""
+    work, leaks = prepare(), without.finder()
+
+    def done(block: Block, documents: Iterable[Document]) -> _Outcome[Made]:
+        n_leaking = 0
+
+        def clean() -> Iterator[Document]:
+            nonlocal n_leaking
+            for document in documents:
+                if leaks(document.text):
+                    n_leaking += 1
+                else:
+                    yield document
+
+        made = work(block, clean())
+        return _Outcome(block.number, made, {LEAKING: n_leaking} if n_leaking else {})
 
     def careful(block: Block) -> _Outcome[Made]:
         try:
-            return _Outcome(block.number, work(block, block.documents(options)), (), block.n_bytes)
+            return done(block, block.documents(options))
         except MslmError:
             raise
         except Exception as error:
-            failing = _failing(work, block, options)
+            failing = _failing(done, block, options)
             if not failing:
                 raise
             bad = tuple(failing.values())
@@ -194,7 +242,8 @@ def _careful(
                 raise _too_many(bad[0], skip_bad) from error
         positions = range(sum(1 for _ in block.documents(options)))
         rest = block.restricted(i for i in positions if i not in failing)
-        return _Outcome(block.number, work(rest, rest.documents(options)), bad, block.n_bytes)
+        outcome = done(rest, rest.documents(options))
+        return outcome._replace(bad=bad, left_out=outcome.left_out | {BAD: len(bad)})
 
     return careful
 
@@ -211,6 +260,13 @@ def _failing(work: Work[Any], block: Block, options: DataOptions) -> dict[int, s
             reason = " ".join(str(error).split())
             failing[position] = f"document {document.id!r}: {type(error).__name__}{f': {reason:.200}' * bool(reason)}"
     return failing
+
+
+def report_left_out(left_out: Mapping[str, int]) -> None:
+    """Print how many documents were left out."""
+    for why, what in _LEFT_OUT.items():
+        if n := left_out.get(why, 0):
+            console.note(f"{console.count(n, 'document')} left out: {what}")
 
 
 def _too_many(bad: str, skip_bad: int) -> BadDocumentError:

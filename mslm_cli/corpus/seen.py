@@ -29,7 +29,7 @@ def sentence_hash(text: str) -> int:
 
     Raw and tokenised text agree: ``IL-2 gene.`` and ``IL - 2 gene .`` have the same hash.
     """
-    return _hash(_words(text))
+    return _hash(words_of(text))
 
 
 def is_long_enough(text: str) -> bool:
@@ -58,7 +58,7 @@ class Sketch:
 
     def add(self, text: str) -> None:
         """Add one sentence."""
-        words = _words(text)
+        words = words_of(text)
         if len(words) >= MIN_WORDS:
             self._new.append(_hash(words))
             # Merging when the new ones are as many as the old keeps the total cost at n log n.
@@ -85,7 +85,7 @@ class Sketch:
 
     def count(self, sentences: Iterable[str]) -> int:
         """How many of ``sentences`` are contained (a sentence that comes twice counts twice)."""
-        asked = [_hash(words) for text in sentences if len(words := _words(text)) >= MIN_WORDS]
+        asked = [_hash(words) for text in sentences if len(words := words_of(text)) >= MIN_WORDS]
         return int(self.contains(np.array(asked, np.uint64)).sum())
 
     def save(self, path: Path) -> None:
@@ -128,7 +128,8 @@ def merge_sketches(paths: Sequence[Path], target: Path) -> None:
             file.write(np.unique(np.concatenate([np.empty(0, "<u8"), *slices])).astype("<u8").tobytes())
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The runs of letters and digits of a text (NFKC, case folded)."""
     return _WORD.findall(_folded(text))
 
 

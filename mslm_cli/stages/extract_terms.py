@@ -14,11 +14,12 @@ from typing import Any
 from mslm_cli import allocator, artifacts, console, fsio, workspace
 from mslm_cli.artifacts import STATS, ArtifactBuild, Input
 from mslm_cli.config import ExtractTermsConfig
-from mslm_cli.corpus.blocks import Block, blocks
+from mslm_cli.corpus.blocks import Block, Work
+from mslm_cli.corpus.contamination import TestSentences
 from mslm_cli.corpus.documents import BATCH_CHARS, Document, document_batches
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import display_name, read_lines
-from mslm_cli.corpus.over_blocks import OverBlocks, Work
+from mslm_cli.corpus.over_blocks import OverBlocks, report_left_out
 from mslm_cli.corpus.readers import gold_inputs, read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UnavailableError, UsageError
@@ -50,12 +51,16 @@ _SAVING_INTERVAL = 20
 
 @dataclass(frozen=True)
 class TermInputs:
-    """Optional inputs besides text: term lists, labelled files, a background text, a knowledge base."""
+    """Optional inputs besides text: term lists, labelled files, a background text, a knowledge base, test sets.
+
+    without: labelled files; documents with one of their sentences are left out.
+    """
 
     terms: Sequence[Path] = ()
     labels: Sequence[Path] = ()
     background: Sequence[Path] = ()
     link: Path | None = None
+    without: Sequence[Path] = ()
 
     def inputs(self) -> Iterator[Input]:
         """All files as inputs of an artifact."""
@@ -65,14 +70,17 @@ class TermInputs:
         yield from (artifacts.file_input("background", file) for file in source_files(self.background))
         if self.link is not None:
             yield artifacts.file_input("link", self.link)
+        for file in self.without:
+            yield from gold_inputs("without", file)
 
 
 @dataclass
 class CorpusEvidence:
-    """The evidence in the text read so far, and a sketch of its sentences."""
+    """The evidence in the text read so far, a sketch of its sentences, and how many documents were left out, by why."""
 
     evidence: Evidence = field(default_factory=Evidence)
     seen: Sketch = field(default_factory=Sketch)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "CorpusEvidence") -> None:
         self.evidence.add(other.evidence)
@@ -104,6 +112,7 @@ def run(
     lists = [_term_list(file) for file in given.terms]
     seen = Sketch()
     labelled = _labelled_terms(given.labels, config, seen)
+    without = TestSentences.read(given.without, config)
     build = ArtifactBuild("lexicon", output, config, inputs)
     if build.is_done(overwrite=options.overwrite):
         workspace.discard(build)
@@ -116,13 +125,13 @@ def run(
     background = _background(source_files(given.background), config, seen)
 
     with workspace.work_folder(build, options) as (folder, checkpoint):
-        corpus = _read(files, config, own, folder, checkpoint)
+        corpus = _read(files, config, own, without, folder, checkpoint)
         reader = WordReader(words.english())
         ranking = Termhood(corpus.evidence.candidates, termhood.general_english(), reader, background)
         terms = choose(corpus.evidence, own, config, ranking, reader, linker.types if linker else None)
         if not terms:
             raise _no_terms(corpus.evidence, config)
-        stats = _stats(corpus.evidence, terms, own, lists)
+        stats = _stats(corpus.evidence, terms, own, lists) | {"left_out": dict(sorted(corpus.left_out.items()))}
         seen.add_all(corpus.seen)
         with build.publish() as staged:
             write_terms(staged.path / TERMS, terms)
@@ -202,7 +211,12 @@ def _background(files: Sequence[Path], config: ExtractTermsConfig, seen: Sketch)
 
 
 def _read(
-    files: Sequence[Path], config: ExtractTermsConfig, own: Sequence[Term], folder: Path, checkpoint: Path | None
+    files: Sequence[Path],
+    config: ExtractTermsConfig,
+    own: Sequence[Term],
+    without: TestSentences,
+    folder: Path,
+    checkpoint: Path | None,
 ) -> CorpusEvidence:
     """Read all files batch by batch, resuming from ``checkpoint``; keeps the last checkpoint in ``folder``."""
     corpus, n_done = (CorpusEvidence(), 0) if checkpoint is None else _load(checkpoint)
@@ -214,8 +228,10 @@ def _read(
         execution.executor(config.n_workers, config.ray) as executor,
         console.progress("extract-terms", n_bytes or None) as bar,
     ):
-        over = OverBlocks(executor, config, config.skip_bad)
-        rest = islice(blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance), n_done, None)
+        over = OverBlocks(
+            executor, config, config.skip_bad, without=without, way=config.deduplicate, left_out=corpus.left_out
+        )
+        rest = islice(over.blocks(files, config.block_size(BLOCK_CHARS), bar), n_done, None)
         started = saved = time.perf_counter()
         n_before, cost = corpus.evidence.candidates.n_words, 0.0
         for found in over.map(prepare, rest, bar):
@@ -258,7 +274,9 @@ def _save(checkpoint: Path, corpus: CorpusEvidence, n_batches: int) -> None:
     with workspace.new_checkpoint(checkpoint) as folder:
         corpus.seen.save(folder / _SEEN)
         with (folder / _STATE).open("w", encoding="utf-8") as file:
-            json.dump({"n_batches": n_batches, "evidence": corpus.evidence.to_json()}, file)
+            json.dump(
+                {"n_batches": n_batches, "left_out": corpus.left_out, "evidence": corpus.evidence.to_json()}, file
+            )
     for older in workspace.checkpoints(checkpoint.parent)[:-1]:
         fsio.delete(older)
 
@@ -271,7 +289,8 @@ def _load(checkpoint: Path) -> tuple[CorpusEvidence, int]:
     """
     try:
         state = json.loads((checkpoint / _STATE).read_bytes())
-        corpus = CorpusEvidence(Evidence.from_json(state["evidence"]), Sketch.load(checkpoint / _SEEN))
+        evidence, left_out = Evidence.from_json(state["evidence"]), Counter(state["left_out"])
+        corpus = CorpusEvidence(evidence, Sketch.load(checkpoint / _SEEN), left_out)
         return corpus, int(state["n_batches"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise workspace.damaged(checkpoint, str(error)) from error
@@ -316,6 +335,7 @@ def _report(stats: dict[str, Any], terms: Sequence[Term], config: ExtractTermsCo
         ["source", "terms"],
         rows,
     )
+    report_left_out(stats["left_out"])
     if missing := sorted(set(config.types) - stats["n_terms_by_type"].keys()):
         console.warn(f"no terms of type {', '.join(missing)}")
     best = sorted(terms, key=lambda term: -term.score)[:_N_SHOWN]

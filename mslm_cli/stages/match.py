@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 from mslm_cli import artifacts, console, fsio, workspace
 from mslm_cli.config import MatchConfig
-from mslm_cli.corpus.blocks import Block, blocks
+from mslm_cli.corpus.blocks import Block, Work, blocks
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import STDIN, OnRead, ignore_progress
-from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, Work, join_pieces, piece
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, piece
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import UsageError
 from mslm_cli.execution import executor as execution

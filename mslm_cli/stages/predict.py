@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mslm_cli import artifacts, console, workspace
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
-from mslm_cli.corpus.blocks import Block, blocks
+from mslm_cli.corpus.blocks import Block, Work, blocks
 from mslm_cli.corpus.documents import EMPTY_WORD, Document
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats import FORMATS
@@ -19,7 +19,7 @@ from mslm_cli.corpus.formats.format import Part
 from mslm_cli.corpus.labels import TagScheme, tags_from_mentions
 from mslm_cli.corpus.lines import STDIN, OnRead, ignore_progress
 from mslm_cli.corpus.output import check_output, write_parts
-from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, Work, join_pieces, piece
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, piece
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import sentence_hash

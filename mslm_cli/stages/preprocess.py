@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mslm_cli import allocator, artifacts, console, fsio, models, workspace
 from mslm_cli.artifacts import STATS
 from mslm_cli.config import PreprocessConfig
-from mslm_cli.corpus.blocks import Block, blocks
+from mslm_cli.corpus.blocks import Block, Work
+from mslm_cli.corpus.contamination import TestSentences
 from mslm_cli.corpus.documents import Document, document_batches
 from mslm_cli.corpus.files import source_files
-from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, Work
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, report_left_out
+from mslm_cli.corpus.readers import gold_inputs
 from mslm_cli.corpus.seen import Sketch, merge_sketches
 from mslm_cli.errors import DataError, UnavailableError, UsageError
 from mslm_cli.execution import executor as execution
@@ -55,9 +57,13 @@ def run(
     config: PreprocessConfig,
     *,
     lexicon: Path | None,
+    without: Sequence[Path] = (),
     options: RunOptions = RunOptions(),  # noqa: B008 - immutable
 ) -> Path:
     """Pack the text of ``files`` into sequences, draw masks for every epoch, and publish the shards artifact.
+
+    Args:
+        without: labelled files; documents with one of their sentences are left out.
 
     Raises:
         UsageError: the strategy needs a lexicon, sequences are too long for the encoder, or a budget cannot be met.
@@ -82,6 +88,7 @@ def run(
     tokenizer = models.load_text_tokenizer(folder, lowercase=config.lowercase)
     tokenizer_id = models.tokenizer_fingerprint(tokenizer)
     inputs = [artifacts.file_input("text", file) for file in files]
+    inputs += [found for file in without for found in gold_inputs("without", file)]
     inputs.append(artifacts.Input(role="tokenizer", path=TOKENIZER, fingerprint=tokenizer_id))
     if terms_from is not None:
         inputs.append(terms_from.as_input("lexicon"))
@@ -96,7 +103,15 @@ def run(
         execution.executor(config.n_workers, config.ray) as executor,
         workspace.work_folder(build, options) as (work, _),
     ):
-        encoded = _encode(files, work, config, vocabulary, terms, executor)
+        over = OverBlocks(
+            executor,
+            config,
+            config.skip_bad,
+            Journal(work),
+            TestSentences.read(without, config),
+            config.deduplicate,
+        )
+        encoded = _encode(files, over, work, config, vocabulary, terms)
         if encoded.n_tokens == 0:
             raise DataError("the text has no words known to the tokenizer, so there is nothing to mask")
         masks = _write_masks(work, encoded.n_sequences, config, tokenizer, executor)
@@ -110,6 +125,7 @@ def run(
             (staged.path / artifacts.SKETCHES).mkdir(exist_ok=True)
             merge_sketches(sorted(work.glob("*.u64")), staged.path / artifacts.SKETCHES / "preprocess.u64")
             stats = _statistics(encoded.text, masks, sum(encoded.n_sequences), terms, config)
+            stats["left_out"] = dict(sorted(over.left_out.items()))
             (staged.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             staged.seeds["masks"] = config.seed
     _report(stats, config, masks.statistics, has_terms=bool(terms))
@@ -133,19 +149,18 @@ class _Encoded(NamedTuple):
 
 def _encode(
     files: Sequence[Path],
+    over: OverBlocks,
     work: Path,
     config: PreprocessConfig,
     vocabulary: Vocabulary,
     terms: Sequence[Term],
-    executor: Executor,
 ) -> _Encoded:
     """Write the sequences of each block to a data file in ``work``, and a sketch of its sentences beside it."""
     prepare = functools.partial(_block_encoder, work, vocabulary, terms, config.max_length)
     text, n_sequences, n_tokens = TextCounts(), [], 0
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with console.progress("preprocess", n_bytes or None) as bar:
-        over = OverBlocks(executor, config, config.skip_bad, Journal(work))
-        for found in over.map(prepare, blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance), bar):
+        for found in over.map(prepare, over.blocks(files, config.block_size(BLOCK_CHARS), bar), bar):
             text.add(TextCounts.from_json(found["text"]))
             n_sequences.append(found["n_sequences"])
             n_tokens += found["n_tokens"]
@@ -322,6 +337,7 @@ def _report(stats: dict[str, Any], config: PreprocessConfig, statistics: Statist
             f"none of the lexicon's {stats['n_terms']:,} terms occurs in the text ({stats['n_sentences']:,} sentences):"
             " only generic words are masked"
         )
+    report_left_out(stats["left_out"])
     lost = [
         (stats["n_cut_words"], "words longer than a sequence were cut"),
         (stats["n_cut_mentions"], "mentions were cut at the end of a sequence and count as generic words"),

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mslm_cli import artifacts, console, models
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import AdaptConfig, PreprocessConfig, ProbeConfig
-from mslm_cli.corpus.blocks import blocks
+from mslm_cli.corpus.blocks import Work, blocks
 from mslm_cli.corpus.files import source_files
-from mslm_cli.corpus.over_blocks import OverBlocks, Work
+from mslm_cli.corpus.over_blocks import OverBlocks
 from mslm_cli.corpus.seen import Sketch
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.probe import Bootstrap, Items, general_items, matched_items, words_in

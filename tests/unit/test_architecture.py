@@ -63,7 +63,8 @@ ROOMS = {
     "wordfreq": {"terms"},
     "matplotlib": {"reporting"},
     "jinja2": {"reporting"},
-    "ahocorasick_rs": {"terms"},
+    "ahocorasick_rs": {"terms", "corpus"},
+    "rensa": {"corpus"},
     "pyarrow": {"masking", "corpus"},
     "huggingface_hub": {"models"},
     "optuna": {"studies"},
@@ -74,7 +75,7 @@ ROOMS = {
 }
 LAZY = {
     *("matplotlib", "jinja2", "spacy", "scispacy", "thinc", "threadpoolctl", "nmslib", "sklearn", "wordfreq"),
-    *("optuna", "sqlalchemy"),
+    *("optuna", "sqlalchemy", "rensa"),
 }
 """Imported inside functions only, so that who needs them not, has them not."""
 
