@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,8 +100,8 @@ def run(
     vocabulary = vocabulary_of(tokenizer, folder)
     terms = [] if terms_from is None else terms_of(terms_from)
     with (
-        execution.executor(config.n_workers, config.ray) as executor,
         workspace.work_folder(build, options) as (work, _),
+        execution.executor(config.n_workers, config.ray) as executor,
     ):
         over = OverBlocks(
             executor,
@@ -174,7 +174,7 @@ def _block_encoder(work: Path, vocabulary: Vocabulary, terms: Sequence[Term], ma
 
     def encode_block(block: Block, documents: Iterable[Document]) -> Kept:
         text, seen, parts = TextCounts(), Sketch(), []
-        for batch in document_batches(documents):
+        for batch in chain(document_batches(documents), [[]]):  # there may be no documents left
             encoded = encode(batch, vocabulary, matcher, max_length)
             parts.append(encoded.sequences.renumbered(0, text.n_documents))
             text.add(encoded.counts)

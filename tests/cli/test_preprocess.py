@@ -220,6 +220,20 @@ def test_masks_do_not_depend_on_the_size_of_a_block(mslm: Mslm) -> None:
             assert column.tolist() == getattr(two, name).tolist()
 
 
+def test_blocks_of_which_nothing_is_left(mslm: Mslm) -> None:
+    """Every document of the second file is a duplicate, so that its blocks are empty."""
+    Path("twice.txt").write_text(Path("text.txt").read_text())
+    options = ["--lexicon", "lexicon", "--block-chars", "100", "--deduplicate", "near"]
+    once, both = (
+        mslm(*texts, *options, "-o", name)
+        for name, texts in (("once", ["text.txt"]), ("both", ["text.txt", "twice.txt"]))
+    )
+    assert once.exit_code == both.exit_code == 0, once.stderr + both.stderr
+    assert len(ShardReader(Path("both"))) == len(ShardReader(Path("once")))
+    assert stats_of("both")["left_out"]["duplicates"] > stats_of("once")["left_out"]["duplicates"]
+    assert "documents left out: the same as an earlier one, or nearly" in both.stderr
+
+
 def test_an_elm_rate_beyond_the_budget_names_the_largest_feasible(mslm: Mslm) -> None:
     arguments = ["text.txt", "--lexicon", "lexicon", "--budget", "0.1", "-o", "shards", "--elm-rate"]
     refused = mslm(*arguments, "0.9")
