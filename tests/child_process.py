@@ -55,6 +55,24 @@ def run(
     return process.exitcode
 
 
+def die_after_blocks(n: int, number: int | None = None) -> None:
+    """Let this process die, or get the signal ``number``, when the journal has ``n`` blocks."""
+    from mslm_cli.corpus.over_blocks import Journal
+
+    add = Journal.add
+
+    def added(self: Journal, outcome: Any) -> None:
+        add(self, outcome)
+        with self._path.open() as lines:
+            n_blocks = sum(1 for _ in lines)
+        if n_blocks == n and number is None:
+            os._exit(DIED)
+        elif n_blocks == n:
+            os.kill(os.getpid(), number)
+
+    Journal.add = added  # type: ignore[method-assign]  # in a process that ends
+
+
 def _run(
     arguments: Sequence[str],
     folder: Path,

@@ -4,12 +4,11 @@ import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mslm_cli import allocator, artifacts, console, fsio, workspace
 from mslm_cli.artifacts import STATS, ArtifactBuild, Input
@@ -19,20 +18,32 @@ from mslm_cli.corpus.contamination import TestSentences
 from mslm_cli.corpus.documents import BATCH_CHARS, Document, document_batches
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import display_name, read_lines
-from mslm_cli.corpus.over_blocks import OverBlocks, report_left_out
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, report_left_out
 from mslm_cli.corpus.readers import gold_inputs, read_documents, read_labelled
-from mslm_cli.corpus.seen import Sketch
+from mslm_cli.corpus.seen import Sketch, merge_sketches
 from mslm_cli.errors import DataError, UnavailableError, UsageError
 from mslm_cli.execution import executor as execution
+from mslm_cli.execution.work import Executor, Lost
 from mslm_cli.terms import pipeline, termhood, words
 from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
-from mslm_cli.terms.lexicon import LABELS, TERMS, USER, Term, merge, write_terms
+from mslm_cli.terms.lexicon import LABELS, TERMS, USER, Term, identity, merge, write_terms
 from mslm_cli.terms.linking import Linker
 from mslm_cli.terms.mentions import MentionCounts
+from mslm_cli.terms.partitions import (
+    TABLES,
+    Runs,
+    Words,
+    n_partitions,
+    read_candidates,
+    read_words,
+    write_counts,
+    write_merged,
+    write_rows,
+)
 from mslm_cli.terms.pipeline import DetectedMention
-from mslm_cli.terms.selection import choose
-from mslm_cli.terms.termhood import Termhood
+from mslm_cli.terms.selection import Offered, choose
+from mslm_cli.terms.termhood import Termhood, containing, form_of
 from mslm_cli.terms.termlists import TermList, read_term_list
 from mslm_cli.terms.words import WordReader, shown
 from mslm_cli.text.sentences import split_sentences
@@ -41,12 +52,9 @@ from mslm_cli.workspace import RunOptions
 BLOCK_CHARS = BATCH_CHARS
 """With a detector, a worker reads such a block in about ten seconds."""
 
-_STATE = "state.json"
-_SEEN = "seen.u64"
+_SEEN, _MERGED = "seen", "merged"
 _N_SHOWN = 10
 _UNTYPED = "MENTION"
-# Save a checkpoint when the time since the last one is this many times the time it took.
-_SAVING_INTERVAL = 20
 
 
 @dataclass(frozen=True)
@@ -74,17 +82,14 @@ class TermInputs:
             yield from gold_inputs("without", file)
 
 
-@dataclass
-class CorpusEvidence:
-    """The evidence in the text read so far, a sketch of its sentences, and how many documents were left out, by why."""
+class CorpusEvidence(NamedTuple):
+    """The evidence in the text, without the counts of candidates, which are in files.
 
-    evidence: Evidence = field(default_factory=Evidence)
-    seen: Sketch = field(default_factory=Sketch)
-    left_out: Counter[str] = field(default_factory=Counter)
+    blocks: the numbers of the blocks.
+    """
 
-    def add(self, other: "CorpusEvidence") -> None:
-        self.evidence.add(other.evidence)
-        self.seen.add_all(other.seen)
+    evidence: Evidence
+    blocks: list[int]
 
 
 def run(
@@ -124,20 +129,30 @@ def run(
         linker = Linker(read_lines(given.link), name, min_similarity=config.link_similarity)
     background = _background(source_files(given.background), config, seen)
 
-    with workspace.work_folder(build, options) as (folder, checkpoint):
-        corpus = _read(files, config, own, without, folder, checkpoint)
+    with (
+        workspace.work_folder(build, options) as (folder, _),
+        execution.executor(config.n_workers, config.ray) as executor,
+    ):
+        n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+        partitions = n_partitions(n_bytes)
+        over = OverBlocks(executor, config, config.skip_bad, Journal(folder), without, config.deduplicate)
+        corpus = _read(files, over, config, own, folder, partitions)
         reader = WordReader(words.english())
-        ranking = Termhood(corpus.evidence.candidates, termhood.general_english(), reader, background)
-        terms = choose(corpus.evidence, own, config, ranking, reader, linker.types if linker else None)
+        offered = Offered.of(corpus.evidence, own, config, reader)
+        found = _candidates(corpus, offered, config, background, folder, partitions, executor)
+        terms = choose(offered, found.candidates, config, found.ranking, linker.types if linker else None)
         if not terms:
             raise _no_terms(corpus.evidence, config)
-        stats = _stats(corpus.evidence, terms, own, lists) | {"left_out": dict(sorted(corpus.left_out.items()))}
-        seen.add_all(corpus.seen)
+        stats = _stats(corpus.evidence, found.n_candidates, terms, own, lists)
+        stats["left_out"] = dict(sorted(over.left_out.items()))
         with build.publish() as staged:
             write_terms(staged.path / TERMS, terms)
             (staged.path / STATS).write_text(json.dumps(stats, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             (staged.path / artifacts.SKETCHES).mkdir()
-            seen.save(staged.path / artifacts.SKETCHES / "extract-terms.u64")
+            seen.save(folder / f"{_SEEN}-given.u64")
+            merge_sketches(
+                sorted(folder.glob(f"{_SEEN}-*.u64")), staged.path / artifacts.SKETCHES / "extract-terms.u64"
+            )
     _report(stats, terms, config)
     return output
 
@@ -212,88 +227,166 @@ def _background(files: Sequence[Path], config: ExtractTermsConfig, seen: Sketch)
 
 def _read(
     files: Sequence[Path],
+    over: OverBlocks,
     config: ExtractTermsConfig,
     own: Sequence[Term],
-    without: TestSentences,
     folder: Path,
-    checkpoint: Path | None,
+    partitions: int,
 ) -> CorpusEvidence:
-    """Read all files batch by batch, resuming from ``checkpoint``; keeps the last checkpoint in ``folder``."""
-    corpus, n_done = (CorpusEvidence(), 0) if checkpoint is None else _load(checkpoint)
-    if checkpoint is not None:
-        console.note(f"resuming from {checkpoint} ({console.count(corpus.evidence.n_documents, 'document')})")
-    prepare = functools.partial(_block_reader, config, own)
+    """Read all files block by block; counts of candidates and sketches of sentences go to files in ``folder``."""
+    prepare = functools.partial(_block_reader, config, own, folder, partitions)
+    evidence, n_blocks = Evidence(), 0
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    with (
-        execution.executor(config.n_workers, config.ray) as executor,
-        console.progress("extract-terms", n_bytes or None) as bar,
-    ):
-        over = OverBlocks(
-            executor, config, config.skip_bad, without=without, way=config.deduplicate, left_out=corpus.left_out
-        )
-        rest = islice(over.blocks(files, config.block_size(BLOCK_CHARS), bar), n_done, None)
-        started = saved = time.perf_counter()
-        n_before, cost = corpus.evidence.candidates.n_words, 0.0
-        for found in over.map(prepare, rest, bar):
-            corpus.add(found)
-            n_done += 1
-            now = time.perf_counter()
-            bar.update(f"{(corpus.evidence.candidates.n_words - n_before) / (now - started):,.0f} words/s")
-            if now - saved >= _SAVING_INTERVAL * cost:
-                _save(folder / f"checkpoint-{n_done:07d}", corpus, n_done)
-                saved = time.perf_counter()
-                cost = saved - now
-    return corpus
+    with console.progress("extract-terms", n_bytes or None) as bar:
+        started = time.perf_counter()
+        for found in over.map(prepare, over.blocks(files, config.block_size(BLOCK_CHARS), bar), bar):
+            evidence.add(Evidence.from_json(found))
+            n_blocks += 1
+            bar.update(f"{evidence.candidates.n_words / (time.perf_counter() - started):,.0f} words/s")
+    return CorpusEvidence(evidence, list(range(n_blocks)))
 
 
-def _block_reader(config: ExtractTermsConfig, own: Sequence[Term]) -> Work[CorpusEvidence]:
+def _block_reader(config: ExtractTermsConfig, own: Sequence[Term], folder: Path, partitions: int) -> Work[Kept]:
     """The function that reads a block of documents."""
     allocator.keep_freed_memory()
     finder = TermFinder(config.sources, config.pipeline, own, max_words=config.max_words)
 
-    def read(_: Block, documents: Iterable[Document]) -> CorpusEvidence:
-        corpus = CorpusEvidence()
+    def read(block: Block, documents: Iterable[Document]) -> Kept:
+        evidence, seen = Evidence(), Sketch()
         for batch in document_batches(documents):
             passages = [_passage(document) for document in batch]
-            corpus.evidence.add(finder.evidence(passages))
+            evidence.add(finder.evidence(passages))
             for passage in passages:
                 for start, end in passage.sentences:
-                    corpus.seen.add(passage.text[start:end])
-        return corpus
+                    seen.add(passage.text[start:end])
+        names = [*write_counts(folder, block.number, evidence.candidates, partitions), f"{_SEEN}-{block.number:07}.u64"]
+        seen.save(folder / names[-1])
+        evidence.candidates = CandidateCounts(n_words=evidence.candidates.n_words)
+        return Kept(evidence.to_json(), {name: fsio.sha256_of(folder / name) for name in names})
 
     return read
+
+
+class _Found(NamedTuple):
+    """The best candidates, the number of distinct ones, and a ranking that knows all words and what was offered."""
+
+    candidates: list[Term]
+    n_candidates: int
+    ranking: Termhood
+
+
+def _candidates(
+    corpus: CorpusEvidence,
+    offered: Offered,
+    config: ExtractTermsConfig,
+    background: CandidateCounts | None,
+    folder: Path,
+    partitions: int,
+    executor: Executor,
+) -> _Found:
+    """Merge the counts in ``folder`` and rank the candidates, partition by partition."""
+    merged, every = folder / _MERGED, range(partitions)
+    fsio.make_folder(merged)
+    reader = WordReader(words.english())
+    wanted = {form_of(term, reader) for term in offered.terms()}
+    merge_counts = functools.partial(_merger, folder, corpus.blocks, config.min_count, wanted)
+    with console.progress("extract-terms: merging", partitions) as bar:
+        n_candidates = 0
+        for n in _done(executor, merge_counts, every):
+            n_candidates += n
+            bar.advance()
+    all_words = read_words(merged, partitions)
+    n_words = corpus.evidence.candidates.n_words
+    known = [read_candidates(merged, i, all_words, n_words, only=wanted) for i in every]
+    own = functools.reduce(CandidateCounts.joined, known)
+    fractions = all_words.heads, all_words.verbs
+    ranking = Termhood(own, termhood.general_english(), reader, background, fractions)
+    best: list[Term] = []
+    if "termhood" in config.sources:
+        rank = functools.partial(_ranker, merged, partitions, n_words, all_words, offered, background, config)
+        find_parts = functools.partial(_part_finder, merged, partitions, n_words, all_words)
+        with console.progress("extract-terms: ranking", 2 * partitions) as bar:
+            for _ in _done(executor, functools.partial(find_parts, config.min_count), every):
+                bar.advance()
+            for terms in _done(executor, rank, every):
+                best = _best([*best, *terms], offered, config)
+                bar.advance()
+    return _Found(best, n_candidates, ranking)
+
+
+def _done(executor: Executor, prepare: Callable[[], Callable[[int], Any]], every: Iterable[int]) -> Iterator[Any]:
+    """The results for all partitions.
+
+    Raises:
+        UnavailableError: a worker died again and again.
+    """
+    for found in executor.map_in_order(prepare, every):
+        if isinstance(found, Lost):
+            hint = "it may have run out of memory; try fewer --workers"
+            raise UnavailableError(f"a worker process died again and again (partition {found.item})", hint=hint)
+        yield found
+
+
+def _merger(folder: Path, blocks: Sequence[int], min_count: int, wanted: set[str]) -> Callable[[int], int]:
+    """The function that merges a partition of the counts of all blocks."""
+    runs = {table: Runs(folder, table, blocks) for table in TABLES}
+    return lambda partition: write_merged(folder / _MERGED, partition, runs, min_count, wanted)
+
+
+def _part_finder(
+    merged: Path, partitions: int, n_words: int, all_words: Words, min_count: int
+) -> Callable[[int], None]:
+    """The function that writes which parts the noun-like candidates of a partition have, by the parts' partition."""
+    fractions = all_words.heads, all_words.verbs
+    reader = WordReader(words.english())
+
+    def find(partition: int) -> None:
+        counts = read_candidates(merged, partition, all_words, n_words)
+        nouns = dict(Termhood(counts, {}, reader, fractions=fractions).noun_like(min_count))
+        parts = ((part, total, n) for part, (total, n) in containing(nouns).items())
+        write_rows(merged, "parts", partition, parts, partitions)
+
+    return find
+
+
+def _ranker(
+    merged: Path,
+    partitions: int,
+    n_words: int,
+    all_words: Words,
+    offered: Offered,
+    background: CandidateCounts | None,
+    config: ExtractTermsConfig,
+) -> Callable[[int], list[Term]]:
+    """The function that ranks the candidates of a partition, best first."""
+    fractions = all_words.heads, all_words.verbs
+    general, reader = termhood.general_english(), WordReader(words.english())
+    parts = Runs(merged, "parts", range(partitions))
+
+    def rank(partition: int) -> list[Term]:
+        counts = read_candidates(merged, partition, all_words, n_words)
+        ranking = Termhood(counts, general, reader, background, fractions)
+        nouns = dict(ranking.noun_like(config.min_count))
+        nested = {part: total / n for part, total, n in parts.rows(partition) if part in nouns}
+        terms = ranking.rank(nouns, nested, min_count=config.min_count, min_score=config.min_score)
+        return _best([t for t in terms if offered.general.isdisjoint(t.term.split())], offered, config)
+
+    return rank
+
+
+def _best(terms: list[Term], offered: Offered, config: ExtractTermsConfig) -> list[Term]:
+    """The terms that can be in the lexicon, best first: all if types choose among them, else as many as it can have."""
+    terms = sorted(terms, key=lambda term: (-term.score, term.term))
+    if config.types:
+        return terms
+    known = {identity(term.term) for term in offered.terms()}
+    return terms[: config.max_terms] + [t for t in terms[config.max_terms :] if identity(t.term) in known]
 
 
 def _passage(document: Document) -> Passage:
     if document.sentences is not None:
         return Passage(document.text, document.sentences, is_tokenised=True)
     return Passage(document.text, split_sentences(document.text), is_tokenised=False)
-
-
-def _save(checkpoint: Path, corpus: CorpusEvidence, n_batches: int) -> None:
-    with workspace.new_checkpoint(checkpoint) as folder:
-        corpus.seen.save(folder / _SEEN)
-        with (folder / _STATE).open("w", encoding="utf-8") as file:
-            json.dump(
-                {"n_batches": n_batches, "left_out": corpus.left_out, "evidence": corpus.evidence.to_json()}, file
-            )
-    for older in workspace.checkpoints(checkpoint.parent)[:-1]:
-        fsio.delete(older)
-
-
-def _load(checkpoint: Path) -> tuple[CorpusEvidence, int]:
-    """The evidence written by ``_save``, and its number of batches.
-
-    Raises:
-        ArtifactError: the checkpoint is damaged.
-    """
-    try:
-        state = json.loads((checkpoint / _STATE).read_bytes())
-        evidence, left_out = Evidence.from_json(state["evidence"]), Counter(state["left_out"])
-        corpus = CorpusEvidence(evidence, Sketch.load(checkpoint / _SEEN), left_out)
-        return corpus, int(state["n_batches"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise workspace.damaged(checkpoint, str(error)) from error
 
 
 def _no_terms(evidence: Evidence, config: ExtractTermsConfig) -> DataError:
@@ -304,13 +397,15 @@ def _no_terms(evidence: Evidence, config: ExtractTermsConfig) -> DataError:
     return DataError(f"no terms found {where}", hint=hint)
 
 
-def _stats(evidence: Evidence, terms: Sequence[Term], own: Sequence[Term], lists: Sequence[TermList]) -> dict[str, Any]:
+def _stats(
+    evidence: Evidence, n_candidates: int, terms: Sequence[Term], own: Sequence[Term], lists: Sequence[TermList]
+) -> dict[str, Any]:
     from_lists = [term for term in own if USER in term.sources]
     return {
         "n_documents": evidence.n_documents,
         "n_sentences": evidence.n_sentences,
         "n_words": evidence.candidates.n_words,
-        "n_candidates": len(evidence.candidates.counts),
+        "n_candidates": n_candidates,
         "n_terms": len(terms),
         "n_terms_by_source": dict(sorted(Counter(source for term in terms for source in term.sources).items())),
         "n_terms_by_type": dict(sorted(Counter(term.type for term in terms if term.type).items())),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple, Self
 
 from mslm_cli.terms import pipeline
 from mslm_cli.terms.evidence import Evidence
@@ -16,31 +17,52 @@ Link = Callable[[Sequence[str]], Sequence[str | None]]
 """Maps terms to their types, None if unknown."""
 
 
+class Offered(NamedTuple):
+    """Terms from sources other than n-grams.
+
+    given: the user's, with their occurrences. mentions: of the pipeline. pairs: the short and long forms of
+    abbreviations. general: the short forms of phrases that are no terms; n-grams with one of them are none.
+    """
+
+    given: list[Term]
+    mentions: list[Term]
+    pairs: list[tuple[Term, Term]]
+    general: set[str]
+
+    @classmethod
+    def of(cls, evidence: Evidence, given: Sequence[Term], options: TermOptions, reader: WordReader) -> Self:
+        """What the evidence offers."""
+        pairs, general = evidence.abbreviations.pairs(reader, min_count=options.min_count)
+        own = [replace(t, count=evidence.given[t.term], doc_count=evidence.given_docs[t.term]) for t in given]
+        mentions = evidence.mentions.terms(pipeline.source_name(options.pipeline), min_count=options.min_count)
+        return cls(own, mentions, pairs, general)
+
+    def terms(self) -> Iterator[Term]:
+        """All of them."""
+        yield from self.given
+        yield from self.mentions
+        for pair in self.pairs:
+            yield from pair
+
+
 def choose(
-    evidence: Evidence,
-    given: Sequence[Term],
+    offered: Offered,
+    candidates: Sequence[Term],
     options: TermOptions,
     ranking: Termhood,
-    reader: WordReader,
     link: Link | None = None,
 ) -> list[Term]:
     """The lexicon's terms, best first: the terms of each source, merged, typed and filtered.
 
     The user's terms (``given``) come first and are never dropped. A type comes from the user, else from ``link``, else
     from the pipeline; the two forms of an abbreviation share it.
+
+    Args:
+        candidates: the n-grams of the text that are terms. ranking: knows all words, and the candidates ``offered``.
     """
-    pairs, general = evidence.abbreviations.pairs(reader, min_count=options.min_count)
-    pairs = list(_specific(pairs, ranking, options.min_score))
-    candidates = []
-    if "termhood" in options.sources:
-        candidates = ranking.ranked(min_count=options.min_count, min_score=options.min_score)
-    offered = [
-        *(replace(t, count=evidence.given[t.term], doc_count=evidence.given_docs[t.term]) for t in given),
-        *(term for term in candidates if general.isdisjoint(term.term.split())),
-        *evidence.mentions.terms(pipeline.source_name(options.pipeline), min_count=options.min_count),
-        *(form for pair in pairs for form in pair),
-    ]
-    terms = [_completed(term, ranking) for term in merge(offered)]
+    pairs = list(_specific(offered.pairs, ranking, options.min_score))
+    forms = [form for pair in pairs for form in pair]
+    terms = [_completed(term, ranking) for term in merge([*offered.given, *candidates, *offered.mentions, *forms])]
     terms = _with_shared_types(_linked(terms, link), pairs)
     if options.types:
         terms = [t for t in terms if t.type in options.types or (t.type is None and _is_given(t))]

@@ -25,7 +25,8 @@ lexicon size and recall, it gives higher precision against gold mentions (NCBI-d
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import Self
 
 from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.lexicon import TERMHOOD, Term, is_short_capitals, is_too_short, matches_case
@@ -65,18 +66,31 @@ class Termhood:
         general: Mapping[str, float],
         reader: WordReader,
         background: CandidateCounts | None = None,
+        fractions: "tuple[SmoothedFraction, SmoothedFraction] | None" = None,
     ) -> None:
+        """``fractions``: of words that end a noun phrase, and stand before a determiner; default: from ``counts``."""
         self._counts = counts
         self._background = background
         self._general = general
         self._reader = reader
+        self._fractions = fractions
         self._specificities: dict[str, float] = {}
 
     def ranked(self, *, min_count: int, min_score: float) -> list[Term]:
         """The candidates that look like noun phrases and reach both thresholds, best first."""
+        nouns = dict(self.noun_like(min_count))
+        nested = {part: total / n for part, (total, n) in containing(nouns, nouns).items()}
+        return self.rank(nouns, nested, min_count=min_count, min_score=min_score)
+
+    def rank(
+        self, nouns: Iterable[str], nested: Mapping[str, float], *, min_count: int, min_score: float
+    ) -> list[Term]:
+        """Those of the candidates ``nouns`` that reach both thresholds, best first.
+
+        Args:
+            nested: for each one that longer ones contain, their mean count.
+        """
         counts = self._counts
-        nouns = dict(self._noun_like(min_count))
-        nested = _mean_count_of_containing(nouns)
         terms = []
         for form in nouns:
             surface, n_surface = counts.surface(form)
@@ -88,11 +102,13 @@ class Termhood:
                 terms.append(Term(surface, (TERMHOOD,), None, count, min(count, counts.doc_counts[form]), score))
         return sorted(terms, key=lambda term: (-term.score, term.term))
 
-    def _noun_like(self, min_count: int) -> Iterator[tuple[str, int]]:
+    def noun_like(self, min_count: int) -> Iterator[tuple[str, int]]:
         """The frequent candidates that can be noun phrases, and their counts."""
         counts = self._counts
-        heads = _SmoothedFraction(counts.ends, counts.content)
-        verbs = _SmoothedFraction(counts.before_determiner, counts.content)
+        heads, verbs = self._fractions or (
+            SmoothedFraction.of(counts.ends, counts.content),
+            SmoothedFraction.of(counts.before_determiner, counts.content),
+        )
         for form, n in counts.counts.items():
             last = form.rsplit(" ", 1)[-1]
             if n < min_count:
@@ -120,7 +136,7 @@ class Termhood:
 
     def count(self, term: Term) -> tuple[int, int]:
         """Occurrences of ``term`` as a candidate, and the documents with one; zeros if it is not a candidate."""
-        form = " ".join(word.form for word in self._reader.read(term.term))
+        form = form_of(term, self._reader)
         if matches_case(term):
             surface, n = self._counts.surface(form)
             return (n, min(n, self._counts.doc_counts[form])) if surface == term.term else (0, 0)
@@ -162,6 +178,11 @@ class Termhood:
         return max(0.0, min(link, _MAX_LINK)) / _MAX_LINK
 
 
+def form_of(term: Term, reader: WordReader) -> str:
+    """What a term is counted under as a candidate."""
+    return " ".join(word.form for word in reader.read(term.term))
+
+
 def _score(n_words: int, frequency: float, specificity: float) -> float:
     return round(math.log2(1 + n_words) * math.log2(1 + max(0.0, frequency)) * specificity**2, 3)
 
@@ -171,37 +192,56 @@ def _is_symbol(word: str) -> bool:
     return any(c.isupper() for c in word[1:]) or any(c.isdigit() for c in word)
 
 
-def _mean_count_of_containing(counts: Mapping[str, int]) -> dict[str, float]:
-    """For each candidate nested in longer ones, the mean count of the longer ones."""
+def containing(counts: Mapping[str, int], among: Container[str] | None = None) -> dict[str, list[int]]:
+    """For each part of candidates that is shorter, and in ``among`` if given: the sum of their counts, their number."""
     totals: dict[str, list[int]] = {}
     for form, count in counts.items():
         words = form.split()
         for n in range(1, len(words)):
             for i in range(len(words) - n + 1):
                 part = " ".join(words[i : i + n])
-                if part in counts:
+                if among is None or part in among:
                     entry = totals.setdefault(part, [0, 0])
                     entry[0] += count
                     entry[1] += 1
-    return {part: total / n for part, (total, n) in totals.items()}
+    return totals
 
 
-class _SmoothedFraction:
-    """The fraction of a word's occurrences with some property, smoothed by words with the same ending."""
+class SmoothedFraction:
+    """The fraction of a word's occurrences with some property, smoothed by words with the same ending.
 
-    def __init__(self, some: Counter[str], all_of_them: Counter[str]) -> None:
+    Args:
+        some: the occurrences with the property. all_of_them: all occurrences.
+    """
+
+    def __init__(self, some: Mapping[str, int], all_of_them: Mapping[str, int]) -> None:
         self._some, self._all = some, all_of_them
-        self._overall = some.total() / max(1, all_of_them.total())
-        endings: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        for word, n in sorted(all_of_them.items()):  # floating-point sums depend on their order
-            weight = min(n, 20)
-            entry = endings[word[-_SUFFIX:]]
-            entry[0] += weight * some[word] / n
-            entry[1] += weight
-        self._of_ending = {
-            ending: (total + 10 * self._overall) / (weight + 10) for ending, (total, weight) in endings.items()
-        }
+        self._n_some = self._n_all = 0
+        self._endings: defaultdict[str, list[float]] = defaultdict(_nothing)
+
+    @classmethod
+    def of(cls, some: Counter[str], all_of_them: Counter[str]) -> Self:
+        """The fractions of all words of ``all_of_them``."""
+        fractions = cls(some, all_of_them)
+        for word, n in sorted(all_of_them.items()):
+            fractions.add(word, some[word], n)
+        return fractions
+
+    def add(self, word: str, n_some: int, n: int) -> None:
+        """Count a word for others with its ending; words come in order, for floating-point sums depend on it."""
+        weight = min(n, 20)
+        entry = self._endings[word[-_SUFFIX:]]
+        entry[0] += weight * n_some / n
+        entry[1] += weight
+        self._n_some += n_some
+        self._n_all += n
 
     def __getitem__(self, word: str) -> float:
-        prior = self._of_ending.get(word[-_SUFFIX:], self._overall)
+        overall = self._n_some / max(1, self._n_all)
+        found = self._endings.get(word[-_SUFFIX:])
+        prior = overall if found is None else (found[0] + 10 * overall) / (found[1] + 10)
         return (self._some[word] + _PRIOR_WEIGHT * prior) / (self._all[word] + _PRIOR_WEIGHT)
+
+
+def _nothing() -> list[float]:
+    return [0.0, 0.0]

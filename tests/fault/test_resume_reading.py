@@ -1,5 +1,6 @@
 """``extract-terms`` killed in the midst of its text goes on from what it has read, with any number of workers."""
 
+import functools
 import json
 import os
 import random
@@ -22,6 +23,7 @@ Mslm = Callable[..., Result]
 
 EXTRACT = ["extract-terms", "text", "--pipeline", "ruler", "--terms", "mine.txt", "-o", "out"]
 N_BATCHES = 3
+FIRST_BLOCK = functools.partial(child_process.die_after_blocks, 1)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_killed_from_outside_and_run_again(place: Path, undisturbed: Path, mslm:
     process = child_process.start(*EXTRACT, "--workers", workers, folder=place)
     workers_seen: list[int] = []
     while process.is_alive():
-        if any(place.glob("out.work/checkpoint-*")):
+        if (place / "out.work/journal.jsonl").exists():
             workers_seen = children(process.pid or 0)
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
@@ -100,19 +102,18 @@ def test_killed_from_outside_and_run_again(place: Path, undisturbed: Path, mslm:
     # however many workers began it
     again = mslm(*EXTRACT)
     assert again.exit_code == 0, again.stderr
-    assert "resuming from out.work/checkpoint-" in again.stderr
+    assert "resuming from out.work (" in again.stderr
     assert_same(place, undisturbed)
 
 
-@pytest.mark.parametrize("moment", [pytest.param("checkpoint-0000001", marks=pytest.mark.slow), "out"])
-def test_killed_when_two_things_must_agree(place: Path, undisturbed: Path, moment: str) -> None:
-    assert child_process.run(*EXTRACT, folder=place, dies_after=moment) == child_process.DIED
+def test_killed_when_two_things_must_agree(place: Path, undisturbed: Path) -> None:
+    assert child_process.run(*EXTRACT, folder=place, dies_after="out") == child_process.DIED
     assert child_process.run(*EXTRACT, folder=place) == 0, Path("stderr").read_text()
     assert_same(place, undisturbed)
 
 
 def test_text_already_read_is_not_read_again(place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert child_process.run(*EXTRACT, folder=place, dies_after="checkpoint-0000001") == child_process.DIED
+    assert child_process.run(*EXTRACT, folder=place, prepare=FIRST_BLOCK) == child_process.DIED
     n_read = 0
     read = extract_terms._passage
 
@@ -128,7 +129,7 @@ def test_text_already_read_is_not_read_again(place: Path, mslm: Mslm, monkeypatc
 
 
 def test_another_run_does_not_resume_from_it(place: Path, mslm: Mslm) -> None:
-    assert child_process.run(*EXTRACT, folder=place, dies_after="checkpoint-0000001") == child_process.DIED
+    assert child_process.run(*EXTRACT, folder=place, prepare=FIRST_BLOCK) == child_process.DIED
     refused = mslm(*EXTRACT, "--min-count", 7)
     assert refused.exit_code == 2
     assert "out.work holds a run with other options: min_count" in refused.stderr
@@ -137,10 +138,15 @@ def test_another_run_does_not_resume_from_it(place: Path, mslm: Mslm) -> None:
     refused = mslm(*EXTRACT)
     assert "out.work holds a run with other inputs: text" in refused.stderr
     Path("text/00.txt").write_text(text)
-    Path("out.work/checkpoint-0000001/state.json").write_text("{}")
-    damaged = mslm(*EXTRACT)
-    assert damaged.exit_code == 4
-    assert "checkpoint-0000001: damaged" in damaged.stderr
-    assert "--resume never" in damaged.stderr
     assert mslm(*EXTRACT, "--resume", "never").exit_code == 0
     assert not Path("out.work").exists()
+
+
+@pytest.mark.parametrize("table", ["candidates", "words", "seen"])
+def test_what_is_damaged_is_read_again(place: Path, undisturbed: Path, mslm: Mslm, table: str) -> None:
+    assert child_process.run(*EXTRACT, folder=place, prepare=FIRST_BLOCK) == child_process.DIED
+    (damaged,) = Path("out.work").glob(f"{table}-*")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = mslm(*EXTRACT)
+    assert done.exit_code == 0, done.stderr
+    assert_same(place, undisturbed)

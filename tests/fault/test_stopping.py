@@ -16,7 +16,7 @@ from typer.testing import Result
 
 from mslm_cli.fsio import sha256_of
 from mslm_cli.signals import Terminated
-from mslm_cli.stages import extract_terms, preprocess
+from mslm_cli.stages import preprocess
 from mslm_cli.training import checkpoint, ranks
 from mslm_cli.training.checkpoint import Workspace
 
@@ -111,14 +111,8 @@ def test_a_second_signal_ends_it_at_once(workplace: Path) -> None:
 
 
 def in_extract_terms(number: signal.Signals) -> None:
-    """After the first batch was saved."""
-    save = extract_terms._save
-
-    def signalled(*arguments: Any) -> None:
-        save(*arguments)
-        os.kill(os.getpid(), number)
-
-    extract_terms._save = signalled
+    """After the first block was noted in the journal."""
+    child_process.die_after_blocks(1, number)
 
 
 def in_preprocess(number: signal.Signals) -> None:
@@ -136,7 +130,7 @@ def in_preprocess(number: signal.Signals) -> None:
 @pytest.mark.parametrize(
     ("command", "fault", "made", "resumed"),
     [
-        ("extract-terms text.txt --pipeline none -o out", in_extract_terms, "terms.jsonl", "/checkpoint-0000001"),
+        ("extract-terms text.txt --pipeline none -o out", in_extract_terms, "terms.jsonl", " (1 block)"),
         (
             "preprocess text.txt --lexicon lexicon --model encoder --max-length 64 -o out",
             in_preprocess,

@@ -2,12 +2,20 @@
 
 import json
 import random
+from collections import Counter
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mslm_cli.terms import words as word_lists
+from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
 from mslm_cli.terms.lexicon import Term
+from mslm_cli.terms.partitions import TABLES, Runs, read_candidates, read_words, write_counts, write_merged
+from mslm_cli.terms.termhood import Termhood
+from mslm_cli.terms.words import WordReader
 from mslm_cli.text.sentences import split_sentences
 
 WORDS = st.sampled_from(
@@ -30,6 +38,7 @@ WORDS = st.sampled_from(
     ]
 )
 TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=12).map(" ".join), min_size=1, max_size=5)
+READER = WordReader(word_lists.english())
 PROSPECTOR = TermFinder(("abbreviation", "termhood"), "none", [Term("renal", ("user",))], max_words=4)
 
 
@@ -55,3 +64,52 @@ def test_what_is_saved_is_loaded(texts: list[str]) -> None:
     assert loaded == found
     loaded.add(found)
     assert loaded.candidates.n_words == 2 * found.candidates.n_words
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.integers(1, 4), st.integers(1, 3))
+def test_counts_in_files_are_those_in_memory(
+    tmp_path_factory: pytest.TempPathFactory, blocks: list[list[str]], partitions: int, least: int
+) -> None:
+    """Block by block to files, merged partition by partition: the terms of one count over everything."""
+    folder = tmp_path_factory.mktemp("counts")
+    total = CandidateCounts()
+    for number, texts in enumerate(blocks):
+        found = evidence(texts).candidates
+        write_counts(folder, number, found, partitions)
+        total.add(found)
+    merged = folder / "merged"
+    merged.mkdir()
+    runs = {table: Runs(folder, table, range(len(blocks))) for table in TABLES}
+    n = sum(write_merged(merged, i, runs, least, {"renal"}) for i in range(partitions))
+    assert n == len(total.counts)
+    words = read_words(merged, partitions)
+    expected = Termhood(total, {}, READER)
+    nouns = dict(expected.noun_like(least))
+    forms: set[str] = set()
+    for i in range(partitions):
+        counts = read_candidates(merged, i, words, total.n_words)
+        forms |= counts.counts.keys()
+        assert all(total.counts[form] == m for form, m in counts.counts.items())
+        assert all(total.doc_counts[form] == m for form, m in counts.doc_counts.items())
+        assert all(total.surfaces[form] == spellings for form, spellings in counts.surfaces.items())
+        ranking = Termhood(counts, {}, READER, fractions=(words.heads, words.verbs))
+        assert dict(ranking.noun_like(least)).items() <= nouns.items()
+        for name in ("words", "content", "ends", "before_determiner"):
+            table, column = getattr(total, name), getattr(counts, name)
+            assert all(column[word] == table[word] and (word in column) == (word in table) for word in total.words)
+            assert column["never seen"] == 0
+    assert forms == {form for form, m in total.counts.items() if m >= least or form == "renal"}
+
+
+def test_halves_of_surrogate_pairs_are_counted(tmp_path: Path) -> None:
+    """JSON can hold them, and UTF-8 cannot."""
+    counts = CandidateCounts(counts=Counter({"a\ud800": 2}), doc_counts=Counter({"a\ud800": 1}))
+    counts.words["a\ud800"] = 2
+    write_counts(tmp_path, 0, counts, 2)
+    (tmp_path / "merged").mkdir()
+    runs = {table: Runs(tmp_path, table, [0]) for table in TABLES}
+    assert sum(write_merged(tmp_path / "merged", i, runs, 1, set()) for i in (0, 1)) == 1
+    words = read_words(tmp_path / "merged", 2)
+    found = [read_candidates(tmp_path / "merged", i, words, 2).counts for i in (0, 1)]
+    assert found[0] + found[1] == counts.counts
+    assert words.column(0)["a\ud800"] == 2

@@ -65,7 +65,7 @@ ROOMS = {
     "jinja2": {"reporting"},
     "ahocorasick_rs": {"terms", "corpus"},
     "rensa": {"corpus"},
-    "pyarrow": {"masking", "corpus"},
+    "pyarrow": {"masking", "corpus", "terms"},
     "huggingface_hub": {"models"},
     "optuna": {"studies"},
     "sqlalchemy": {"studies"},
