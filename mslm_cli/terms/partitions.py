@@ -23,6 +23,7 @@ from mslm_cli.terms.termhood import SmoothedFraction
 
 _PARTITION_BYTES = 6_000_000
 _MAX_PARTITIONS = 1024
+_MAX_REMEMBERED = 50_000
 _MAX_OPEN = 200
 """Files that stay open, of each table: processes may have few."""
 
@@ -131,7 +132,7 @@ class Words(NamedTuple):
 
 
 class _Column(Counter[str]):
-    """A counter over arrays; words that never occur are not in it."""
+    """A counter over arrays, which remembers what it was asked for; words that never occur are not in it."""
 
     def __init__(self, hashes: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
         super().__init__()
@@ -139,8 +140,12 @@ class _Column(Counter[str]):
 
     def __missing__(self, word: str) -> int:
         wanted = np.uint64(_hash(word.encode("utf-8", "surrogatepass")))
-        at = int(np.searchsorted(self._hashes, wanted))
-        return int(self._counts[at]) if at < len(self._hashes) and self._hashes[at] == wanted else 0
+        at = int(self._hashes.searchsorted(wanted))
+        n = int(self._counts[at]) if at < len(self._hashes) and self._hashes[at] == wanted else 0
+        if len(self) == _MAX_REMEMBERED:
+            self.clear()
+        self[word] = n
+        return n
 
     def __contains__(self, word: object) -> bool:
         return self[str(word)] > 0
