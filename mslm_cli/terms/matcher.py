@@ -3,9 +3,9 @@
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, MatchKind
@@ -14,7 +14,8 @@ from mslm_cli.terms.definitions import plural
 from mslm_cli.terms.lexicon import ABBREVIATION, Term, matches_case, type_names
 from mslm_cli.text.tokens import exact_form, exact_key, folded_form, folded_key, spaced, token_spans
 
-_RUN = re.compile(r"\S+")
+_WIDE = re.compile(r"\s\s+")
+_START = attrgetter("start")
 
 
 class Match(NamedTuple):
@@ -96,7 +97,7 @@ class _Part(NamedTuple):
 
     start: where it starts in the folded forms. token: the number of its first token. rank: how many characters other
     than white space the text has before it. spans: [start, end) characters of each token in the run; None in ASCII,
-    where forms have the characters of the text.
+    whose forms have the characters of the text.
     """
 
     start: int
@@ -105,9 +106,8 @@ class _Part(NamedTuple):
     spans: tuple[tuple[int, int], ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Forms:
-    """The forms of a text's tokens, joined by spaces and with one at both ends, and the text's ``parts``."""
+class _Forms(NamedTuple):
+    """The forms of a text's tokens, joined by spaces and with one at both ends; the parts of text that is not ASCII."""
 
     folded: str
     exact: str
@@ -115,7 +115,7 @@ class _Forms:
 
     def exact_between(self, start: int, end: int) -> str:
         """The exact forms of the tokens at [start, end) of ``folded``."""
-        if len(self.parts) == 1 and self.parts[0].spans is None:
+        if not self.parts:
             return self.exact[start:end]
         first = self.folded.count(" ", 0, start)
         return " ".join(self.exact.split(" ")[first : first + 1 + self.folded.count(" ", start, end)])
@@ -123,7 +123,7 @@ class _Forms:
 
 def _ascii_forms(text: str) -> _Forms:
     exact = f" {spaced(text)} "
-    return _Forms(exact.lower(), exact, [_Part(1, 0, 0, None)])
+    return _Forms(exact.lower(), exact, [])
 
 
 def _forms(text: str) -> _Forms:
@@ -159,39 +159,49 @@ def _run_forms(run: str) -> tuple[str, str, tuple[tuple[int, int], ...]]:
 
 
 def _in_text(text: str, forms: _Forms, chosen: Iterable[tuple[int, int, int]]) -> list[Match]:
-    """The occurrences ``chosen`` in the folded forms, as characters of ``text``.
-
-    Forms and text have the same characters in the same order, white space and runs that are not in ASCII aside.
-    """
+    """The occurrences ``chosen`` in the folded forms, as characters of ``text``."""
     folded, parts = forms.folded, forms.parts
-    runs = text.split()
-    filled = list(accumulate(map(len, runs)))
+    filled = list(accumulate(map(len, text.split())))
     indent = len(text) - len(text.lstrip())
-    if len(text.strip()) == filled[-1] + len(runs) - 1:  # single spaces
-        shifts: Sequence[int] = range(indent, indent + len(runs))
-    else:
-        before = [0, *filled]
-        shifts = [run.start() - n for run, n in zip(_RUN.finditer(text), before, strict=False)]
-    part_starts = [part.start for part in parts]
+    # the places of wide gaps, were there single spaces everywhere, and what to add to places from there on
+    gaps, shifts = [], [indent]
+    for gap in _WIDE.finditer(text, indent):
+        gaps.append(gap.start() - shifts[-1])
+        shifts.append(shifts[-1] + len(gap[0]) - 1)
     found = []
-    at = token = 0
+    at, token = 0, -1
     for start, end, term in chosen:
         token += folded.count(" ", at, start)
-        n_inside = folded.count(" ", start, end)
-        part = parts[bisect_right(part_starts, start) - 1]
-        if part.spans is None:
-            first = part.rank + start - part.start - (token - 1 - part.token)
+        n_more = folded.count(" ", start, end)
+        # how many characters other than white space are before the first and the last one
+        if parts:
+            first, last = _ranks(parts, start, end, token, n_more)
         else:
-            first = part.rank + part.spans[token - 1 - part.token][0]
-        token += n_inside
-        if n_inside:
-            part = parts[bisect_right(part_starts, end - 1) - 1]
-        if part.spans is None:
-            last = part.rank + end - 1 - part.start - (token - 1 - part.token)
-        else:
-            last = part.rank + part.spans[token - 1 - part.token][1] - 1
+            first, last = start - 1 - token, end - 2 - token - n_more
+        token += n_more
         at = end
-        first += shifts[bisect_right(filled, first)]
-        last += shifts[bisect_right(filled, last)]
-        found.append(Match(first, last + 1, term))
+        place = first + bisect_right(filled, first)
+        start_in_text = place + shifts[bisect_right(gaps, place)]
+        if n_more or parts:
+            place = last + bisect_right(filled, last)
+            end_in_text = place + shifts[bisect_right(gaps, place)] + 1
+        else:
+            end_in_text = start_in_text + end - start
+        found.append(Match(start_in_text, end_in_text, term))
     return found
+
+
+def _ranks(parts: Sequence[_Part], start: int, end: int, token: int, n_more: int) -> tuple[int, int]:
+    """How many characters other than white space a text has before the first and the last one of an occurrence.
+
+    Args:
+        start, end: characters [start, end) of the folded forms.
+        token: the number of the first token. n_more: how many follow.
+    """
+    part = parts[bisect_right(parts, start, key=_START) - 1]
+    inside = token - part.token
+    first = part.rank + (start - part.start - inside if part.spans is None else part.spans[inside][0])
+    part = parts[bisect_right(parts, end - 1, key=_START) - 1]
+    inside = token + n_more - part.token
+    last = part.rank + (end - part.start - inside if part.spans is None else part.spans[inside][1]) - 1
+    return first, last
