@@ -110,8 +110,8 @@ def _lines(documents: Iterable[DocumentMatches], terms: Sequence[Term], form: Fo
 
 def _records(documents: Iterable[DocumentMatches], terms: Sequence[Term]) -> Iterator[str]:
     """A JSON line for each match; what is the same in many lines is encoded once."""
-    about = ({"term": term.term, "type": term.type, "score": term.score} for term in terms)
-    tails = [json.dumps(entries, ensure_ascii=False)[1:] for entries in about]
+    to_json = json.JSONEncoder(ensure_ascii=False).encode
+    tails = [to_json({"term": term.term, "type": term.type, "score": term.score})[1:] for term in terms]
     for found in documents:
         head = f'{{"doc": {encode(found.doc)}, "start": '
         first, text = found.first, found.text
