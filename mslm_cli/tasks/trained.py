@@ -105,12 +105,9 @@ def _load(task: Task, artifact: Artifact, tokenizer: "AnyTokenizer", options: Pr
     device = select_device(options.device, threads=options.threads)
     if options.precision == "bf16":
         require_bf16(device)
-    plain = bert_classifier.load(artifact.path) if task is NER else None
-    if plain is not None:
-        plain.to(device)
-        if device.type == "cpu":
-            use_fast_matmul()
-        return plain
+    if task is NER and device.type == "cpu" and (classifier := bert_classifier.load(artifact.path)) is not None:
+        use_fast_matmul()
+        return classifier
     model = task.load_model(artifact.path)
     prepare_model(model, device)
     return model

@@ -1,4 +1,7 @@
-"""BERT token classifiers for prediction, in plain torch: transformers takes seconds to import for the same logits."""
+"""BERT token classifiers for prediction on CPU, in plain torch.
+
+To import transformers takes seconds, for the same logits.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -65,23 +68,16 @@ class BertClassifier:
 
     Attributes:
         labels: their names, by number.
-        device: that of the parameters.
+        device: the CPU.
     """
 
     def __init__(self, config: Mapping[str, Any], parameters: Mapping[str, torch.Tensor]) -> None:
         self.labels = _labels(config)
-        self._parameters = dict(parameters)
+        self.device = torch.device("cpu")
+        # autocast keeps what it converted only of what has a gradient
+        self._parameters = {name: parameter.requires_grad_() for name, parameter in parameters.items()}
         self._n_layers, self._n_heads = config["num_hidden_layers"], config["num_attention_heads"]
         self._eps, self._activation = config["layer_norm_eps"], _ACTIVATIONS[config["hidden_act"]]
-
-    @property
-    def device(self) -> torch.device:
-        return self._parameters["classifier.bias"].device
-
-    def to(self, device: torch.device) -> None:
-        """Move the parameters to ``device``."""
-        # autocast keeps what it converted only of what has a gradient
-        self._parameters = {k: p.detach().to(device).requires_grad_() for k, p in self._parameters.items()}
 
     def logits_at(self, batch: ModelBatch, selection: Selection) -> torch.Tensor:
         """Logits at the selected positions of a padded batch: float [n_positions, n_labels].
@@ -118,9 +114,7 @@ class BertClassifier:
             self._linear(of, f"{layer}.attention.self.{name}").view(*of.shape[:2], self._n_heads, -1).transpose(1, 2)
             for name, of in (("query", queried), ("key", states), ("value", states))
         )
-        if query.device.type == "cpu":
-            return attend(query, key, value, is_key).flatten(2)
-        return functional.scaled_dot_product_attention(query, key, value, is_key).transpose(1, 2).flatten(2)
+        return attend(query, key, value, is_key).flatten(2)
 
     def _after_attention(self, layer: str, mixed: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """The output of a layer, of the shape of ``mixed`` and ``states``."""
@@ -140,7 +134,7 @@ class BertClassifier:
 
 
 def load(folder: Path) -> BertClassifier | None:
-    """The token classifier in ``folder``, on CPU; None if it is no BERT, or has something that is not computed here.
+    """The token classifier in ``folder``; None if it is no BERT, or has something that is not computed here.
 
     Raises:
         UnavailableError: its config.json is no JSON object, or has sizes that no encoder has.
