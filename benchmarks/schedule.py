@@ -21,9 +21,9 @@ from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.tasks.ner import NER
 from mslm_cli.training import rng
+from mslm_cli.training.classifier import label_names
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.labelled import TrainingSource
-from mslm_cli.training.model import label_names
 from mslm_cli.training.schedule import Schedule
 from mslm_cli.training.supervised import TrainingPlan, start_training, training_steps
 

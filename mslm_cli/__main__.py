@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from importlib import import_module
 
 
 def main() -> None:
@@ -16,8 +17,10 @@ def main() -> None:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # not if the parent process ignores it
             signal.signal(signal.SIGTERM, _stop)
         _open_closed_streams()
-        from mslm_cli.cli.app import app
+        from mslm_cli.cli._command import COMMANDS, app
 
+        # the options of all commands take as long to set up as a short command runs; help lists them all
+        import_module(f"mslm_cli.cli.{COMMANDS.get(sys.argv[1] if sys.argv[1:] else '', 'app')}")
         app(prog_name="mslm")
     except KeyboardInterrupt:
         _end("interrupted", 130)

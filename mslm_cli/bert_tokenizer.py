@@ -29,7 +29,7 @@ _OTHER_FILES = ("added_tokens.json", "special_tokens_map.json", "chat_template.j
 
 
 class BertTokenizer:
-    """What preparing text needs of transformers' BertTokenizer, under the same names.
+    """What preparing text and prediction need of transformers' BertTokenizer, under the same names.
 
     Attributes:
         backend_tokenizer: the tokenizer itself.
@@ -40,9 +40,10 @@ class BertTokenizer:
         self.backend_tokenizer = backend
         self.init_kwargs = config
         self.all_special_tokens: list[str] = [config[name] for name in _SPECIAL]
-        ids = [backend.token_to_id(token) for token in self.all_special_tokens]
+        ids = map(backend.token_to_id, self.all_special_tokens)
         self.all_special_ids: list[int] = [i for i in ids if i is not None]
-        self.unk_token_id, _, self.pad_token_id, _, self.mask_token_id = ids
+        self.unk_token_id, _, self.pad_token_id, _, self.mask_token_id = self.all_special_ids
+        self.model_max_length: int = config["model_max_length"]
 
     def __len__(self) -> int:
         return self.backend_tokenizer.get_vocab_size(with_added_tokens=True)

@@ -106,7 +106,8 @@ def read_bounded(path: Path) -> bytes:
 class Config(BaseModel):
     """Base of all command configurations: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # only the configuration of the command that runs is ever built
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod

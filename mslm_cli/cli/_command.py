@@ -1,4 +1,4 @@
-"""Turning functions into subcommands: options from a config model, errors to exit codes."""
+"""The program, and turning functions into its subcommands: options from a config model, errors to exit codes."""
 
 import functools
 import inspect
@@ -16,6 +16,7 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
+import mslm_cli
 from mslm_cli import console, environment, signals
 from mslm_cli.config import ModelOptions, StudyOptions, TrainingOptions, read_config_file
 from mslm_cli.corpus.options import DataOptions
@@ -64,6 +65,28 @@ _ELSEWHERE = {
 """What other tools call our options."""
 
 
+COMMANDS = {
+    "extract-terms": "extract_terms",
+    "match": "match",
+    "preprocess": "preprocess",
+    "adapt": "adapt",
+    "finetune": "finetune",
+    "predict": "predict",
+    "label": "label",
+    "eval": "evaluate",
+    "compare": "compare",
+    "inspect": "inspect_data",
+    "convert": "convert",
+    "show-masks": "show_masks",
+    "probe": "probe",
+    "study": "study",
+    "sweep": "sweep",
+    "demo": "demo",
+    "models": "models",
+}
+"""The subcommands in workflow order, each with its module of ``cli``, which registers it when it is imported."""
+
+
 class _OneLineErrors(TyperGroup):
     """The program; prints errors in its options in one line on stderr, like all other errors."""
 
@@ -90,6 +113,29 @@ app = typer.Typer(
     rich_markup_mode=None,  # its tables truncate long option names at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"mslm {mslm_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Make pre-trained language models sensitive to the terms of a domain.
+
+    Each command writes one folder and prints its path; the next command reads it.
+    """
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), err=True)
+        raise typer.Exit(2)
+
 
 _PANEL = "General options"
 _SHARED = (DataOptions, ModelOptions, TrainingOptions, StudyOptions)
@@ -252,7 +298,7 @@ def _resolve(ctx: typer.Context, command: str, config: type[Config], given: dict
     explicit = {n: v for n, v in options.items() if getattr(ctx.get_parameter_source(n), "name", "") == "COMMANDLINE"}
     if config_file is None:
         return config.build(**explicit)
-    from_file = read_config_file(config_file, command, [c.name or "" for c in app.registered_commands])
+    from_file = read_config_file(config_file, command, list(COMMANDS))
     config.build(config_file, **from_file)
     return config.build(**from_file | explicit)
 

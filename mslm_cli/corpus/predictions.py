@@ -138,7 +138,7 @@ class PredictedSentence(NamedTuple):
 
 def scored_corpus(
     corpus: LabelledCorpus,
-    predictions: Sequence[PredictedSentence],
+    predictions: Iterable[PredictedSentence],
     *,
     scheme: str = "IOB2",
     keeps_tags: bool = False,
@@ -215,7 +215,10 @@ def _given_tags(tags: Sequence[str], mentions: Sequence[Mention]) -> tuple[str, 
     if not mentions and tags.count("O") == len(tags):
         return None
     typed = [tag if tag == "O" or tag[1:2] == "-" else f"{tag}-{BARE_TYPE}" for tag in tags]
-    return None if typed == tags_from_mentions(mentions, len(tags)) else tuple(typed)
+    if typed == tags_from_mentions(mentions, len(tags)):
+        return None
+    given = tuple(tags)
+    return given if given == tuple(typed) else tuple(typed)
 
 
 def _scheme_of_predictions(gold: str, tags: Iterable[Sequence[str]]) -> str:
@@ -288,7 +291,7 @@ def read_predictions(
     for tags in (predicted, [sentence.tags for sentence in gold.sentences]):
         _refuse_mixed(tags, display_name(file))
     scheme = _scheme_of_predictions(gold.scheme, predicted)
-    predictions = [PredictedSentence.of_tags(tags, scheme) for tags in predicted]
+    predictions = (PredictedSentence.of_tags(tags, scheme) for tags in predicted)
     return scored_corpus(gold, predictions, scheme=scheme, keeps_tags=True)
 
 

@@ -24,10 +24,24 @@ class TaggedSentence:
 
     doc: str | None
     named: bool
+    words: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    gold: Sequence[str] = ()
+    line: int = 0
+
+
+@dataclass(slots=True)
+class OpenSentence(TaggedSentence):
+    """A sentence whose rows are still being read."""
+
     words: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     gold: list[str] = field(default_factory=list)
-    line: int = 0
+
+    def closed(self) -> TaggedSentence:
+        """The sentence, in less memory: all of a file are held at once."""
+        tags, gold = tuple(self.tags), tuple(self.gold)
+        return TaggedSentence(self.doc, self.named, tuple(self.words), gold if gold == tags else tags, gold, self.line)
 
 
 def known_tag(tag: str, known: dict[str, str], name: str, line: int) -> str:
@@ -70,7 +84,7 @@ def corpus_of(blocks: Sequence[TaggedSentence], tags: Sequence[Sequence[str]]) -
             LabelledSentence(
                 id=number if block.doc is None else f"{block.doc}:{number}",
                 doc=block.doc,
-                words=tuple(word or EMPTY_WORD for word in block.words),
+                words=tuple(block.words if all(block.words) else (word or EMPTY_WORD for word in block.words)),
                 mentions=mentions,
                 tags=tuple(of_words),
             )

@@ -1,6 +1,6 @@
 """Strict exact match: a predicted mention is correct if its boundaries and its type are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,7 @@ class ExactMatch:
         return {**self.micro.to_json(), "macro": self.macro, "weighted": self.weighted, "per_type": per_type}
 
 
-def exact_match(gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable[Mention]]) -> ExactMatch:
+def exact_match(gold: Sequence[Collection[Mention]], predicted: Sequence[Collection[Mention]]) -> ExactMatch:
     """The exact-match scores of ``predicted`` against ``gold``, sentence by sentence; duplicates count once.
 
     For mentions from ``corpus.labels.strict_mentions``, all counts equal those of seqeval's strict IOB2 mode.

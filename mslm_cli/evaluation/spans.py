@@ -1,6 +1,6 @@
 """The mentions of a test set as arrays, from which all scores are computed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -49,7 +49,7 @@ class Spans:
         return ((self.sentence * size + self.start) * size + self.end) * len(self.types) + self.type_ids
 
 
-def paired_spans(gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable[Mention]]) -> tuple[Spans, Spans]:
+def paired_spans(gold: Sequence[Collection[Mention]], predicted: Sequence[Collection[Mention]]) -> tuple[Spans, Spans]:
     """Gold and predicted mentions as arrays with the same (sorted) types, from lists by sentence.
 
     Raises:
@@ -57,12 +57,12 @@ def paired_spans(gold: Sequence[Iterable[Mention]], predicted: Sequence[Iterable
     """
     if len(gold) != len(predicted):
         raise ValueError(f"{len(gold)} gold sentences, but {len(predicted)} predicted ones")
-    rows = [[(i, *m) for i, mentions in enumerate(side) for m in set(mentions)] for side in (gold, predicted)]
-    types = tuple(sorted({entity_type for side in rows for _, _, _, entity_type in side}))
+    types = tuple(sorted({entity_type for side in (gold, predicted) for m in side for _, _, entity_type in m}))
     type_ids = {entity_type: i for i, entity_type in enumerate(types)}
     sides = []
-    for side in rows:
-        table = np.array([(i, start, end, type_ids[t]) for i, start, end, t in side], np.int64).reshape(-1, 4)
+    for side in (gold, predicted):
+        rows = ((i, start, end, type_ids[t]) for i, mentions in enumerate(side) for start, end, t in set(mentions))
+        table = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 4)
         table = table[np.lexsort(table.T[::-1])]
         sentence, start, end, ids = table.T
         sides.append(Spans(sentence, start, end, ids, types, len(gold)))

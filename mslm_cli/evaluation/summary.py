@@ -11,6 +11,7 @@ from mslm_cli.evaluation.partial_match import SCHEMES, Pairs, credit, outcomes, 
 from mslm_cli.evaluation.slices import Slicing, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Bool, Int64, Spans
 from mslm_cli.evaluation.uncertainty import (
+    Float,
     Float64,
     averages,
     interval,
@@ -85,7 +86,9 @@ def summarise(
 def _draw(blocks: Mapping[str, Float64], n_replicates: int, rng: np.random.Generator) -> dict[str, Float64]:
     """Totals of the same bootstrap replicates, [n_replicates, ...], of sums by cluster, [n_clusters, ...]."""
     flat = [block.reshape(len(block), -1) for block in blocks.values()]
-    totals = resampled_totals(np.concatenate(flat, axis=1), n_replicates, rng)
+    # counts and halves of them are exact in single precision, sums of probabilities are not
+    rows: Float = np.concatenate(flat, axis=1) if "bins" in blocks else np.concatenate(flat, axis=1, dtype=np.float32)
+    totals = resampled_totals(rows, n_replicates, rng)
     parts = np.split(totals, np.cumsum([block.shape[1] for block in flat])[:-1], axis=1)
     return {
         name: part.reshape(n_replicates, *block.shape[1:])

@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from mslm_cli.evaluation.spans import Int64
 
 Float64 = NDArray[np.float64]
+Float = NDArray[np.float32] | Float64
 
 LEVEL = 0.95
 SCORE_NAMES = ("precision", "recall", "f1")
 FEW = 30
 """With fewer clusters, 95 % intervals cover less than 93 % (benchmarks/coverage.md)."""
 _MOST_DRAWN = 1 << 21
+_MOST_SORTED = 4096
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
@@ -38,14 +40,14 @@ def sums_by_cluster(clusters: Int64, n_clusters: int, values: Float64) -> Float6
     return np.stack(columns, axis=1) if columns else np.zeros((n_clusters, 0))
 
 
-def resampled_totals(rows: Float64, n_replicates: int, rng: np.random.Generator) -> Float64:
+def resampled_totals(rows: Float, n_replicates: int, rng: np.random.Generator) -> Float64:
     """Column sums over as many clusters, drawn with replacement: float64 [n_replicates, n_columns].
 
     Clusters with equal rows are interchangeable, so it is enough to draw how often each distinct row occurs: the same
     distribution from far fewer random numbers.
 
     Args:
-        rows: the contribution of each cluster to the sums, float64 [n_clusters, n_columns].
+        rows: the contribution of each cluster to the sums, float [n_clusters, n_columns].
 
     Source: Efron and Tibshirani 1993, chapter 6 and section 8.6 (clusters as the unit).
     """
@@ -64,11 +66,21 @@ def parts(n_replicates: int, n_rows: int) -> Iterator[slice]:
     yield from (slice(first, min(first + size, n_replicates)) for first in range(0, n_replicates, size))
 
 
-def distinct_rows(rows: Float64) -> tuple[Float64, Int64]:
+def distinct_rows(rows: Float) -> tuple[Float64, Int64]:
     """The distinct rows and their counts: float64 [n_distinct, n_columns], int64 [n_distinct]."""
     is_empty = ~rows.any(axis=1)
     # most sentences hold no mention: sorting only the others saves most of the time
-    distinct, counts = np.unique(rows[~is_empty], axis=0, return_counts=True)
+    filled = np.flatnonzero(~is_empty)
+    # sorting copies rows several times, so they are sorted in parts, of which few rows are left
+    sorted_parts = [
+        np.unique(rows[filled[first : first + _MOST_SORTED]], axis=0, return_counts=True)
+        for first in range(0, len(filled), _MOST_SORTED)
+    ]
+    distinct, inverse = np.unique(
+        np.concatenate([rows[:0], *(part for part, _ in sorted_parts)]), axis=0, return_inverse=True
+    )
+    distinct, counts = distinct.astype(np.float64), np.zeros(len(distinct), np.int64)
+    np.add.at(counts, inverse, np.concatenate([counts[:0], *(n for _, n in sorted_parts)]))
     if n_empty := int(is_empty.sum()):
         distinct, counts = np.vstack([distinct, np.zeros(rows.shape[1])]), np.append(counts, n_empty)
     return distinct, counts

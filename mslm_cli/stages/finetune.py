@@ -28,19 +28,20 @@ from mslm_cli.tasks.task import Task
 from mslm_cli.text.tokens import keeps_punctuation
 from mslm_cli.training import ranks
 from mslm_cli.training.checkpoint import workspace
+from mslm_cli.training.classifier import label_names
 from mslm_cli.training.device import prepare_model, select_device
 from mslm_cli.training.heads import MaskedLmHead
 from mslm_cli.training.labelled import MASKED_LM_HEAD, TrainingSource
+from mslm_cli.training.metric import Metric
 from mslm_cli.training.model import (
     detected_labels,
-    label_names,
     labels_of,
     load_masked_lm,
     max_tokens,
     mlm_head,
     save_mlm_head,
 )
-from mslm_cli.training.supervised import Metric, Trained, TrainingPlan, fit
+from mslm_cli.training.supervised import Trained, TrainingPlan, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
 _DEV_BATCH_TOKENS = 2048

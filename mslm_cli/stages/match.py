@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from itertools import chain
+from json.encoder import encode_basestring as encode
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -160,13 +161,15 @@ def _lines(documents: Iterable[DocumentMatches], terms: Sequence[Term], form: Fo
 
 def _records(documents: Iterable[DocumentMatches], terms: Sequence[Term]) -> Iterator[str]:
     """A JSON line for each match; what is the same in many lines is encoded once."""
-    encode = json.JSONEncoder(ensure_ascii=False).encode
-    tails = [encode({"term": term.term, "type": term.type, "score": term.score})[1:] for term in terms]
+    to_json = json.JSONEncoder(ensure_ascii=False).encode
+    tails = [to_json({"term": term.term, "type": term.type, "score": term.score})[1:] for term in terms]
     for found in documents:
         head = f'{{"doc": {encode(found.doc)}, "start": '
-        for start, end, term in found.matches:
-            text = encode(found.text[start:end])
-            yield f'{head}{found.first + start}, "end": {found.first + end}, "text": {text}, {tails[term]}\n'
+        first, text = found.first, found.text
+        yield "".join(
+            f'{head}{first + start}, "end": {first + end}, "text": {encode(text[start:end])}, {tails[term]}\n'
+            for start, end, term in found.matches
+        )
 
 
 def _marks(found: DocumentMatches, terms: Sequence[Term]) -> list[Mark]:

@@ -8,8 +8,7 @@ from mslm_cli import models
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.training.model import load_masked_lm
-from mslm_cli.training.tagging import make_windows
-from mslm_cli.training.tagging_data import context_of
+from mslm_cli.training.tagging import Context, make_windows
 
 USUAL_SHARE = 0.25
 """Fraction of tokens predicted if no budget is set: elm rate 0.5 and blm rate 0.15 on medical text."""
@@ -47,7 +46,7 @@ def count_train_tokens(train: Path, model: Path, config: FinetuneConfig) -> int:
     corpus = read_labelled(train, config)
     tokenizer = models.load_tokenizer(model, lowercase=config.lowercase)
     limit = min(config.max_length, models.position_limit(models.read_config(model)))
-    context = context_of(config, [s.doc for s in corpus.sentences])
+    context = Context.of(config, [s.doc for s in corpus.sentences])
     windows = make_windows([s.words for s in corpus.sentences], tokenizer, limit, config.overlap, context=context)
     return len(windows.input_ids)
 

@@ -1,13 +1,15 @@
-"""Named entity recognition by IOB2 tags of words."""
+"""Named entity recognition by IOB2 tags of words.
+
+Functions import what only training needs, and transformers with it, which takes seconds: prediction may do without.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import console
 from mslm_cli.config import FinetuneConfig
@@ -21,19 +23,23 @@ from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import STRICT_F1, exact_match
 from mslm_cli.evaluation.thresholds import NEUTRAL
 from mslm_cli.text.tokens import token_spans
-from mslm_cli.training import model_card
-from mslm_cli.training.labelled import LabelledSequences, TrainingSource
-from mslm_cli.training.model import copy_detection_head, detected_labels, labels_of, load_ner, load_token_classifier
-from mslm_cli.training.onnx import TokenClassifier
-from mslm_cli.training.supervised import Metric, Trained
+from mslm_cli.training.classifier import TokenClassifier
+from mslm_cli.training.metric import Metric
 from mslm_cli.training.tagging import (
+    Context,
     Windows,
     best_labels,
     make_windows,
     predict_probabilities,
     scored_mentions,
 )
-from mslm_cli.training.tagging_data import context_of, training_sequences
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from mslm_cli.models import AnyTokenizer
+    from mslm_cli.training.labelled import LabelledSequences, TrainingSource
+    from mslm_cli.training.supervised import Trained
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,13 @@ class Ner:
         """The entity types."""
         return {label[2:] for label in labels if label != "O"}
 
-    def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> PreTrainedModel:
+    def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> "PreTrainedModel":
         """The encoder with a token-classification head.
 
         For known types it is that of the encoder, if this is a NER model or was adapted to detect DS-terms.
         """
+        from mslm_cli.training.model import copy_detection_head, detected_labels, labels_of, load_token_classifier
+
         known = [_renamed(label, config.type_names) for label in labels_of(encoder)]
         if found := self.types(known):
             wanted = self.types(labels)
@@ -93,29 +101,33 @@ class Ner:
             console.note(f"{config.model} has learnt to detect {', '.join(kept)}: its head starts from there")
         return model
 
-    def load_model(self, folder: Path) -> PreTrainedModel:
+    def load_model(self, folder: Path) -> "PreTrainedModel":
         """A token classifier."""
+        from mslm_cli.training.model import load_ner
+
         return load_ner(folder)
 
     def training_data(
         self,
-        sources: Sequence[TrainingSource],
+        sources: "Sequence[TrainingSource]",
         labels: Sequence[str],
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: "PreTrainedTokenizerFast",
         config: FinetuneConfig,
-    ) -> LabelledSequences:
+    ) -> "LabelledSequences":
         """Windows of the sentences; see ``training_sequences``."""
+        from mslm_cli.training.tagging_data import training_sequences
+
         return training_sequences(sources, labels, tokenizer, config)
 
     def encode(
         self,
         sentences: Sequence[Sequence[str]],
         documents: Sequence[object],
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: "AnyTokenizer",
         config: FinetuneConfig,
     ) -> EncodedText:
         """Windows of the sentences; long sentences give several."""
-        context = context_of(config, documents)
+        context = Context.of(config, documents)
         windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap, context=context)
         return EncodedText(windows, list(map(len, sentences)))
 
@@ -142,8 +154,10 @@ class Ner:
         found = [[mention.mention for mention in sentence.mentions] for sentence in predicted]
         return exact_match([s.mentions for s in gold.sentences], found).micro.to_json()
 
-    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
+    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: "Trained") -> str:
         """The model card: usage and dev scores."""
+        from mslm_cli.training import model_card
+
         return model_card.ner(config, sorted(self.types(labels)), train, trained)
 
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
@@ -12,9 +10,14 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
-from mslm_cli.training.labelled import TrainingSource
-from mslm_cli.training.onnx import TokenClassifier
-from mslm_cli.training.supervised import Metric, Trained, TrainingData
+from mslm_cli.training.classifier import TokenClassifier
+from mslm_cli.training.metric import Metric
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from mslm_cli.training.labelled import TrainingSource
+    from mslm_cli.training.supervised import Trained, TrainingData
 
 
 @runtime_checkable
@@ -54,23 +57,23 @@ class Task(Protocol):
     def types(self, labels: Sequence[str]) -> set[str]:
         """The span labels that a model with these classes can predict."""
 
-    def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> PreTrainedModel:
+    def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> "PreTrainedModel":
         """The encoder with a fresh head, initialised from the seed.
 
         Raises:
             UnavailableError: the encoder cannot be loaded.
         """
 
-    def load_model(self, folder: Path) -> PreTrainedModel:
+    def load_model(self, folder: Path) -> "PreTrainedModel":
         """Load a trained model saved by ``save_pretrained``."""
 
     def training_data(
         self,
-        sources: Sequence[TrainingSource],
+        sources: "Sequence[TrainingSource]",
         labels: Sequence[str],
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: "PreTrainedTokenizerFast",
         config: FinetuneConfig,
-    ) -> TrainingData:
+    ) -> "TrainingData":
         """The training sequences (at most tokenizer.model_max_length tokens); microbatches compute the loss.
 
         Args:
@@ -81,7 +84,7 @@ class Task(Protocol):
         self,
         sentences: Sequence[Sequence[str]],
         documents: Sequence[object],
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: "PreTrainedTokenizerFast",
         config: FinetuneConfig,
     ) -> Any:
         """The sentences (as words) of these documents (None for none), encoded for ``probabilities``."""
@@ -101,5 +104,5 @@ class Task(Protocol):
     def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:
         """The scores on a dev set, including the primary metric."""
 
-    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
+    def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: "Trained") -> str:
         """The README.md of a trained model."""

@@ -3,9 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import PreTrainedTokenizerFast
+from typing import TYPE_CHECKING, Any
 
 from mslm_cli import allocator, models
 from mslm_cli.artifacts import THRESHOLDS, Artifact
@@ -13,21 +11,27 @@ from mslm_cli.config import FinetuneConfig, PredictionOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.thresholds import NEUTRAL, ThresholdPoint, choose_threshold
+from mslm_cli.tasks.ner import NER
 from mslm_cli.tasks.registry import find_task
 from mslm_cli.tasks.task import Task
-from mslm_cli.training import onnx
-from mslm_cli.training.device import on_cpu, prepare_model, require_bf16, select_device
-from mslm_cli.training.model import label_names
-from mslm_cli.training.onnx import TokenClassifier
+from mslm_cli.training import bert_classifier, onnx
+from mslm_cli.training.classifier import TokenClassifier, label_names
+from mslm_cli.training.device import on_cpu, prepare_model, require_bf16, select_device, use_fast_matmul
+
+if TYPE_CHECKING:
+    from mslm_cli.models import AnyTokenizer
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model ready for prediction, and its task."""
+    """A model ready for prediction, and its task.
+
+    tokenizer: that of transformers, or for the task ner maybe ``bert_tokenizer.BertTokenizer``.
+    """
 
     task: Task
     model: TokenClassifier
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Any
     config: FinetuneConfig
     batch_tokens: int
     threshold: float = NEUTRAL
@@ -79,15 +83,15 @@ def load_trained(artifact: Artifact, options: PredictionOptions, threshold: str 
     # other releases of mslm may have had other options
     known: dict[str, Any] = {k: v for k, v in artifact.manifest.config.items() if k in FinetuneConfig.model_fields}
     config = FinetuneConfig.model_validate(known)
-    tokenizer = models.load_tokenizer(artifact.path, lowercase=config.lowercase)
+    # other tasks may call what only transformers' classes have
+    load_tokenizer = models.load_text_tokenizer if task is NER else models.load_tokenizer
+    tokenizer = load_tokenizer(artifact.path, lowercase=config.lowercase)
     model = _load(task, artifact, tokenizer, options)
     chosen = _threshold(artifact, threshold)
     return TrainedModel(task, model, tokenizer, config, options.batch_tokens, chosen, options.precision)
 
 
-def _load(
-    task: Task, artifact: Artifact, tokenizer: PreTrainedTokenizerFast, options: PredictionOptions
-) -> TokenClassifier:
+def _load(task: Task, artifact: Artifact, tokenizer: "AnyTokenizer", options: PredictionOptions) -> TokenClassifier:
     """The model, in the backend that ``options`` name."""
     if options.backend == "onnx":
         if options.device == "cuda":
@@ -101,6 +105,9 @@ def _load(
     device = select_device(options.device, threads=options.threads)
     if options.precision == "bf16":
         require_bf16(device)
+    if task is NER and device.type == "cpu" and (classifier := bert_classifier.load(artifact.path)) is not None:
+        use_fast_matmul()
+        return classifier
     model = task.load_model(artifact.path)
     prepare_model(model, device)
     return model

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mslm_cli.artifacts import Artifact, remaking
@@ -61,7 +61,7 @@ def type_names(terms: Iterable[Term]) -> list[str]:
 
 def is_too_short(term: str) -> bool:
     """Whether ``term`` has fewer than two letters or digits, which would match everywhere."""
-    return sum(c.isalnum() for c in term) < 2
+    return sum(map(str.isalnum, term)) < 2
 
 
 def write_terms(path: Path, terms: Iterable[Term]) -> None:
@@ -118,20 +118,22 @@ def _term(line: str, path: Path, number: int) -> Term:
         raise DataError(f"not a JSON line: {error}", path=path, line=number) from error
     if not isinstance(record, dict):
         raise DataError(f"expected a JSON object, found {type(record).__name__}", path=path, line=number)
-    if missing := sorted(_REQUIRED - record.keys()):
-        raise DataError(f"no {', '.join(missing)} in the term", path=path, line=number)
-    if unknown := sorted(record.keys() - {f.name for f in fields(Term)}):
-        raise DataError(f"unknown keys in the term: {', '.join(unknown)}", path=path, line=number)
+    if not record.keys() >= _REQUIRED:
+        raise DataError(f"no {', '.join(sorted(_REQUIRED - record.keys()))} in the term", path=path, line=number)
+    if not record.keys() <= _FORMS.keys():
+        unknown = ", ".join(sorted(record.keys() - _FORMS.keys()))
+        raise DataError(f"unknown keys in the term: {unknown}", path=path, line=number)
     for key, value in record.items():
-        if not isinstance(value, _FORMS[key]) or (isinstance(value, bool) and bool not in _FORMS[key]):
+        if type(value) not in _FORMS[key]:
             raise DataError(f"{key} cannot be {value!r}", path=path, line=number)
-    if not all(isinstance(source, str) for source in record["sources"]):
-        raise DataError(f"sources cannot be {record['sources']!r}", path=path, line=number)
+    record["sources"] = tuple(record["sources"])
+    if not set(map(type, record["sources"])) <= {str}:
+        raise DataError(f"sources cannot be {list(record['sources'])!r}", path=path, line=number)
     if is_too_short(record["term"]):
         raise DataError(
             f"a term needs at least two letters or digits, found {record['term']!r}", path=path, line=number
         )
-    return Term(**{**record, "sources": tuple(record["sources"])})
+    return Term(**record)
 
 
 def merge(terms: Iterable[Term]) -> list[Term]:

@@ -1,21 +1,21 @@
 """Matching a lexicon's terms in text."""
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import accumulate, groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
 from mslm_cli.terms.definitions import plural
 from mslm_cli.terms.lexicon import ABBREVIATION, Term, matches_case, type_names
-from mslm_cli.text.tokens import exact_form, exact_key, folded_form, folded_key, token_spans, tokenise
+from mslm_cli.text.tokens import exact_form, exact_key, folded_form, folded_key, spaced, token_spans
 
-_LONG = 512
-"""Characters of text from which on arrays are faster than lists."""
-_SPACE = ord(" ")
-_TO_INK = bytes(code > 127 or not chr(code).isspace() for code in range(256))
-"""A table for ``bytes.translate``: 1 for what is no white space."""
+_WIDE = re.compile(r"\s\s+")
+_START = attrgetter("start")
 
 
 class Match(NamedTuple):
@@ -66,51 +66,22 @@ class Matcher:
         Of overlapping ones the longest wins, on ties the leftmost; length is in characters of the compared form, which
         is the same for raw and tokenised text.
         """
-        return self._find_ascii(text) if text.isascii() else self._find_any(text)
+        forms = _ascii_forms(text) if text.isascii() else _forms(text)
+        chosen = self._choose(forms)
+        return _in_text(text, forms, chosen) if chosen else []
 
-    def _find_ascii(self, text: str) -> list[Match]:
-        exact = f" {' '.join(tokenise(text))} "
-        folded = exact.lower()
-        chosen = self._choose(folded, lambda start, end: exact[start:end])
-        if not chosen:
-            return []
-        if len(text) >= _LONG:
-            return _in_ascii(text, folded, chosen)
-        spans = token_spans(text)
-        starts = _starts(end - start for start, end in spans)
-        return _in_tokens(spans, starts, chosen)
-
-    def _find_any(self, text: str) -> list[Match]:
-        spans = token_spans(text)
-        tokens = [text[start:end] for start, end in spans]
-        forms = [token.lower() if token.isascii() else folded_form(token) for token in tokens]
-        if not all(forms):
-            spans = [span for span, form in zip(spans, forms, strict=True) if form]
-            forms = [form for form in forms if form]
-        starts = _starts(map(len, forms))
-
-        def exact(start: int, end: int) -> str:
-            within = spans[bisect_left(starts, start) : bisect_left(starts, end)]
-            return " ".join(exact_form(text[first:last]) for first, last in within)
-
-        return _in_tokens(spans, starts, self._choose(f" {' '.join(forms)} ", exact))
-
-    def _choose(self, folded: str, exact: Callable[[int, int], str]) -> list[tuple[int, int, int]]:
-        """The occurrences in the folded forms of tokens, joined by spaces and with one at both ends; in order.
-
-        Args:
-            exact: the exact forms of the tokens at [start, end) of ``folded``.
-        """
+    def _choose(self, forms: "_Forms") -> list[tuple[int, int, int]]:
+        """The occurrences: [start, end) characters of ``forms.folded`` and the index of the term; in order."""
         hits = []
         any_case, with_case = self._any_case, self._with_case
-        for pattern, start, end in self._automaton.find_matches_as_indexes(folded, overlapping=True):
+        for pattern, start, end in self._automaton.find_matches_as_indexes(forms.folded, overlapping=True):
             index = any_case[pattern]
             if cased := with_case[pattern]:
-                index = cased.get(exact(start + 1, end - 1), index)
+                index = cased.get(forms.exact_between(start + 1, end - 1), index)
             if index is not None:
                 hits.append((start - end, start + 1, index))
         hits.sort()
-        taken = bytearray(len(folded))
+        taken = bytearray(len(forms.folded))
         chosen = []
         for negative_length, start, index in hits:
             end = start - negative_length - 2
@@ -121,30 +92,116 @@ class Matcher:
         return sorted(chosen)
 
 
-def _starts(lengths: Iterable[int]) -> list[int]:
-    """Where tokens of these lengths start, in a text of tokens between spaces."""
-    return list(accumulate((length + 1 for length in lengths), initial=1))
+class _Part(NamedTuple):
+    """A part of a text: words in ASCII alone, or a run without white space that has other characters.
 
-
-def _in_tokens(
-    spans: Sequence[tuple[int, int]], starts: Sequence[int], chosen: Iterable[tuple[int, int, int]]
-) -> list[Match]:
-    """The occurrences ``chosen`` as characters of a text, from the ``spans`` and ``starts`` of its tokens."""
-    return [
-        Match(spans[bisect_left(starts, start)][0], spans[bisect_left(starts, end) - 1][1], term)
-        for start, end, term in chosen
-    ]
-
-
-def _in_ascii(text: str, folded: str, chosen: Sequence[tuple[int, int, int]]) -> list[Match]:
-    """The occurrences ``chosen`` in ``folded``, as characters of ``text``: without the spans of all its tokens.
-
-    Characters other than white space are the same, and in the same order, in the text and in its tokens.
+    start: where it starts in the folded forms. token: the number of its first token. rank: how many characters other
+    than white space the text has before it. spans: [start, end) characters of each token in the run; None in ASCII,
+    whose forms have the characters of the text.
     """
-    import numpy as np  # one sentence is searched before it is imported
 
-    in_text = np.flatnonzero(np.frombuffer(text.encode().translate(_TO_INK), np.uint8))
-    rank = np.cumsum(np.frombuffer(folded.encode(), np.uint8) != _SPACE) - 1
-    starts, ends, terms = zip(*chosen, strict=True)
-    firsts, lasts = in_text[rank[np.array([starts, ends]) - [[0], [1]]]]
-    return list(map(Match, firsts.tolist(), (lasts + 1).tolist(), terms))
+    start: int
+    token: int
+    rank: int
+    spans: tuple[tuple[int, int], ...] | None
+
+
+class _Forms(NamedTuple):
+    """The forms of a text's tokens, joined by spaces and with one at both ends; the parts of text that is not ASCII."""
+
+    folded: str
+    exact: str
+    parts: list[_Part]
+
+    def exact_between(self, start: int, end: int) -> str:
+        """The exact forms of the tokens at [start, end) of ``folded``."""
+        if not self.parts:
+            return self.exact[start:end]
+        first = self.folded.count(" ", 0, start)
+        return " ".join(self.exact.split(" ")[first : first + 1 + self.folded.count(" ", start, end)])
+
+
+def _ascii_forms(text: str) -> _Forms:
+    exact = f" {spaced(text)} "
+    return _Forms(exact.lower(), exact, [])
+
+
+def _forms(text: str) -> _Forms:
+    """The forms of any text: those of ASCII words together, others by runs."""
+    folded, exact, parts = [""], [""], []
+    start, token, rank = 1, 0, 0
+    for is_ascii, runs in groupby(text.split(), str.isascii):
+        pieces: Iterable[tuple[str, str, tuple[tuple[int, int], ...] | None, int]]
+        if is_ascii:
+            words = " ".join(runs)
+            form = spaced(words)
+            pieces = [(form.lower(), form, None, len(form) - form.count(" "))]
+        else:
+            pieces = ((*_run_forms(run), len(run)) for run in runs)
+        for folded_forms, exact_forms, spans, n_characters in pieces:
+            if folded_forms:
+                parts.append(_Part(start, token, rank, spans))
+                folded.append(folded_forms)
+                exact.append(exact_forms)
+                start += len(folded_forms) + 1
+                token += folded_forms.count(" ") + 1
+            rank += n_characters
+    return _Forms(" ".join([*folded, ""]), " ".join([*exact, ""]), parts)
+
+
+@lru_cache(maxsize=1 << 14)
+def _run_forms(run: str) -> tuple[str, str, tuple[tuple[int, int], ...]]:
+    """The folded and the exact forms of the tokens of ``run``, joined by spaces, and their spans in it."""
+    tokens = [(folded_form(run[start:end]), (start, end)) for start, end in token_spans(run)]
+    kept = [(form, span) for form, span in tokens if form]
+    exact = " ".join(exact_form(run[start:end]) for _, (start, end) in kept)
+    return " ".join(form for form, _ in kept), exact, tuple(span for _, span in kept)
+
+
+def _in_text(text: str, forms: _Forms, chosen: Iterable[tuple[int, int, int]]) -> list[Match]:
+    """The occurrences ``chosen`` in the folded forms, as characters of ``text``."""
+    folded, parts = forms.folded, forms.parts
+    filled = list(accumulate(map(len, text.split())))
+    indent = len(text) - len(text.lstrip())
+    # the places of wide gaps, were there single spaces everywhere, and what to add to places from there on
+    gaps, shifts = [], [indent]
+    for gap in _WIDE.finditer(text, indent):
+        gaps.append(gap.start() - shifts[-1])
+        shifts.append(shifts[-1] + len(gap[0]) - 1)
+    found = []
+    at, token = 0, -1
+    for start, end, term in chosen:
+        token += folded.count(" ", at, start)
+        n_more = folded.count(" ", start, end)
+        # how many characters other than white space are before the first and the last one
+        if parts:
+            first, last = _ranks(parts, start, end, token, n_more)
+        else:
+            first, last = start - 1 - token, end - 2 - token - n_more
+        token += n_more
+        at = end
+        place = first + bisect_right(filled, first)
+        start_in_text = place + shifts[bisect_right(gaps, place)]
+        if n_more or parts:
+            place = last + bisect_right(filled, last)
+            end_in_text = place + shifts[bisect_right(gaps, place)] + 1
+        else:
+            end_in_text = start_in_text + end - start
+        found.append(Match(start_in_text, end_in_text, term))
+    return found
+
+
+def _ranks(parts: Sequence[_Part], start: int, end: int, token: int, n_more: int) -> tuple[int, int]:
+    """How many characters other than white space a text has before the first and the last one of an occurrence.
+
+    Args:
+        start, end: characters [start, end) of the folded forms.
+        token: the number of the first token. n_more: how many follow.
+    """
+    part = parts[bisect_right(parts, start, key=_START) - 1]
+    inside = token - part.token
+    first = part.rank + (start - part.start - inside if part.spans is None else part.spans[inside][0])
+    part = parts[bisect_right(parts, end - 1, key=_START) - 1]
+    inside = token + n_more - part.token
+    last = part.rank + (end - part.start - inside if part.spans is None else part.spans[inside][1]) - 1
+    return first, last

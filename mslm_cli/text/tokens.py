@@ -60,6 +60,7 @@ def _unusual() -> re.Pattern[str]:
 
 
 _ASCII_TOKEN = re.compile(r"\w+|\S")
+_ASCII_MARKS = [c for c in map(chr, range(128)) if not (c.isalnum() or c == "_" or c.isspace())]
 # As ``is_compound``: numbers with points or commas, then words joined by hyphens, and a possessive "s".
 _PART = r"(?:\d+(?:[.,]\d+(?!\w))+|[^\W_]\w*)"
 _ASCII_WORD = re.compile(rf"{_PART}(?:-{_PART}|'[sS](?!\w))*|\w+|\S")
@@ -173,6 +174,14 @@ def keeps_punctuation(words: Iterable[str]) -> bool:
 def tokenise(text: str) -> list[str]:
     """The tokens of ``text`` as they are written."""
     return _token(text).findall(text)
+
+
+def spaced(text: str) -> str:
+    """The tokens of ASCII ``text`` joined by spaces: several times as fast on long text as finding them one by one."""
+    for mark in _ASCII_MARKS:
+        if mark in text:
+            text = text.replace(mark, f" {mark} ")
+    return " ".join(text.split())
 
 
 def exact_form(token: str) -> str:

@@ -2,18 +2,17 @@
 
 import platform
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import transformers
-from transformers import PreTrainedModel
 
 from mslm_cli.errors import UnavailableError
 from mslm_cli.training import ranks
-from mslm_cli.training.attention import use_cpu_attention
-from mslm_cli.training.dropout import replace_dropout
-from mslm_cli.training.gradients import add_gradients_in_place
-from mslm_cli.training.joint_projection import join_projections
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def select_device(name: str, *, threads: int = 0) -> torch.device:
@@ -42,8 +41,14 @@ def choose_gpu(number: int) -> None:
         torch.cuda.set_device(number % n_gpus)
 
 
-def prepare_model(model: PreTrainedModel, device: torch.device) -> None:
+def prepare_model(model: "PreTrainedModel", device: torch.device) -> None:
     """Move ``model`` to ``device`` in place, and switch it to operations that are faster there."""
+    # they import transformers, which takes seconds; prediction may do without
+    from mslm_cli.training.attention import use_cpu_attention
+    from mslm_cli.training.dropout import replace_dropout
+    from mslm_cli.training.gradients import add_gradients_in_place
+    from mslm_cli.training.joint_projection import join_projections
+
     torch.nn.Module.to(model, device)
     if device.type == "cuda":
         join_projections(model)
@@ -51,10 +56,10 @@ def prepare_model(model: PreTrainedModel, device: torch.device) -> None:
         use_cpu_attention(model)
         replace_dropout(model)
         add_gradients_in_place(model)
-        _use_fast_matmul()
+        use_fast_matmul()
 
 
-def _use_fast_matmul() -> None:
+def use_fast_matmul() -> None:
     """Make torch use oneDNN for matrix products, which is fast on CPUs of any vendor, if the results stay exact.
 
     The only way to enable it is to allow lower precision, which oneDNN uses on CPUs with bf16 matrix units. The check
@@ -115,7 +120,7 @@ def numerics(device: torch.device, batch_tokens: str) -> dict[str, str]:
     return {
         "batch tokens": batch_tokens,
         "torch": str(torch.__version__),
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),
         "numpy": np.__version__,
         "processes": str(ranks.n_ranks()),
         "threads": str(torch.get_num_threads()),

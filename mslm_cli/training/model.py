@@ -19,8 +19,8 @@ from mslm_cli.corpus.labels import iob2_tags
 from mslm_cli.errors import UnavailableError, UsageError
 from mslm_cli.models import position_limit, quiet_transformers, read_config, reason
 from mslm_cli.training.batching import ModelBatch
+from mslm_cli.training.classifier import label_names
 from mslm_cli.training.last_layer import last_layer_at
-from mslm_cli.training.onnx import TokenClassifier
 from mslm_cli.training.selection import Selection
 
 MLM_HEAD = "mlm_head.safetensors"
@@ -162,11 +162,6 @@ def _output_layer(model: PreTrainedModel, n_labels: int) -> torch.nn.Linear:
     """The layer that computes the logits."""
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == n_labels]
     return layers[-1]
-
-
-def label_names(model: TokenClassifier) -> list[str]:
-    """The names of a token classifier's labels, by number."""
-    return [str(name) for _, name in sorted((int(i), name) for i, name in (model.config.id2label or {}).items())]
 
 
 def load_ner(folder: Path) -> PreTrainedModel:

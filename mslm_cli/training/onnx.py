@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli import console, fsio
 from mslm_cli.artifacts import Artifact
@@ -27,7 +26,12 @@ from mslm_cli.errors import UnavailableError
 from mslm_cli.models import reason, special_frame, text_backend
 from mslm_cli.training.batching import ModelBatch, pad
 
-Load = Callable[[Path], PreTrainedModel]
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from mslm_cli.models import AnyTokenizer
+
+Load: TypeAlias = "Callable[[Path], PreTrainedModel]"
 """Loads the torch model from a folder."""
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -54,7 +58,7 @@ class Difference(NamedTuple):
 class OnnxClassifier:
     """A token classifier in ONNX Runtime, with the configuration of the torch model."""
 
-    def __init__(self, file: Path, config: PretrainedConfig, *, threads: int = 0) -> None:
+    def __init__(self, file: Path, config: "PretrainedConfig", *, threads: int = 0) -> None:
         runtime = _package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
@@ -71,11 +75,8 @@ class OnnxClassifier:
         return found
 
 
-TokenClassifier = PreTrainedModel | OnnxClassifier
-
-
 def load_classifier(
-    artifact: Artifact, load: Load, tokenizer: PreTrainedTokenizerFast, *, int8: bool, threads: int = 0
+    artifact: Artifact, load: Load, tokenizer: "AnyTokenizer", *, int8: bool, threads: int = 0
 ) -> OnnxClassifier:
     """The token classifier of ``artifact`` in ONNX Runtime, exported unless the cache has it.
 
@@ -96,6 +97,8 @@ def load_classifier(
                 console.note("exporting the model to ONNX (once) ...")
                 with fsio.staged_folder(folder) as staged:
                     _write(staged, load(artifact.path), tokenizer, int8=int8)
+    from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(artifact.path, trust_remote_code=False)
     return OnnxClassifier(folder / _MODEL, config, threads=threads)
 
@@ -125,7 +128,7 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _write(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, int8: bool) -> None:
+def _write(folder: Path, model: "PreTrainedModel", tokenizer: "AnyTokenizer", *, int8: bool) -> None:
     """Fill ``folder`` with an export of ``model``, and check it.
 
     Raises: as ``load_classifier``.
@@ -164,7 +167,7 @@ def _report(difference: Difference) -> None:
 class _Logits(torch.nn.Module):
     """A model as a function of two tensors."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: "PreTrainedModel") -> None:
         super().__init__()
         self.model = model
 
@@ -173,7 +176,7 @@ class _Logits(torch.nn.Module):
         return logits
 
 
-def export(model: PreTrainedModel, file: Path) -> None:
+def export(model: "PreTrainedModel", file: Path) -> None:
     """Write a token classifier, for batches of any size, to ``file`` and a file of weights beside it."""
     # Sizes of 0 and 1 would be taken for constants.
     ids = torch.full((2, 8), 5)
@@ -217,7 +220,7 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def sample(tokenizer: PreTrainedTokenizerFast) -> list[ModelBatch]:
+def sample(tokenizer: "AnyTokenizer") -> list[ModelBatch]:
     """Batches of the packaged sample text, of different sizes; the first is as long as the model allows."""
     text = fsio.resource("sample").joinpath("unlabelled.txt").read_text(encoding="utf-8")
     prefix, suffix = special_frame(tokenizer)
@@ -235,7 +238,7 @@ def sample(tokenizer: PreTrainedTokenizerFast) -> list[ModelBatch]:
 
 
 @torch.inference_mode()
-def compare(model: PreTrainedModel, classifier: OnnxClassifier, batches: Sequence[ModelBatch]) -> Difference:
+def compare(model: "PreTrainedModel", classifier: OnnxClassifier, batches: Sequence[ModelBatch]) -> Difference:
     """Compare the logits of all tokens."""
     difference = largest = 0.0
     n_changed = n_tokens = 0

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from mslm_cli.training.device import precision
 from mslm_cli.training.flops import Meter
 from mslm_cli.training.labelled import MASKED_LM_HEAD
 from mslm_cli.training.loop import Microbatch, MicrobatchOptions, StepResult, TrainState, Update, train
+from mslm_cli.training.metric import Metric
 from mslm_cli.training.mixing import Companion, plan_epochs
 from mslm_cli.training.optim import make_optimizer, make_schedule
 from mslm_cli.training.packing import make_collator
@@ -30,13 +31,6 @@ from mslm_cli.workspace import new_checkpoint
 
 _SILVER_EPOCHS = 2 / 3
 """The share of epochs, the first ones, in which sentences labelled by a model take part."""
-
-
-class Metric(NamedTuple):
-    """The score that selects the best epoch: its key in the dev scores, and its user-facing name."""
-
-    key: str
-    title: str
 
 
 class SupervisedBatch(Microbatch, Protocol):

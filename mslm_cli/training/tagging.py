@@ -3,23 +3,27 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerFast
 
+from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.corpus.labels import ScoredMention, strict_mentions
 from mslm_cli.masking.batch import Int32, Int64, take_rows
 from mslm_cli.models import special_frame, text_backend
 from mslm_cli.text.tokens import visible
 from mslm_cli.training.batching import ModelBatch, on_device, pad, plan_forward_passes
+from mslm_cli.training.bert_classifier import BertClassifier
+from mslm_cli.training.classifier import TokenClassifier, label_names
 from mslm_cli.training.device import predicting
-from mslm_cli.training.model import label_names, logits_at
-from mslm_cli.training.onnx import OnnxClassifier, TokenClassifier
+from mslm_cli.training.onnx import OnnxClassifier
 from mslm_cli.training.selection import Selection
+
+if TYPE_CHECKING:
+    from mslm_cli.models import AnyTokenizer
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,13 @@ class Context(NamedTuple):
     n_sentences: int
     documents: Sequence[object]
 
+    @classmethod
+    def of(cls, config: FinetuneConfig, documents: Sequence[object]) -> "Context | None":
+        """What to show around sentences of these documents."""
+        if not config.context:
+            return None
+        return cls(len(documents) if config.context == "document" else config.context, documents)
+
     def around(self, sentence: int) -> tuple[range, range]:
         """The sentences before, from the nearest on, and those after."""
         first = last = sentence
@@ -79,7 +90,7 @@ class Context(NamedTuple):
 
 def make_windows(
     sentences: Sequence[Sequence[str]],
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: "AnyTokenizer",
     max_length: int,
     overlap: int,
     *,
@@ -177,7 +188,7 @@ def continuations_of(labels: Sequence[str]) -> NDArray[np.int64]:
     return np.array([labels.index(f"I-{name[2:]}") if name != "O" else i for i, name in enumerate(labels)], np.int64)
 
 
-def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[list[int]]]:
+def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: "AnyTokenizer") -> Iterator[list[list[int]]]:
     """The piece ids of each word in each sentence, without its invisible characters."""
     unknown = tokenizer.unk_token_id
     placeholder = [unknown if unknown is not None else tokenizer.mask_token_id]
@@ -220,10 +231,15 @@ def _logits(model: TokenClassifier, batch: ModelBatch, positions: Int64) -> torc
     if isinstance(model, OnnxClassifier):
         logits = model.logits(batch)
         return torch.from_numpy(logits.reshape(-1, logits.shape[-1])[positions])
-    device = next(model.parameters()).device
-    model.train(False)
+    device = model.device
     selection = on_device(Selection.of(batch, positions), device)
     with predicting(device):
+        if isinstance(model, BertClassifier):
+            return model.logits_at(on_device(batch, device), selection)
+        # transformers is imported only for models that need it
+        from mslm_cli.training.model import logits_at
+
+        model.train(False)
         return logits_at(model, on_device(batch, device), selection)
 
 

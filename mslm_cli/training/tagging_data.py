@@ -41,13 +41,6 @@ def training_sequences(
     return replace(data, label_sets=np.array(sets, dtype=np.bool_).reshape(len(sets), len(labels)))
 
 
-def context_of(config: FinetuneConfig, documents: Sequence[object]) -> Context | None:
-    """What to show around sentences of these documents."""
-    if not config.context:
-        return None
-    return Context(len(documents) if config.context == "document" else config.context, documents)
-
-
 def _sequences(
     source: TrainingSource,
     labels: Sequence[str],
@@ -63,7 +56,7 @@ def _sequences(
         for s in sentences
     ]
     words, all_pieces = [s.words for s in sentences], config.label_pieces == "all"
-    context = context_of(config, [s.doc for s in sentences])
+    context = Context.of(config, [s.doc for s in sentences])
     length = tokenizer.model_max_length
     w = make_windows(words, tokenizer, length, config.overlap, all_pieces=all_pieces, context=context)
     later = np.concatenate([continuations_of(labels), np.arange(len(labels), outside + 1)])

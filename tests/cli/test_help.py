@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import Result
 
+from mslm_cli.cli import _command
 from mslm_cli.cli.app import app
 
 COMMANDS = [command.name or "" for command in app.registered_commands]
@@ -30,6 +31,13 @@ def test_help_loads_no_heavy_library() -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stderr) == []
     assert all(f"Usage: -c {command} " in done.stdout for command in COMMANDS), done.stdout
+
+
+def test_each_command_is_registered_by_its_own_module() -> None:
+    assert list(_command.COMMANDS) == COMMANDS
+    for name, module in _command.COMMANDS.items():
+        registered = [c.callback.__module__ for c in app.registered_commands if c.callback and c.name == name]
+        assert registered == [f"mslm_cli.cli.{module}"]
 
 
 def test_the_commands_are_those_of_the_chain() -> None:

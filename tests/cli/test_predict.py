@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from mslm_cli import bert_tokenizer
 from mslm_cli.corpus import documents
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.stages import predict as stage
+from mslm_cli.training import bert_classifier
 
 Mslm = Callable[..., Result]
 
@@ -100,6 +102,14 @@ def test_a_line_for_each_mention_with_offsets_into_its_document(place: Path, msl
         text = documents[int(record["doc"].split(":")[1]) - 1]
         assert text[record["start"] : record["end"]] == record["text"]
         assert 0.3 < record["score"] <= 1
+
+
+def test_mentions_are_those_that_transformers_finds(place: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = run(mslm, "test.tsv", "--to", "conll")
+    assert "B-Disease" in tags
+    monkeypatch.setattr(bert_classifier, "load", lambda folder: None)
+    monkeypatch.setattr(bert_tokenizer, "read", lambda folder: None)
+    assert run(mslm, "test.tsv", "--to", "conll") == tags
 
 
 @pytest.mark.parametrize("invisible", ["\u200b", "\u00ad", "\u200e", "\u3164", "\ufe0f", "\U000e0041"])

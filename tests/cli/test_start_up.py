@@ -83,13 +83,16 @@ def test_text_is_prepared_without_spacy(folder: Path, tiny_encoder: Path) -> Non
     assert json.loads((folder / "shards" / "stats.json").read_bytes())["n_sentences"] == 3
 
 
-def test_models_label_text_without_spacy(folder: Path, tiny_encoder: Path) -> None:
+def test_models_label_text_without_spacy_and_transformers(folder: Path, tiny_encoder: Path) -> None:
     (folder / "train.tsv").write_text("CKD\tB-X\nis\tO\ncommon\tO\n.\tO\n\naspirin\tB-X\nhelps\tO\n.\tO\n\n" * 8)
     labels = ["--train", "train.tsv", "--dev", "train.tsv", "--epochs", "1", "--max-length", "32"]
     without(["spacy", "scispacy"], ["finetune", "--model", tiny_encoder, *labels, "-o", "ner"], folder)
-    without(["spacy", "scispacy"], ["predict", "ner", "text.txt", "-o", "found.jsonl"], folder)
+    assert loaded(["predict", "ner", "text.txt", "-o", "found.jsonl"], folder) == ["torch"]
+    assert loaded(["eval", "ner", "--data", "train.tsv", "--json"], folder) == ["torch"]
     without(
-        ["spacy", "scispacy"], ["label", "text.txt", "--model", "ner", "--min-confidence", "0", "-o", "silver"], folder
+        ["spacy", "scispacy", "transformers"],
+        ["label", "text.txt", "--model", "ner", "--min-confidence", "0", "-o", "silver"],
+        folder,
     )
     stats = json.loads((folder / "silver" / "stats.json").read_bytes())
     assert stats["n_drawn"] == 3

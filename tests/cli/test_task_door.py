@@ -23,8 +23,9 @@ from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.labelled import LabelledSequences, TrainingSource
+from mslm_cli.training.metric import Metric
 from mslm_cli.training.model import load_ner, load_token_classifier
-from mslm_cli.training.supervised import Metric, Trained
+from mslm_cli.training.supervised import Trained
 from mslm_cli.training.tagging import make_windows, predict_probabilities
 
 Mslm = Callable[..., Result]

@@ -1,13 +1,11 @@
 """The matcher agrees with a plain search that has no automaton, no regular expression and no fast path."""
 
 import unicodedata
-from itertools import pairwise
-from unittest.mock import patch
+from itertools import chain, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mslm_cli.terms import matcher
 from mslm_cli.terms.lexicon import Term, matches_case
 from mslm_cli.terms.matcher import Match, Matcher
 from mslm_cli.text.tokens import exact_form, folded_form, visible
@@ -80,10 +78,33 @@ def test_finds_what_a_plain_search_finds(terms: list[Term], text: str) -> None:
     assert Matcher(terms).find(text) == oracle(terms, text)
 
 
+WORDS = [
+    *["a", "aa", "IL-2", "ab", "b2", "-", "(a)", "a_b", "A"],
+    *["β", "Β", "ς", "α-b", "ﬁa", "ﬃ", "ß", "SS", "ŉ", "İ", "ᾳ", "ϐ", "µ", "½", "℅a", "…", "ⅳ", "Ꮰ", "ꭰ"],
+    *["e\u0301", "\u0301", "a\u0308b", "a\u200bb", "\u00ad", "b²", "Ca²⁺", "a²³", "10⁻⁶", "“a”", "a–b", "日本", "ａ２"],
+]
+GAPS = st.sampled_from([" ", " ", " ", "", "\n", "  ", "\u00a0", "\u3000", "\t "])
+MIXED = st.lists(st.sampled_from(WORDS) | st.just("a b"), max_size=14).flatmap(
+    lambda words: st.lists(GAPS, min_size=len(words), max_size=len(words)).map(
+        lambda gaps: "".join(chain.from_iterable(zip(gaps, words, strict=True)))
+    )
+)
+"""Words in ASCII among others: Greek, ligatures, longer case foldings, combining marks, what is compared as nothing."""
+PHRASES = st.builds(
+    lambda words, case: Term(" ".join(words), ("user",), case_sensitive=case),
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=3),
+    st.none() | st.booleans(),
+)
+
+
+@given(st.lists(PHRASES, max_size=8), MIXED)
+def test_words_in_any_script_are_found_alike(terms: list[Term], text: str) -> None:
+    assert Matcher(terms).find(text) == oracle(terms, text)
+
+
 @given(TERMS, st.text("aAbB2-_.' \n\t\x0b\x1c\x1f\x00", max_size=30))
-def test_long_texts_are_searched_alike(terms: list[Term], text: str) -> None:
-    with patch.object(matcher, "_LONG", 0):
-        assert Matcher(terms).find(text) == oracle(terms, text)
+def test_words_between_any_spaces_are_found_alike(terms: list[Term], text: str) -> None:
+    assert Matcher(terms).find(text) == oracle(terms, text)
 
 
 @given(st.text(CHARACTERS, min_size=1, max_size=12), TEXTS, TEXTS)

@@ -14,8 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mslm_cli.corpus.labels import strict_mentions
 from mslm_cli.models import load_tokenizer
+from mslm_cli.training.classifier import label_names
 from mslm_cli.training.device import prepare_model
-from mslm_cli.training.model import label_names, load_token_classifier
+from mslm_cli.training.model import load_token_classifier
 from mslm_cli.training.tagging import (
     Context,
     Windows,

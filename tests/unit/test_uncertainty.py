@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mslm_cli.evaluation import uncertainty
 from mslm_cli.evaluation.spans import paired_spans
 from mslm_cli.evaluation.summary import summarise
 from mslm_cli.evaluation.uncertainty import (
@@ -34,6 +35,21 @@ def test_distinct_rows_are_counted_empty_ones_too() -> None:
     distinct, counts = distinct_rows(rows)
     found = dict(zip(map(tuple, distinct.tolist()), counts.tolist(), strict=True))
     assert found == {(0, 0): 2, (1, 2): 2, (0, 3): 1}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_rows_are_counted_as_few_are(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).integers(0, 3, size=(50, 3)).astype(dtype) / 2
+    distinct, counts = distinct_rows(rows)
+    monkeypatch.setattr(uncertainty, "_MOST_SORTED", 7)
+    again, counts_again = distinct_rows(rows)
+    assert distinct.dtype == again.dtype == np.float64
+    assert np.array_equal(distinct, again)
+    assert np.array_equal(counts, counts_again)
+    expected, n = np.unique(rows, axis=0, return_counts=True)
+    is_filled = expected.any(axis=1)
+    assert np.array_equal(distinct[: is_filled.sum()], expected[is_filled])
+    assert np.array_equal(counts[: is_filled.sum()], n[is_filled])
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**32))

@@ -16,6 +16,7 @@ from mslm_cli.corpus.formats.format import Format
 from mslm_cli.corpus.source import Head, Source, no_text
 from mslm_cli.corpus.standoff import AnnotatedDocument
 from mslm_cli.corpus.tagged import (
+    OpenSentence,
     TaggedSentence,
     is_tag,
     known_tag,
@@ -123,7 +124,7 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
     known: list[dict[str, str]] = [{}, {}]
     # Most rows of a file occur in it before; what was right then is right again.
     rows: dict[str, tuple[str, str, str]] = {}
-    block = TaggedSentence(None, False)
+    block = OpenSentence(None, False)
     for number, line in enumerate(lines, 1):
         if known_row := rows.get(line):
             _append(block, number, known_row, has_gold=n_tags == 2)
@@ -131,16 +132,16 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
         row = line.rstrip()
         if not row:
             if block.words:
-                yield block
-                block = TaggedSentence(block.doc, block.named)
+                yield block.closed()
+                block = OpenSentence(block.doc, block.named)
             continue
         if row[0] in "-#":
             document = _document_mark(row)
             if document is not None:
                 if block.words:
-                    yield block
+                    yield block.closed()
                 n_documents += 1
-                block = TaggedSentence(document or f"doc{n_documents}", bool(document))
+                block = OpenSentence(document or f"doc{n_documents}", bool(document))
                 continue
             if _is_comment(row):
                 continue
@@ -162,10 +163,10 @@ def conll_sentences(lines: Iterable[str], name: str, *, n_tags: int) -> Iterator
         if len(rows) < _N_ROWS:
             rows[line] = parsed
     if block.words:
-        yield block
+        yield block.closed()
 
 
-def _append(block: TaggedSentence, number: int, row: tuple[str, str, str], *, has_gold: bool) -> None:
+def _append(block: OpenSentence, number: int, row: tuple[str, str, str], *, has_gold: bool) -> None:
     """Add the word, tag and gold tag of line ``number`` to ``block``."""
     if not block.words:
         block.line = number

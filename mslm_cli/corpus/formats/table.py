@@ -10,6 +10,7 @@ from mslm_cli.corpus.options import COLUMNS
 from mslm_cli.corpus.source import Head, Source, no_text
 from mslm_cli.corpus.standoff import AnnotatedDocument
 from mslm_cli.corpus.tagged import (
+    OpenSentence,
     TaggedSentence,
     is_tag,
     known_tag,
@@ -110,13 +111,13 @@ def _sentences(source: Source, *, with_tags: bool) -> Iterator[TaggedSentence]:
     names = source.options.label_names
     known: dict[str, str] = {}
     number = doc = ""
-    current = TaggedSentence(None, False)
+    current = OpenSentence(None, False)
     for line, text in lines:
         row = row_of(line, text)
         if not any(cell.strip() for cell in row):
             if current.words:
-                yield current
-                current = TaggedSentence(current.doc, current.named)
+                yield current.closed()
+                current = OpenSentence(current.doc, current.named)
             continue
         if len(row) != len(header):
             message = f"{len(row)} cells, where the header has {len(header)}"
@@ -124,8 +125,8 @@ def _sentences(source: Source, *, with_tags: bool) -> Iterator[TaggedSentence]:
         cells = {what: row[at].strip() for what, at in place.items()}
         here = cells.get("sentence") or number, cells.get("doc") or doc
         if current.words and here != (number, doc):
-            yield current
-            current = TaggedSentence(None, False)
+            yield current.closed()
+            current = OpenSentence(None, False)
         number, doc = here
         if not current.words:
             current.doc, current.named, current.line = doc or None, bool(doc), line
@@ -136,7 +137,7 @@ def _sentences(source: Source, *, with_tags: bool) -> Iterator[TaggedSentence]:
                 tag = names[int(tag)]
             current.tags.append(known_tag(tag, known, source.name, line))
     if current.words:
-        yield current
+        yield current.closed()
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
