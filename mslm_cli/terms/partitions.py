@@ -71,13 +71,19 @@ def write_rows(folder: Path, table: str, number: int, rows: Iterable[tuple[Any, 
     part = np.fromiter((zlib.crc32(key.as_buffer()) % partitions for key in keys[0]), np.int64, len(keys[0]))
     order = pa.array(np.argsort(part, kind="stable"))
     arrays = keys + [pa.array(column, pa.int64()) for column in columns[n_keys:]]
-    whole = pa.RecordBatch.from_arrays([a.take(order) for a in arrays], _KEYS[table] + _NUMBERS[table])
+    whole = pa.RecordBatch.from_arrays([a.take(order) for a in arrays], schema=_schema(table))
     ends = np.cumsum(np.bincount(part, minlength=partitions)).tolist()
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     path = str(folder / file_name(table, number))
     with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, whole.schema, options=options) as writer:
         for first, end in zip([0, *ends], ends, strict=False):
             writer.write_batch(whole.slice(first, end - first))
+
+
+def _schema(table: str) -> pa.Schema:
+    return pa.schema(
+        [(key, pa.binary()) for key in _KEYS[table]] + [(number, pa.int64()) for number in _NUMBERS[table]]
+    )
 
 
 class Runs:
