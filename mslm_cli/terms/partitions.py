@@ -81,9 +81,8 @@ def write_rows(folder: Path, table: str, number: int, rows: Iterable[tuple[Any, 
 
 
 def _schema(table: str) -> pa.Schema:
-    return pa.schema(
-        [(key, pa.binary()) for key in _KEYS[table]] + [(number, pa.int64()) for number in _NUMBERS[table]]
-    )
+    keys, numbers = _KEYS[table], _NUMBERS[table]
+    return pa.schema([*((key, pa.binary()) for key in keys), *((number, pa.int64()) for number in numbers)])
 
 
 class Runs:
@@ -107,11 +106,9 @@ class Runs:
 
     def merged(self, partition: int) -> pa.Table:
         """The summed counts of a partition: a row for each key."""
-        batches = [reader.get_batch(partition) for reader in self._readers]
         keys, numbers = _KEYS[self._table], _NUMBERS[self._table]
-        summed = (
-            pa.Table.from_batches(batches).group_by(keys, use_threads=False).aggregate([(n, "sum") for n in numbers])
-        )
+        every = pa.Table.from_batches(list(self._batches(partition)), _schema(self._table))
+        summed = every.group_by(keys, use_threads=False).aggregate([(number, "sum") for number in numbers])
         return summed.select([*keys, *(f"{n}_sum" for n in numbers)]).rename_columns([*keys, *numbers])
 
     def rows(self, partition: int) -> Iterator[tuple[str, int, int]]:
