@@ -1,17 +1,28 @@
 """Output for the user: results on stdout, everything else on stderr."""
 
+import json
 import os
 import sys
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -32,20 +43,24 @@ def _console(*, stderr: bool = True) -> Console:
 _CONTROLS = {c: f"\\x{c:02x}" for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in "\t\n"}
 _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
-_state = {"quiet": False, "verbose": False, "silent": False, "warnings_only": False}
+_state = {"quiet": False, "verbose": False, "silent": False, "warnings_only": False, "log_json": False}
 _warned: set[str] = set()
 
 
-def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = False) -> None:
-    """Set the verbosity of this process; a silent process prints only errors, and no result."""
+def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = False, log_json: bool = False) -> None:
+    """Set the verbosity of this process; a silent process prints only errors, and no result.
+
+    Args:
+        log_json: print progress as lines of JSON.
+    """
     global _stderr
-    _state.update(quiet=quiet or silent, verbose=verbose and not silent, silent=silent)
+    _state.update(quiet=quiet or silent, verbose=verbose and not silent, silent=silent, log_json=log_json)
     _stderr = _console()
 
 
 def settings() -> dict[str, bool]:
     """The arguments of ``configure``, for another process."""
-    return {name: _state[name] for name in ("quiet", "verbose")}
+    return {name: _state[name] for name in ("quiet", "verbose", "log_json")}
 
 
 @contextmanager
@@ -188,31 +203,72 @@ def _print(content: RenderableType, **options: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # or the interpreter would fail again at exit
 
 
-@dataclass(frozen=True)
+_LOG_SECONDS = 10.0
+
+
+@dataclass
 class ProgressLine:
-    """A progress line: ``advance`` moves it, ``update`` sets its note."""
+    """A progress line: ``advance`` moves it, ``update`` sets its note; with --log-json also lines for a log."""
 
     bar: Progress
     task: TaskID
+    stage: str
+    unit: str = ""
+    note: str = ""
+    started: float = field(default_factory=time.monotonic)
+    logged: float = 0.0
 
     def advance(self, n: float = 1) -> None:
         self.bar.advance(self.task, n)
+        if _state["log_json"] and time.monotonic() - self.logged >= _LOG_SECONDS:
+            self.log()
 
     def update(self, text: str) -> None:
+        self.note = text
         self.bar.update(self.task, note=escape(visible(text)))
+
+    def log(self, *, is_end: bool = False) -> None:
+        """Print what is done as a line of JSON, with the speed since the start."""
+        self.logged = time.monotonic()
+        task = next(task for task in self.bar.tasks if task.id == self.task)
+        seconds = self.logged - self.started
+        speed = task.completed / seconds if seconds else 0.0
+        left = (task.total - task.completed) / speed if task.total and speed else None
+        record = {
+            "stage": self.stage,
+            "done": round(task.completed),
+            "total": None if task.total is None else round(task.total),
+            "unit": self.unit or "items",
+            "seconds": round(seconds, 3),
+            "per_second": round(speed, 1),
+            "seconds_left": None if left is None else round(left, 1),
+            "note": self.note,
+            "is_end": is_end,
+        }
+        _print(Text(json.dumps(record, ensure_ascii=False)))
 
 
 @contextmanager
-def progress(description: str, total: float | None = None, *, shown: bool = True) -> Iterator[ProgressLine]:
-    """Show a progress line while the block runs, if ``shown``; only on a terminal, and not with -q."""
+def progress(
+    description: str, total: float | None = None, *, shown: bool = True, unit: str = ""
+) -> Iterator[ProgressLine]:
+    """Show a progress line while the block runs, if ``shown``; only on a terminal, and not with -q.
+
+    Args:
+        unit: what is counted; the speed is shown for ``bytes``.
+    """
     columns: list[ProgressColumn] = [
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f}%" if total else "{task.completed:,.0f}"),
+        *([TransferSpeedColumn()] if unit == "bytes" else []),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", style="dim", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     ]
-    is_seen = shown and _stderr.is_terminal and not _state["quiet"]
+    is_seen = shown and _stderr.is_terminal and not _state["quiet"] and not _state["log_json"]
     with Progress(*columns, console=_stderr, transient=True, disable=not is_seen, expand=True) as bar:
-        yield ProgressLine(bar, bar.add_task(escape(visible(description)), total=total, note=""))
+        line = ProgressLine(bar, bar.add_task(escape(visible(description)), total=total, note=""), description, unit)
+        yield line
+        if _state["log_json"]:
+            line.log(is_end=True)

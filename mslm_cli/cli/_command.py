@@ -190,7 +190,8 @@ def subcommand(
         def run(ctx: typer.Context, **given: Any) -> None:
             environment.set_defaults()
             is_silent = not environment.is_first_process()
-            console.configure(quiet=given.pop("quiet"), verbose=given.pop("verbose"), silent=is_silent)
+            settings = {name: given.pop(name) for name in ("quiet", "verbose", "log_json")}
+            console.configure(**settings, silent=is_silent)
             with_debug = given.pop("debug")
             with _exit_codes(debug=with_debug), signals.raising():
                 if config is not None:
@@ -278,6 +279,7 @@ def _common(has_config: bool) -> list[inspect.Parameter]:
     common = [
         flag("quiet", "--quiet", "-q", help="Print only warnings and errors."),
         flag("verbose", "--verbose", "-v", help="Print more detail."),
+        flag("log_json", "--log-json", help="Print progress as JSON lines on stderr, for logs."),
         flag("debug", "--debug", help="Show the traceback of an error."),
     ]
     if has_config:

@@ -60,5 +60,5 @@ def extract_terms(
     from mslm_cli.workspace import RunOptions
 
     options = RunOptions(overwrite, resume, resume_anyway)
-    given = stage.TermInputs(paths["--terms"], paths["--from-labels"], paths["--background"], link, without or [])
+    given = stage.TermInputs(paths["--terms"], paths["--from-labels"], paths["--background"], link, without or ())
     console.made(stage.run(paths["the text"], output, config, given=given, options=options))

@@ -50,4 +50,4 @@ def preprocess(
 
     lexicon = None if lexicon is None else artifact_path(lexicon)
     options = RunOptions(overwrite, resume, resume_anyway)
-    console.made(stage.run(texts, output, config, lexicon=lexicon, without=without or [], options=options))
+    console.made(stage.run(texts, output, config, lexicon=lexicon, without=without or (), options=options))

@@ -120,7 +120,7 @@ class OverBlocks:
             yield from every
             return
         n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-        with console.progress("looking for duplicates", n_bytes or None) as first_bar:
+        with console.progress("looking for duplicates", n_bytes or None, unit="bytes") as first_bar:
             plain = OverBlocks(self.executor, self.options, self.skip_bad)
             first = blocks(files, self.options, n_chars, first_bar.advance)
             sign = functools.partial(duplicates.signer, self.way)

@@ -237,7 +237,7 @@ def _read(
     prepare = functools.partial(_block_reader, config, own, folder, partitions)
     evidence, n_blocks = Evidence(), 0
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    with console.progress("extract-terms", n_bytes or None) as bar:
+    with console.progress("extract-terms", n_bytes or None, unit="bytes") as bar:
         started = time.perf_counter()
         for found in over.map(prepare, over.blocks(files, config.block_size(BLOCK_CHARS), bar), bar):
             evidence.add(Evidence.from_json(found))

@@ -79,7 +79,7 @@ def _draw(files: Sequence[Path], teacher: Artifact, config: LabelConfig) -> list
     heap: list[tuple[float, _Sentence]] = []
     number = 0
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    with console.progress("read", n_bytes or None) as bar:
+    with console.progress("read", n_bytes or None, unit="bytes") as bar:
         for document in read_documents(files, config, bar.advance):
             parts = segmented(document, words_of)
             priorities = uniforms(key, number + np.arange(len(parts.sentences)))

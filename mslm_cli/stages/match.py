@@ -79,7 +79,7 @@ def run(
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     with (
         execution.executor(config.n_workers, config.ray) as executor,
-        console.progress("match", n_bytes or None, shown=form != "text") as bar,
+        console.progress("match", n_bytes or None, shown=form != "text", unit="bytes") as bar,
     ):
         every = blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance)
         over = OverBlocks(executor, config, config.skip_bad)

@@ -122,7 +122,7 @@ def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result)
     prepare = partial(_predictor, ner, config.model_copy(update={"threads": config.threads or 1}))
     with (
         execution.executor(n_workers, config.ray) as executor,
-        console.progress("predict", n_bytes or None, shown=form != "text") as bar,
+        console.progress("predict", n_bytes or None, shown=form != "text", unit="bytes") as bar,
     ):
         is_local = n_workers == 1 and config.ray is None and config.skip_bad == 0
         every = blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance, are_lazy=is_local)

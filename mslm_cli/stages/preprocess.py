@@ -159,7 +159,7 @@ def _encode(
     prepare = functools.partial(_block_encoder, work, vocabulary, terms, config.max_length)
     text, n_sequences, n_tokens = TextCounts(), [], 0
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    with console.progress("preprocess", n_bytes or None) as bar:
+    with console.progress("preprocess", n_bytes or None, unit="bytes") as bar:
         for found in over.map(prepare, over.blocks(files, config.block_size(BLOCK_CHARS), bar), bar):
             text.add(TextCounts.from_json(found["text"]))
             n_sequences.append(found["n_sequences"])

@@ -1,6 +1,7 @@
 """What is said while stages run inside a study."""
 
 import io
+import json
 import re
 
 import pytest
@@ -38,3 +39,20 @@ def test_a_progress_line_keeps_its_remaining_time(monkeypatch: pytest.MonkeyPatc
     text = shown.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
     assert text.count("\n") == 1
     assert re.search(r" 0% +(--:--|\d+:\d\d) loss ", text), text
+
+
+def test_progress_as_lines_for_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure(log_json=True)
+    try:
+        with console.progress("reading", 10, unit="bytes") as bar:
+            bar.advance(4)
+            bar.update("a [note]")
+            bar.advance(6)
+    finally:
+        console.configure()
+    records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [record["is_end"] for record in records] == [False, True], "the first, and the end; others every 10 seconds"
+    last = records[-1]
+    assert (last["stage"], last["done"], last["total"], last["unit"]) == ("reading", 10, 10, "bytes")
+    assert (last["note"], last["seconds_left"]) == ("a [note]", 0.0)
+    assert last["per_second"] > 0

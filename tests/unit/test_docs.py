@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMANDS = getattr(get_command(app), "commands")  # noqa: B009 - typer hides the type that has it
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 BENCHMARK = re.compile(r"^ +python benchmarks/.*$", re.MULTILINE)  # they have options of their own
-EVERYWHERE = {"--config", "--quiet", "--verbose", "--debug", "--help"}
+EVERYWHERE = {"--config", "--quiet", "--verbose", "--log-json", "--debug", "--help"}
 OTHERS = {"--constraint", "--no-deps", "--nproc-per-node"}
 """Options of other programs that pages may name."""
 
