@@ -1,0 +1,116 @@
+"""Kills of commands over a corpus, or of their workers, at random moments: the result must be the undisturbed one.
+
+    python benchmarks/kills.py CORPUS LEXICON MODEL FOLDER LINES.jsonl [--kills 20] [--ray] [--only COMMAND]
+
+For each of extract-terms, preprocess and match, with two workers or on a Ray cluster of its own, FOLDER gets an
+undisturbed result. Then the command (``parent``) or one of its processes (``worker``) is killed, again and again: after
+a kill of the parent the same command is run again. A line says how many runs it took and how often the bytes were the
+same.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+IGNORED = {"manifest.json"}
+
+
+def content(path: Path) -> str:
+    """A hash of a file, or of all files in a folder but the manifest."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p.name not in IGNORED)
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.relative_to(path.parent).as_posix().removeprefix(path.name).encode())
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def descendants(process: int) -> list[int]:
+    """The processes below a process."""
+    try:
+        tasks = Path(f"/proc/{process}/task").iterdir()
+        children = [int(c) for task in tasks for c in (task / "children").read_text().split()]
+    except OSError:
+        return []
+    return children + [below for child in children for below in descendants(child)]
+
+
+def is_worker(process: int) -> bool:
+    """Whether it works on blocks: it is one of ``multiprocessing``, or a task of Ray."""
+    try:
+        line = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return (b"multiprocessing" in line and b"resource_tracker" not in line) or b"ray::" in line
+
+
+def killed(command: list[str], victim: str, seconds: float, rng: random.Random) -> bool:
+    """Run the command, with one kill; whether it ended by itself."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    time.sleep(rng.uniform(0, seconds))
+    if process.poll() is None:
+        workers = [p for p in descendants(process.pid) if is_worker(p)]
+        if victim == "parent":
+            process.kill()
+        elif workers:
+            os.kill(rng.choice(workers), signal.SIGKILL)
+    _, said = process.communicate()
+    if process.returncode > 0:
+        sys.exit(said.decode())
+    return process.returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("corpus", "lexicon", "model", "folder", "lines"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--only")
+    given = parser.parse_args()
+    rng = random.Random(0)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    where = ["--ray", "auto"] if given.ray else ["--workers", "2"]
+    corpus, lexicon = str(given.corpus), str(given.lexicon)
+    commands = {
+        "extract-terms": ["extract-terms", corpus, "--pipeline", "none", "--block-chars", "100000"],
+        "preprocess": ["preprocess", corpus, "--lexicon", lexicon, "--model", str(given.model), "--budget", "0.2"],
+        "match": ["match", corpus, "--lexicon", lexicon, "--block-chars", "100000"],
+    }
+    commands["preprocess"] += ["--strategy", "pmi", "--block-chars", "100000"]
+    for name, options in commands.items():
+        if given.only not in (None, name):
+            continue
+        output = given.folder / f"{name}-undisturbed"
+        started = time.perf_counter()
+        start = [sys.executable, "-m", "mslm_cli", *options, *where, "-q", "-o"]
+        subprocess.run([*start, str(output)], check=True, stdout=subprocess.DEVNULL)
+        seconds, expected = time.perf_counter() - started, content(output)
+        for victim in ("parent", "worker"):
+            n_runs = n_same = 0
+            for _ in range(given.kills):
+                for path in (output.with_name("out"), output.with_name("out.work")):
+                    shutil.rmtree(path, ignore_errors=True)
+                    path.unlink(missing_ok=True)
+                n_runs += 1
+                if not killed([*start, str(output.with_name("out"))], victim, seconds, rng):
+                    n_runs += 1
+                    subprocess.run([*start, str(output.with_name("out"))], check=True, stdout=subprocess.DEVNULL)
+                n_same += content(output.with_name("out")) == expected
+            record = {"command": name, "where": " ".join(where), "killed": victim, "kills": given.kills}
+            record |= {"runs": n_runs, "same_bytes": n_same}
+            with given.lines.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            print(record, flush=True)
+
+
+if __name__ == "__main__":
+    main()
