@@ -1,11 +1,13 @@
 """Where work runs: an executor of another kind, defined here alone, serves commands and studies."""
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import child_process
 import pytest
 import tiny_study
 from typer.testing import Result
@@ -68,6 +70,81 @@ def test_shards_do_not_depend_on_the_number_of_workers(workplace: Path, mslm: Ms
     assert mslm(*command, "--workers", "2", "-o", "two").exit_code == 0
     assert content(Path("one")) == content(Path("two"))
     assert "up to date" in mslm(*command, "--workers", "2", "-o", "one").stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "match text.txt --lexicon lexicon",
+        "predict ner text.txt",
+        "predict ner text.txt --to conll",
+        "predict ner text.txt --to brat",
+    ],
+)
+def test_an_output_file_does_not_depend_on_where_it_is_made(
+    workplace: Path, mslm: Mslm, last_first: type[LastFirst], command: str
+) -> None:
+    options = [*command.split(), "--block-chars", "200"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "executor", lambda *_: nullcontext(ThisProcess()))
+        here = mslm(*options, "--workers", "1", "-o", "here")
+        assert here.exit_code == 0, here.stderr
+    elsewhere = mslm(*options, "--workers", "2", "-o", "elsewhere")
+    assert elsewhere.exit_code == 0, elsewhere.stderr
+    assert last_first.n_done > 1
+    assert elsewhere.stderr == here.stderr
+    one, other = Path("here"), Path("elsewhere")
+    assert content(other) == content(one) if one.is_dir() else other.read_bytes() == one.read_bytes()
+    streamed = mslm(*options, "--workers", "1") if one.is_file() else None
+    assert streamed is None or streamed.stdout.encode() == one.read_bytes()
+
+
+def test_a_probe_reads_in_workers(workplace: Path, mslm: Mslm) -> None:
+    command = [
+        "probe",
+        "adapted",
+        "text.txt",
+        "--lexicon",
+        "lexicon",
+        "--json",
+        "--replicates",
+        "10",
+        "--threads",
+        "1",
+        "--block-chars",
+        "500",
+    ]
+    one, two = (mslm(*command, "--workers", n) for n in (1, 2))
+    assert one.exit_code == 0, one.stderr
+    assert two.stdout == one.stdout
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
+def test_a_ray_cluster_gives_the_same_shards(workplace: Path, mslm: Mslm) -> None:
+    command = [
+        "preprocess",
+        "text.txt",
+        "--lexicon",
+        "lexicon",
+        "--model",
+        "encoder",
+        "--max-length",
+        "64",
+        "--block-chars",
+        "200",
+    ]
+    assert mslm(*command, "-o", "here").exit_code == 0
+    assert child_process.run(*command, "--ray", "auto", "-o", "there", folder=workplace) == 0, Path(
+        "stderr"
+    ).read_text()
+    assert Path("stdout").read_text() == "there\n"
+    assert content(Path("there")) == content(Path("here"))
+
+
+def test_a_cluster_that_is_not_there_is_named(workplace: Path) -> None:
+    command = ["match", "text.txt", "--lexicon", "lexicon", "--ray", "127.0.0.1:1"]
+    assert child_process.run(*command, folder=workplace) == 5
+    assert "error: --ray 127.0.0.1:1: " in Path("stderr").read_text()
 
 
 def test_a_study_gives_the_same_verdict(workplace: Path, mslm: Mslm, last_first: type[LastFirst]) -> None:
