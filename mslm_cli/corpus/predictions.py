@@ -98,6 +98,11 @@ class ScoredCorpus:
     n_off_boundary: int = 0
     tag_schemes: tuple[str, str] = ("IOB2", "IOB2")
 
+    @property
+    def rows(self) -> tuple[ScoredSentence, ...]:
+        """What is scored one by one: the sentences."""
+        return self.sentences
+
     def without_text(self) -> "ScoredCorpus":
         """The same without the words."""
         return replace(self, sentences=tuple(replace(sentence, words=None) for sentence in self.sentences))

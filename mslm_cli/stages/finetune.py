@@ -64,8 +64,8 @@ class _Dev:
         return next(self._scores(model, [NEUTRAL]))
 
     def standard_error(self, score: float) -> float:
-        """That of a fraction of the gold mentions; an approximation for F1."""
-        n = sum(len(sentence.mentions) for sentence in self.corpus.sentences)
+        """That of a fraction of the gold labels; an approximation for F1."""
+        n = self.corpus.n_gold
         return math.sqrt(max(0.0, score * (1 - score)) / n) if n else 0.0
 
     def curve(self, model: PreTrainedModel) -> list[ThresholdPoint]:
@@ -79,8 +79,8 @@ class _Dev:
         task, labels = self.task, label_names(model)
         found = task.probabilities(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
         for threshold in thresholds:
-            sentences = [sentence.without(self.foreign) for sentence in task.decode(found, labels, threshold)]
-            yield task.score(self.corpus, sentences)
+            predicted = task.decode(found, labels, threshold)
+            yield task.score(self.corpus, task.without(predicted, self.foreign) if self.foreign else predicted)
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,18 @@ def check_map(companions: Companions, config: FinetuneConfig, sources: Sequence[
         types |= set(artifacts.load(companions.silver, "silver").manifest.run.get("types", ()))
     others = "SOURCES, " if sources else ""
     check_renamed(config.type_names, types, f"{others}--also, --silver or --model (--map)")
+
+
+def _check_options(task: Task, companions: Companions, config: FinetuneConfig) -> None:
+    """Check that no option is given that means nothing to the task.
+
+    Raises:
+        UsageError: one is.
+    """
+    given = {name for name in ("also", "silver") if getattr(companions, name)}
+    given |= {name for name, value in config if value != FinetuneConfig.model_fields[name].get_default()}
+    if wrong := sorted(given & task.unused_options):
+        raise UsageError(f"--{wrong[0].replace('_', '-')} does not apply to --task {task.name}")
 
 
 def recipe(target: Target, output: Path, config: FinetuneConfig) -> ArtifactBuild:
@@ -182,6 +194,7 @@ def run(
     """
     allocator.keep_freed_memory()
     task = find_task(config.task)
+    _check_options(task, companions, config)
     target = Target(train_file, dev_file, companions)
     opened = _opened(target, config)
     encoder, parent, silver = opened
@@ -197,14 +210,14 @@ def run(
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
     device = select_device(config.device, threads=config.threads)
     head = mlm_head(encoder, allow_pickle=config.allow_pickle)
-    model = task.new_model(encoder, labels, config)
+    model = task.new_model(encoder, labels, config, train)
     if config.mlm:
         _add_masked_lm_head(model, encoder, config)
     prepare_model(model, device)
     tokenizer.model_max_length = min(config.max_length, max_tokens(model))
     pad_id: int = tokenizer.pad_token_id
     data = task.training_data(sources, labels, tokenizer, config)
-    encoded = task.encode([s.words for s in dev.sentences], [s.doc for s in dev.sentences], tokenizer, config)
+    encoded = task.encode(dev, model, tokenizer, config)
     dev_set = _Dev(task, dev, encoded, pad_id, _foreign(sources))
     plan = TrainingPlan.of(config, data, silver=len(sources) - 1 if silver else None)
     with workspace(build, device, config, rerun) as work:

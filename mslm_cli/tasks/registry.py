@@ -3,9 +3,10 @@
 from mslm_cli.errors import UsageError
 from mslm_cli.plugins import Table
 from mslm_cli.tasks.ner import NER
+from mslm_cli.tasks.relations import RELATIONS
 from mslm_cli.tasks.task import Task
 
-TASKS: Table[Task] = Table("mslm.tasks", Task, [(NER.name, NER)])
+TASKS: Table[Task] = Table("mslm.tasks", Task, [(task.name, task) for task in (NER, RELATIONS)])
 
 
 def find_task(name: str) -> Task:

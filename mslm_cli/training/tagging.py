@@ -105,7 +105,7 @@ def make_windows(
     labelled: list[Int64] = []
     words: list[Int64] = []
     token_words: list[Int64] = []
-    pieces_of = list(_word_pieces(sentences, tokenizer))
+    pieces_of = list(word_pieces(sentences, tokenizer))
     for number, pieces in enumerate(pieces_of):
         windows = word_windows([len(p) for p in pieces], capacity, overlap)
         for start, end, own_start, own_end in windows:
@@ -177,7 +177,7 @@ def continuations_of(labels: Sequence[str]) -> NDArray[np.int64]:
     return np.array([labels.index(f"I-{name[2:]}") if name != "O" else i for i, name in enumerate(labels)], np.int64)
 
 
-def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[list[int]]]:
+def word_pieces(sentences: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[list[int]]]:
     """The piece ids of each word in each sentence, without its invisible characters."""
     unknown = tokenizer.unk_token_id
     placeholder = [unknown if unknown is not None else tokenizer.mask_token_id]
