@@ -10,6 +10,7 @@ import typer
 from mslm_cli import console
 from mslm_cli.cli._command import Json, Overwrite, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import EvalConfig
+from mslm_cli.errors import UsageError
 
 EXAMPLES = """\
 mslm eval ner --data test.tsv -o scores
@@ -64,6 +65,8 @@ def evaluate(
 
     is_result = output is None and not as_json
     say = console.result if is_result else console.note
+    if conlleval and "conlleval" not in scored.results:
+        raise UsageError(f"--conlleval scores tags of words; these are {tables.noun(scored.results)}s")
     if conlleval:
         say(tables.conlleval(scored.results))
     elif latex:

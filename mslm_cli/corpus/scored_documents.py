@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from mslm_cli.corpus.seen import is_long_enough, sentence_hash
 from mslm_cli.errors import DataError
@@ -136,7 +136,7 @@ def _digest(text: str) -> str:
     return f"{sentence_hash(text):016x}"
 
 
-def is_scored_document(record: object) -> bool:
+def is_scored_document(record: object) -> TypeGuard[dict[str, Any]]:
     """Whether a line of predictions.jsonl is of a document."""
     return isinstance(record, dict) and record.get("kind") in ("relations", "documents")
 

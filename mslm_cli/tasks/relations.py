@@ -20,6 +20,7 @@ from mslm_cli.corpus.relations import NO_RELATION, RelationCorpus, RelationDocum
 from mslm_cli.corpus.scored_documents import ScoredDocuments, ScoredEntity, scored_document
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.errors import DataError, UnavailableError
+from mslm_cli.evaluation.document_scores import METRICS
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.evaluation.thresholds import NEUTRAL
 from mslm_cli.text.tokens import token_spans
@@ -30,9 +31,6 @@ from mslm_cli.training.pair_data import MarkedText, PairSequences, pair_probabil
 from mslm_cli.training.pair_model import load_pair_classifier
 from mslm_cli.training.supervised import Metric, Trained
 from mslm_cli.training.tagging import best_labels
-
-RELATION_F1 = "relation F1"
-"""User-facing name of the micro F1 over relations."""
 
 _OUTSIDE = "O"
 """What ``best_labels`` calls the class of nothing."""
@@ -68,7 +66,7 @@ class Relations:
     """The task ``relations``."""
 
     name: ClassVar[str] = "relations"
-    metric: ClassVar[Metric] = Metric("f1", RELATION_F1)
+    metric: ClassVar[Metric] = Metric("f1", METRICS["relations"])
     unused_options: ClassVar[frozenset[str]] = _NOT_FOR_PAIRS
 
     def read(self, path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> RelationCorpus:
