@@ -272,6 +272,15 @@ def read_scored_documents(file: Path) -> ScoredDocuments | None:
     return ScoredDocuments(tuple(documents), documents[0].kind)
 
 
+def read_scored(file: Path) -> ScoredCorpus | ScoredDocuments:
+    """The predictions.jsonl of `mslm eval`, of sentences or of documents.
+
+    Raises:
+        DataError: the file cannot be read, or is not such a file; with path and line.
+    """
+    return read_scored_documents(file) or read_predictions(file, None)
+
+
 def read_predictions(
     file: Path, gold: LabelledCorpus | None, *, gold_name: str = "", encoding: str = "utf-8", errors: str = "strict"
 ) -> ScoredCorpus:

@@ -13,7 +13,7 @@ from mslm_cli.corpus.pairs import words_between
 from mslm_cli.corpus.relations import RelationCorpus
 from mslm_cli.corpus.scored_documents import ScoredDocument, ScoredDocuments
 from mslm_cli.evaluation.slices import Slicing
-from mslm_cli.evaluation.spans import Int64, Spans, paired_spans
+from mslm_cli.evaluation.spans import Spans, paired_spans
 from mslm_cli.evaluation.summary import summarise_labels
 from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
 from mslm_cli.text.tokens import folded_key
@@ -203,15 +203,3 @@ def lines_with_errors(corpus: ScoredDocuments) -> Iterator[dict[str, Any]]:
             found.setdefault(row, []).append({"kind": kind, **numbers})
     for row, document in enumerate(corpus.documents):
         yield document.to_json() | ({"errors": found[row]} if row in found else {})
-
-
-def all_and_types(gold: Spans, predicted: Spans) -> dict[str, Slicing]:
-    """Every item in one slice, and the slices of the gold types; types without gold share the last."""
-    everything = Slicing(("all",), *(np.zeros(len(side), np.int64) for side in (gold, predicted)))
-    present = sorted(set(gold.type_ids.tolist()))
-    slice_of: Int64 = np.full(len(gold.types) + 1, len(present))
-    slice_of[present] = np.arange(len(present))
-    of_types = Slicing(
-        (*(gold.types[k] for k in present), "others"), slice_of[gold.type_ids], slice_of[predicted.type_ids]
-    )
-    return {"": everything, "type": of_types}

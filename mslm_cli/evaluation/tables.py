@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from mslm_cli.evaluation.exact_match import STRICT_F1
 from mslm_cli.evaluation.uncertainty import FEW, SCORE_NAMES
 
 ERROR_KINDS = {
@@ -46,6 +47,13 @@ _WIDTH = 80
 def noun(results: Mapping[str, Any]) -> str:
     """What is scored: a mention, a relation, or a label of a document."""
     return {"relations": "relation", "documents": "label"}.get(results.get("kind", ""), "mention")
+
+
+def compared_units(result: Mapping[str, Any]) -> tuple[str, str]:
+    """What a comparison counts, and in what: mentions in sentences, or relations or labels in documents."""
+    nouns = {"relation F1": "relations", "label F1": "labels"}
+    found = nouns.get(result["primary_metric"])
+    return (found, "documents") if found else ("mentions", "sentences")
 
 
 def error_names(results: Mapping[str, Any]) -> dict[str, str]:
@@ -292,7 +300,8 @@ def comparison(result: Mapping[str, Any]) -> Iterator[TextTable]:
         for arm in result["arms"]
     ]
     columns = ["arm", "runs", "P", "R (EM)", "F1", "95 % of F1", "sd"]
-    yield TextTable("strict exact match, means over runs", columns, rows)
+    what = "strict exact match" if result["primary_metric"] == STRICT_F1 else result["primary_metric"]
+    yield TextTable(f"{what}, means over runs", columns, rows)
     rows = [
         [
             _versus(pair),
@@ -308,7 +317,9 @@ def comparison(result: Mapping[str, Any]) -> Iterator[TextTable]:
     yield TextTable(f"differences of {result['primary_metric']} (p-values after Holm)", columns, rows)
     counts = ("wins", "losses", "n_sentences_better", "n_sentences_worse")
     rows = [[_versus(pair), *(f"{pair[count]:,}" for count in counts)] for pair in result["comparisons"]]
-    yield TextTable("gold mentions and sentences", ["difference", "wins", "losses", "better", "worse"], rows)
+    yield TextTable(
+        f"gold {' and '.join(compared_units(result))}", ["difference", "wins", "losses", "better", "worse"], rows
+    )
     for pair in result["comparisons"]:
         rows = [
             [
