@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mslm_cli import console
@@ -14,7 +14,7 @@ from mslm_cli.corpus.readers import annotated_in, opened_files
 from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation, Relation, SplitWords
 from mslm_cli.errors import DataError
 from mslm_cli.text.sentences import split_sentences
-from mslm_cli.text.tokens import token_spans
+from mslm_cli.text.tokens import folded_key, token_spans
 
 NO_RELATION = "no relation"
 """The class of a pair without a relation."""
@@ -24,6 +24,9 @@ _NEGATIVES = frozenset({"", "0", "false", "none", "no", "na", "n/a", "negative",
 
 _FIRST_ROLES = ("arg1", "head", "subject", "subj", "from", "source", "agent", "cause")
 _NO_CONCEPTS = frozenset({"", "-", "-1"})
+
+
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,45 @@ def concepts_of(annotation: Annotation) -> list[str]:
     """The concepts of a mention; several are separated by bars, commas or semicolons."""
     parts = annotation.concepts.replace(",", "|").replace(";", "|").split("|")
     return [part.strip() for part in parts if part.strip() not in _NO_CONCEPTS]
+
+
+def relation_document(annotated: AnnotatedDocument, split_words: SplitWords, *, are_concepts: bool) -> RelationDocument:
+    """The entities of an annotated document, without its relations."""
+    alone = replace(annotated, relations=())
+    return _Reading(alone, annotated.id, DataOptions(), split_words, Counter()).document(are_concepts)
+
+
+def with_mentions(
+    gold: RelationDocument, found: Iterable[tuple[int, int, str]], *, are_concepts: bool
+) -> tuple[RelationDocument, RelationDocument]:
+    """A document with other mentions in place of its own: for candidates, and for scores.
+
+    A mention that is found exactly (words and type) stands for its entities, which keep their numbers. Others follow as
+    entities of their own; where entities are concepts, those of the same text and type are one. In the first document,
+    entities have the mentions that were found, perhaps none; in the second, entities of the gold data have their own.
+
+    Args:
+        found: words [first, last) and type of each mention.
+    """
+    of_gold: dict[tuple[int, int, str], list[int]] = {}
+    for number, entity in enumerate(gold.entities):
+        for first, last in entity.mentions:
+            of_gold.setdefault((first, last, entity.type), []).append(number)
+    right: list[list[Span]] = [[] for _ in gold.entities]
+    others: dict[tuple[str, str], list[Span]] = {}
+    for first, last, kind in found:
+        for number in of_gold.get((first, last, kind), ()):
+            right[number].append((first, last))
+        if (first, last, kind) not in of_gold:
+            shown = gold.shown((first, last))
+            key = folded_key(shown) if are_concepts else f"{first}-{last}"
+            others.setdefault((key, kind), []).append((first, last))
+    new = tuple(Entity(key, kind, tuple(sorted(set(places)))) for (key, kind), places in others.items())
+    own = tuple(
+        replace(entity, mentions=tuple(sorted(set(places))))
+        for entity, places in zip(gold.entities, right, strict=True)
+    )
+    return replace(gold, entities=own + new, pairs=None), replace(gold, entities=gold.entities + new, pairs=None)
 
 
 @dataclass(frozen=True, slots=True)

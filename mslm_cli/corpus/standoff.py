@@ -40,13 +40,15 @@ class Annotation:
 class Relation:
     """A relation as annotated; ``arguments``: the role of each, and the id of a mention or concept.
 
-    ``line``: where it is in its file, if the file has lines; for messages.
+    ``line``: where it is in its file, if the file has lines; for messages. ``score``: the probability of a predicted
+    relation.
     """
 
     type: str
     arguments: tuple[tuple[str, str], ...]
     id: str = ""
     line: int | None = field(default=None, compare=False)
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

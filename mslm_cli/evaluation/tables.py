@@ -118,6 +118,8 @@ def headline(results: Mapping[str, Any]) -> TextTable:
     if len(match["per_type"]) > 1:
         rows += [_row(f"{name} average", match[name]) for name in ("macro", "weighted")]
     rows += [_row(entity_type, score) for entity_type, score in match["per_type"].items()]
+    if "end_to_end" in results:
+        rows.append(_row("end to end", results["end_to_end"]["exact_match"]))
     title = {"relation": "relations (pair, direction and type)", "label": "labels of documents"}.get(noun(results))
     return TextTable(title or "strict exact match (boundaries and type)", ["type", *_SCORE_COLUMNS], rows)
 

@@ -19,7 +19,7 @@ from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, read_scored_documents
 from mslm_cli.corpus.readers import gold_inputs, read_gold
-from mslm_cli.corpus.relations import read_relations
+from mslm_cli.corpus.relations import RelationCorpus, read_relations
 from mslm_cli.corpus.scored_documents import ScoredDocuments
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_long_enough
 from mslm_cli.errors import UsageError
@@ -47,7 +47,8 @@ CURVES = {"ner": artifacts.METRICS, "encoder": artifacts.ENCODER_METRICS, "thres
 @dataclass(frozen=True, slots=True)
 class Sources:
     """The inputs: a ner artifact with labelled ``data``, or a file of predictions (with ``data`` if it lacks the gold
-    mentions); optionally the training data and a lexicon for slices.
+    mentions); optionally the training data and a lexicon for slices, and for relations an NER model, ``mentions``, to
+    score both end to end.
     """
 
     ner: Path | None = None
@@ -55,6 +56,7 @@ class Sources:
     predictions: Path | None = None
     train: Path | None = None
     lexicon: Path | None = None
+    mentions: Path | None = None
 
 
 class Scored(NamedTuple):
@@ -98,11 +100,13 @@ def run(
     if (sources.ner is None) == (sources.predictions is None) or (sources.ner and not sources.data):
         raise UsageError("expected a NER model and --data FILE, or --predictions FILE", hint="see `mslm eval --help`")
     ner = None if sources.ner is None else artifacts.load(sources.ner, "ner")
+    finder = None if sources.mentions is None else artifacts.load(sources.mentions, "ner")
     lexicon = None if sources.lexicon is None else artifacts.load(sources.lexicon, "lexicon")
     inputs = [ner.as_input("ner")] if ner else []
     files = {"data": sources.data, "predictions": sources.predictions, "train": sources.train}
     inputs += [one for role, path in files.items() if path is not None for one in gold_inputs(role, path)]
     inputs += [lexicon.as_input("lexicon")] if lexicon else []
+    inputs += [finder.as_input("mentions")] if finder else []
     build = None if output is None else ArtifactBuild("eval", output, config, inputs)
     if build and build.is_done(overwrite=overwrite):
         scored = read_scored(artifacts.load(build.output, "eval"))
@@ -120,12 +124,30 @@ def run(
         "types_unknown_to_model": unknown,
         **score(corpus, config, train=train, terms=terms),
         **count_seen(corpus, _sketches(ner, train)),
+        **({} if finder is None else {"end_to_end": _end_to_end(sources, ner, finder, config)}),
     }
     scored = Scored(results, _Lines(corpus.without_text() if config.no_text else corpus))
     if build:
         _publish(build, scored, ner, config, about, with_report=with_report)
     _print_warnings(results)
     return scored
+
+
+def _end_to_end(sources: Sources, ner: Artifact | None, finder: Artifact, config: EvalConfig) -> dict[str, Any]:
+    """The scores of relations between the mentions that the NER model ``finder`` finds."""
+    from mslm_cli.tasks.related import check_mention_types, end_to_end
+    from mslm_cli.tasks.trained import load_trained
+
+    model = None if ner is None else load_trained(ner, config, config.threshold)
+    if model is None or model.task.kind != "relations" or sources.data is None:
+        raise UsageError("--ner needs a model of relations and --data FILE")
+    gold = _read(sources.data, config, ner)
+    assert isinstance(gold, RelationCorpus)
+    ner_model = load_trained(finder, config)
+    check_mention_types(model, ner_model)
+    corpus = end_to_end(model, ner_model, gold, splitter(finder.manifest.run.get("words", "punctuation")))
+    scored = score_documents(corpus, None, n_replicates=config.replicates, seed=config.seed, n_examples=0)
+    return {"exact_match": scored["exact_match"]}
 
 
 def _corpus(

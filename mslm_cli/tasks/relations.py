@@ -66,6 +66,7 @@ class Relations:
     """The task ``relations``."""
 
     name: ClassVar[str] = "relations"
+    kind: ClassVar[str] = "relations"
     metric: ClassVar[Metric] = Metric("f1", METRICS["relations"])
     unused_options: ClassVar[frozenset[str]] = _NOT_FOR_PAIRS
 
@@ -102,6 +103,7 @@ class Relations:
         names = {"num_labels": len(labels), "id2label": numbered, "label2id": {v: k for k, v in numbered.items()}}
         rules = _rules(_of_relations(train), config)
         recorded = asdict(rules) | {"types": sorted(map(list, rules.types))}
+        recorded["are_concepts"] = _of_relations(train).are_concepts
         model = load_pair_classifier(encoder, allow_pickle=config.allow_pickle, seed=config.seed, **names)
         model.config.pair_rules = recorded
         return model
@@ -157,9 +159,7 @@ class Relations:
         """The candidate pairs by the rules that the model's config records."""
         if isinstance(model, OnnxClassifier):
             raise UnavailableError("--backend onnx cannot classify pairs", hint="use --backend torch")
-        recorded = dict(model.config.pair_rules)
-        types = frozenset((str(head), str(tail)) for head, tail in recorded.pop("types"))
-        return _encode(_of_relations(corpus), PairRules(types, **recorded), tokenizer, config)
+        return _encode(_of_relations(corpus), recorded_rules(model), tokenizer, config)
 
     def probabilities(
         self, model: TokenClassifier, encoded: EncodedPairs, *, pad_id: int, batch_tokens: int
@@ -226,6 +226,18 @@ class Relations:
         between = sorted(f"{head} and {tail}" for head, tail in related_types(corpus.documents))
         size = f"{console.count(len(corpus.documents), 'document')} with {console.count(corpus.n_gold, 'relation')}"
         return model_card.relations(config, labels[1:], between, size, trained)
+
+
+def recorded_rules(model: TokenClassifier) -> PairRules:
+    """Which pairs a trained model is meant for."""
+    recorded = {name: value for name, value in model.config.pair_rules.items() if name != "are_concepts"}
+    types = frozenset((str(head), str(tail)) for head, tail in recorded.pop("types"))
+    return PairRules(types, **recorded)
+
+
+def are_concepts(model: TokenClassifier) -> bool:
+    """Whether a trained model relates concepts, not single mentions."""
+    return bool(model.config.pair_rules["are_concepts"])
 
 
 def _of_relations(corpus: LabelledCorpus) -> RelationCorpus:

@@ -14,6 +14,7 @@ class SpanTask:
     a ``PredictedSentence`` for each sentence.
     """
 
+    kind: ClassVar[str] = "spans"
     unused_options: ClassVar[frozenset[str]] = frozenset({"pairs", "max_distance", "instances"})
 
     def without(self, predicted: Sequence[PredictedSentence], types: frozenset[str]) -> list[PredictedSentence]:

@@ -30,6 +30,10 @@ class Task(Protocol):
         """The value of --task."""
 
     @property
+    def kind(self) -> str:
+        """What is predicted: ``spans`` of words, ``relations`` of entities, or labels of ``documents``."""
+
+    @property
     def metric(self) -> Metric:
         """The score that selects epochs and, in a study, arms; with its user-facing name."""
 

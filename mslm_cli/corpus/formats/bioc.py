@@ -182,7 +182,7 @@ def _values(document: AnnotatedDocument) -> dict[str, Any]:
     relations = [
         {
             "id": relation.id or f"R{number}",
-            "infons": {"type": relation.type},
+            "infons": {"type": relation.type} | ({} if relation.score is None else {"score": f"{relation.score:.6f}"}),
             "nodes": [{"refid": target, "role": role} for role, target in relation.arguments],
         }
         for number, relation in enumerate(document.relations)
