@@ -156,8 +156,11 @@ def errors(gold: Spans, predicted: Spans) -> dict[str, list[tuple[int, int]]]:
     """The errors by kind: the numbers of the gold and the predicted item, -1 for none.
 
     A predicted relation of the right pair can have a wrong type, or else be of the right type and the reverse
-    direction; each item is in at most one error.
+    direction; each item is in at most one error. A wrong label is of the wrong type if its document has one label on
+    both sides.
     """
+    n_items = [np.bincount(side.sentence, minlength=side.n_sentences) for side in (gold, predicted)]
+    is_single = (n_items[0] == 1) & (n_items[1] == 1)
     wrong = {_key_of(predicted, p): p for p in np.flatnonzero(~predicted.are_in(gold)).tolist()}
     missed = np.flatnonzero(~gold.are_in(predicted)).tolist()
     found: dict[str, list[tuple[int, int]]] = {"wrong_type": [], "wrong_direction": [], "missed": [], "spurious": []}
@@ -168,7 +171,7 @@ def errors(gold: Spans, predicted: Spans) -> dict[str, list[tuple[int, int]]]:
         row, head, tail, kind = _key_of(gold, g)
         reverse = (row, tail, head, kind)
         same = [key for key in by_pair.get((row, head, tail), ()) if key in wrong]
-        if same and head != tail:
+        if same and (head != tail or is_single[row]):
             found["wrong_type"].append((g, wrong.pop(same[0])))
         elif reverse in wrong and head != tail:
             found["wrong_direction"].append((g, wrong.pop(reverse)))

@@ -61,23 +61,34 @@ class _Dev:
         return self.task.metric
 
     def scores(self, model: PreTrainedModel) -> dict[str, Any]:
-        return next(self._scores(model, [NEUTRAL]))
+        return next(self._scores(model, self._found(model), [NEUTRAL]))
 
     def standard_error(self, score: float) -> float:
         """That of a fraction of the gold labels; an approximation for F1."""
         n = self.corpus.n_gold
         return math.sqrt(max(0.0, score * (1 - score)) / n) if n else 0.0
 
-    def curve(self, model: PreTrainedModel) -> list[ThresholdPoint]:
-        """Precision and recall of ``model`` by threshold; none if the task has other scores."""
-        scores = list(self._scores(model, THRESHOLDS))
+    def finish(self, model: PreTrainedModel) -> tuple[dict[str, Any], list[ThresholdPoint]]:
+        """What the task chooses on dev for the trained ``model``, whose config gets it; and precision and recall by
+        threshold, none if the task has other scores.
+        """
+        found = self._found(model)
+        chosen = self.task.chosen_on_dev(self.corpus, found, label_names(model))
+        if chosen:
+            model.config.update(chosen)
+            found = self._found(model)
+        scores = list(self._scores(model, found, THRESHOLDS))
         if not all({"precision", "recall", "f1"} <= of_one.keys() for of_one in scores):
-            return []
-        return [ThresholdPoint.of(t, of_one) for t, of_one in zip(THRESHOLDS, scores, strict=True)]
+            return chosen, []
+        return chosen, [ThresholdPoint.of(t, of_one) for t, of_one in zip(THRESHOLDS, scores, strict=True)]
 
-    def _scores(self, model: PreTrainedModel, thresholds: Sequence[float]) -> Iterator[dict[str, Any]]:
+    def _found(self, model: PreTrainedModel) -> Sequence[Any]:
+        return self.task.probabilities(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
+
+    def _scores(
+        self, model: PreTrainedModel, found: Sequence[Any], thresholds: Sequence[float]
+    ) -> Iterator[dict[str, Any]]:
         task, labels = self.task, label_names(model)
-        found = task.probabilities(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
         for threshold in thresholds:
             predicted = task.decode(found, labels, threshold)
             yield task.score(self.corpus, task.without(predicted, self.foreign) if self.foreign else predicted)
@@ -236,7 +247,10 @@ def run(
                 save_mlm_head(head, staged.path)
             best = task.load_model(staged.path)
             prepare_model(best, device)
-            curve = [json.dumps(point._asdict()) + "\n" for point in dev_set.curve(best)]
+            chosen_on_dev, points = dev_set.finish(best)
+            if chosen_on_dev:
+                best.config.save_pretrained(staged.path)
+            curve = [json.dumps(point._asdict()) + "\n" for point in points]
             if curve:
                 (staged.path / artifacts.THRESHOLDS).write_text("".join(curve), encoding="utf-8")
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
@@ -261,7 +275,7 @@ def _report(task: Task, trained: Trained) -> None:
         )
     told = f"kept epoch {kept.epoch} of {n_epochs}: {task.metric.title} {100 * score:.2f} on dev"
     if score < kept.best_score:
-        told += f" (best {100 * kept.best_score:.2f}, which may be luck on so few mentions)"
+        told += f" (best {100 * kept.best_score:.2f}, which may be luck on so little dev data)"
     console.note(told)
     if kept.epoch == trained.schedule.epochs > 1 and score == kept.best_score:
         console.note("the last epoch is the best: more --epochs may help")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mslm_cli import artifacts, console
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
+from mslm_cli.corpus.classified import LabelledText, classified_corpus, json_line
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.formats.format import Part
@@ -88,7 +89,33 @@ def run(trained: Path, texts: Sequence[Path], config: PredictConfig, result: Res
         return
     if ner is not None:
         raise UsageError(f"--ner finds mentions to relate, and {trained} is a model for --task {model.task.name}")
+    if model.task.kind == "documents":
+        _labels(model, texts, config, result, split_words)
+        return
     _mentions(model, texts, config, result, split_words)
+
+
+def _labels(
+    model: TrainedModel, texts: Sequence[Path], config: PredictConfig, result: Result, split_words: SplitWords
+) -> None:
+    """Write a JSON line for each document, with its labels."""
+    if result.form not in ("json", "text"):
+        raise UsageError(f"--to {result.form} cannot hold labels of documents", hint="use json")
+    n_documents = 0
+
+    def lines() -> Iterator[Part]:
+        nonlocal n_documents
+        for documents in _rounds(segmented(each, split_words) for each in read_documents(source_files(texts), config)):
+            known = [LabelledText(each.document.id, each.document.text, (), None) for each in documents]
+            found = model.label(classified_corpus(known, split_words))
+            n_documents += len(documents)
+            pairs = zip(known, found, strict=True)
+            yield Part("".join(json_line(text.id, labels.labels) for text, labels in pairs))
+
+    write_parts(lines(), result.path, is_folder=False, is_safe=True)
+    if result.path is not None:
+        console.made(result.path)
+    console.note(f"labels of {console.count(n_documents, 'document')}")
 
 
 def _relations(

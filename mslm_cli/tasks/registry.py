@@ -2,11 +2,12 @@
 
 from mslm_cli.errors import UsageError
 from mslm_cli.plugins import Table
+from mslm_cli.tasks.documents import DOCUMENTS
 from mslm_cli.tasks.ner import NER
 from mslm_cli.tasks.relations import RELATIONS
 from mslm_cli.tasks.task import Task
 
-TASKS: Table[Task] = Table("mslm.tasks", Task, [(task.name, task) for task in (NER, RELATIONS)])
+TASKS: Table[Task] = Table("mslm.tasks", Task, [(task.name, task) for task in (NER, RELATIONS, DOCUMENTS)])
 
 
 def find_task(name: str) -> Task:

@@ -1,7 +1,7 @@
 """What tasks have in common that label spans of words."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.predictions import PredictedSentence, ScoredCorpus, scored_corpus
@@ -20,6 +20,10 @@ class SpanTask:
     def without(self, predicted: Sequence[PredictedSentence], types: frozenset[str]) -> list[PredictedSentence]:
         """The sentences without spans of ``types``."""
         return [sentence.without(types) for sentence in predicted]
+
+    def chosen_on_dev(self, gold: LabelledCorpus, found: Sequence[Any], labels: Sequence[str]) -> dict[str, Any]:
+        """Nothing."""
+        return {}
 
     def scored(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> ScoredCorpus:
         """The sentences with gold and predicted spans."""

@@ -115,6 +115,13 @@ class Task(Protocol):
     def without(self, predicted: Sequence[Any], types: frozenset[str]) -> Sequence[Any]:
         """The predictions without those of ``types``."""
 
+    def chosen_on_dev(self, gold: LabelledCorpus, found: Sequence[Any], labels: Sequence[str]) -> dict[str, Any]:
+        """Entries of the model's config that are chosen on dev once the model is trained; empty if there are none.
+
+        Args:
+            found: the result of ``probabilities`` for ``gold``.
+        """
+
     def score(self, gold: LabelledCorpus, predicted: Sequence[Any]) -> dict[str, Any]:
         """The scores on a dev set, including the primary metric."""
 

@@ -129,6 +129,34 @@ reads the states of the two first markers, so `transformers` cannot load it by i
 """
 
 
+def documents(
+    config: FinetuneConfig, labels: Sequence[str], n_documents: int, trained: Trained, *, several: bool
+) -> str:
+    """The model card of a classifier of documents.
+
+    Args:
+        several: whether a document can have several labels, or none.
+    """
+    kept, scores = trained.kept, trained.kept.scores
+    each = "any number of labels" if several else "one label"
+    return f"""---
+library_name: transformers
+tags: [mslm, text-classification]
+---
+# Classification of documents, fine-tuned with mslm
+
+Each document has {each} of: {", ".join(labels)}. `{config.model_dump()["model"]}`, fine-tuned on
+{count(n_documents, "document")} for {count(trained.n_epochs, "epoch")} in steps of
+{count(trained.schedule.tokens_per_step, "token")}, peak learning rate {config.learning_rate:g}, seed {config.seed}. On
+the development data, epoch {kept.epoch} was chosen: micro F1 {scores["f1"]:.4f}, macro F1 {scores["macro_f1"]:.4f}.
+
+`mslm predict` and `mslm eval` run the model. The head is read at the first token of a window, and the probabilities of
+a long document are the means over its windows.{
+        " `label_thresholds` in `config.json` were chosen on the development data." * several
+    }
+"""
+
+
 def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
     """The model card of an NER model."""
     kept, scores = trained.kept, trained.kept.scores

@@ -215,6 +215,23 @@ def predict_probabilities(
     return [probabilities[start:end] for start, end in pairwise(np.cumsum([0, *n_words]).tolist())]
 
 
+@torch.inference_mode()
+def position_logits(
+    model: TokenClassifier, windows: Windows, positions: Int64, *, pad_id: int, batch_tokens: int
+) -> NDArray[np.float32]:
+    """The logits at one position of each window: float32 [n, n_labels].
+
+    Args:
+        positions: int64 [n], in their windows.
+    """
+    found = np.zeros((len(windows), len(label_names(model))), np.float32)
+    for group in plan_forward_passes(np.arange(len(windows)), np.diff(windows.offsets), batch_tokens):
+        offsets, tokens = take_rows(windows.offsets, group)
+        batch = pad(windows.input_ids[tokens], np.diff(offsets), pad_id)
+        found[group] = _logits(model, batch, batch.begins + positions[group]).float().cpu().numpy()
+    return found
+
+
 def _logits(model: TokenClassifier, batch: ModelBatch, positions: Int64) -> torch.Tensor:
     """The logits at positions of the flattened batch: float [n_positions, n_labels]."""
     if isinstance(model, OnnxClassifier):
