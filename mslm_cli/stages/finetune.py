@@ -44,6 +44,7 @@ from mslm_cli.training.supervised import Metric, Trained, TrainingPlan, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
 _DEV_BATCH_TOKENS = 2048
+_COUNTED = {"spans": "mentions", "relations": "relations", "documents": "labels"}
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,7 @@ def _report(task: Task, trained: Trained) -> None:
         )
     told = f"kept epoch {kept.epoch} of {n_epochs}: {task.metric.title} {100 * score:.2f} on dev"
     if score < kept.best_score:
-        told += f" (best {100 * kept.best_score:.2f}, which may be luck on so little dev data)"
+        told += f" (best {100 * kept.best_score:.2f}, which may be luck on so few {_COUNTED[task.kind]})"
     console.note(told)
     if kept.epoch == trained.schedule.epochs > 1 and score == kept.best_score:
         console.note("the last epoch is the best: more --epochs may help")

@@ -1,0 +1,36 @@
+"""Small documents with relations, in words that the tiny encoders of the tests know: CID if a drug induced a disease."""
+
+import random
+from pathlib import Path
+
+DRUGS = {"aspirin": "D1", "warfarin": "D2"}
+DISEASES = {"heart failure": "M1", "diabetes mellitus": "M2", "renal toxicity": "M3", "breast cancer": "M4"}
+
+
+def pubtator(n: int, seed: int) -> str:
+    """``n`` documents of a title and two sentences; in each sentence a drug either induced a disease or not."""
+    rng = random.Random(seed)
+    return "\n".join(_document(rng, f"{seed}{number:03}") for number in range(n))
+
+
+def _document(rng: random.Random, id_: str) -> str:
+    title = f"study {rng.randrange(1000)} of patients ."
+    text, mentions, relations = "", [], {}
+    for drug, disease in zip(rng.sample(list(DRUGS), 2), rng.sample(list(DISEASES), 2), strict=True):
+        is_related = rng.random() < 0.5
+        parts = [(drug, "Chemical"), ("induced" if is_related else "therapy for", ""), (disease, "Disease")]
+        for part, kind in [*parts, (f"after {rng.randrange(99)} days .", "")]:
+            start = len(title) + 1 + len(text)
+            text += f"{part} "
+            if kind:
+                concept = (DRUGS | DISEASES)[part]
+                mentions.append(f"{id_}\t{start}\t{start + len(part)}\t{part}\t{kind}\t{concept}")
+        if is_related:
+            relations[f"{id_}\tCID\t{DRUGS[drug]}\t{DISEASES[disease]}"] = None
+    return "\n".join([f"{id_}|t|{title}", f"{id_}|a|{text.rstrip()}", *mentions, *relations]) + "\n"
+
+
+def write(folder: Path) -> None:
+    """Write {train,dev,test}.pubtator."""
+    for number, (name, n) in enumerate((("train", 40), ("dev", 15), ("test", 15)), 1):
+        (folder / f"{name}.pubtator").write_text(pubtator(n, number))
