@@ -1,10 +1,17 @@
-"""Small documents with relations, in words that the tiny encoders of the tests know: CID if a drug induced a disease."""
+"""Small documents with relations, in words that tiny encoders know: CID if a drug induced a disease."""
 
 import random
 from pathlib import Path
 
 DRUGS = {"aspirin": "D1", "warfarin": "D2"}
 DISEASES = {"heart failure": "M1", "diabetes mellitus": "M2", "renal toxicity": "M3", "breast cancer": "M4"}
+
+
+FINETUNE = (
+    "finetune --task relations --train train.pubtator --dev dev.pubtator --model encoder --epochs 2"
+    " --learning-rate 0.02 --tokens-per-step 256 --threads 1"
+)
+"""Learns what there is to learn."""
 
 
 def pubtator(n: int, seed: int) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mslm_cli import console
 from mslm_cli.corpus.documents import LabelledCorpus, LabelledSentence
+from mslm_cli.corpus.formats.brat import annotations_beside
+from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.marked_pairs import MarkedPair, is_of_pairs, marked_pairs
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import annotated_in, opened_files
@@ -108,10 +110,11 @@ def read_relations(path: Path, options: DataOptions, split_words: SplitWords = t
             kinds.add(False)
             continue
         annotated = list(annotated_in(source, told))
+        name = display_name(annotations_beside(source.path) or source.path)  # where its lines are
         are_concepts = _are_concepts(annotated)
         kinds.add(are_concepts)
         for document in annotated:
-            documents.append(_Reading(document, source.name, options, split_words, ignored).document(are_concepts))
+            documents.append(_Reading(document, name, options, split_words, ignored).document(are_concepts))
             ignored.update(dict(document.n_ignored))
     if len(kinds) > 1:
         raise DataError("relations between concepts in some files, between mentions in others", path=path)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -135,12 +135,10 @@ def _relations(
     if form in ("conll", "html"):
         raise UsageError(f"--to {form} cannot hold relations", hint="use json, brat, bioc, pubtator or jsonl")
     totals = Totals()
-    rounds = _related(_with_mentions(model, texts, config, ner), model, split_words, totals)
+    relating = partial(relate, model, split_words=split_words, names_concepts=form == "pubtator")
+    rounds = _related(_with_mentions(model, texts, config, ner), relating, totals)
     if writer is not None:
-        documents: Iterable[AnnotatedDocument] = chain.from_iterable(rounds)
-        if form == "pubtator" and not are_concepts(model.model):
-            documents = map(_by_concepts, documents)
-        parts = writer.parts(documents, "" if output is None else output.name)
+        parts = writer.parts(chain.from_iterable(rounds), "" if output is None else output.name)
     else:
         show = partial(_relation_lines, is_json=form == "json", with_text=result.with_text)
         parts = (Part("".join(map(show, documents))) for documents in rounds)
@@ -178,19 +176,16 @@ def _with_mentions(
 
 
 def _related(
-    rounds: Iterable[list[AnnotatedDocument]], model: TrainedModel, split_words: SplitWords, totals: Totals
+    rounds: Iterable[list[AnnotatedDocument]],
+    relating: Callable[[list[AnnotatedDocument]], list[AnnotatedDocument]],
+    totals: Totals,
 ) -> Iterator[list[AnnotatedDocument]]:
     for documents in rounds:
-        related = relate(model, documents, split_words)
+        related = relating(documents)
         totals.n_documents += len(related)
         totals.n_mentions += sum(len(document.annotations) for document in related)
         totals.n_relations += sum(len(document.relations) for document in related)
         yield related
-
-
-def _by_concepts(document: AnnotatedDocument) -> AnnotatedDocument:
-    """The document with the id of each mention as its concept, which is what relations in PubTator name."""
-    return replace(document, annotations=tuple(replace(each, concepts=each.id) for each in document.annotations))
 
 
 def _relation_lines(document: AnnotatedDocument, *, is_json: bool, with_text: bool) -> str:

@@ -53,11 +53,18 @@ def annotated_mentions(found: DocumentMentions, *, with_concepts: bool) -> Annot
 
 
 def relate(
-    model: TrainedModel, documents: Sequence[AnnotatedDocument], split_words: SplitWords
+    model: TrainedModel,
+    documents: Sequence[AnnotatedDocument],
+    split_words: SplitWords,
+    *,
+    names_concepts: bool = False,
 ) -> list[AnnotatedDocument]:
     """The documents with predicted relations between their mentions, which get ids if they have none.
 
     A relation of concepts is given between their nearest mentions.
+
+    Args:
+        names_concepts: let relations name concepts instead; those of single mentions are the mentions' ids.
     """
     of_concepts = are_concepts(model.model)
     named = [_with_ids(document) for document in documents]
@@ -72,12 +79,15 @@ def relate(
         for number, relation in enumerate(relations, 1):
             head, tail = entities.entities[relation.head], entities.entities[relation.tail]
             ends = (head.id, tail.id)
-            if of_concepts:
+            if of_concepts and not names_concepts:
                 _, one, other = min((words_between(a, b), a, b) for a in head.mentions for b in tail.mentions)
                 ends = (ids[one], ids[other])
             roles = (("Arg1", ends[0]), ("Arg2", ends[1]))
             made.append(Relation(relation.type, roles, f"R{number}", score=relation.score))
-        results.append(replace(document, relations=tuple(made)))
+        annotations = document.annotations
+        if names_concepts and not of_concepts:
+            annotations = tuple(replace(each, concepts=each.id) for each in annotations)
+        results.append(replace(document, annotations=annotations, relations=tuple(made)))
     return results
 
 

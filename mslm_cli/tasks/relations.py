@@ -19,14 +19,14 @@ from mslm_cli.corpus.pairs import MAX_PAIRS, Pair, PairRules, candidates, relate
 from mslm_cli.corpus.relations import NO_RELATION, RelationCorpus, RelationDocument, read_relations
 from mslm_cli.corpus.scored_documents import ScoredDocuments, ScoredEntity, scored_document
 from mslm_cli.corpus.standoff import SplitWords
-from mslm_cli.errors import DataError, UnavailableError
+from mslm_cli.errors import DataError
 from mslm_cli.evaluation.document_scores import METRICS
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.evaluation.thresholds import NEUTRAL
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.labelled import LabelledSequences, TrainingSource
-from mslm_cli.training.onnx import OnnxClassifier, TokenClassifier
+from mslm_cli.training.onnx import TokenClassifier
 from mslm_cli.training.pair_data import MarkedText, PairSequences, pair_probabilities
 from mslm_cli.training.pair_model import load_pair_classifier
 from mslm_cli.training.supervised import Metric, Trained
@@ -157,8 +157,6 @@ class Relations:
         config: FinetuneConfig,
     ) -> EncodedPairs:
         """The candidate pairs by the rules that the model's config records."""
-        if isinstance(model, OnnxClassifier):
-            raise UnavailableError("--backend onnx cannot classify pairs", hint="use --backend torch")
         return _encode(_of_relations(corpus), recorded_rules(model), tokenizer, config)
 
     def probabilities(

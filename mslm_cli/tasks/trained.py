@@ -95,6 +95,8 @@ def _load(
 ) -> TokenClassifier:
     """The model, in the backend that ``options`` name."""
     if options.backend == "onnx":
+        if task.kind == "relations":
+            raise UsageError("--backend onnx cannot classify pairs", hint="use --backend torch")
         if options.device == "cuda":
             raise UsageError("--backend onnx runs on CPU, not on --device cuda", hint="drop one of them")
         if options.precision == "bf16":
