@@ -41,3 +41,23 @@ def write(folder: Path) -> None:
     """Write {train,dev,test}.pubtator."""
     for number, (name, n) in enumerate((("train", 40), ("dev", 15), ("test", 15)), 1):
         (folder / f"{name}.pubtator").write_text(pubtator(n, number))
+
+
+def write_brat(folder: Path) -> None:
+    """Write the folders train, dev and test of BRAT files, whose relations are called Causes."""
+    for number, (name, n) in enumerate((("train", 20), ("dev", 8), ("test", 8)), 1):
+        (folder / name).mkdir()
+        for i, block in enumerate(pubtator(n, number).strip().split("\n\n")):
+            title, abstract, *rows = block.splitlines()
+            text = f"{title.split('|', 2)[2]}\n{abstract.split('|', 2)[2]}"
+            ids: dict[str, str] = {}
+            lines = []
+            for cells in (row.split("\t") for row in rows):
+                if len(cells) == 6:
+                    ids[cells[5]] = f"T{len(ids) + 1}"
+                    kind = cells[4].replace("Chemical", "Drug")
+                    lines.append(f"{ids[cells[5]]}\t{kind} {cells[1]} {cells[2]}\t{cells[3]}")
+                else:
+                    lines.append(f"R{i}\tCauses Arg1:{ids[cells[2]]} Arg2:{ids[cells[3]]}")
+            (folder / name / f"doc{i}.txt").write_text(text)
+            (folder / name / f"doc{i}.ann").write_text("\n".join(lines) + "\n")

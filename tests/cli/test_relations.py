@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import relation_data
+from jsonschema import Draft202012Validator
 from typer.testing import Result
 
+from mslm_cli import fsio
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.relations import read_relations
 
@@ -16,6 +18,12 @@ Mslm = Callable[..., Result]
 
 
 NER = "finetune --train train.pubtator --dev dev.pubtator --learning-rate 0.02 --tokens-per-step 128 --threads 1"
+
+
+def validator(name: str) -> Draft202012Validator:
+    schema: dict[str, Any] = json.loads((fsio.resource("schemas") / f"{name}.schema.json").read_bytes())
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
 
 
 def run(mslm: Mslm, *arguments: object) -> Result:
@@ -56,6 +64,9 @@ def test_it_is_scored_with_slices_intervals_and_the_leak_guard(related_workplace
     done = run(mslm, "eval", "rel", "--data", "test.pubtator", "--train", "train.pubtator", "-o", "scores")
     results: dict[str, Any] = json.loads(Path("scores/results.json").read_bytes())
     gold = read_relations(Path("test.pubtator"), DataOptions())
+    validator("results-documents").validate(results)
+    for line in Path("scores/predictions.jsonl").read_text().splitlines():
+        validator("predictions-documents").validate(json.loads(line))
     assert results["kind"] == "relations"
     assert results["exact_match"]["gold"] == gold.n_gold
     assert results["exact_match"]["f1"] > 0.9
@@ -122,6 +133,7 @@ def test_end_to_end_from_raw_text(related_workplace: Path, ner: Path, mslm: Mslm
         texts = [document.shown(document.entities[end].mentions[0]) for end in (head, tail)]
         assert (texts, kind) == (["aspirin", "renal toxicity"], "CID"), form
     results = json.loads(run(mslm, "eval", "rel", "--data", "test.pubtator", "--ner", ner, "--json").stdout)
+    validator("results-documents").validate(results)
     end_to_end, given_mentions = results["end_to_end"]["exact_match"], results["exact_match"]
     assert end_to_end["gold"] == given_mentions["gold"]
     assert end_to_end["f1"] <= given_mentions["f1"]

@@ -211,7 +211,7 @@ def test_missing_and_broken_tasks_are_one_line(workplace: Path, mslm: Mslm, plug
     plug_in("odd", "ENTRY = 'not a task at all'\n")
     command = [*FINETUNE]
     for name, code, said in [
-        ("parsing", 2, "error: --task parsing: unknown task (tasks: gone, ner, odd, word-kind)"),
+        ("parsing", 2, "error: --task parsing: unknown task (tasks: documents, gone, ner, odd, relations, word-kind)"),
         ("gone", 5, "cannot be loaded: ModuleNotFoundError: "),
         ("odd", 5, "expected a mslm_cli.tasks.task.Task, found str"),
     ]:
