@@ -23,7 +23,9 @@ mslm finetune --train train.tsv --dev devel.tsv --model adapted -o ner
 mslm finetune --train train.tsv --dev devel.tsv -o vanilla --epochs 10 --seed 1
 mslm finetune --train train.tsv --dev devel.tsv --model other-ner -o transfer
 mslm finetune --train train.tsv --dev devel.tsv --rank-sources a.tsv b.tsv -o best
-mslm finetune --train train.tsv --dev devel.tsv --also chemicals.tsv -o both"""
+mslm finetune --train train.tsv --dev devel.tsv --also chemicals.tsv -o both
+mslm finetune --task relations --train train.pubtator --dev dev.pubtator --pairs document -o relations
+mslm finetune --task documents --train train.csv --dev dev.csv -o classifier"""
 
 
 @subcommand("finetune", FinetuneConfig, examples=EXAMPLES)
@@ -54,7 +56,7 @@ def finetune(
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune an encoder for entity recognition, or another task.
+    """Fine-tune an encoder for entity recognition, relations, labels of documents, or another task.
 
     Scoring never sees masked text; training does only with --mask-mentions or --mask-words. The epoch with the best
     score on --dev is kept; for entity recognition, the score is strict F1.
