@@ -24,7 +24,7 @@ mslm finetune --train train.tsv --dev devel.tsv -o vanilla --epochs 10 --seed 1
 mslm finetune --train train.tsv --dev devel.tsv --model other-ner -o transfer
 mslm finetune --train train.tsv --dev devel.tsv --rank-sources a.tsv b.tsv -o best
 mslm finetune --train train.tsv --dev devel.tsv --also chemicals.tsv -o both
-mslm finetune --task relations --train train.pubtator --dev dev.pubtator --pairs document -o relations
+mslm finetune --task relations --train train.txt --dev dev.txt -o relations
 mslm finetune --task documents --train train.csv --dev dev.csv -o classifier"""
 
 
