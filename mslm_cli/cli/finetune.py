@@ -73,6 +73,7 @@ def finetune(
         raise UsageError(f"--folds {folds}: expected at least 2, without --rank-sources")
     from mslm_cli.stages import finetune as stage
     from mslm_cli.studies import cross_validation, ranking
+    from mslm_cli.tasks.registry import find_task
     from mslm_cli.training import ranks
     from mslm_cli.workspace import RunOptions
 
@@ -82,6 +83,9 @@ def finetune(
         companions = stage.Companions(tuple(also or ()), silver)
         rerun = RunOptions(overwrite, resume, resume_anyway)
         target = stage.Target(train, dev, companions)
+        if (rank_sources or folds) and find_task(config.task).kind != "spans":
+            option = "--rank-sources" if rank_sources else "--folds"
+            raise UsageError(f"{option} divides sentences, and does not apply to --task {config.task}")
         stage.check_map(companions, config, sources or ())
         if rank_sources:
             made = ranking.run(sources or [], target, output, config, rerun)

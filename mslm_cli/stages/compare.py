@@ -87,8 +87,7 @@ def run(
     metric = _one_metric(runs)
     for other in runs[1:]:
         check_same_test_set(runs[0], other)
-    are_documents = isinstance(runs[0].corpus, ScoredDocuments)
-    known = None if train is None else (read_relations if are_documents else read_labelled)(train, config)
+    known = None if train is None else _read_train(train, runs[0].corpus, config)
     terms = None if lexicon is None else terms_of(artifacts.load(lexicon, "lexicon"))
 
     rows = runs[0].corpus.rows
@@ -124,6 +123,13 @@ def run(
         "sentences": _differing_sentences([row.id for row in rows], mistakes),
     }
     return result, arms
+
+
+def _read_train(train: Path, corpus: ScoredCorpus | ScoredDocuments, config: CompareConfig) -> LabelledCorpus | None:
+    """The training data for slices; labels of documents have none."""
+    if not isinstance(corpus, ScoredDocuments):
+        return read_labelled(train, config)
+    return read_relations(train, config) if corpus.kind == "relations" else None
 
 
 def _add_wins(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mslm_cli import artifacts, console, provenance
 from mslm_cli.artifacts import Artifact, ArtifactBuild, Input
 from mslm_cli.config import EvalConfig
+from mslm_cli.corpus.classified import read_classified
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, read_scored_documents
@@ -114,10 +115,7 @@ def run(
         return scored
 
     corpus, unknown = _corpus(sources, ner, config)
-    train = None
-    if sources.train is not None:
-        reads_relations = ner is None and isinstance(corpus, ScoredDocuments)
-        train = read_relations(sources.train, config) if reads_relations else _read(sources.train, config, ner)
+    train = None if sources.train is None else _read(sources.train, config, ner, corpus)
     terms = None if lexicon is None else terms_of(lexicon)
     results = {
         **_identity(ner, inputs, corpus),
@@ -228,12 +226,17 @@ def read_scored(artifact: Artifact) -> Scored:
         return Scored(json.loads(artifact.file(RESULTS).read_bytes()), [json.loads(line) for line in file])
 
 
-def _read(file: Path, config: EvalConfig, ner: Artifact | None) -> LabelledCorpus:
+def _read(
+    file: Path, config: EvalConfig, ner: Artifact | None, scored: ScoredCorpus | ScoredDocuments | None = None
+) -> LabelledCorpus:
+    """Read labelled data as the model's task does; without a model as ``scored``, which they belong to, has it."""
     if ner:
         # torch is imported only to run a model, not to read predictions
         from mslm_cli.tasks.trained import task_of
 
         return task_of(ner).read(file, config, splitter(ner.manifest.run.get("words", "")))
+    if isinstance(scored, ScoredDocuments):
+        return (read_relations if scored.kind == "relations" else read_classified)(file, config)
     return read_gold(file, config)
 
 

@@ -117,7 +117,9 @@ def test_one_label_each(chain: Path, workplace: Path, mslm: Mslm) -> None:
     lines = [json.loads(line) for line in run(mslm, "predict", "out", "note.txt").stdout.splitlines()]
     assert [line["labels"][0]["label"] for line in lines] == ["heart", "drug"]
     assert "out/thresholds.jsonl" not in map(str, Path("out").iterdir()), "a text has one label at any threshold"
-    run(mslm, "compare", "a=scores", "b=scores/predictions.jsonl")
+    run(mslm, "compare", "a=scores", "b=scores/predictions.jsonl", "--train", "train.txt")
+    again = run(mslm, "eval", "--predictions", "scores/predictions.jsonl", "--train", "train.txt", "--json")
+    assert json.loads(again.stdout)["exact_match"] == match
 
 
 def test_several_labels_with_thresholds_chosen_on_dev(workplace: Path, mslm: Mslm) -> None:

@@ -147,6 +147,7 @@ def test_bad_combinations_are_one_line(related_workplace: Path, ner: Path, mslm:
         ((*training, "--also", "dev.pubtator", "-o", "x"), 2, "--also does not apply to --task relations"),
         (("finetune", "--train", "train.pubtator", "--dev", "dev.pubtator", "--pairs", "document", "-o", "x"), 2,
          "--pairs does not apply to --task ner"),
+        ((*training, "--folds", "3", "-o", "x"), 2, "--folds divides sentences"),
         (("predict", ner, "test.pubtator", "--ner", ner), 2, "--ner finds mentions to relate"),
         (("predict", "rel", "test.pubtator", "--ner", "rel"), 2, "expected a model that finds mentions"),
         (("predict", "rel", "test.pubtator", "--to", "conll"), 2, "--to conll cannot hold relations"),
