@@ -79,24 +79,34 @@ def candidates(document: RelationDocument, rules: PairRules) -> tuple[list[Pair]
 
 
 def _admissible(document: RelationDocument, rules: PairRules) -> Iterator[Pair]:
-    numbers: dict[str, list[int]] = {}
-    for number, entity in enumerate(document.entities):
-        numbers.setdefault(entity.type, []).append(number)
-    for head_type, tail_type in sorted(rules.types):
-        for head in numbers.get(head_type, ()):
-            for tail in numbers.get(tail_type, ()):
-                if head != tail and (instances := tuple(_instances(document, head, tail, rules))):
-                    yield Pair(head, tail, instances)
+    places = [_places(document, number, rules.scope) for number in range(len(document.entities))]
+    at: dict[tuple[str, int], list[int]] = {}
+    for number, (entity, own) in enumerate(zip(document.entities, places, strict=True)):
+        for place in own:
+            at.setdefault((entity.type, place), []).append(number)
+    tails_of = {head: sorted(tail for h, tail in rules.types if h == head) for head, _ in rules.types}
+    for head, entity in enumerate(document.entities):
+        kinds = tails_of.get(entity.type, ())
+        for tail in sorted({tail for kind in kinds for place in places[head] for tail in at.get((kind, place), ())}):
+            if head != tail and (instances := tuple(_instances(document, head, tail, rules))):
+                yield Pair(head, tail, instances)
+
+
+def _places(document: RelationDocument, entity: int, scope: Scope) -> set[int]:
+    """What an entity must share with another to make a pair: the sentences of its mentions, or the document."""
+    if scope == "document":
+        return {0}
+    return {document.sentence_of(first) for first, _ in document.entities[entity].mentions}
 
 
 def _instances(document: RelationDocument, head: int, tail: int, rules: PairRules) -> list[Instance]:
     """The nearest mentions of two entities, as many as the rules ask for."""
     heads, tails = document.entities[head].mentions, document.entities[tail].mentions
-    found = (
-        Instance(words_between(one, other), one, other)
+    found = [
+        Instance(distance, one, other)
         for one in heads
         for other in tails
-        if rules.scope == "document" or document.sentence_of(one[0]) == document.sentence_of(other[0])
-    )
-    allowed = (each for each in found if not rules.max_distance or each.distance <= rules.max_distance)
-    return heapq.nsmallest(rules.n_instances, allowed)
+        if (distance := words_between(one, other)) <= (rules.max_distance or distance)
+        and (rules.scope == "document" or document.sentence_of(one[0]) == document.sentence_of(other[0]))
+    ]
+    return sorted(found)[: rules.n_instances] if len(found) > 1 else found
