@@ -240,7 +240,10 @@ class FinetuneConfig(DataOptions, TrainingOptions):
 
     not_on_command_line: ClassVar[frozenset[str]] = TEXT_ONLY
 
-    task: str = Field("ner", description="What to learn: `ner`, or a task that an installed package adds.")
+    task: str = Field(
+        "ner",
+        description="What to learn: `ner`, `relations`, `documents`, or a task that an installed package adds.",
+    )
     epochs: AutoCount = Field(
         "auto", description="Maximum passes over the training sentences; auto gives small data more of them."
     )
@@ -279,6 +282,13 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     label_pieces: Literal["first", "all"] = Field(
         "first",
         description="Word pieces labelled in training; `all` suits tools that label every piece, such as transformers.",
+    )
+    pairs: Literal["sentence", "document"] = Field(
+        "sentence", description="Relations: candidates are pairs in the same sentence, or in the same document."
+    )
+    max_distance: int = Field(0, ge=0, description="Relations: most words between the two of a pair; 0 is no limit.")
+    instances: int = Field(
+        1, ge=1, description="Relations between concepts: pairs of mentions, nearest first, that stand for a pair."
     )
 
     @property

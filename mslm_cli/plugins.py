@@ -8,9 +8,10 @@ A package adds an object by declaring an entry point with the object's name in i
 Names are known without importing anything; a plug-in is imported on first use.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from mslm_cli.errors import UnavailableError
@@ -25,12 +26,24 @@ def installed(group: str) -> dict[str, EntryPoint]:
 
 
 class Table(Generic[_T]):
-    """Objects of one type by name: ``built_in`` ones and those of plug-ins."""
+    """Objects of one type by name: ``built_in`` ones and those of plug-ins.
 
-    def __init__(self, group: str, item_type: type, built_in: Iterable[tuple[str, _T]]) -> None:
+    Args:
+        late: built-in ones that are imported when they are first asked for.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        item_type: type,
+        built_in: Iterable[tuple[str, _T]],
+        late: Mapping[str, Callable[[], _T]] = MappingProxyType({}),
+    ) -> None:
         self.group = group
         self._item_type = item_type
-        self._built_in = dict(built_in)
+        self._built_in: dict[str, Callable[[], _T]] = {name: partial(_given, item) for name, item in built_in} | dict(
+            late
+        )
 
     def names(self) -> tuple[str, ...]:
         """All names, built-in ones first."""
@@ -38,7 +51,7 @@ class Table(Generic[_T]):
 
     def built_in(self) -> tuple[_T, ...]:
         """The built-in objects; what can be asked while no plug-in is to be imported."""
-        return tuple(self._built_in.values())
+        return tuple(get() for get in self._built_in.values())
 
     def __iter__(self) -> Iterator[_T]:
         """All objects, plug-ins first: whoever installs one wants it to be used.
@@ -47,7 +60,7 @@ class Table(Generic[_T]):
             UnavailableError: a plug-in is broken, or has the name of a built-in entry.
         """
         yield from map(self._load, installed(self.group).values())
-        yield from self._built_in.values()
+        yield from self.built_in()
 
     def __getitem__(self, name: str) -> _T:
         """The object called ``name``.
@@ -56,7 +69,7 @@ class Table(Generic[_T]):
             KeyError: the name is unknown.
             UnavailableError: the plug-in is broken.
         """
-        return self._built_in[name] if name in self._built_in else self._load(installed(self.group)[name])
+        return self._built_in[name]() if name in self._built_in else self._load(installed(self.group)[name])
 
     def _load(self, point: EntryPoint) -> _T:
         package = point.dist.name if point.dist else point.value
@@ -74,3 +87,7 @@ class Table(Generic[_T]):
         if (name := getattr(found, "name", None)) != point.name:
             raise UnavailableError(f"{where}: its name is {name!r}", hint=hint)
         return found
+
+
+def _given(item: _T) -> _T:
+    return item

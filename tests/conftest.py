@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import relation_data
 from sample_data import ANN, PUBTATOR, TEXT
 from typer.testing import CliRunner, Result
 
@@ -191,6 +192,26 @@ def chain(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, mslm: Ca
 def workplace(chain: Path, in_tmp: Path) -> Path:
     """The working folder, with a copy of all that ``chain`` holds."""
     shutil.copytree(chain, in_tmp, dirs_exist_ok=True)
+    return in_tmp
+
+
+@pytest.fixture(scope="session")
+def related(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, mslm: Callable[..., Result]) -> Path:
+    """A folder with {train,dev,test}.pubtator, encoder, and a model of relations, rel. Not to be written to."""
+    folder = tmp_path_factory.mktemp("related")
+    relation_data.write(folder)
+    shutil.copytree(tiny_encoder, folder / "encoder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        made = mslm(*relation_data.FINETUNE.split(), "-o", "rel")
+    assert made.exit_code == 0, made.stderr
+    return folder
+
+
+@pytest.fixture
+def related_workplace(related: Path, in_tmp: Path) -> Path:
+    """The working folder, with a copy of all that ``related`` holds."""
+    shutil.copytree(related, in_tmp, dirs_exist_ok=True)
     return in_tmp
 
 

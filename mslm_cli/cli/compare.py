@@ -43,6 +43,7 @@ def compare(
     randomisation, corrected for the number of pairs (Holm); wins and losses by slice; differing sentences.
     """
     refuse_shared_stdin({"--data": data, "--train": train, "--lexicon": lexicon})
+    from mslm_cli.corpus.scored_documents import ScoredDocument
     from mslm_cli.evaluation import tables
     from mslm_cli.stages import compare as stage
 
@@ -60,12 +61,19 @@ def compare(
         console.result("")
     for remark in tables.comparison_remarks(result):
         console.result(remark)
-    first = {name: of_arm[0].corpus.sentences for name, of_arm in runs.items()}
+    first = {name: of_arm[0].corpus.rows for name, of_arm in runs.items()}
     for sentence in result["sentences"][:show]:
         console.result("")
         mistakes = ", ".join(f"{name} {n:.2g}" for name, n in sentence["mistakes"].items())
-        console.result(f"sentence {sentence['id']}: mistakes: {mistakes}")
         i = sentence["number"] - 1
+        document = next(iter(first.values()))[i]
+        if isinstance(document, ScoredDocument):
+            console.result(f"document {sentence['id']}: mistakes: {mistakes}")
+            for name, items in {"gold": document.gold, **{n: of[i].predicted for n, of in first.items()}}.items():
+                shown = "; ".join(tables.shown_item(document.to_json(), item) for item in items)
+                console.result(f"  {name}: {shown or '(none)'}")
+            continue
+        console.result(f"sentence {sentence['id']}: mistakes: {mistakes}")
         gold = next(iter(first.values()))[i].gold
         words = next((of[i].words for of in first.values() if of[i].words), None)
         for name, mentions in {"gold": gold, **{n: of[i].predicted for n, of in first.items()}}.items():

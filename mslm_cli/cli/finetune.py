@@ -23,7 +23,9 @@ mslm finetune --train train.tsv --dev devel.tsv --model adapted -o ner
 mslm finetune --train train.tsv --dev devel.tsv -o vanilla --epochs 10 --seed 1
 mslm finetune --train train.tsv --dev devel.tsv --model other-ner -o transfer
 mslm finetune --train train.tsv --dev devel.tsv --rank-sources a.tsv b.tsv -o best
-mslm finetune --train train.tsv --dev devel.tsv --also chemicals.tsv -o both"""
+mslm finetune --train train.tsv --dev devel.tsv --also chemicals.tsv -o both
+mslm finetune --task relations --train train.txt --dev dev.txt -o relations
+mslm finetune --task documents --train train.csv --dev dev.csv -o classifier"""
 
 
 @subcommand("finetune", FinetuneConfig, examples=EXAMPLES)
@@ -54,7 +56,7 @@ def finetune(
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune an encoder for entity recognition, or another task.
+    """Fine-tune an encoder for entity recognition, relations, labels of documents, or another task.
 
     Scoring never sees masked text; training does only with --mask-mentions or --mask-words. The epoch with the best
     score on --dev is kept; for entity recognition, the score is strict F1.
@@ -71,6 +73,7 @@ def finetune(
         raise UsageError(f"--folds {folds}: expected at least 2, without --rank-sources")
     from mslm_cli.stages import finetune as stage
     from mslm_cli.studies import cross_validation, ranking
+    from mslm_cli.tasks.registry import find_task
     from mslm_cli.training import ranks
     from mslm_cli.workspace import RunOptions
 
@@ -80,6 +83,9 @@ def finetune(
         companions = stage.Companions(tuple(also or ()), silver)
         rerun = RunOptions(overwrite, resume, resume_anyway)
         target = stage.Target(train, dev, companions)
+        if (rank_sources or folds) and find_task(config.task).kind != "spans":
+            option = "--rank-sources" if rank_sources else "--folds"
+            raise UsageError(f"{option} divides sentences, and does not apply to --task {config.task}")
         stage.check_map(companions, config, sources or ())
         if rank_sources:
             made = ranking.run(sources or [], target, output, config, rerun)

@@ -16,6 +16,7 @@ EXAMPLES = """\
 mslm predict ner abstracts.txt
 mslm predict ner abstracts/ -o mentions.jsonl
 mslm predict ner abstracts/ --to brat -o annotations
+mslm predict relations abstracts.txt --ner ner -o relations.jsonl
 zcat notes.gz | mslm predict ner - --no-text | jq -r .type | sort | uniq -c"""
 
 
@@ -24,16 +25,20 @@ _FORMS = ("auto", "json", "conll", "html")
 
 @subcommand("predict", PredictConfig, examples=EXAMPLES)
 def predict(
-    ner: Annotated[
-        Path, typer.Argument(metavar="NER", help="NER model from `mslm finetune`, or - to read its path from a pipe.")
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Model from `mslm finetune`, or - to read its path from a pipe.")
     ],
     texts: Texts,
     config: PredictConfig,
+    ner: Annotated[
+        Path | None,
+        typer.Option(help="Relations: the NER model that finds the mentions; by default those of annotated text."),
+    ] = None,
     to: Annotated[
         str,
         typer.Option(
-            help="Output format: one JSON line per mention, CoNLL columns, an HTML page, or whole documents in a format"
-            " of `mslm convert` (for brat, -o names a folder).",
+            help="Output format: one JSON line per mention or relation, CoNLL columns, an HTML page, or whole documents"
+            " in a format of `mslm convert` (for brat, -o names a folder).",
             metavar=f"<{'|'.join([*_FORMS, *(each.name for each in FORMATS.built_in() if each.writer)])}>",
         ),
     ] = "auto",
@@ -47,12 +52,14 @@ def predict(
     resume: Resume = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Find the entities in a text.
+    """Find the entities, relations or labels in a text.
 
     Writes JSON lines (doc, start, end, text, type, score) with offsets [start, end) in characters of the document; on a
     terminal, the entities are marked in the text. The score is the model's probability of the mention.
+
+    A model of relations writes a line for each (doc, type, head, tail, score); head and tail are mentions.
     """
-    refuse_shared_stdin({"the model": ner, "the text": "-" if Path("-") in texts else None})
+    refuse_shared_stdin({"the model": model, "the text": "-" if Path("-") in texts else None})
     file = None if output == Path("-") else output
     writers = {each.name: each.writer for each in FORMATS if each.writer}
     if to not in _FORMS and to not in writers:
@@ -67,4 +74,4 @@ def predict(
     is_shown = to == "auto" and file is None and not no_text and console.is_terminal()
     form: stage.Form = "text" if is_shown else "json" if to == "auto" else to
     result = stage.Result(form, file, scheme, not no_text, RunOptions(overwrite, resume))
-    stage.run(artifact_path(ner), texts, config, result)
+    stage.run(artifact_path(model), texts, config, result, None if ner is None else artifact_path(ner))

@@ -1,6 +1,6 @@
 """The units that readers hand out: documents for text, labelled sentences for gold data."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -135,6 +135,23 @@ class LabelledCorpus:
     n_empty_words: int = 0
     changes: tuple[Change, ...] = ()
     n_ignored: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def n_gold(self) -> int:
+        """The number of gold labels that a system is scored on: here, mentions."""
+        return sum(len(sentence.mentions) for sentence in self.sentences)
+
+
+def unlabelled_corpus(sentences: Sequence[Sequence[str]], documents: Sequence[object] | None = None) -> LabelledCorpus:
+    """Sentences, given as words, without labels.
+
+    Args:
+        documents: of each sentence, if known; None for a sentence without.
+    """
+    docs = [None] * len(sentences) if documents is None else [None if doc is None else str(doc) for doc in documents]
+    rows = enumerate(zip(sentences, docs, strict=True), 1)
+    found = (LabelledSentence(str(i), doc, tuple(words), (), ("O",) * len(words)) for i, (words, doc) in rows)
+    return LabelledCorpus(tuple(found), (), "IOB2", 0)
 
 
 def renamed(corpus: LabelledCorpus, names: Mapping[str, str]) -> LabelledCorpus:

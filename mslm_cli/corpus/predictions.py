@@ -12,6 +12,7 @@ from mslm_cli import console
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats.conll import read_conll
+from mslm_cli.corpus.json_values import parse_json
 from mslm_cli.corpus.labels import (
     BARE_TYPE,
     Mention,
@@ -25,6 +26,7 @@ from mslm_cli.corpus.labels import (
 )
 from mslm_cli.corpus.lines import display_name
 from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.scored_documents import ScoredDocument, ScoredDocuments, document_of, is_scored_document
 from mslm_cli.corpus.scoring import scoring_units
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.source import Source
@@ -97,6 +99,11 @@ class ScoredCorpus:
     n_predicted_orphans: int = 0
     n_off_boundary: int = 0
     tag_schemes: tuple[str, str] = ("IOB2", "IOB2")
+
+    @property
+    def rows(self) -> tuple[ScoredSentence, ...]:
+        """What is scored one by one: the sentences."""
+        return self.sentences
 
     def without_text(self) -> "ScoredCorpus":
         """The same without the words."""
@@ -243,6 +250,38 @@ def _refuse_mixed(tags: Iterable[Sequence[str]], name: str) -> None:
 
 def _digest(words: Sequence[str]) -> str:
     return f"{sentence_hash(' '.join(words)):016x}"
+
+
+def read_scored_documents(file: Path) -> ScoredDocuments | None:
+    """A predictions.jsonl of documents; None if the file is something else.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not of a document as the first is; with path and line.
+    """
+    source = Source(file, DataOptions())
+    first = next((line for line in source.head.lines if line.strip()), "")
+    try:
+        if not is_scored_document(json.loads(first)):
+            return None
+    except ValueError:
+        return None
+    documents: list[ScoredDocument] = []
+    for number, line in enumerate(source.lines(), 1):
+        if line.strip():
+            record = parse_json(line, display_name(file), number)
+            if not is_scored_document(record) or (documents and record["kind"] != documents[0].kind):
+                raise DataError("not a document as in the first line", path=display_name(file), line=number)
+            documents.append(document_of(record, display_name(file), number))
+    return ScoredDocuments(tuple(documents), documents[0].kind)
+
+
+def read_scored(file: Path) -> ScoredCorpus | ScoredDocuments:
+    """The predictions.jsonl of `mslm eval`, of sentences or of documents.
+
+    Raises:
+        DataError: the file cannot be read, or is not such a file; with path and line.
+    """
+    return read_scored_documents(file) or read_predictions(file, None)
 
 
 def read_predictions(

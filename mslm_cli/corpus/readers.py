@@ -144,18 +144,32 @@ def read_annotated(paths: Sequence[Path], options: DataOptions) -> Iterator[Anno
     for path in paths:
         if str(path).startswith(hub.PREFIX):
             yield from hub.annotated(str(path), options)
-    told: set[str] = set()
-    files = source_files([path for path in paths if not str(path).startswith(hub.PREFIX)])
+    told = {_COLUMNS}
+    for source in opened_files([path for path in paths if not str(path).startswith(hub.PREFIX)], options):
+        yield from annotated_in(source, told)
+
+
+def opened_files(paths: Sequence[Path], options: DataOptions) -> Iterator[Source]:
+    """The files, and all files in folders, to be read one after the other."""
+    files = source_files(paths)
     for file, label in zip(files, labels_of(files), strict=True):
-        source = _opened(Source(file, options, label=label))
-        chosen = _format_of(source, _COLUMNS, told)
-        with _saying_what_it_looks_like(source):
-            is_empty = True
-            for document in _annotated(chosen, source):
-                is_empty = False
-                yield document
-            if is_empty:
-                raise no_text(source.name, is_empty=source.head.raw in (b"", BOM_UTF8))
+        yield _opened(Source(file, options, label=label))
+
+
+def annotated_in(source: Source, told: set[str]) -> Iterator[AnnotatedDocument]:
+    """The documents of one file, as ``read_annotated``.
+
+    Args:
+        told: formats that no message names; that of the file is added.
+    """
+    chosen = _format_of(source, _TEXT, told)
+    with _saying_what_it_looks_like(source):
+        is_empty = True
+        for document in _annotated(chosen, source):
+            is_empty = False
+            yield document
+        if is_empty:
+            raise no_text(source.name, is_empty=source.head.raw in (b"", BOM_UTF8))
 
 
 def _annotated(chosen: Format, source: Source) -> Iterator[AnnotatedDocument]:

@@ -130,7 +130,7 @@ class Records:
             document.text,
             annotations,
             document.has_id,
-            relations=tuple(_relations(relations)) if isinstance(relations, list) else (),
+            relations=tuple(_relations(relations, record.line)) if isinstance(relations, list) else (),
         )
 
     def _annotation(self, record: Record, text: str, span: object) -> Annotation:
@@ -226,12 +226,12 @@ def _is_of_words(record: Record) -> bool:
     return is_list and ("text" not in record.values or _first(record.values, _TAGS) is not None)
 
 
-def _relations(given: Sequence[object]) -> Iterator[Relation]:
+def _relations(given: Sequence[object], line: int) -> Iterator[Relation]:
     """The relations of a record that are as in doccano."""
     for relation in given:
         if isinstance(relation, Mapping) and {"from_id", "to_id"} <= relation.keys():
             ends = (("from", str(relation["from_id"])), ("to", str(relation["to_id"])))
-            yield Relation(str(relation.get("type", "")), ends, str(relation.get("id", "")))
+            yield Relation(str(relation.get("type", "")), ends, str(relation.get("id", "")), line)
 
 
 def _first(values: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from mslm_cli.corpus.documents import Change, CharSpan, LabelledCorpus, LabelledSentence
@@ -38,11 +38,17 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A relation as annotated; ``arguments``: the role of each, and the id of a mention or concept."""
+    """A relation as annotated; ``arguments``: the role of each, and the id of a mention or concept.
+
+    ``line``: where it is in its file, if the file has lines; for messages. ``score``: the probability of a predicted
+    relation.
+    """
 
     type: str
     arguments: tuple[tuple[str, str], ...]
     id: str = ""
+    line: int | None = field(default=None, compare=False)
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

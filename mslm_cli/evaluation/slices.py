@@ -35,6 +35,22 @@ def by_length(gold: Spans, predicted: Spans) -> Slicing:
     return Slicing(("1", "2", "3+"), *(np.minimum(side.n_words, 3) - 1 for side in (gold, predicted)))
 
 
+def everything(gold: Spans, predicted: Spans) -> Slicing:
+    """All in one slice."""
+    return Slicing(("all",), *(np.zeros(len(side), np.int64) for side in (gold, predicted)))
+
+
+def all_and_types(gold: Spans, predicted: Spans) -> dict[str, Slicing]:
+    """Slicings by title: everything in one, and the gold types; other types share the last, as in every run."""
+    present = sorted(set(gold.type_ids.tolist()))
+    slice_of: Int64 = np.full(len(gold.types) + 1, len(present))
+    slice_of[present] = np.arange(len(present))
+    of_types = Slicing(
+        (*(gold.types[k] for k in present), "others"), slice_of[gold.type_ids], slice_of[predicted.type_ids]
+    )
+    return {"": everything(gold, predicted), "type": of_types}
+
+
 def count_by_cluster(gold: Spans, predicted: Spans, clusters: Int64, by: Slicing) -> Float64:
     """Gold, predicted and correct mentions by cluster and slice: float64 [n_clusters, n_slices, 3].
 

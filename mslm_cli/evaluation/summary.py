@@ -83,6 +83,47 @@ def summarise(
     return found
 
 
+def summarise_labels(
+    gold: Spans,
+    predicted: Spans,
+    clusters: Int64,
+    *,
+    slicings: Mapping[str, Slicing | None],
+    scores: Float64 | None,
+    n_replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """``exact_match``, ``slices`` and ``confidence`` of items that are right or wrong as a whole; see ``summarise``.
+
+    Args:
+        gold, predicted: items with any two numbers in the place of start and end.
+    """
+    rng = np.random.default_rng(seed)
+    n_clusters = int(clusters.max(initial=-1)) + 1
+    correct = predicted.are_in(gold)
+    known = {name: by for name, by in slicings.items() if by is not None}
+    slices = {**known, "types": Slicing(gold.types, gold.type_ids, predicted.type_ids)}
+    blocks = {name: count_by_cluster(gold, predicted, clusters, by) for name, by in slices.items()}
+    if scores is not None:
+        bins, sums = confidence.bin_sums(scores, correct)
+        size = n_clusters * confidence.N_BINS
+        by_bin = sums_by_cluster(clusters[predicted.sentence] * confidence.N_BINS + bins, size, sums)
+        blocks["bins"] = by_bin.reshape(n_clusters, confidence.N_BINS, 3)
+    drawn = _draw(blocks, n_replicates, rng)
+    found: dict[str, Any] = {
+        "exact_match": _exact_match(gold, predicted, drawn),
+        "slices": dict.fromkeys(slicings)
+        | {name: _sliced(by, blocks[name].sum(axis=0), drawn[name]) for name, by in known.items()},
+        "confidence": None,
+    }
+    if scores is not None:
+        n_gold = np.bincount(clusters[gold.sentence], minlength=n_clusters)
+        side = clusters[predicted.sentence]
+        replicates = confidence.average_precision_replicates(scores, correct, side, n_gold, n_replicates, rng)
+        found["confidence"] = _confidence(scores, correct, len(gold), replicates, blocks["bins"], drawn["bins"])
+    return found
+
+
 def _draw(blocks: Mapping[str, Float64], n_replicates: int, rng: np.random.Generator) -> dict[str, Float64]:
     """Totals of the same bootstrap replicates, [n_replicates, ...], of sums by cluster, [n_clusters, ...]."""
     flat = [block.reshape(len(block), -1) for block in blocks.values()]

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from mslm_cli.evaluation.exact_match import STRICT_F1
 from mslm_cli.evaluation.uncertainty import FEW, SCORE_NAMES
 
 ERROR_KINDS = {
@@ -13,11 +14,21 @@ ERROR_KINDS = {
     "missed": "missed",
     "spurious": "spurious",
 }
+DOCUMENT_ERRORS = {
+    "wrong_type": "wrong type",
+    "wrong_direction": "reversed",
+    "missed": "missed",
+    "spurious": "spurious",
+}
 SLICINGS = {
     "length": "words",
     "seen_in_train": "in train",
     "train_frequency": "train count",
     "in_lexicon": "in lexicon",
+    "distance": "words apart",
+    "sentences": "sentence",
+    "mention_length": "longer mention, words",
+    "seen_pair": "pair in train",
 }
 _LATEX = str.maketrans(
     {
@@ -31,6 +42,23 @@ _TOO_FEW = f"fewer than {FEW} units to resample: the intervals are too narrow"
 _CONTEXT = 5
 _Mention: TypeAlias = Sequence[Any] | None
 _WIDTH = 80
+
+
+def noun(results: Mapping[str, Any]) -> str:
+    """What is scored: a mention, a relation, or a label of a document."""
+    return {"relations": "relation", "documents": "label"}.get(results.get("kind", ""), "mention")
+
+
+def compared_units(result: Mapping[str, Any]) -> tuple[str, str]:
+    """What a comparison counts, and in what: mentions in sentences, or relations or labels in documents."""
+    nouns = {"relation F1": "relations", "label F1": "labels"}
+    found = nouns.get(result["primary_metric"])
+    return (found, "documents") if found else ("mentions", "sentences")
+
+
+def error_names(results: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the kinds of errors."""
+    return DOCUMENT_ERRORS if "kind" in results else ERROR_KINDS
 
 
 class TextTable(NamedTuple):
@@ -90,7 +118,10 @@ def headline(results: Mapping[str, Any]) -> TextTable:
     if len(match["per_type"]) > 1:
         rows += [_row(f"{name} average", match[name]) for name in ("macro", "weighted")]
     rows += [_row(entity_type, score) for entity_type, score in match["per_type"].items()]
-    return TextTable("strict exact match (boundaries and type)", ["type", *_SCORE_COLUMNS], rows)
+    if "end_to_end" in results:
+        rows.append(_row("end to end", results["end_to_end"]["exact_match"]))
+    title = {"relation": "relations (pair, direction and type)", "label": "labels of documents"}.get(noun(results))
+    return TextTable(title or "strict exact match (boundaries and type)", ["type", *_SCORE_COLUMNS], rows)
 
 
 def conlleval(results: Mapping[str, Any]) -> str:
@@ -114,20 +145,13 @@ def _conll_scores(found: Mapping[str, Any]) -> str:
 
 def details(results: Mapping[str, Any]) -> Iterator[TextTable]:
     """The tables below the headline."""
-    modes = results["seqeval"]
-    rows = [_row(f"seqeval {name}", modes[name]) for name in ("strict", "default")]
-    scheme = results["predicted_tag_scheme"]
-    title = f"the same tags scored by seqeval ({scheme if scheme in ('IOBES', 'BILOU') else 'IOB2'}), micro"
-    yield TextTable(title, ["mode", *_SCORE_COLUMNS], rows)
-    columns = ["match", "P", "R", "F1", "95 % of F1", "cor", "par", "inc", "mis", "spu"]
-    counts = ("correct", "partial", "incorrect", "missed", "spurious")
-    rows = [
-        [*_row(name, of)[:5], *(f"{of[count]:,}" for count in counts)] for name, of in results["partial_match"].items()
-    ]
-    yield TextTable("partial match (SemEval-2013)", columns, rows)
-    sliced = [(title, results["slices"][name]) for name, title in SLICINGS.items() if results["slices"][name]]
-    rows = [_row(f"{title}: {name}", score) for title, of in sliced for name, score in of.items()]
-    yield TextTable("slices of mentions (strict)", ["slice", *_SCORE_COLUMNS], rows)
+    if "kind" not in results:
+        yield from _of_tags(results)
+    sliced = [(title, results["slices"].get(name)) for name, title in SLICINGS.items()]
+    rows = [_row(f"{title}: {name}", score) for title, of in sliced if of for name, score in of.items()]
+    if rows:
+        title = f"slices of {noun(results)}s" + " (strict)" * ("kind" not in results)
+        yield TextTable(title, ["slice", *_SCORE_COLUMNS], rows)
     found = results["confidence"]
     if found:
         rows = [
@@ -140,12 +164,28 @@ def details(results: Mapping[str, Any]) -> Iterator[TextTable]:
             for of in found["bins"]
             if of["n"]
         ]
-        yield TextTable("confidence of predicted mentions", ["probability", "n", "mean", "correct"], rows)
+        yield TextTable(f"confidence of predicted {noun(results)}s", ["probability", "n", "mean", "correct"], rows)
     total = sum(of["n"] for of in results["errors"].values())
     rows = [
-        [ERROR_KINDS[error], f"{of['n']:,}", percent(of["n"] / (total or 1))] for error, of in results["errors"].items()
+        [error_names(results)[error], f"{of['n']:,}", percent(of["n"] / (total or 1))]
+        for error, of in results["errors"].items()
     ]
     yield TextTable("errors", ["kind", "n", "% of all"], rows)
+
+
+def _of_tags(results: Mapping[str, Any]) -> Iterator[TextTable]:
+    """The tables of scores that only spans of words have."""
+    modes = results["seqeval"]
+    rows = [_row(f"seqeval {name}", modes[name]) for name in ("strict", "default")]
+    scheme = results["predicted_tag_scheme"]
+    title = f"the same tags scored by seqeval ({scheme if scheme in ('IOBES', 'BILOU') else 'IOB2'}), micro"
+    yield TextTable(title, ["mode", *_SCORE_COLUMNS], rows)
+    columns = ["match", "P", "R", "F1", "95 % of F1", "cor", "par", "inc", "mis", "spu"]
+    counts = ("correct", "partial", "incorrect", "missed", "spurious")
+    rows = [
+        [*_row(name, of)[:5], *(f"{of[count]:,}" for count in counts)] for name, of in results["partial_match"].items()
+    ]
+    yield TextTable("partial match (SemEval-2013)", columns, rows)
 
 
 def remarks(results: Mapping[str, Any]) -> Iterator[str]:
@@ -154,9 +194,9 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
     if drawn["n"] < FEW:
         yield f"  {_TOO_FEW}"
-    match, bias = results["exact_match"], results["length_bias"]
-    low, high = bias["interval"]
-    if match["gold"] and match["predicted"]:
+    match, bias = results["exact_match"], results.get("length_bias")
+    if bias and match["gold"] and match["predicted"]:
+        low, high = bias["interval"]
         yield (
             f"length: predicted {bias['predicted_mean_words']:.2f} words, gold {bias['gold_mean_words']:.2f}: "
             f"{bias['difference']:+.2f} ({low:+.2f}..{high:+.2f});"
@@ -179,9 +219,25 @@ def examples(results: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> 
     for error, of in results["errors"].items():
         for example in of["examples"]:
             words = by_id[example["sentence"]].get("words")
-            if words:
+            if words and "kind" in results:
+                yield f"{DOCUMENT_ERRORS[error]}, document {example['sentence']}"
+                for side, item in (("gold", example["gold"]), ("pred", example["predicted"])):
+                    yield f"  {side:<5}{shown_item(by_id[example['sentence']], item) if item else '(none)'}"[:_WIDTH]
+            elif words:
                 yield f"{ERROR_KINDS[error]}, sentence {example['sentence']}"
                 yield from _side_by_side(words, example["gold"], example["predicted"], with_types=with_types)
+
+
+def shown_item(line: Mapping[str, Any], item: Sequence[Any]) -> str:
+    """A relation or label in a line of predictions.jsonl as text: ``lithium -CID-> cyanosis``."""
+    if line["kind"] != "relations":
+        return str(item[2])
+    words = line.get("words")
+    head, tail = (
+        line["entities"][end][0] if words is None else " ".join(words[slice(*line["entities"][end][2][0])])
+        for end in item[:2]
+    )
+    return f"{head} -{item[2]}-> {tail}"
 
 
 def _side_by_side(words: Sequence[str], gold: _Mention, predicted: _Mention, *, with_types: bool) -> list[str]:
@@ -246,7 +302,8 @@ def comparison(result: Mapping[str, Any]) -> Iterator[TextTable]:
         for arm in result["arms"]
     ]
     columns = ["arm", "runs", "P", "R (EM)", "F1", "95 % of F1", "sd"]
-    yield TextTable("strict exact match, means over runs", columns, rows)
+    what = "strict exact match" if result["primary_metric"] == STRICT_F1 else result["primary_metric"]
+    yield TextTable(f"{what}, means over runs", columns, rows)
     rows = [
         [
             _versus(pair),
@@ -262,7 +319,9 @@ def comparison(result: Mapping[str, Any]) -> Iterator[TextTable]:
     yield TextTable(f"differences of {result['primary_metric']} (p-values after Holm)", columns, rows)
     counts = ("wins", "losses", "n_sentences_better", "n_sentences_worse")
     rows = [[_versus(pair), *(f"{pair[count]:,}" for count in counts)] for pair in result["comparisons"]]
-    yield TextTable("gold mentions and sentences", ["difference", "wins", "losses", "better", "worse"], rows)
+    yield TextTable(
+        f"gold {' and '.join(compared_units(result))}", ["difference", "wins", "losses", "better", "worse"], rows
+    )
     for pair in result["comparisons"]:
         rows = [
             [

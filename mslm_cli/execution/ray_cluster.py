@@ -3,6 +3,8 @@
 import importlib
 import logging
 import os
+import signal
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
@@ -35,6 +37,8 @@ class RayCluster:
         # messages about lost workers would be printed on standard output, among the results
         ray_worker: Any = importlib.import_module("ray._private.worker")
         ray_worker.print_to_stdstream = lambda *_, **__: None
+        self._check_address()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:
             if self._address == "auto" and not os.environ.get("RAY_ADDRESS"):
@@ -49,8 +53,25 @@ class RayCluster:
             raise UnavailableError(
                 f"--ray {self._address}: {reason}", hint="start one with `ray start --head`"
             ) from error
+        for number, handler in before.items():  # Ray sets one of its own
+            signal.signal(number, handler)
         self._work = ray.remote(max_retries=_MAX_RETRIES, num_cpus=1)(_work)
         return self
+
+    def _check_address(self) -> None:
+        """Ray would wait for minutes for a cluster that is not there.
+
+        Raises:
+            UnavailableError: nothing answers at the address.
+        """
+        host, colon, port = self._address.rpartition(":")
+        if not colon or "/" in host or not port.isdigit():
+            return
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            hint = "start a cluster with `ray start --head`, or use --ray auto"
+            raise UnavailableError(f"--ray {self._address}: {error.strerror or error}", hint=hint) from error
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()

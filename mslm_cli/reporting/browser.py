@@ -4,10 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from mslm_cli.evaluation.tables import ERROR_KINDS
+from mslm_cli.evaluation.tables import DOCUMENT_ERRORS, ERROR_KINDS, shown_item
 
 MAX_SENTENCES = 500
 """Maximum number of sentences shown, so that the page opens on a phone."""
+
+
+_ORDER = list(ERROR_KINDS | DOCUMENT_ERRORS)
 
 
 class Segment(NamedTuple):
@@ -46,13 +49,20 @@ def sentences_with_errors(lines: Iterable[Mapping[str, Any]]) -> Iterator[Shown]
             continue
         words = line.get("words")
         faults = [_fault(error, line) for error in line["errors"]]
-        error_kinds = sorted({fault.error_kind for fault in faults}, key=list(ERROR_KINDS).index)
-        segments = None if words is None else _segments(words, line)
+        error_kinds = sorted({fault.error_kind for fault in faults}, key=_ORDER.index)
+        segments = None if words is None or "kind" in line else _segments(words, line)
         yield Shown(line["id"], line.get("doc"), error_kinds, segments, faults)
 
 
 def _fault(error: Mapping[str, Any], line: Mapping[str, Any]) -> Fault:
     gold = predicted = None
+    if "kind" in line:
+        scores = line.get("scores")
+        if "gold" in error:
+            gold = (shown_item(line, line["gold"][error["gold"]]), "")
+        if "pred" in error:
+            predicted = (shown_item(line, line["pred"][error["pred"]]), "", scores[error["pred"]] if scores else None)
+        return Fault(error["kind"], DOCUMENT_ERRORS[error["kind"]], gold, predicted)
     if "gold" in error:
         start, end, entity_type = line["gold"][error["gold"]]
         gold = (_text(line, start, end), entity_type)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mslm_cli.evaluation.tables import SLICINGS
+from mslm_cli.evaluation.tables import SLICINGS, noun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def draw_all(
             its thresholds.jsonl (``thresholds``).
     """
     plans: list[Plan] = []
-    metric = results["primary_metric"]
+    metric, nouns = results["primary_metric"], f"{noun(results)}s"
     types = _scored(results["exact_match"]["per_type"])
     if types:
         rows = [("all (micro)", results["exact_match"]), *types]
@@ -94,25 +94,26 @@ def draw_all(
             (
                 "types",
                 "By type",
-                f"{sentence_start(metric)} with its 95 % interval; size: gold mentions.",
+                f"{sentence_start(metric)} with its 95 % interval; size: gold {nouns}.",
                 _dots([("", rows)], metric),
             )
         )
     groups = [(SLICINGS[name], _scored(of)) for name, of in results["slices"].items() if of is not None and _scored(of)]
     if groups:
-        caption = f"{sentence_start(metric)} with its 95 % interval, by length, training data and lexicon."
-        plans.append(("slices", "By kind of mention", caption, _dots(groups, metric)))
+        by = "length, training data and lexicon" if noun(results) == "mention" else "distance and training data"
+        caption = f"{sentence_start(metric)} with its 95 % interval, by {by}."
+        plans.append(("slices", f"By kind of {noun(results)}", caption, _dots(groups, metric)))
     if (confidence := results["confidence"]) is not None:
         caption = (
-            f"Precision and recall of the most probable mentions; average precision"
+            f"Precision and recall of the most probable {nouns}; average precision"
             f" {confidence['average_precision']:.3f}."
         )
         plans.append(("precision-recall", "Precision and recall", caption, lambda f: _precision_recall(f, results)))
         caption = (
-            f"Expected calibration error {confidence['ece']:.3f}. With perfect calibration, 80 % of mentions with"
-            " probability 0.8 are correct. Numbers: mentions."
+            f"Expected calibration error {confidence['ece']:.3f}. With perfect calibration, 80 % of {nouns} with"
+            f" probability 0.8 are correct. Numbers: {nouns}."
         )
-        plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, confidence)))
+        plans.append(("calibration", "Calibration", caption, lambda f: _calibration(f, results)))
     if thresholds := curves.get("thresholds"):
         caption = "Precision, recall and F1 on the development data by `--threshold`; 0.5 is the default."
         plans.append(("thresholds", "Precision and recall by threshold", caption, lambda f: _thresholds(f, thresholds)))
@@ -227,7 +228,13 @@ def _precision_recall(figure: "Figure", results: Mapping[str, Any]) -> None:
     x, y = 100 * match["recall"], 100 * match["precision"]
     axes.scatter([x], [y], color=COLOURS["second"], zorder=3, s=32)
     axes.annotate(
-        "all mentions", (x, y), (-8, -4), textcoords="offset points", ha="right", va="top", color=COLOURS["second"]
+        f"all {noun(results)}s",
+        (x, y),
+        (-8, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=COLOURS["second"],
     )
     axes.set_xlim(0, 101)
     axes.set_ylim(max(0.0, 10 * (min(precision) // 10) - 10), 101)
@@ -236,9 +243,9 @@ def _precision_recall(figure: "Figure", results: Mapping[str, Any]) -> None:
     axes.set_ylabel("precision, %")
 
 
-def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
+def _calibration(figure: "Figure", results: Mapping[str, Any]) -> None:
     axes = figure.subplots()
-    bins = [one for one in confidence["bins"] if one["n"]]
+    bins = [one for one in results["confidence"]["bins"] if one["n"]]
     axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
     x, y = [one["mean_confidence"] for one in bins], [one["share_correct"] for one in bins]
     axes.plot(x, y, color=COLOURS["first"], marker="o", markersize=4.5)
@@ -249,7 +256,7 @@ def _calibration(figure: "Figure", confidence: Mapping[str, Any]) -> None:
         )  # fmt: skip
     axes.set_xlim(0, 1.03)
     axes.set_ylim(-0.04, 1.1)
-    axes.set_xlabel("probability of the mention")
+    axes.set_xlabel(f"probability of the {noun(results)}")
     axes.set_ylabel("fraction correct")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mslm_cli import fsio
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
-from mslm_cli.evaluation.tables import ERROR_KINDS, SLICINGS, is_defined
+from mslm_cli.evaluation.tables import SLICINGS, error_names, is_defined, noun
 from mslm_cli.reporting.browser import MAX_SENTENCES, sentences_with_errors
 from mslm_cli.reporting.charts import draw_all
 
@@ -40,6 +40,7 @@ def write_report(
     (folder / CHARTS).mkdir()
     charts = draw_all(results, curves, folder / CHARTS)
     n_shown = sum(bool(line.get("errors")) for line in lines)
+    names = error_names(results)
     page = (
         template_environment()
         .get_template(_TEMPLATE)
@@ -49,8 +50,9 @@ def write_report(
             charts=charts,
             shown=list(islice(sentences_with_errors(lines), MAX_SENTENCES)),
             n_with_errors=n_shown,
-            error_kinds={error: name for error, name in ERROR_KINDS.items() if results["errors"][error]["n"]},
+            error_kinds={error: name for error, name in names.items() if results["errors"][error]["n"]},
             slicings=[(SLICINGS[name], of) for name, of in results["slices"].items() if of is not None],
+            noun=noun(results),
             provenance=provenance,
             is_warned=results["n_seen_upstream"] > results["n_sentences"] * WARN_ABOVE_SHARE,
         )

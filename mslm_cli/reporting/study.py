@@ -84,8 +84,8 @@ def _slices(verdict: Mapping[str, Any]) -> dict[str, list[tuple[str, float, Mapp
 
 
 def _lengths(verdict: Mapping[str, Any]) -> list[str]:
-    arm = verdict["arms"][0]
-    return list(next(iter(arm["data"].values()))["outcomes"])
+    found = (on["outcomes"] for on in verdict["arms"][0]["data"].values())
+    return list(next(filter(None, found), {}))
 
 
 def _curves(verdict: Mapping[str, Any]) -> list[Plan]:

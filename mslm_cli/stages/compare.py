@@ -12,13 +12,22 @@ from mslm_cli import artifacts, console
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import CompareConfig
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.predictions import ScoredCorpus, ScoredSentence, read_predictions
+from mslm_cli.corpus.predictions import (
+    ScoredCorpus,
+    ScoredSentence,
+    read_predictions,
+    read_scored,
+    read_scored_documents,
+)
 from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.corpus.relations import read_relations
+from mslm_cli.corpus.scored_documents import ScoredDocument, ScoredDocuments
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
 from mslm_cli.errors import ArtifactError, DataError, UsageError
+from mslm_cli.evaluation import document_scores
 from mslm_cli.evaluation.comparison import ALPHA, ComparedArm, compared
 from mslm_cli.evaluation.exact_match import STRICT_F1
-from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
+from mslm_cli.evaluation.slices import Slicing, all_and_types, by_knowledge, by_length, count_by_cluster
 from mslm_cli.evaluation.spans import Bool, Int64, Spans, paired_spans
 from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS, RESULTS_VERSION
 from mslm_cli.evaluation.tables import SLICINGS
@@ -34,7 +43,7 @@ class Run:
     """One run of an arm: its path, its predictions, and the primary metric of its task, if known."""
 
     path: Path
-    corpus: ScoredCorpus
+    corpus: ScoredCorpus | ScoredDocuments
     metric: str | None = None
 
 
@@ -78,12 +87,12 @@ def run(
     metric = _one_metric(runs)
     for other in runs[1:]:
         check_same_test_set(runs[0], other)
-    known = None if train is None else read_labelled(train, config)
+    known = None if train is None else _read_train(train, runs[0].corpus, config)
     terms = None if lexicon is None else terms_of(artifacts.load(lexicon, "lexicon"))
 
-    sentences = runs[0].corpus.sentences
-    clusters, unit = clusters_of([s.doc for s in sentences])
-    counted = {name: [_count(each, sentences, clusters, known, terms) for each in arms[name]] for name in arms}
+    rows = runs[0].corpus.rows
+    clusters, unit = clusters_of([row.doc for row in rows])
+    counted = {name: [_count(each, runs[0], clusters, known, terms) for each in arms[name]] for name in arms}
     groups = next(iter(counted.values()))[0].groups
     shown, pairs = compared(
         [ComparedArm(name, np.stack([each.counts for each in of_arm])) for name, of_arm in counted.items()],
@@ -100,7 +109,7 @@ def run(
     result = {
         "version": COMPARISON_VERSION,
         "primary_metric": metric,
-        "n_sentences": len(sentences),
+        "n_sentences": len(rows),
         "resampled": {
             "unit": unit,
             "n": int(clusters.max()) + 1,
@@ -111,9 +120,16 @@ def run(
         "alpha": ALPHA,
         "arms": shown,
         "comparisons": pairs,
-        "sentences": _differing_sentences([s.id for s in sentences], mistakes),
+        "sentences": _differing_sentences([row.id for row in rows], mistakes),
     }
     return result, arms
+
+
+def _read_train(train: Path, corpus: ScoredCorpus | ScoredDocuments, config: CompareConfig) -> LabelledCorpus | None:
+    """The training data for slices; labels of documents have none."""
+    if not isinstance(corpus, ScoredDocuments):
+        return read_labelled(train, config)
+    return read_relations(train, config) if corpus.kind == "relations" else None
 
 
 def _add_wins(
@@ -129,17 +145,19 @@ def _add_wins(
 
 
 def _count(
-    run: Run,
-    sentences: Sequence[ScoredSentence],
-    clusters: Int64,
-    train: LabelledCorpus | None,
-    terms: Sequence[Term] | None,
+    run: Run, first: Run, clusters: Int64, train: LabelledCorpus | None, terms: Sequence[Term] | None
 ) -> _CountedRun:
-    golds, predicted = paired_spans([s.gold for s in sentences], [s.predicted for s in run.corpus.sentences])
-    slicings = _slicings(golds, predicted, [s.words for s in sentences], train, terms)
+    rows = first.corpus.rows
+    golds, predicted = paired_spans([row.gold for row in rows], [row.predicted for row in run.corpus.rows])
+    if isinstance(first.corpus, ScoredDocuments):
+        of_documents = document_scores.slicings(first.corpus, golds, predicted, train)
+        named = {SLICINGS[name]: by for name, by in of_documents.items() if by is not None}
+        slicings = all_and_types(golds, predicted) | named
+    else:
+        slicings = _slicings(golds, predicted, [row.words for row in rows], train, terms)
     groups = {label: by.gold == i for title, by in slicings.items() for i, label in enumerate(_labels(title, by))}
     blocks = [count_by_cluster(golds, predicted, clusters, by) for by in slicings.values()]
-    missed, wrong = (np.bincount(side, minlength=len(sentences)) for side in _mistakes(golds, predicted))
+    missed, wrong = (np.bincount(side, minlength=len(rows)) for side in _mistakes(golds, predicted))
     mistakes = (missed + wrong).astype(np.float64)
     return _CountedRun(np.concatenate(blocks, axis=1), groups, golds.are_in(predicted), mistakes)
 
@@ -189,7 +207,9 @@ def _read(path: Path, gold: LabelledCorpus | None, data: Path | None, config: Co
     if path.is_dir():
         artifact = artifacts.load(path, "eval")
         metric = _read_metric(artifact)
-        return Run(path, read_predictions(artifact.file(PREDICTIONS), None), metric)
+        return Run(path, read_scored(artifact.file(PREDICTIONS)), metric)
+    if gold is None and (documents := read_scored_documents(path)):
+        return Run(path, documents, document_scores.METRICS[documents.kind])
     corpus = read_predictions(path, gold, gold_name=str(data), encoding=config.encoding, errors=config.errors)
     return Run(path, corpus)
 
@@ -222,18 +242,24 @@ def check_same_test_set(one: Run, other: Run) -> None:
     Raises:
         DataError: they differ; the message names the first difference.
     """
-    first, second = one.corpus.sentences, other.corpus.sentences
+    first: Sequence[ScoredSentence | ScoredDocument] = one.corpus.rows
+    second: Sequence[ScoredSentence | ScoredDocument] = other.corpus.rows
+    kinds = [isinstance(each.corpus, ScoredDocuments) for each in (one, other)]
+    if kinds[0] != kinds[1]:
+        message = f"not the test set of {one.path}: one scores documents, the other mentions in sentences"
+        raise DataError(message, path=other.path)
+    unit = "document" if kinds[0] else "sentence"
     for number, (a, b) in enumerate(zip(first, second, strict=False), 1):
-        if difference := _difference(a, b, one.path, other.path):
-            message = f"not the test set of {one.path}: sentence {number} ({a.id}) {difference}"
+        if difference := _difference(a, b):
+            message = f"not the test set of {one.path}: {unit} {number} ({a.id}) {difference}"
             raise DataError(message, path=other.path)
     if len(first) != len(second):
-        message = f"not the test set of {one.path}: {len(second):,} sentences instead of {len(first):,}"
+        message = f"not the test set of {one.path}: {len(second):,} {unit}s instead of {len(first):,}"
         raise DataError(message, path=other.path)
 
 
-def _difference(a: ScoredSentence, b: ScoredSentence, one: Path, other: Path) -> str:
-    """How sentence ``b`` differs from ``a``; empty if it does not."""
+def _difference(a: ScoredSentence | ScoredDocument, b: ScoredSentence | ScoredDocument) -> str:
+    """How sentence or document ``b`` differs from ``a``; empty if it does not."""
     if a.n_words != b.n_words:
         return f"has {b.n_words} words instead of {a.n_words}"
     if a.words is not None and b.words is not None and a.words != b.words:
@@ -242,8 +268,9 @@ def _difference(a: ScoredSentence, b: ScoredSentence, one: Path, other: Path) ->
     if a.digest != b.digest:
         return "has a different text"
     if a.gold != b.gold:
+        what = "item" if isinstance(a, ScoredDocument) else "mention"
         odd = sorted(set(a.gold) ^ set(b.gold))[0]
-        return f"{'has an extra' if odd in b.gold else 'lacks the'} gold mention [{odd[0]}, {odd[1]}) {odd[2]}"
+        return f"{'has an extra' if odd in b.gold else 'lacks the'} gold {what} [{odd[0]}, {odd[1]}) {odd[2]}"
     return ""
 
 
@@ -255,15 +282,7 @@ def _slicings(
     terms: Sequence[Term] | None,
 ) -> dict[str, Slicing]:
     """Slicings by title: all mentions, gold types, length, and those from --train and --lexicon."""
-    everything = Slicing(("all",), *(np.zeros(len(side), np.int64) for side in (gold, predicted)))
-    present = sorted(set(gold.type_ids.tolist()))
-    slice_of = np.full(len(gold.types) + 1, len(present))
-    slice_of[present] = np.arange(len(present))
-    # types without gold mentions share the last slice, so all runs have the same slices
-    of_types = Slicing(
-        (*(gold.types[k] for k in present), "others"), slice_of[gold.type_ids], slice_of[predicted.type_ids]
-    )
-    found = {"": everything, "type": of_types, SLICINGS["length"]: by_length(gold, predicted)}
+    found = {**all_and_types(gold, predicted), SLICINGS["length"]: by_length(gold, predicted)}
     with_text = [w for w in words if w is not None]
     if len(with_text) == len(words):
         known = by_knowledge(gold, predicted, with_text, train, terms)

@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 from mslm_cli import artifacts, console, provenance
 from mslm_cli.artifacts import Artifact, ArtifactBuild, Input
 from mslm_cli.config import EvalConfig
+from mslm_cli.corpus.classified import read_classified
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.lines import display_name
-from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, scored_corpus
+from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions, read_scored_documents
 from mslm_cli.corpus.readers import gold_inputs, read_gold
+from mslm_cli.corpus.relations import RelationCorpus, read_relations
+from mslm_cli.corpus.scored_documents import ScoredDocuments
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_long_enough
 from mslm_cli.errors import UsageError
+from mslm_cli.evaluation.document_scores import METRICS, lines_with_errors, score_documents
 from mslm_cli.evaluation.exact_match import STRICT_F1, match_spans
 from mslm_cli.evaluation.partial_match import errors, pair
 from mslm_cli.evaluation.slices import KNOWLEDGE, Slicing, by_knowledge
 from mslm_cli.evaluation.spans import Spans, paired_spans, spans_from_tags
 from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS, RESULTS_VERSION, summarise
+from mslm_cli.evaluation.tables import noun
 from mslm_cli.evaluation.uncertainty import LEVEL, clusters_of
 from mslm_cli.reporting import page
 from mslm_cli.terms.lexicon import Term, terms_of
@@ -43,7 +48,8 @@ CURVES = {"ner": artifacts.METRICS, "encoder": artifacts.ENCODER_METRICS, "thres
 @dataclass(frozen=True, slots=True)
 class Sources:
     """The inputs: a ner artifact with labelled ``data``, or a file of predictions (with ``data`` if it lacks the gold
-    mentions); optionally the training data and a lexicon for slices.
+    mentions); optionally the training data and a lexicon for slices, and for relations an NER model, ``mentions``, to
+    score both end to end.
     """
 
     ner: Path | None = None
@@ -51,6 +57,7 @@ class Sources:
     predictions: Path | None = None
     train: Path | None = None
     lexicon: Path | None = None
+    mentions: Path | None = None
 
 
 class Scored(NamedTuple):
@@ -64,9 +71,11 @@ class Scored(NamedTuple):
 class _Lines:
     """The lines of predictions.jsonl, made as they are asked for."""
 
-    corpus: ScoredCorpus
+    corpus: ScoredCorpus | ScoredDocuments
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        if isinstance(self.corpus, ScoredDocuments):
+            return lines_with_errors(self.corpus)
         return with_errors(self.corpus)
 
 
@@ -92,11 +101,13 @@ def run(
     if (sources.ner is None) == (sources.predictions is None) or (sources.ner and not sources.data):
         raise UsageError("expected a NER model and --data FILE, or --predictions FILE", hint="see `mslm eval --help`")
     ner = None if sources.ner is None else artifacts.load(sources.ner, "ner")
+    finder = None if sources.mentions is None else artifacts.load(sources.mentions, "ner")
     lexicon = None if sources.lexicon is None else artifacts.load(sources.lexicon, "lexicon")
     inputs = [ner.as_input("ner")] if ner else []
     files = {"data": sources.data, "predictions": sources.predictions, "train": sources.train}
     inputs += [one for role, path in files.items() if path is not None for one in gold_inputs(role, path)]
     inputs += [lexicon.as_input("lexicon")] if lexicon else []
+    inputs += [finder.as_input("mentions")] if finder else []
     build = None if output is None else ArtifactBuild("eval", output, config, inputs)
     if build and build.is_done(overwrite=overwrite):
         scored = read_scored(artifacts.load(build.output, "eval"))
@@ -104,13 +115,14 @@ def run(
         return scored
 
     corpus, unknown = _corpus(sources, ner, config)
-    train = None if sources.train is None else _read(sources.train, config, ner)
+    train = None if sources.train is None else _read(sources.train, config, ner, corpus)
     terms = None if lexicon is None else terms_of(lexicon)
     results = {
-        **_identity(ner, inputs),
+        **_identity(ner, inputs, corpus),
         "types_unknown_to_model": unknown,
         **score(corpus, config, train=train, terms=terms),
         **count_seen(corpus, _sketches(ner, train)),
+        **({} if finder is None else {"end_to_end": _end_to_end(sources, ner, finder, config)}),
     }
     scored = Scored(results, _Lines(corpus.without_text() if config.no_text else corpus))
     if build:
@@ -119,8 +131,31 @@ def run(
     return scored
 
 
-def _corpus(sources: Sources, ner: Artifact | None, config: EvalConfig) -> tuple[ScoredCorpus, list[str]]:
-    """The gold and predicted mentions, and the gold types that are never predicted."""
+def _end_to_end(sources: Sources, ner: Artifact | None, finder: Artifact, config: EvalConfig) -> dict[str, Any]:
+    """The scores of relations between the mentions that the NER model ``finder`` finds."""
+    from mslm_cli.tasks.related import check_mention_types, end_to_end
+    from mslm_cli.tasks.trained import load_trained
+
+    model = None if ner is None else load_trained(ner, config, config.threshold)
+    if model is None or model.task.kind != "relations" or sources.data is None:
+        raise UsageError("--ner needs a model of relations and --data FILE")
+    gold = _read(sources.data, config, ner)
+    assert isinstance(gold, RelationCorpus)
+    ner_model = load_trained(finder, config)
+    check_mention_types(model, ner_model)
+    corpus = end_to_end(model, ner_model, gold, splitter(finder.manifest.run.get("words", "punctuation")))
+    scored = score_documents(corpus, None, n_replicates=config.replicates, seed=config.seed, n_examples=0)
+    return {"exact_match": scored["exact_match"]}
+
+
+def _corpus(
+    sources: Sources, ner: Artifact | None, config: EvalConfig
+) -> tuple[ScoredCorpus | ScoredDocuments, list[str]]:
+    """Gold and predictions, and the gold types that are never predicted."""
+    if sources.predictions is not None and sources.data is None and sources.predictions.is_file():
+        corpus: ScoredCorpus | ScoredDocuments | None = read_scored_documents(sources.predictions)
+        if corpus is not None:
+            return corpus, sorted(corpus.gold_types - corpus.predicted_types)
     gold = None if sources.data is None else _read(sources.data, config, ner)
     if ner and gold:
         corpus, types = predict(ner, gold, config)
@@ -129,14 +164,15 @@ def _corpus(sources: Sources, ner: Artifact | None, config: EvalConfig) -> tuple
     return corpus, sorted(corpus.gold_types - corpus.predicted_types)
 
 
-def _identity(ner: Artifact | None, inputs: Sequence[Input]) -> dict[str, Any]:
+def _identity(ner: Artifact | None, inputs: Sequence[Input], corpus: ScoredCorpus | ScoredDocuments) -> dict[str, Any]:
     """The entries of results.json that identify the system, its primary metric and the data."""
     of_role = {entry.role: {"name": entry.path, "fingerprint": entry.fingerprint} for entry in inputs}
     system = "ner" if ner else "predictions"
+    metric = METRICS[corpus.kind] if isinstance(corpus, ScoredDocuments) else STRICT_F1
     return {
         "version": RESULTS_VERSION,
         "system": {"kind": system, **of_role[system], **({"task": ner.manifest.run.get("task", "ner")} if ner else {})},
-        "primary_metric": ner.manifest.run.get("primary_metric", STRICT_F1) if ner else STRICT_F1,
+        "primary_metric": ner.manifest.run.get("primary_metric", metric) if ner else metric,
         "data": of_role.get("data"),
     }
 
@@ -190,16 +226,23 @@ def read_scored(artifact: Artifact) -> Scored:
         return Scored(json.loads(artifact.file(RESULTS).read_bytes()), [json.loads(line) for line in file])
 
 
-def _read(file: Path, config: EvalConfig, ner: Artifact | None) -> LabelledCorpus:
+def _read(
+    file: Path, config: EvalConfig, ner: Artifact | None, scored: ScoredCorpus | ScoredDocuments | None = None
+) -> LabelledCorpus:
+    """Read labelled data as the model's task does; without a model as ``scored``, which they belong to, has it."""
     if ner:
         # torch is imported only to run a model, not to read predictions
         from mslm_cli.tasks.trained import task_of
 
         return task_of(ner).read(file, config, splitter(ner.manifest.run.get("words", "")))
+    if isinstance(scored, ScoredDocuments):
+        return (read_relations if scored.kind == "relations" else read_classified)(file, config)
     return read_gold(file, config)
 
 
-def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> tuple[ScoredCorpus, set[str]]:
+def predict(
+    ner: Artifact, corpus: LabelledCorpus, config: EvalConfig
+) -> tuple[ScoredCorpus | ScoredDocuments, set[str]]:
     """``corpus`` with the model's predictions, and the types that the model knows.
 
     Types that the model learnt only from companions of its training data, and that ``corpus`` does not have, are left
@@ -208,16 +251,16 @@ def predict(ner: Artifact, corpus: LabelledCorpus, config: EvalConfig) -> tuple[
     from mslm_cli.tasks.trained import load_trained
 
     model = load_trained(ner, config, config.threshold)
-    found = model.predict([s.words for s in corpus.sentences], [s.doc for s in corpus.sentences])
+    task, found = model.task, model.label(corpus)
     if foreign := frozenset(ner.manifest.run.get("other_types", ())) - set(corpus.types):
         n_before = sum(len(sentence.mentions) for sentence in found)
-        found = [sentence.without(foreign) for sentence in found]
+        found = task.without(found, foreign)
         n_dropped = n_before - sum(len(sentence.mentions) for sentence in found)
         console.note(
             f"{console.count(n_dropped, 'predicted mention')} of {', '.join(sorted(foreign))} left out: the model"
             " learnt these types from other data, and the test set does not annotate them"
         )
-    return scored_corpus(corpus, found), model.types
+    return task.scored(corpus, found), model.types
 
 
 def _read_predictions(sources: Sources, gold: LabelledCorpus | None, config: EvalConfig) -> ScoredCorpus:
@@ -244,13 +287,17 @@ def _read_predictions(sources: Sources, gold: LabelledCorpus | None, config: Eva
 
 
 def score(
-    corpus: ScoredCorpus,
+    corpus: ScoredCorpus | ScoredDocuments,
     config: EvalConfig,
     *,
     train: LabelledCorpus | None = None,
     terms: Sequence[Term] | None = None,
 ) -> dict[str, Any]:
     """All scores of ``corpus`` for results.json."""
+    if isinstance(corpus, ScoredDocuments):
+        return score_documents(
+            corpus, train, n_replicates=config.replicates, seed=config.seed, n_examples=config.examples
+        )
     sentences = corpus.sentences
     gold, predicted = paired_spans([s.gold for s in sentences], [s.predicted for s in sentences])
     clusters, unit = clusters_of([s.doc for s in sentences])
@@ -351,10 +398,14 @@ def _sketches(ner: Artifact | None, train: LabelledCorpus | None) -> dict[str, S
     return sketches
 
 
-def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str, Any]:
+def count_seen(corpus: ScoredCorpus | ScoredDocuments, sketches: Mapping[str, Sketch]) -> dict[str, Any]:
     """The numbers of sentences checked, found in each sketch, and found in at least one."""
-    hashes = np.array([int(s.digest, 16) for s in corpus.sentences], np.uint64)
-    is_checked = np.array([s.words is None or is_long_enough(" ".join(s.words)) for s in corpus.sentences])
+    if isinstance(corpus, ScoredDocuments):
+        hashes = np.array([int(digest, 16) for d in corpus.documents for digest in d.hashes], np.uint64)
+        is_checked = np.ones(len(hashes), np.bool_)
+    else:
+        hashes = np.array([int(s.digest, 16) for s in corpus.sentences], np.uint64)
+        is_checked = np.array([s.words is None or is_long_enough(" ".join(s.words)) for s in corpus.sentences])
     held = {name: is_checked & sketch.contains(hashes) for name, sketch in sketches.items()}
     any_holds: NDArray[np.bool_] = np.logical_or.reduce([*held.values(), np.zeros(len(hashes), np.bool_)])
     return {
@@ -367,10 +418,11 @@ def count_seen(corpus: ScoredCorpus, sketches: Mapping[str, Sketch]) -> dict[str
 def _print_warnings(results: dict[str, Any]) -> None:
     """Print warnings and notes about the scores."""
     match, n = results["exact_match"], results["n_sentences"]
+    nouns = f"{noun(results)}s"
     if not match["gold"]:
-        console.warn("the test set has no mentions; precision, recall and F1 are 0 by convention")
+        console.warn(f"the test set has no {nouns}; precision, recall and F1 are 0 by convention")
     elif not match["predicted"]:
-        console.warn("no mentions were predicted; precision is 0 by convention")
+        console.warn(f"no {nouns} were predicted; precision is 0 by convention")
     if results.get("n_off_boundary_mentions"):
         off = results["n_off_boundary_mentions"]
         console.note(

@@ -45,6 +45,7 @@ from mslm_cli.training.supervised import Trained, TrainingPlan, fit
 from mslm_cli.workspace import HASHES, RunOptions, discard, verify_checkpoint
 
 _DEV_BATCH_TOKENS = 2048
+_COUNTED = {"spans": "mentions", "relations": "relations", "documents": "labels"}
 
 
 @dataclass(frozen=True)
@@ -62,26 +63,37 @@ class _Dev:
         return self.task.metric
 
     def scores(self, model: PreTrainedModel) -> dict[str, Any]:
-        return next(self._scores(model, [NEUTRAL]))
+        return next(self._scores(model, self._found(model), [NEUTRAL]))
 
     def standard_error(self, score: float) -> float:
-        """That of a fraction of the gold mentions; an approximation for F1."""
-        n = sum(len(sentence.mentions) for sentence in self.corpus.sentences)
+        """That of a fraction of the gold labels; an approximation for F1."""
+        n = self.corpus.n_gold
         return math.sqrt(max(0.0, score * (1 - score)) / n) if n else 0.0
 
-    def curve(self, model: PreTrainedModel) -> list[ThresholdPoint]:
-        """Precision and recall of ``model`` by threshold; none if the task has other scores."""
-        scores = list(self._scores(model, THRESHOLDS))
+    def finish(self, model: PreTrainedModel) -> tuple[dict[str, Any], list[ThresholdPoint]]:
+        """What the task chooses on dev for the trained ``model``, whose config gets it; and precision and recall by
+        threshold, none if the task has other scores.
+        """
+        found = self._found(model)
+        chosen = self.task.chosen_on_dev(self.corpus, found, label_names(model))
+        if chosen:
+            model.config.update(chosen)
+            found = self._found(model)
+        scores = list(self._scores(model, found, THRESHOLDS))
         if not all({"precision", "recall", "f1"} <= of_one.keys() for of_one in scores):
-            return []
-        return [ThresholdPoint.of(t, of_one) for t, of_one in zip(THRESHOLDS, scores, strict=True)]
+            return chosen, []
+        return chosen, [ThresholdPoint.of(t, of_one) for t, of_one in zip(THRESHOLDS, scores, strict=True)]
 
-    def _scores(self, model: PreTrainedModel, thresholds: Sequence[float]) -> Iterator[dict[str, Any]]:
+    def _found(self, model: PreTrainedModel) -> Sequence[Any]:
+        return self.task.probabilities(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
+
+    def _scores(
+        self, model: PreTrainedModel, found: Sequence[Any], thresholds: Sequence[float]
+    ) -> Iterator[dict[str, Any]]:
         task, labels = self.task, label_names(model)
-        found = task.probabilities(model, self.encoded, pad_id=self.pad_id, batch_tokens=_DEV_BATCH_TOKENS)
         for threshold in thresholds:
-            sentences = [sentence.without(self.foreign) for sentence in task.decode(found, labels, threshold)]
-            yield task.score(self.corpus, sentences)
+            predicted = task.decode(found, labels, threshold)
+            yield task.score(self.corpus, task.without(predicted, self.foreign) if self.foreign else predicted)
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,18 @@ def check_map(companions: Companions, config: FinetuneConfig, sources: Sequence[
         types |= set(artifacts.load(companions.silver, "silver").manifest.run.get("types", ()))
     others = "SOURCES, " if sources else ""
     check_renamed(config.type_names, types, f"{others}--also, --silver or --model (--map)")
+
+
+def _check_options(task: Task, companions: Companions, config: FinetuneConfig) -> None:
+    """Check that no option is given that means nothing to the task.
+
+    Raises:
+        UsageError: one is.
+    """
+    given = {name for name in ("also", "silver") if getattr(companions, name)}
+    given |= {name for name, value in config if value != FinetuneConfig.model_fields[name].get_default()}
+    if wrong := sorted(given & task.unused_options):
+        raise UsageError(f"--{wrong[0].replace('_', '-')} does not apply to --task {task.name}")
 
 
 def recipe(target: Target, output: Path, config: FinetuneConfig) -> ArtifactBuild:
@@ -183,6 +207,7 @@ def run(
     """
     allocator.keep_freed_memory()
     task = find_task(config.task)
+    _check_options(task, companions, config)
     target = Target(train_file, dev_file, companions)
     opened = _opened(target, config)
     encoder, parent, silver = opened
@@ -198,14 +223,14 @@ def run(
     tokenizer = models.load_tokenizer(encoder, lowercase=config.lowercase)
     device = select_device(config.device, threads=config.threads)
     head = mlm_head(encoder, allow_pickle=config.allow_pickle)
-    model = task.new_model(encoder, labels, config)
+    model = task.new_model(encoder, labels, config, train)
     if config.mlm:
         _add_masked_lm_head(model, encoder, config)
     prepare_model(model, device)
     tokenizer.model_max_length = min(config.max_length, max_tokens(model))
     pad_id: int = tokenizer.pad_token_id
     data = task.training_data(sources, labels, tokenizer, config)
-    encoded = task.encode([s.words for s in dev.sentences], [s.doc for s in dev.sentences], tokenizer, config)
+    encoded = task.encode(dev, model, tokenizer, config)
     dev_set = _Dev(task, dev, encoded, pad_id, _foreign(sources))
     plan = TrainingPlan.of(config, data, silver=len(sources) - 1 if silver else None)
     with workspace(build, device, config, rerun) as work:
@@ -224,7 +249,10 @@ def run(
                 save_mlm_head(head, staged.path)
             best = task.load_model(staged.path)
             prepare_model(best, device)
-            curve = [json.dumps(point._asdict()) + "\n" for point in dev_set.curve(best)]
+            chosen_on_dev, points = dev_set.finish(best)
+            if chosen_on_dev:
+                best.config.save_pretrained(staged.path)
+            curve = [json.dumps(point._asdict()) + "\n" for point in points]
             if curve:
                 (staged.path / artifacts.THRESHOLDS).write_text("".join(curve), encoding="utf-8")
             (staged.path / METRICS).write_bytes(work.metrics.read_bytes())
@@ -249,7 +277,7 @@ def _report(task: Task, trained: Trained) -> None:
         )
     told = f"kept epoch {kept.epoch} of {n_epochs}: {task.metric.title} {100 * score:.2f} on dev"
     if score < kept.best_score:
-        told += f" (best {100 * kept.best_score:.2f}, which may be luck on so few mentions)"
+        told += f" (best {100 * kept.best_score:.2f}, which may be luck on so few {_COUNTED[task.kind]})"
     console.note(told)
     if kept.epoch == trained.schedule.epochs > 1 and score == kept.best_score:
         console.note("the last epoch is the best: more --epochs may help")

@@ -20,9 +20,9 @@ from mslm_cli.corpus.readers import read_documents
 from mslm_cli.corpus.seen import Sketch, is_long_enough
 from mslm_cli.corpus.segmentation import segmented
 from mslm_cli.corpus.silver import SILVER, SilverSentence, silver_lines
-from mslm_cli.errors import DataError
+from mslm_cli.errors import DataError, UsageError
 from mslm_cli.masking.random import child, named_stream, uniforms
-from mslm_cli.tasks.trained import load_trained
+from mslm_cli.tasks.trained import load_trained, task_of
 from mslm_cli.text.tokens import splitter
 
 _STREAM = named_stream("sentences to label")
@@ -41,9 +41,13 @@ def run(texts: Sequence[Path], models: Sequence[Path], output: Path, config: Lab
 
     Raises:
         ArtifactError: a model is not a valid ner artifact.
+        UsageError: it is one for a task other than mentions.
         DataError: the text is unreadable, or no sentence is left.
     """
     teachers = [artifacts.load(path, "ner") for path in models]
+    for path, teacher in zip(models, teachers, strict=True):
+        if (task := task_of(teacher)).kind != "spans":
+            raise UsageError(f"{path} finds no mentions: it is a model for --task {task.name}")
     files = source_files(texts)
     inputs = [artifacts.file_input("text", path) for path in texts]
     build = ArtifactBuild("silver", output, config, [*(t.as_input("model") for t in teachers), *inputs])

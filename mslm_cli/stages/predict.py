@@ -1,4 +1,4 @@
-"""``mslm predict``: find mentions in text with a trained model."""
+"""``mslm predict``: find mentions, relations or labels in text with a trained model."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -12,7 +12,8 @@ from mslm_cli import artifacts, console, workspace
 from mslm_cli.artifacts import Artifact
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.blocks import Block, Work, blocks
-from mslm_cli.corpus.documents import EMPTY_WORD, Document
+from mslm_cli.corpus.classified import LabelledText, classified_corpus, json_line
+from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.formats.format import Part
@@ -20,15 +21,16 @@ from mslm_cli.corpus.labels import TagScheme, tags_from_mentions
 from mslm_cli.corpus.lines import STDIN, OnRead, ignore_progress
 from mslm_cli.corpus.output import check_output, write_parts
 from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, piece
-from mslm_cli.corpus.predictions import PredictedSentence
-from mslm_cli.corpus.readers import read_documents
+from mslm_cli.corpus.readers import read_annotated, read_documents
 from mslm_cli.corpus.seen import sentence_hash
 from mslm_cli.corpus.segmentation import SegmentedDocument, segmented
-from mslm_cli.corpus.standoff import AnnotatedDocument, Annotation
+from mslm_cli.corpus.standoff import AnnotatedDocument, SplitWords
 from mslm_cli.corpus.writers import conll_block, document_mark
+from mslm_cli.errors import UsageError
 from mslm_cli.execution import executor as execution
 from mslm_cli.execution.executor import n_cores
-from mslm_cli.tasks.trained import TrainedModel, load_trained
+from mslm_cli.tasks.mentions import DocumentMentions, annotated_mentions, find_mentions
+from mslm_cli.tasks.trained import TrainedModel, load_trained, task_of
 from mslm_cli.terms.display import Mark, html_page
 from mslm_cli.text.tokens import splitter
 from mslm_cli.training.device import select_device
@@ -42,31 +44,9 @@ BLOCK_CHARS = 200_000
 WORDS_PER_ROUND = 4096
 """Documents are read until they have this many words, then their windows are sorted by length; bounds memory."""
 
+_CHARS_PER_ROUND = 20_000
+
 _OWN_FORMS = ("json", "conll", "html", "text")
-
-
-class Span(NamedTuple):
-    """A mention: characters [start, end) of the document's text, type, probability, and sentence number."""
-
-    start: int
-    end: int
-    type: str
-    score: float
-    sentence: int
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentMentions:
-    """A document, or a part of a long one, with its predicted mentions."""
-
-    segmented: SegmentedDocument
-    tagged: list[PredictedSentence]
-
-    @property
-    def spans(self) -> Iterator[Span]:
-        for number, (words, found) in enumerate(zip(self.segmented.sentences, self.tagged, strict=True)):
-            for start, end, entity_type, score in found.mentions:
-                yield Span(words[start][0], words[end - 1][1], entity_type, score or 0.0, number)
 
 
 @dataclass
@@ -76,6 +56,7 @@ class Totals:
     n_documents: int = 0
     n_sentences: int = 0
     n_mentions: int = 0
+    n_relations: int = 0
 
     def add(self, other: "Totals") -> None:
         """Add the totals of ``other``."""
@@ -98,28 +79,168 @@ class Result(NamedTuple):
     options: RunOptions = RunOptions()
 
 
-def run(ner: Path, texts: Sequence[Path], config: PredictConfig, result: Result) -> None:
-    """Write the mentions, document by document in input order.
+def run(trained: Path, texts: Sequence[Path], config: PredictConfig, result: Result, ner: Path | None = None) -> None:
+    """Write the predictions, document by document in input order; see ``_mentions`` and ``_relations``.
+
+    Args:
+        ner: the model that finds the mentions to relate; None to relate those that the data have.
+
+    Raises:
+        UsageError: the path exists and must not be overwritten, or has files that this command did not write; the task
+            of a model does not fit.
+        ArtifactError: a model is not a valid artifact.
+        DataError: the text is unreadable.
+    """
+    writer = None if result.form in _OWN_FORMS else FORMATS[result.form].writer
+    if result.path is not None:
+        check_output(result.path, is_folder=writer is not None and writer.is_folder, overwrite=result.options.overwrite)
+    source = artifacts.load(trained, "ner")
+    task = task_of(source)
+    if task.kind != "relations" and ner is not None:
+        raise UsageError(f"--ner finds mentions to relate, and {trained} is a model for --task {task.name}")
+    if task.kind == "spans":
+        _mentions(source, texts, config, result)
+        return
+    model = load_trained(source, config, config.threshold)
+    split_words = word_splitter(source, config.words)
+    if task.kind == "relations":
+        _relations(model, texts, config, result, split_words, ner)
+    else:
+        _labels(model, texts, config, result, split_words)
+
+
+def _labels(
+    model: TrainedModel, texts: Sequence[Path], config: PredictConfig, result: Result, split_words: SplitWords
+) -> None:
+    """Write a JSON line for each document, with its labels."""
+    if result.form not in ("json", "text"):
+        raise UsageError(f"--to {result.form} cannot hold labels of documents", hint="use json")
+    n_documents = 0
+
+    def lines() -> Iterator[Part]:
+        nonlocal n_documents
+        for documents in _rounds(segmented(each, split_words) for each in read_documents(source_files(texts), config)):
+            known = [LabelledText(each.document.id, each.document.text, (), None) for each in documents]
+            found = model.label(classified_corpus(known, split_words))
+            n_documents += len(documents)
+            pairs = zip(known, found, strict=True)
+            yield Part("".join(json_line(text.id, labels.labels) for text, labels in pairs))
+
+    write_parts(lines(), result.path, is_folder=False, is_safe=True)
+    if result.path is not None:
+        console.made(result.path)
+    console.note(f"labels of {console.count(n_documents, 'document')}")
+
+
+def _relations(
+    model: TrainedModel,
+    texts: Sequence[Path],
+    config: PredictConfig,
+    result: Result,
+    split_words: SplitWords,
+    ner: Path | None,
+) -> None:
+    """Write the relations between predicted mentions, or those in the data.
+
+    ``json``: one line per relation; ``text``: the same for people; a format with a writer: the documents in it.
+    """
+    from mslm_cli.tasks.related import relate  # imports transformers, which a model for entities can do without
+
+    form, output = result.form, result.path
+    writer = None if form in _OWN_FORMS else FORMATS[form].writer
+    if form in ("conll", "html"):
+        raise UsageError(f"--to {form} cannot hold relations", hint="use json, brat, bioc, pubtator or jsonl")
+    totals = Totals()
+    relating = partial(relate, model, split_words=split_words, names_concepts=form == "pubtator")
+    rounds = _related(_with_mentions(model, texts, config, ner), relating, totals)
+    if writer is not None:
+        parts = writer.parts(chain.from_iterable(rounds), "" if output is None else output.name)
+    else:
+        show = partial(_relation_lines, is_json=form == "json", with_text=result.with_text)
+        parts = (Part("".join(map(show, documents))) for documents in rounds)
+    write_parts(parts, output, is_folder=writer is not None and writer.is_folder, is_safe=form == "json")
+    if output is not None:
+        console.made(output)
+    console.note(
+        f"{console.count(totals.n_relations, 'relation')} between {console.count(totals.n_mentions, 'mention')}"
+        f" of {console.count(totals.n_documents, 'document')}"
+    )
+    if not totals.n_mentions:
+        console.warn("no mentions to relate: give a model that finds them with --ner, or text with annotations")
+
+
+def _with_mentions(
+    model: TrainedModel, texts: Sequence[Path], config: PredictConfig, ner: Path | None
+) -> Iterator[list[AnnotatedDocument]]:
+    """The documents with their mentions, in rounds."""
+    if ner is not None:
+        from mslm_cli.tasks.related import check_mention_types
+        from mslm_cli.tasks.relations import are_concepts
+
+        source = artifacts.load(ner, "ner")
+        finder = load_trained(source, config)
+        check_mention_types(model, finder)
+        with_concepts = are_concepts(model.model)
+        for found in predict(source_files(texts), finder, config, word_splitter(source, config.words)):
+            yield [annotated_mentions(document, with_concepts=with_concepts) for document in found]
+        return
+    waiting: list[AnnotatedDocument] = []
+    for document in read_annotated(texts, config):
+        waiting.append(document)
+        if sum(len(each.text) for each in waiting) >= _CHARS_PER_ROUND:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _related(
+    rounds: Iterable[list[AnnotatedDocument]],
+    relating: Callable[[list[AnnotatedDocument]], list[AnnotatedDocument]],
+    totals: Totals,
+) -> Iterator[list[AnnotatedDocument]]:
+    for documents in rounds:
+        related = relating(documents)
+        totals.n_documents += len(related)
+        totals.n_mentions += sum(len(document.annotations) for document in related)
+        totals.n_relations += sum(len(document.relations) for document in related)
+        yield related
+
+
+def _relation_lines(document: AnnotatedDocument, *, is_json: bool, with_text: bool) -> str:
+    by_id = {annotation.id: annotation for annotation in document.annotations}
+    lines = []
+    for relation in document.relations:
+        ends = []
+        for _, target in relation.arguments:
+            start, end = by_id[target].bounds
+            place = {"start": start, "end": end, "type": by_id[target].type}
+            concepts = {"concepts": by_id[target].concepts} if by_id[target].concepts and with_text else {}
+            ends.append(place | ({"text": document.text[start:end]} if with_text else {}) | concepts)
+        score = relation.score or 0.0
+        if is_json:
+            record = {"doc": document.id, "type": relation.type, "head": ends[0], "tail": ends[1]}
+            lines.append(json.dumps(record | {"score": round(score, 6)}, ensure_ascii=False))
+        else:
+            head, tail = (" ".join(str(end["text"]).split()) for end in ends)
+            lines.append(f"{document.id}: {head} -{relation.type}-> {tail} ({score:.2f})")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _mentions(source: Artifact, texts: Sequence[Path], config: PredictConfig, result: Result) -> None:
+    """Write the mentions.
 
     ``json``: one line per mention; ``conll``: one line per word; ``html``: a page; ``text``: documents with marked
     mentions; the name of a format with a writer (``brat``, ``pubtator``, ...): the documents in it.
-
-    Raises:
-        UsageError: the path exists and must not be overwritten, or has files that this command did not write.
-        ArtifactError: ``ner`` is not a valid ner artifact.
-        DataError: the text is unreadable.
     """
     form, output = result.form, result.path
     writer = None if form in _OWN_FORMS else FORMATS[form].writer
     is_folder = writer is not None and writer.is_folder
-    if output is not None:
-        check_output(output, is_folder=is_folder, overwrite=result.options.overwrite)
-    source = artifacts.load(ner, "ner")
     files = source_files(texts)
     totals = Totals()
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
     n_workers = _n_workers(files, n_bytes, config)
-    prepare = partial(_predictor, ner, config.model_copy(update={"threads": config.threads or 1}))
+    prepare = partial(_predictor, source.path, config.model_copy(update={"threads": config.threads or 1}))
     with (
         execution.executor(n_workers, config.ray) as executor,
         console.progress("predict", n_bytes or None, shown=form != "text", unit="bytes") as bar,
@@ -182,10 +303,7 @@ def _predicted(
 ) -> Iterator[list[DocumentMentions]]:
     every = (segmented(document, split_words) for document in documents)
     for found in _rounds(every):
-        sentences = [p.words(i) for p in found for i in range(len(p.sentences))]
-        numbers = [number for number, p in enumerate(found) for _ in p.sentences]
-        tagged = iter(model.predict([[word or EMPTY_WORD for word in words] for words in sentences], numbers))
-        yield [DocumentMentions(p, [next(tagged) for _ in p.sentences]) for p in found]
+        yield find_mentions(model, found)
 
 
 Predict = Callable[[Iterable[Document]], Iterator[list[DocumentMentions]]]
@@ -299,12 +417,4 @@ def _marked(found: DocumentMentions) -> str:
 
 
 def _annotated(rounds: Iterable[list[DocumentMentions]]) -> Iterator[AnnotatedDocument]:
-    for documents in rounds:
-        for found in documents:
-            document = found.segmented.document
-            annotations = tuple(
-                Annotation(((span.start, span.end),), span.type, f"T{number}", score=span.score)
-                for number, span in enumerate(found.spans, 1)
-                if span.start < span.end
-            )
-            yield AnnotatedDocument(document.id, document.text, annotations, document.has_id)
+    return (annotated_mentions(found, with_concepts=False) for documents in rounds for found in documents)

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mslm_cli import models
+from mslm_cli import console, models
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.readers import read_labelled
+from mslm_cli.tasks.registry import find_task
+from mslm_cli.training.labelled import TrainingSource
 from mslm_cli.training.model import load_masked_lm
 from mslm_cli.training.tagging import Context, make_windows
 
@@ -43,9 +45,17 @@ def count_train_tokens(train: Path, model: Path, config: FinetuneConfig) -> int:
     Raises:
         DataError: the data are invalid.
     """
-    corpus = read_labelled(train, config)
     tokenizer = models.load_tokenizer(model, lowercase=config.lowercase)
     limit = min(config.max_length, models.position_limit(models.read_config(model)))
+    task = find_task(config.task)
+    if task.kind != "spans":
+        tokenizer.model_max_length = limit
+        documents = task.read(train, config)
+        source = TrainingSource(documents, frozenset(documents.types))
+        with console.warnings_only():
+            labels = task.labels(documents, documents, train)
+            return int(task.training_data([source], labels, tokenizer, config).lengths.sum())
+    corpus = read_labelled(train, config)
     context = Context.of(config, [s.doc for s in corpus.sentences])
     windows = make_windows([s.words for s in corpus.sentences], tokenizer, limit, config.overlap, context=context)
     return len(windows.input_ids)

@@ -5,7 +5,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -21,16 +21,19 @@ from mslm_cli.corpus.writers import write_conll
 from mslm_cli.stages import adapt, extract_terms, finetune, preprocess
 from mslm_cli.studies import search
 from mslm_cli.studies.cost import count_train_tokens
-from mslm_cli.studies.nodes import Dependency, StageNode, Trial
+from mslm_cli.studies.nodes import Dependency, OutputOf, StageNode, Trial
 from mslm_cli.studies.plan import Planner, shared
 from mslm_cli.studies.resampled_data import DEV, TEST
-from mslm_cli.studies.spec import Arm
+from mslm_cli.studies.spec import OF_DOCUMENTS, Arm, DataSet, Study
 from mslm_cli.studies.store import StudyStore
+from mslm_cli.tasks.registry import find_task
 from mslm_cli.training.device import select_device
 from mslm_cli.training.run_length import HEAD_ALONE_STEPS
 from mslm_cli.training.schedule import choose_schedule
 
 _SAMPLE_CHARS, _SAMPLE_SENTENCES = 60_000, 150
+_OF_SENTENCES = {"task": "ner", "pairs": "sentence", "max_distance": 0, "instances": 1, "context": 0}
+"""Options with which the speed of fine-tuning is measured where no data set of a study is of sentences."""
 _UPDATES, _TOKENS_PER_UPDATE = 5, 1024
 _FORWARD = 3
 """A forward pass costs a third of a training step (Kaplan et al. 2020, section 2.1)."""
@@ -168,7 +171,9 @@ def measure(planner: Planner) -> Speed:
         started = time.perf_counter(), time.process_time()
         adapt.run(folder / "shards", folder / "encoder", training)
         train, dev = _sample_labelled(planner, folder)
-        tuning = planner.config(study.finetune, FinetuneConfig, epochs=1, model=str(context.model))
+        own = _measured_data(study).tuned(study.finetune)
+        others = _OF_SENTENCES if own.task in OF_DOCUMENTS else {}
+        tuning = planner.config(own, FinetuneConfig, epochs=1, model=str(context.model), **others)
         finetune.run(train, dev, folder / "ner", tuning)
         cpu_share = (time.process_time() - started[1]) / (time.perf_counter() - started[0])
         adapted, tuned = (_seconds_per_token(folder / name / METRICS) for name in ("encoder", "ner"))
@@ -190,7 +195,6 @@ class Costs:
         self._planner = planner
         self._speed = speed
         self.model_bytes = sum(f.stat().st_size for f in planner.context.model.glob("*") if f.is_file())
-        self._reading = planner.config(planner.study.finetune, FinetuneConfig)
 
     def seconds(self, node: StageNode) -> float:
         """Seconds that one process takes for the node."""
@@ -206,8 +210,8 @@ class Costs:
                 return _START_S + n_head_steps * node.config.step_tokens * speed.head
             return _START_S + config["steps"] * node.config.step_tokens * speed.adapt
         if node.stage == "ner":
-            train, dev = self._tokens(inputs["train"]), self._tokens(inputs["dev"])
             assert isinstance(node.config, FinetuneConfig)
+            train, dev = (self._tokens(inputs[role], node.config) for role in ("train", "dev"))
             n_epochs = choose_schedule(node.config, round(train)).epochs
             # every step has as many tokens of companions as of the training data
             n_sources = 1 + ("also" in inputs) + ("silver" in inputs)
@@ -215,7 +219,10 @@ class Costs:
         if node.stage == "silver":
             return _START_S + config["sentences"] * _TOKENS_PER_SENTENCE * speed.finetune / _FORWARD
         if node.stage == "eval":
-            return _START_S + self._tokens(inputs["data"]) * speed.finetune / _FORWARD
+            made_by = inputs["ner"]
+            assert isinstance(made_by, OutputOf)
+            assert isinstance(made_by.node.config, FinetuneConfig)
+            return _START_S + self._tokens(inputs["data"], made_by.node.config) * speed.finetune / _FORWARD
         if node.stage == "probe":
             n_tokens = _PROBED_KINDS * config["items"] * config["max_length"] / 2
             return _START_S + n_tokens * speed.adapt / _FORWARD
@@ -236,11 +243,12 @@ class Costs:
         path, share = _base(dependency)
         return share * _n_chars(path, self._planner)
 
-    def _tokens(self, dependency: Dependency) -> float:
+    def _tokens(self, dependency: Dependency, config: FinetuneConfig) -> float:
         path, share = _base(dependency)
-        n_tokens = share * _n_tokens(path, self._planner.context.model, self._reading)
+        reading = config.model_copy(update={"seed": 0, "epochs": "auto", "patience": 0})  # one count for all seeds
+        n_tokens = share * _n_tokens(path, self._planner.context.model, reading)
         beside = None if isinstance(dependency, Path) else dict(dependency.node.inputs).get("beside")
-        return n_tokens if beside is None else min(n_tokens, self._tokens(beside))
+        return n_tokens if beside is None else min(n_tokens, self._tokens(beside, config))
 
 
 def _base(dependency: Dependency) -> tuple[Path, float]:
@@ -282,11 +290,25 @@ def _sample_text(planner: Planner, folder: Path) -> tuple[Path, int]:
     return path, len(text)
 
 
+def _measured_data(study: Study) -> DataSet:
+    """The first data set of sentences, if there is one."""
+    return next((d for d in study.data if d.tuned(study.finetune).task not in OF_DOCUMENTS), study.data[0])
+
+
 def _sample_labelled(planner: Planner, folder: Path) -> tuple[Path, Path]:
-    """Write the first training sentences with mentions as a train file, and a few of them as a dev file."""
+    """Write the first training sentences with mentions as a train file, and a few of them as a dev file.
+
+    Where no data set is of sentences, the first word of each sentence is a mention: only the speed is measured.
+    """
     study, root = planner.study, planner.context.root
-    corpus = read_labelled(root / study.data[0].train, study.finetune)
-    chosen = list(islice((s for s in corpus.sentences if s.mentions), _SAMPLE_SENTENCES))
+    data = _measured_data(study)
+    tuning = data.tuned(study.finetune)
+    if tuning.task in OF_DOCUMENTS:
+        found = find_task(tuning.task).read(root / data.train, tuning).sentences[:_SAMPLE_SENTENCES]
+        chosen = [replace(s, mentions=((0, 1, "X"),), tags=("B-X", *s.tags[1:])) for s in found if s.words]
+    else:
+        corpus = read_labelled(root / data.train, tuning)
+        chosen = list(islice((s for s in corpus.sentences if s.mentions), _SAMPLE_SENTENCES))
     for name, sentences in (("train.tsv", chosen), ("dev.tsv", chosen[:5])):
         write_conll(folder / name, sentences)
     return folder / "train.tsv", folder / "dev.tsv"

@@ -28,6 +28,7 @@ from mslm_cli.studies.spec import (
     AUGMENT,
     MIN_SEEDS,
     MORE_STEPS,
+    OF_DOCUMENTS,
     SILVER,
     VANILLA,
     Arm,
@@ -143,9 +144,10 @@ class Planner:
         if share < 1:
             train, dev, epochs = self._shortened(data, train, dev, share)
         encoder = self.encoder(labelled, arm, seed, share) if arm.is_adapted else None
-        patience = 0 if arm.kind == MORE_STEPS else self.study.finetune.patience
+        own = data.tuned(self.study.finetune)
+        patience = 0 if arm.kind == MORE_STEPS else own.patience
         options: dict[str, Any] = {"epochs": epochs, "patience": patience, "seed": seed}
-        tuning = self.config(self.study.finetune, **options | arm.finetune)
+        tuning = self.config(own, **options | arm.finetune)
         model: Dependency = self.context.model if encoder is None else OutputOf(encoder)
         if arm.source is not None and arm.kind != ALSO:
             model = OutputOf(self.source_model(arm.source, seed, model))
@@ -153,7 +155,7 @@ class Planner:
         if arm.source is not None and arm.kind == ALSO:
             inputs.append(("also", self._source_data(arm.source)[0]))
         if arm.kind == SILVER:
-            teacher = StageNode("ner", self.config(self.study.finetune, **options), tuple(inputs))
+            teacher = StageNode("ner", self.config(own, **options), tuple(inputs))
             inputs.append(("silver", OutputOf(self.silver(labelled, teacher, seed))))
         ner = StageNode("ner", tuning, tuple(inputs))
         score = probe = None
@@ -162,7 +164,8 @@ class Planner:
             score = StageNode(
                 "eval", scoring, (("ner", OutputOf(ner)), ("data", labelled.test), ("train", labelled.train))
             )
-            if encoder is not None and self.study.probes and label_share == self.study.full_share:
+            is_probed = self.study.probes and own.task not in OF_DOCUMENTS
+            if encoder is not None and is_probed and label_share == self.study.full_share:
                 probe = self.probe(labelled, encoder)
         return Trial(data.name, arm, seed, ner, score, probe, share, label_share, fold, data.n_folds)
 
@@ -203,10 +206,11 @@ class Planner:
 
     def epochs(self, data: TrialData, arm: Arm) -> int | Literal["auto"]:
         """Epochs of fine-tuning: those of the study, except for arms defined by a different number."""
-        epochs = self.study.finetune.epochs
+        tuning = data.of.tuned(self.study.finetune)
+        epochs = tuning.epochs
         if arm.kind == MORE_STEPS:
             n_tokens = self.context.train_tokens[data.of.name] * data.label_share
-            own = choose_schedule(self.study.finetune, round(n_tokens)).epochs
+            own = choose_schedule(tuning, round(n_tokens)).epochs
             return own + math.ceil(self._cost_before(arm.like) / n_tokens)
         if arm.kind == AUGMENT and epochs != "auto":  # auto takes the size of the data into account
             return max(1, math.ceil(epochs / 2))
@@ -307,12 +311,13 @@ class Planner:
         """The text for lexicons and adaptation: never dev or test; all training sentences, labelled or not."""
         root = self.context.root
         if data.text is not None:
-            own = [self._splits[data.name, fold][0]] if self.study.train_text else []
+            has_text = self.study.train_text and data.tuned(self.study.finetune).task not in OF_DOCUMENTS
+            own = [self._splits[data.name, fold][0]] if has_text else []
             return [*(root / path for path in data.text), *own]
         sharing = [
             self._splits[d.name, fold if d is data else 0][0]
             for d in self.study.data
-            if d.text is None and self.study.train_text
+            if d.text is None and self.study.train_text and d.tuned(self.study.finetune).task not in OF_DOCUMENTS
         ]
         return list(dict.fromkeys([*(root / path for path in self.study.text), *sharing]))
 

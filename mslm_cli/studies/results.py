@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from mslm_cli.artifacts import Artifact, load
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.options import DataOptions
-from mslm_cli.corpus.predictions import ScoredCorpus, read_predictions
+from mslm_cli.corpus.predictions import ScoredCorpus, read_scored
+from mslm_cli.corpus.scored_documents import ScoredDocuments
+from mslm_cli.evaluation import document_scores
 from mslm_cli.evaluation.comparison import ComparedArm
 from mslm_cli.evaluation.label_efficiency import Labelled
-from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster
+from mslm_cli.evaluation.slices import Slicing, by_knowledge, by_length, count_by_cluster, everything
 from mslm_cli.evaluation.spans import Spans, paired_spans
 from mslm_cli.evaluation.summary import PREDICTIONS, RESULTS
+from mslm_cli.evaluation.tables import SLICINGS as TITLES
 from mslm_cli.evaluation.uncertainty import Float64, clusters_of
 from mslm_cli.studies.nodes import Trial
 from mslm_cli.studies.store import PROBE, Spent, StudyStore
@@ -40,7 +43,7 @@ class Results:
         for trial in sorted(trials, key=lambda t: t.fold):
             by_key.setdefault((trial.arm.name, trial.data, trial.seed), []).append(trial)
         self._trials = {key: folds for key, folds in by_key.items() if len(folds) == folds[0].n_folds}
-        self._scored: dict[str, ScoredCorpus] = {}
+        self._scored: dict[str, ScoredCorpus | ScoredDocuments] = {}
         self._read_before: dict[Path, LabelledCorpus] = {}
         self._ners: dict[str, Artifact] = {}
         self.data = list(dict.fromkeys(t.data for t in trials))
@@ -82,12 +85,16 @@ class Results:
 
     def n_sentences(self, data: str) -> int:
         """The number of test sentences."""
-        return sum(len(self._clusters(trial)[0]) for trial in self._first(data))
+        return sum(
+            sum(document.n_sentences for document in scored.documents)
+            if isinstance(scored, ScoredDocuments)
+            else len(scored.rows)
+            for scored in map(self._read, self._first(data))
+        )
 
-    @property
-    def metric(self) -> str:
-        """The user-facing name of the task's primary metric."""
-        title: str = self.ner(*next(iter(self._trials))).manifest.run["primary_metric"]
+    def metric(self, data: str) -> str:
+        """The user-facing name of the primary metric of the task on a data set."""
+        title: str = self._ner(self._first(data)[0]).manifest.run["primary_metric"]
         return title
 
     def dev_score(self, arm: str, data: str) -> float:
@@ -128,11 +135,16 @@ class Results:
         return dict(found)
 
     def outcomes(self, arm: str, data: str) -> dict[str, dict[str, float]]:
-        """Fractions of gold mentions found exactly, found with a wrong boundary, and missed, by length in words."""
+        """Fractions of gold mentions found exactly, found with a wrong boundary, and missed, by length in words.
+
+        Empty for tasks of documents.
+        """
+        if isinstance(self._read(self._first(data)[0]), ScoredDocuments):
+            return {}
         table = np.zeros((_LONGEST, len(OUTCOMES)))
         seeds = self.seeds(arm, data)
         trials = [trial for seed in seeds for trial in self._trials[arm, data, seed]]
-        for sentence in (sentence for trial in trials for sentence in self._read(trial).sentences):
+        for sentence in (sentence for trial in trials for sentence in self._read(trial).rows):
             for start, end, entity_type in sentence.gold:
                 overlaps = any(s < end and start < e and t == entity_type for s, e, t in sentence.predicted)
                 outcome = 0 if (start, end, entity_type) in sentence.predicted else 1 if overlaps else 2
@@ -173,26 +185,30 @@ class Results:
         """The trials of any arm and seed, which together score the whole test data."""
         return next(trials for (_, d, _), trials in self._trials.items() if d == data)
 
-    def _read(self, trial: Trial) -> ScoredCorpus:
+    def _read(self, trial: Trial) -> ScoredCorpus | ScoredDocuments:
         if trial.key not in self._scored:
-            self._scored[trial.key] = read_predictions(self._store.path(trial.result) / PREDICTIONS, None)
+            self._scored[trial.key] = read_scored(self._store.path(trial.result) / PREDICTIONS)
         return self._scored[trial.key]
 
     def _clusters(self, trial: Trial) -> tuple[NDArray[np.int64], str]:
-        return clusters_of([s.doc for s in self._read(trial).sentences])
+        return clusters_of([row.doc for row in self._read(trial).rows])
 
     def _spans(self, trial: Trial) -> tuple[Spans, Spans]:
-        sentences = self._read(trial).sentences
-        return paired_spans([s.gold for s in sentences], [s.predicted for s in sentences])
+        rows = self._read(trial).rows
+        return paired_spans([row.gold for row in rows], [row.predicted for row in rows])
 
     def _slicings(self, trial: Trial) -> dict[str, Slicing]:
         """The slicings by title; the first, with an empty title, has all mentions in one group."""
         golds, predicted = self._spans(trial)
-        words = [s.words or () for s in self._read(trial).sentences]
+        scored = self._read(trial)
+        if isinstance(scored, ScoredDocuments):
+            of_documents = document_scores.slicings(scored, golds, predicted, self._train_of(trial))
+            named = {TITLES[name]: by for name, by in of_documents.items() if by is not None}
+            return {"": everything(golds, predicted), **named}
+        words = [s.words or () for s in scored.sentences]
         known = by_knowledge(golds, predicted, words, self._train_of(trial), None)
-        everything = Slicing(("all",), *(np.zeros(len(side), np.int64) for side in (golds, predicted)))
         told = {"length": by_length(golds, predicted), **{name: by for name, by in known.items() if by is not None}}
-        return {"": everything, **{SLICINGS[name]: by for name, by in told.items()}}
+        return {"": everything(golds, predicted), **{SLICINGS[name]: by for name, by in told.items()}}
 
     def _train_of(self, trial: Trial) -> LabelledCorpus:
         """The training data of a trial, without augmentation."""

@@ -28,6 +28,12 @@ TRANSFER, ALSO, SILVER, FINETUNE = "transfer", "also", "silver", "finetune"
 WITHOUT_MASKS = (VANILLA, MORE_STEPS, AUGMENT, TRANSFER, ALSO, SILVER, FINETUNE)
 """Kinds of arms without adaptation; all other kinds are masking strategies."""
 
+OF_DOCUMENTS = ("relations", "documents")
+"""Tasks whose data are documents, which cannot be divided by sentences."""
+
+_FOR_DOCUMENTS = (VANILLA, MORE_STEPS, FINETUNE)
+"""Kinds of arms without adaptation that these tasks can have."""
+
 MIN_SEEDS = 3
 """With fewer, the variation between seeds is unknown."""
 
@@ -72,17 +78,27 @@ class LabelledData(TomlTable):
 
 
 class DataSet(LabelledData):
-    """A labelled data set, optionally with its own text; without ``test``, it is cross-validated in ``folds``."""
+    """A labelled data set, optionally with its own text; without ``test``, it is cross-validated in ``folds``.
+
+    task: what is learnt from it; default: that of [finetune]. finetune: its own options of fine-tuning.
+    """
 
     test: Path | None = None
     folds: int | None = Field(None, ge=2)
     text: tuple[Path, ...] | None = None
+    task: str | None = None
+    finetune: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _is_tested(self) -> Self:
         if (self.test is None) == (self.folds is None):
             raise ValueError("needs either test, or folds for cross-validation")
         return self
+
+    def tuned(self, options: FinetuneConfig) -> FinetuneConfig:
+        """``options`` with the data set's own task and options."""
+        own = self.finetune | ({} if self.task is None else {"task": self.task})
+        return FinetuneConfig.model_validate(options.model_dump() | own)
 
     @property
     def n_folds(self) -> int:
@@ -321,23 +337,39 @@ class Study(TomlTable):
             costly = [arm.name for arm in self.arms() if arm.is_adapted or arm.kind == TRANSFER]
             if wrong := sorted(set(option.like) - set(costly)):
                 raise ValueError(f"no arm {wrong[0]!r} with adaptation or transfer, for more-steps")
-            self._check_finetuning(option)
+            self._check_finetuning(option.finetune, f"arm {option.name or option.kind!r}")
+        for data in self.data:
+            self._check_finetuning(data.finetune, f"data set {data.name!r}")
+            self._check_task(data)
         for table, own in _DECIDED.items():
             if wrong := sorted(getattr(self, table).model_fields_set & own):
                 raise ValueError(f"{table}.{wrong[0]} is set by the study or its arms, not in [{table}]")
         return self
 
-    def _check_finetuning(self, option: ArmOptions) -> None:
-        """Check the options of fine-tuning of an arm."""
-        arm = option.name or option.kind
-        if wrong := sorted(option.finetune.keys() & _DECIDED["finetune"]):
-            raise ValueError(f"finetune.{wrong[0]} is set by the study, not by arm {arm!r}")
+    def _check_task(self, data: DataSet) -> None:
+        """Check that the study does nothing to data of documents that only sentences allow."""
+        if data.tuned(self.finetune).task not in OF_DOCUMENTS:
+            return
+        if data.dev is None or data.test is None:
+            raise ValueError(f"data set {data.name!r} needs dev and test: documents of this task are not divided")
+        if self.label_shares != (1.0,):
+            raise ValueError(f"data set {data.name!r}: label_shares are for tasks of sentences")
+        kinds = (arm.kind for arm in self.arms() if not arm.is_adapted and arm.kind not in _FOR_DOCUMENTS)
+        if (kind := next(kinds, None)) is not None:
+            raise ValueError(f"data set {data.name!r}: an arm of kind {kind!r} is for tasks of sentences")
+        if source := next((arm.source for arm in self.arms() if arm.source is not None), None):
+            raise ValueError(f"data set {data.name!r}: source {source!r} is for tasks of sentences")
+
+    def _check_finetuning(self, options: dict[str, Any], of: str) -> None:
+        """Check the options of fine-tuning of an arm or a data set."""
+        if wrong := sorted(options.keys() & _DECIDED["finetune"]):
+            raise ValueError(f"finetune.{wrong[0]} is set by the study, not by {of}")
         try:
-            FinetuneConfig.model_validate(self.finetune.model_dump() | option.finetune)
+            FinetuneConfig.model_validate(self.finetune.model_dump() | options)
         except ValidationError as error:
             first = error.errors()[0]
             reason = "unknown key" if first["type"] == "extra_forbidden" else expectation(first)
-            raise ValueError(f"finetune.{first['loc'][0]} of arm {arm!r}: {reason}") from None
+            raise ValueError(f"finetune.{first['loc'][0]} of {of}: {reason}") from None
 
     @property
     def full_share(self) -> float:

@@ -22,7 +22,7 @@ from mslm_cli.studies import cost, estimate, search, verdict
 from mslm_cli.studies.nodes import Trial, content_of
 from mslm_cli.studies.plan import PlanContext, Planner, Runtime
 from mslm_cli.studies.queue import Queue
-from mslm_cli.studies.spec import MORE_STEPS, Arm, LabelledData, Study, read_study
+from mslm_cli.studies.spec import MORE_STEPS, OF_DOCUMENTS, Arm, DataSet, LabelledData, Study, read_study
 from mslm_cli.studies.store import LOCKS, WORK, StudyStore
 from mslm_cli.training.device import choose_gpu
 
@@ -212,8 +212,9 @@ def claim_code(output: Path, study: Study, *, accept: bool) -> None:
     """
     strategies = {arm.kind for arm in study.arms()}
     here: dict[str, str] = {}
-    for stage, strategy in itertools.product(code_identity.STAGES, sorted(strategies)):
-        options = {"strategy": strategy, "format": "auto", "task": study.finetune.task}
+    tasks = {data.tuned(study.finetune).task for data in study.data}
+    for stage, strategy, task in itertools.product(code_identity.STAGES, sorted(strategies), sorted(tasks)):
+        options = {"strategy": strategy, "format": "auto", "task": task}
         here |= code_identity.sources_of(stage, options)
     file = output / CODE
     with fsio.held(StudyStore(output).lock(CODE)):
@@ -245,11 +246,15 @@ def _planner(study: Study, root: Path, config: StudyOptions) -> Planner:
     with_more = any(arm.kind == MORE_STEPS for arm in arms)
     wanted = {arm.like for arm in arms}
     matched = {arm.source for arm in arms if arm.name in wanted}
-    reading = study.finetune.model_copy(update={"lowercase": study.lowercase})
+    if config.search and (others := [d.name for d in study.data if d.tuned(study.finetune).task in OF_DOCUMENTS]):
+        raise UsageError(f"--search is for tasks of sentences, which {others[0]} is not")
 
     def count_tokens(labelled: Sequence[LabelledData]) -> dict[str, int]:
+        tuning = [d.tuned(study.finetune) if isinstance(d, DataSet) else study.finetune for d in labelled]
+        reading = [each.model_copy(update={"lowercase": study.lowercase}) for each in tuning]
         return {
-            d.name: round(cost.count_train_tokens(root / d.train, model, reading) * d.learnt_share) for d in labelled
+            d.name: round(cost.count_train_tokens(root / d.train, model, options) * d.learnt_share)
+            for d, options in zip(labelled, reading, strict=True)
         }
 
     share = study.shards.budget or max((b for arm in study.arm for b in arm.budget), default=cost.USUAL_SHARE)

@@ -118,6 +118,8 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm], n_left: int = 0) 
         n_left=n_left,
     )
     said = verdict_sentence(evidence)
+    metrics = {d: results.metric(d) for d in results.data}
+    metric = next(iter(metrics.values())) if len(set(metrics.values())) == 1 else "F1"
     rows = [
         {
             "name": arm.name,
@@ -140,8 +142,9 @@ def judge(results: Results, vanilla: str, arms: Sequence[Arm], n_left: int = 0) 
         "use": said.use,
         "chosen_on_dev": chosen,
         "vanilla": vanilla,
-        "primary_metric": results.metric,
-        "score": f"{results.metric}; an arm's value is the mean over data sets of the mean over seeds",
+        "primary_metric": metric,
+        "metrics": metrics,
+        "score": f"{metric}; an arm's value is the mean over data sets of the mean over seeds",
         "resampled": units,
         "n_resampled": n_units,
         "correction": f"Holm, over {len(candidates)} arms against vanilla, {len(rivals)} against the chosen arm",

@@ -22,6 +22,7 @@ from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import STRICT_F1, exact_match
 from mslm_cli.evaluation.thresholds import NEUTRAL
+from mslm_cli.tasks.spans import SpanTask
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.classifier import TokenClassifier
 from mslm_cli.training.metric import Metric
@@ -50,7 +51,7 @@ class EncodedText:
     n_words: list[int]
 
 
-class Ner:
+class Ner(SpanTask):
     """The task ``ner``."""
 
     name: ClassVar[str] = "ner"
@@ -82,7 +83,9 @@ class Ner:
         """The entity types."""
         return {label[2:] for label in labels if label != "O"}
 
-    def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> "PreTrainedModel":
+    def new_model(
+        self, encoder: Path, labels: list[str], config: FinetuneConfig, train: LabelledCorpus
+    ) -> "PreTrainedModel":
         """The encoder with a token-classification head.
 
         For known types it is that of the encoder, if this is a NER model or was adapted to detect DS-terms.
@@ -121,13 +124,14 @@ class Ner:
 
     def encode(
         self,
-        sentences: Sequence[Sequence[str]],
-        documents: Sequence[object],
+        corpus: LabelledCorpus,
+        model: TokenClassifier,
         tokenizer: "AnyTokenizer",
         config: FinetuneConfig,
     ) -> EncodedText:
         """Windows of the sentences; long sentences give several."""
-        context = Context.of(config, documents)
+        sentences = [sentence.words for sentence in corpus.sentences]
+        context = Context.of(config, [sentence.doc for sentence in corpus.sentences])
         windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap, context=context)
         return EncodedText(windows, list(map(len, sentences)))
 

@@ -5,7 +5,21 @@ from mslm_cli.plugins import Table
 from mslm_cli.tasks.ner import NER
 from mslm_cli.tasks.task import Task
 
-TASKS: Table[Task] = Table("mslm.tasks", Task, [(NER.name, NER)])
+
+def _relations() -> Task:
+    from mslm_cli.tasks.relations import RELATIONS
+
+    return RELATIONS
+
+
+def _documents() -> Task:
+    from mslm_cli.tasks.documents import DOCUMENTS
+
+    return DOCUMENTS
+
+
+# the others import transformers, which a model for entities can do without
+TASKS: Table[Task] = Table("mslm.tasks", Task, [(NER.name, NER)], {"relations": _relations, "documents": _documents})
 
 
 def find_task(name: str) -> Task:

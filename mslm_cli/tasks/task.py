@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.options import DataOptions
-from mslm_cli.corpus.predictions import PredictedSentence
+from mslm_cli.corpus.predictions import ScoredCorpus
+from mslm_cli.corpus.scored_documents import ScoredDocuments
 from mslm_cli.corpus.standoff import SplitWords
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.classifier import TokenClassifier
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Task(Protocol):
-    """A task that labels spans of words; gold and predicted spans are compared by exact match of boundaries and label.
+    """Something that a model learns from labelled text: what the data are, and what is predicted and scored.
 
-    A task that labels whole words or sentences returns each as a span; its F1 is then its accuracy.
+    ``spans.SpanTask`` implements what all tasks have in common that label spans of words.
     """
 
     @property
@@ -32,11 +33,19 @@ class Task(Protocol):
         """The value of --task."""
 
     @property
+    def kind(self) -> str:
+        """What is predicted: ``spans`` of words, ``relations`` of entities, or labels of ``documents``."""
+
+    @property
     def metric(self) -> Metric:
         """The score that selects epochs and, in a study, arms; with its user-facing name."""
 
+    @property
+    def unused_options(self) -> frozenset[str]:
+        """Fields of ``FinetuneConfig`` that mean nothing to the task, and ``also`` and ``silver`` likewise."""
+
     def read(self, path: Path, options: DataOptions, split_words: SplitWords = token_spans) -> LabelledCorpus:
-        """Read the sentences of a file with their gold spans.
+        """Read a file or folder with gold labels; a task can return a subclass with more than labelled sentences.
 
         Raises:
             DataError: the data are invalid; with path and line.
@@ -48,17 +57,22 @@ class Task(Protocol):
         """The classes of the head, in order.
 
         Args:
-            others: span labels that accompanying corpora have.
+            others: types that accompanying corpora have.
 
         Raises:
             DataError: there is nothing to learn.
         """
 
     def types(self, labels: Sequence[str]) -> set[str]:
-        """The span labels that a model with these classes can predict."""
+        """The types that a model with these classes can predict."""
 
-    def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> "PreTrainedModel":
+    def new_model(
+        self, encoder: Path, labels: list[str], config: FinetuneConfig, train: LabelledCorpus
+    ) -> "PreTrainedModel":
         """The encoder with a fresh head, initialised from the seed.
+
+        Args:
+            train: for what the model's config must record of them, beside the labels.
 
         Raises:
             UnavailableError: the encoder cannot be loaded.
@@ -82,27 +96,40 @@ class Task(Protocol):
 
     def encode(
         self,
-        sentences: Sequence[Sequence[str]],
-        documents: Sequence[object],
+        corpus: LabelledCorpus,
+        model: TokenClassifier,
         tokenizer: "PreTrainedTokenizerFast",
         config: FinetuneConfig,
     ) -> Any:
-        """The sentences (as words) of these documents (None for none), encoded for ``probabilities``."""
+        """What ``read`` returned, encoded for ``probabilities``; gold labels are not looked at."""
 
     def probabilities(self, model: TokenClassifier, encoded: Any, *, pad_id: int, batch_tokens: int) -> Sequence[Any]:
-        """What the model computes for each sentence of ``encoded``, for ``decode``."""
+        """What the model computes for each sentence or document of ``encoded``, for ``decode``."""
 
-    def decode(self, found: Sequence[Any], labels: Sequence[str], threshold: float = 0.5) -> list[PredictedSentence]:
-        """The spans of each sentence.
+    def decode(self, found: Sequence[Any], labels: Sequence[str], threshold: float = 0.5) -> Sequence[Any]:
+        """What is predicted for each sentence or document.
 
         Args:
             found: the result of ``probabilities``.
             labels: the classes of the model's head.
-            threshold: below 0.5, spans are preferred to no spans, above, the reverse (``evaluation.thresholds``).
+            threshold: below 0.5, more is predicted, above, less (``evaluation.thresholds``).
         """
 
-    def score(self, gold: LabelledCorpus, predicted: Sequence[PredictedSentence]) -> dict[str, Any]:
+    def without(self, predicted: Sequence[Any], types: frozenset[str]) -> Sequence[Any]:
+        """The predictions without those of ``types``."""
+
+    def chosen_on_dev(self, gold: LabelledCorpus, found: Sequence[Any], labels: Sequence[str]) -> dict[str, Any]:
+        """Entries of the model's config that are chosen on dev once the model is trained; empty if there are none.
+
+        Args:
+            found: the result of ``probabilities`` for ``gold``.
+        """
+
+    def score(self, gold: LabelledCorpus, predicted: Sequence[Any]) -> dict[str, Any]:
         """The scores on a dev set, including the primary metric."""
+
+    def scored(self, gold: LabelledCorpus, predicted: Sequence[Any]) -> ScoredCorpus | ScoredDocuments:
+        """Gold and predictions side by side, from which `mslm eval` computes everything."""
 
     def card(self, config: FinetuneConfig, labels: Sequence[str], train: LabelledCorpus, trained: "Trained") -> str:
         """The README.md of a trained model."""

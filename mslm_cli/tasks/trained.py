@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mslm_cli import allocator, models
 from mslm_cli.artifacts import THRESHOLDS, Artifact
 from mslm_cli.config import FinetuneConfig, PredictionOptions
+from mslm_cli.corpus.documents import LabelledCorpus, unlabelled_corpus
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.errors import UsageError
 from mslm_cli.evaluation.thresholds import NEUTRAL, ThresholdPoint, choose_threshold
@@ -50,8 +51,12 @@ class TrainedModel:
         Args:
             documents: of each sentence, if its neighbours are known; None for a sentence without.
         """
-        documents = [None] * len(sentences) if documents is None else documents
-        encoded = self.task.encode(sentences, documents, self.tokenizer, self.config)
+        found: list[PredictedSentence] = list(self.label(unlabelled_corpus(sentences, documents)))
+        return found
+
+    def label(self, corpus: LabelledCorpus) -> Sequence[Any]:
+        """What is predicted for each sentence or document of ``corpus``, as ``Task.decode`` returns it."""
+        encoded = self.task.encode(corpus, self.model, self.tokenizer, self.config)
         pad_id: int = self.tokenizer.pad_token_id
         with on_cpu(self.precision):
             found = self.task.probabilities(self.model, encoded, pad_id=pad_id, batch_tokens=self.batch_tokens)
@@ -94,6 +99,8 @@ def load_trained(artifact: Artifact, options: PredictionOptions, threshold: str 
 def _load(task: Task, artifact: Artifact, tokenizer: "AnyTokenizer", options: PredictionOptions) -> TokenClassifier:
     """The model, in the backend that ``options`` name."""
     if options.backend == "onnx":
+        if task.kind == "relations":
+            raise UsageError("--backend onnx cannot classify pairs", hint="use --backend torch")
         if options.device == "cuda":
             raise UsageError("--backend onnx runs on CPU, not on --device cuda", hint="drop one of them")
         if options.precision == "bf16":

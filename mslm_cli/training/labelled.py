@@ -20,7 +20,7 @@ from mslm_cli.training import ranks
 from mslm_cli.training.batching import Collator, Convert, ModelBatch, RaggedTargets, Targets, on_device, split_rows
 from mslm_cli.training.fixed_shapes import fix_targets
 from mslm_cli.training.heads import MaskedLmHead
-from mslm_cli.training.losses import partial_cross_entropy, weighted_cross_entropy
+from mslm_cli.training.losses import multi_label_loss, partial_cross_entropy, weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at, logits_at
 from mslm_cli.training.selection import Selection
 
@@ -82,6 +82,8 @@ class LabelledSequences:
     label_sets: bool [n_sets, n_labels]; class ``n_labels + i`` stands for any of the labels in row i.
     weights: float32 [n], of the labels of each sequence in the loss; None for 1. is_noisy: bool [n], labelled by a
     model; None for no sequence. origins: int64 [n], the source of each sequence; None if there is only one.
+    partners: int64 [P], a second position of each label, for labels of pairs; None if labels are of single positions.
+    is_multi: whether a class is a row of ``label_sets`` that holds all labels which apply.
     """
 
     offsets: Int64
@@ -94,6 +96,8 @@ class LabelledSequences:
     is_noisy: NDArray[np.bool_] | None = None
     origins: Int64 | None = None
     hiding: Hiding | None = None
+    partners: Int64 | None = None
+    is_multi: bool = False
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -114,6 +118,9 @@ class LabelledSequences:
         flat = np.repeat(offsets[:-1], np.diff(label_offsets)) + self.positions[labels]
         weights = np.repeat(self._weights(local), n_labels[local]).astype(np.float32)
         targets = RaggedTargets(label_offsets, flat, self.classes[labels], weights, total_weight)
+        partners = None
+        if self.partners is not None:
+            partners = np.repeat(offsets[:-1], np.diff(label_offsets)) + self.partners[labels]
         input_ids, masked = self.input_ids[tokens], None
         if self.hiding is not None:
             hidden = np.flatnonzero(self.hiding.hidden(tokens, epoch))
@@ -121,7 +128,8 @@ class LabelledSequences:
                 masked = self._masked(offsets, tokens, hidden)
             input_ids[hidden] = self.hiding.mask_id
         is_noisy = None if self.is_noisy is None else np.repeat(self.is_noisy[local], n_labels[local])
-        return LabelledUpdate(offsets, input_ids, targets, self.label_sets, is_noisy, masked, collate_fn, device)
+        own = LabelledUpdate(offsets, input_ids, targets, self.label_sets, is_noisy, masked, collate_fn, device)
+        return replace(own, partners=partners, is_multi=self.is_multi)
 
     def _masked(self, offsets: Int64, tokens: Int64, hidden: Int64) -> RaggedTargets:
         """The targets of predicting the ``hidden`` ones of ``tokens``; their losses sum to ``mlm`` times the mean."""
@@ -149,6 +157,7 @@ class LabelledBatch:
     label_sets: Any
     is_noisy: Any = None
     masked: Targets | None = None
+    is_multi: bool = False
 
     @property
     def graph_key(self) -> object:
@@ -166,7 +175,8 @@ class LabelledBatch:
         label_sets = convert(self.label_sets) if len(self.label_sets) else self.label_sets
         masked = None if self.masked is None else self.masked.mapped(convert)
         batch, targets = self.model_batch.mapped(convert), self.targets.mapped(convert)
-        return LabelledBatch(batch, targets, self.selection.mapped(convert), label_sets, is_noisy, masked)
+        selection = self.selection.mapped(convert)
+        return LabelledBatch(batch, targets, selection, label_sets, is_noisy, masked, self.is_multi)
 
     @property
     def reported(self) -> None:
@@ -181,6 +191,10 @@ class LabelledBatch:
         return self._label_loss(logits) + weighted_cross_entropy(head(states), *self.masked[1:])[0]
 
     def _label_loss(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.is_multi:
+            losses = multi_label_loss(logits, self.label_sets[self.targets.classes])
+            total: torch.Tensor = (losses * self.targets.weights).sum() / self.targets.total_weight
+            return total
         if self.is_noisy is None and not len(self.label_sets):
             return weighted_cross_entropy(logits, *self.targets[1:])[0]
         losses = partial_cross_entropy(logits, self.targets.classes, self.label_sets, self.is_noisy)
@@ -193,6 +207,7 @@ class LabelledUpdate:
     """The labelled sequences of an optimizer step on this process, shortest first, as flat arrays.
 
     offsets: int64 [n + 1]. input_ids: int32 [T]. label_sets, is_noisy, masked: as in ``LabelledBatch``.
+    partners: int64 [P], as indices into ``input_ids``; else as in ``LabelledSequences``.
     """
 
     offsets: Int64
@@ -203,11 +218,14 @@ class LabelledUpdate:
     masked: RaggedTargets | None
     collate_fn: Collator
     device: torch.device
+    partners: Int64 | None = None
+    is_multi: bool = False
 
     @property
     def is_plain(self) -> bool:
-        """Whether every target is one label that counts as certain, and nothing else is predicted."""
-        return self.is_noisy is None and self.masked is None and not len(self.label_sets)
+        """Whether every target is one label of one position that counts as certain, and nothing else is predicted."""
+        is_single = self.partners is None and not len(self.label_sets)
+        return is_single and self.is_noisy is None and self.masked is None
 
     def microbatches(self, max_tokens: int) -> list[LabelledBatch]:
         """The forward passes of the step, each with at most ``max_tokens`` tokens or one sequence, on the device."""
@@ -221,10 +239,14 @@ class LabelledUpdate:
         targets = self.targets.rows(first, last, shift)
         masked = None if self.masked is None else self.masked.rows(first, last, shift)
         is_noisy = None if self.is_noisy is None else self.is_noisy[self.targets.part(first, last)]
-        selection = Selection.of(model_batch, targets.positions, None if masked is None else masked.positions)
+        positions = targets.positions
+        if self.partners is not None:
+            second = self.partners[self.targets.part(first, last)] + self.targets.spread(first, last, shift)
+            positions = np.concatenate([positions, second])
+        selection = Selection.of(model_batch, positions, None if masked is None else masked.positions)
         if model_batch.has_fixed_shape and self.is_plain:
             selection, targets = fix_targets(model_batch, selection, targets)
-        return LabelledBatch(model_batch, targets, selection, self.label_sets, is_noisy, masked)
+        return LabelledBatch(model_batch, targets, selection, self.label_sets, is_noisy, masked, self.is_multi)
 
 
 def concatenated(parts: Sequence[LabelledSequences]) -> LabelledSequences:

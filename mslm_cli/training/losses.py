@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 _CHUNK = {"cpu": 2**18, "cuda": 2**26}
 """Logits that are in single precision at a time: on CPU what the caches hold, on CUDA 256 MiB."""
@@ -105,3 +106,14 @@ def partial_cross_entropy(
     if is_noisy is None:
         return -log_p
     return torch.where(is_noisy, (1 - (NOISE_EXPONENT * log_p).exp()) / NOISE_EXPONENT, -log_p)
+
+
+def multi_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The binary cross entropy of each position, averaged over labels: float32 [n], in nats, with gradient.
+
+    Args:
+        logits: float [n, n_labels].
+        labels: bool [n, n_labels], those that apply.
+    """
+    losses = binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+    return losses.mean(-1)

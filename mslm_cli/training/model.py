@@ -37,7 +37,7 @@ def load_masked_lm(folder: Path, *, allow_pickle: bool, seed: int) -> tuple[PreT
         UsageError: the checkpoint is a pickle, and ``allow_pickle`` is false.
         UnavailableError: the checkpoint cannot be loaded, or lacks parameters outside the head.
     """
-    model, fresh = _load(AutoModelForMaskedLM, folder, allow_pickle=allow_pickle, seed=seed)
+    model, fresh = load_checkpoint(AutoModelForMaskedLM, folder, allow_pickle=allow_pickle, seed=seed)
     kept = folder / MLM_HEAD
     if fresh and kept.is_file():
         head = load_file(kept)
@@ -78,8 +78,8 @@ def load_token_classifier(
     names = {"num_labels": len(labels), "id2label": numbered, "label2id": {v: k for k, v in numbered.items()}}
     auto = AutoModelForTokenClassification
     if not labels_of(folder):
-        return _load(auto, folder, allow_pickle=allow_pickle, seed=seed, **names)[0]
-    trained, _ = _load(auto, folder, allow_pickle=allow_pickle, seed=seed)
+        return load_checkpoint(auto, folder, allow_pickle=allow_pickle, seed=seed, **names)[0]
+    trained, _ = load_checkpoint(auto, folder, allow_pickle=allow_pickle, seed=seed)
     config = copy.deepcopy(trained.config)
     config.update(names)
     torch.manual_seed(seed)
@@ -169,12 +169,19 @@ def load_ner(folder: Path) -> PreTrainedModel:
 
     Raises: as ``load_masked_lm``.
     """
-    return _load(AutoModelForTokenClassification, folder, allow_pickle=False, seed=0)[0]
+    return load_checkpoint(AutoModelForTokenClassification, folder, allow_pickle=False, seed=0)[0]
 
 
-def _load(
+def load_checkpoint(
     auto: Any, folder: Path, *, allow_pickle: bool, seed: int, **options: Any
 ) -> tuple[PreTrainedModel, list[str]]:
+    """The model of class ``auto``, and the names of its fresh parameters, initialised from ``seed``.
+
+    Args:
+        options: entries of its config that replace those of the checkpoint.
+
+    Raises: as ``load_masked_lm``.
+    """
     quiet_transformers()
     read_config(folder)
     torch.manual_seed(seed)

@@ -104,6 +104,59 @@ def _detection(summary: dict[str, Any]) -> str:
     return f"`detection_head.safetensors` detects DS-terms by type ({types}); `mslm finetune` starts from it.\n"
 
 
+def relations(config: FinetuneConfig, types: Sequence[str], between: Sequence[str], size: str, trained: Trained) -> str:
+    """The model card of a relation model.
+
+    Args:
+        between: the types of entities that are related, as text.
+        size: of the training data.
+    """
+    kept, scores = trained.kept, trained.kept.scores
+    return f"""---
+library_name: transformers
+tags: [mslm, relation-extraction]
+---
+# Relation extraction, fine-tuned with mslm
+
+Relations: {", ".join(types)}; between {"; ".join(between)}. `{config.model_dump()["model"]}`, fine-tuned on {size}, for
+{count(trained.n_epochs, "epoch")} in steps of {count(trained.schedule.tokens_per_step, "token")}, peak learning rate
+{config.learning_rate:g}, seed {config.seed}. On the development data, epoch {kept.epoch} was chosen: over relations
+between given entities, precision {scores["precision"]:.4f}, recall {scores["recall"]:.4f}, F1 {scores["f1"]:.4f}.
+
+`mslm predict` and `mslm eval` run the model. Its input has typed entity markers (Zhou and Chen 2022), and its head
+reads the states of the two first markers, so `transformers` cannot load it by itself; `config.json` records under
+`pair_rules` which pairs it is meant for.
+"""
+
+
+def documents(
+    config: FinetuneConfig, labels: Sequence[str], n_documents: int, trained: Trained, *, several: bool
+) -> str:
+    """The model card of a classifier of documents.
+
+    Args:
+        several: whether a document can have several labels, or none.
+    """
+    kept, scores = trained.kept, trained.kept.scores
+    each = "any number of labels" if several else "one label"
+    return f"""---
+library_name: transformers
+tags: [mslm, text-classification]
+---
+# Classification of documents, fine-tuned with mslm
+
+Each document has {each} of: {", ".join(labels)}. `{config.model_dump()["model"]}`, fine-tuned on
+{count(n_documents, "document")} for {count(trained.n_epochs, "epoch")} in steps of
+{count(trained.schedule.tokens_per_step, "token")}, peak learning rate {config.learning_rate:g}, seed {config.seed}. On
+the development data, epoch {kept.epoch} was chosen: micro F1 {scores["f1"]:.4f}, macro F1 {scores["macro_f1"]:.4f}.
+
+`mslm predict` and `mslm eval` run the model. The head is read at the first token of a window, and the probabilities of
+a long document are the means over its windows.{
+        " `label_thresholds` in `config.json` were chosen on the development data." * several
+    }
+"""
+
+
 def ner(config: FinetuneConfig, types: Sequence[str], train: LabelledCorpus, trained: Trained) -> str:
     """The model card of an NER model."""
     kept, scores = trained.kept, trained.kept.scores

@@ -214,7 +214,7 @@ class _Fit:
         )
         console.note(f"epoch {number}: dev {metric.title} {100 * scores[metric.key]:.2f}")
         if scores.get("predicted") == 0:
-            console.note(f"epoch {number}: no mention was predicted on dev")
+            console.note(f"epoch {number}: nothing was predicted on dev")
         score = scores[metric.key]
         best = score if kept is None else max(score, kept.best_score)
         if kept is not None and score < best - self.dev.standard_error(best):

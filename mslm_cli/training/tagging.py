@@ -116,7 +116,7 @@ def make_windows(
     labelled: list[Int64] = []
     words: list[Int64] = []
     token_words: list[Int64] = []
-    pieces_of = list(_word_pieces(sentences, tokenizer))
+    pieces_of = list(word_pieces(sentences, tokenizer))
     for number, pieces in enumerate(pieces_of):
         windows = word_windows([len(p) for p in pieces], capacity, overlap)
         for start, end, own_start, own_end in windows:
@@ -188,7 +188,7 @@ def continuations_of(labels: Sequence[str]) -> NDArray[np.int64]:
     return np.array([labels.index(f"I-{name[2:]}") if name != "O" else i for i, name in enumerate(labels)], np.int64)
 
 
-def _word_pieces(sentences: Sequence[Sequence[str]], tokenizer: "AnyTokenizer") -> Iterator[list[list[int]]]:
+def word_pieces(sentences: Sequence[Sequence[str]], tokenizer: "AnyTokenizer") -> Iterator[list[list[int]]]:
     """The piece ids of each word in each sentence, without its invisible characters."""
     unknown = tokenizer.unk_token_id
     placeholder = [unknown if unknown is not None else tokenizer.mask_token_id]
@@ -224,6 +224,23 @@ def predict_probabilities(
         logits = _logits(model, batch, positions)
         probabilities[flat_words[labels]] = logits.float().softmax(-1).cpu().numpy()
     return [probabilities[start:end] for start, end in pairwise(np.cumsum([0, *n_words]).tolist())]
+
+
+@torch.inference_mode()
+def position_logits(
+    model: TokenClassifier, windows: Windows, positions: Int64, *, pad_id: int, batch_tokens: int
+) -> NDArray[np.float32]:
+    """The logits at one position of each window: float32 [n, n_labels].
+
+    Args:
+        positions: int64 [n], in their windows.
+    """
+    found = np.zeros((len(windows), len(label_names(model))), np.float32)
+    for group in plan_forward_passes(np.arange(len(windows)), np.diff(windows.offsets), batch_tokens):
+        offsets, tokens = take_rows(windows.offsets, group)
+        batch = pad(windows.input_ids[tokens], np.diff(offsets), pad_id)
+        found[group] = _logits(model, batch, batch.begins + positions[group]).float().cpu().numpy()
+    return found
 
 
 def _logits(model: TokenClassifier, batch: ModelBatch, positions: Int64) -> torch.Tensor:

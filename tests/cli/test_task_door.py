@@ -21,7 +21,9 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_labelled
 from mslm_cli.corpus.standoff import SplitWords
+from mslm_cli.tasks.spans import SpanTask
 from mslm_cli.text.tokens import token_spans
+from mslm_cli.training.classifier import TokenClassifier
 from mslm_cli.training.labelled import LabelledSequences, TrainingSource
 from mslm_cli.training.metric import Metric
 from mslm_cli.training.model import load_ner, load_token_classifier
@@ -34,7 +36,7 @@ PLAIN, TERM = "plain", "term"
 
 
 @dataclass(frozen=True)
-class WordKind:
+class WordKind(SpanTask):
     """Each word is classified by itself: part of a disease's name, or not."""
 
     name: str = "word-kind"
@@ -57,7 +59,9 @@ class WordKind:
     def types(self, labels: Sequence[str]) -> set[str]:
         return set(labels)
 
-    def new_model(self, encoder: Path, labels: list[str], config: FinetuneConfig) -> PreTrainedModel:
+    def new_model(
+        self, encoder: Path, labels: list[str], config: FinetuneConfig, train: LabelledCorpus
+    ) -> PreTrainedModel:
         return load_token_classifier(encoder, labels, allow_pickle=False, seed=config.seed)
 
     def load_model(self, folder: Path) -> PreTrainedModel:
@@ -71,19 +75,18 @@ class WordKind:
         config: FinetuneConfig,
     ) -> LabelledSequences:
         corpus = sources[0].corpus
-        words = [s.words for s in corpus.sentences]
-        windows, n_words = self.encode(words, [s.doc for s in corpus.sentences], tokenizer, config)
+        windows, n_words = self._windows(corpus, tokenizer, config)
         flat = np.array([labels.index(kind) for s in corpus.sentences for *_, kind in s.mentions])
         classes = flat[windows.flat_words(n_words)]
         return LabelledSequences(windows.offsets, windows.input_ids, windows.label_offsets, windows.pieces, classes)
 
     def encode(
-        self,
-        sentences: Sequence[Sequence[str]],
-        documents: Sequence[object],
-        tokenizer: PreTrainedTokenizerFast,
-        config: FinetuneConfig,
+        self, corpus: LabelledCorpus, model: TokenClassifier, tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig
     ) -> Any:
+        return self._windows(corpus, tokenizer, config)
+
+    def _windows(self, corpus: LabelledCorpus, tokenizer: PreTrainedTokenizerFast, config: FinetuneConfig) -> Any:
+        sentences = [s.words for s in corpus.sentences]
         windows = make_windows(sentences, tokenizer, tokenizer.model_max_length, config.overlap)
         return windows, list(map(len, sentences))
 
@@ -209,7 +212,7 @@ def test_missing_and_broken_tasks_are_one_line(workplace: Path, mslm: Mslm, plug
     plug_in("odd", "ENTRY = 'not a task at all'\n")
     command = [*FINETUNE]
     for name, code, said in [
-        ("parsing", 2, "error: --task parsing: unknown task (tasks: gone, ner, odd, word-kind)"),
+        ("parsing", 2, "error: --task parsing: unknown task (tasks: documents, gone, ner, odd, relations, word-kind)"),
         ("gone", 5, "cannot be loaded: ModuleNotFoundError: "),
         ("odd", 5, "expected a mslm_cli.tasks.task.Task, found str"),
     ]:

@@ -26,8 +26,8 @@ from mslm_cli.training.tagging import (
     piece_classes,
     predict_probabilities,
     scored_mentions,
+    word_pieces,
 )
-from mslm_cli.training.tagging import _word_pieces as _word_pieces
 
 
 class Window(NamedTuple):
@@ -201,7 +201,7 @@ def test_context_is_of_the_same_document_and_labels_nothing(
     alone = make_windows(sentences, tokenizer, max_length, 4)
     shown = make_windows(sentences, tokenizer, max_length, 4, context=context)
     assert [w.sentence for w in each(shown)] == [w.sentence for w in each(alone)]
-    pieces = [list(itertools.chain.from_iterable(p)) for p in _word_pieces(sentences, tokenizer)]
+    pieces = [list(itertools.chain.from_iterable(p)) for p in word_pieces(sentences, tokenizer)]
     for without, found in zip(each(alone), each(shown), strict=True):
         assert len(found.input_ids) <= max_length
         assert found.words.tolist() == without.words.tolist()

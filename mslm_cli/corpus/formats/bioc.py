@@ -182,7 +182,7 @@ def _values(document: AnnotatedDocument) -> dict[str, Any]:
     relations = [
         {
             "id": relation.id or f"R{number}",
-            "infons": {"type": relation.type},
+            "infons": {"type": relation.type} | ({} if relation.score is None else {"score": f"{relation.score:.6f}"}),
             "nodes": [{"refid": target, "role": role} for role, target in relation.arguments],
         }
         for number, relation in enumerate(document.relations)
@@ -227,11 +227,11 @@ def _document(document: _Given, source: Source, number: int) -> AnnotatedDocumen
     id_ = str(given.get("id") or given.get("_id") or given.get("pmid") or "")
     reading = _Reading(id_ or f"{source.label}:{number}", source.name, document.line)
     try:
-        relations = [_relation(relation) for relation in given.get("relations") or ()]
+        relations = [_relation(relation, document.line) for relation in given.get("relations") or ()]
         for passage in given["passages"]:
             for piece in _pieces(passage):
                 reading.add(piece)
-            relations += [_relation(relation) for relation in passage.get("relations") or ()]
+            relations += [_relation(relation, document.line) for relation in passage.get("relations") or ()]
         reading.add_annotations_of_the_whole(given.get("annotations") or ())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = f"document {reading.id}: expected passages with offset and text ({type(error).__name__}: {error})"
@@ -261,9 +261,9 @@ def _pieces(passage: Mapping[str, Any]) -> Iterator[_Piece]:
         yield _Piece(int(sentence["offset"]), str(sentence["text"]), kind, annotations, goes_on=number > 0)
 
 
-def _relation(given: Mapping[str, Any]) -> Relation:
+def _relation(given: Mapping[str, Any], line: int | None) -> Relation:
     arguments = tuple((str(node.get("role", "")), str(node.get("refid", ""))) for node in given.get("nodes") or ())
-    return Relation(str((given.get("infons") or {}).get("type", "")), arguments, str(given.get("id", "")))
+    return Relation(str((given.get("infons") or {}).get("type", "")), arguments, str(given.get("id", "")), line)
 
 
 def _fits(fragments: Sequence[tuple[int, int]], shown: str, text: str) -> bool:

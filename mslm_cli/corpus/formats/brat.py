@@ -143,7 +143,7 @@ def _document(id_: str, text: str, rows: list[tuple[int, str]], name: str) -> An
             if line[0] == "T":
                 annotations.append(_annotation(line))
             elif line[0] == "R":
-                relations.append(_relation(line))
+                relations.append(_relation(line, number))
             else:
                 n_ignored[_OTHERS[line[0]]] += 1
         except (KeyError, ValueError) as error:
@@ -171,11 +171,11 @@ def _annotation(line: str) -> Annotation:
     return Annotation(fragments, found[1], id_)
 
 
-def _relation(line: str) -> Relation:
+def _relation(line: str, number: int) -> Relation:
     id_, rest = line.split("\t")[:2]
     kind, *arguments = rest.split()
     roles = [argument.partition(":") for argument in arguments]
-    return Relation(kind, tuple((role, target) for role, _, target in roles), id_)
+    return Relation(kind, tuple((role, target) for role, _, target in roles), id_, number)
 
 
 def _fits(line: str, text: str) -> bool:

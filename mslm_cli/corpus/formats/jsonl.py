@@ -68,6 +68,7 @@ def _values(document: AnnotatedDocument) -> dict[str, Any]:
         entities.append(entity | {key: value for key, value in optional.items() if value not in ("", None)})
     relations = [
         {"id": relation.id, "from_id": first, "to_id": second, "type": relation.type}
+        | ({} if relation.score is None else {"score": round(relation.score, 6)})
         for relation in document.relations
         if len(relation.arguments) == 2
         for (_, first), (_, second) in [relation.arguments]

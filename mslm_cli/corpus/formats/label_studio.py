@@ -56,7 +56,7 @@ def _document(task: Any, source: Source, number: int, line: int) -> AnnotatedDoc
         labels = next((value[key] for key in ("labels", "hypertextlabels") if value.get(key)), None)
         if result.get("type") == "relation":
             ends = (("from", str(result["from_id"])), ("to", str(result["to_id"])))
-            relations.append(Relation(" ".join(result.get("labels") or ()), ends))
+            relations.append(Relation(" ".join(result.get("labels") or ()), ends, line=line))
         elif labels is None or "start" not in value:
             n_ignored[f"results of type {result.get('type')}"] += 1
         else:

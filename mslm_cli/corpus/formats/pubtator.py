@@ -117,7 +117,7 @@ def _document(lines: _Lines, name: str) -> AnnotatedDocument:
             annotations.append(_annotation(cells, text, name, number))
         elif len(cells) >= 4 and cells[0] == lines.id and not cells[1].isdecimal():
             arguments = tuple(("", concept) for concept in cells[2:4])
-            relations.append(Relation(cells[1], arguments, "\t".join(cells[4:])))
+            relations.append(Relation(cells[1], arguments, "\t".join(cells[4:]), number))
         else:
             message = f"expected a mention (ID, start, end, text, type) or a relation in columns, found {row[:60]!r}"
             raise DataError(message, path=name, line=number)
