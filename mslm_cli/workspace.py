@@ -130,6 +130,11 @@ def earlier_options(output: Path) -> list[dict[str, Any]]:
     return found
 
 
+def is_unfinished(output: Path) -> bool:
+    """Whether a run for this output file left its journal: if the file exists, it was killed at the very end."""
+    return (output.with_name(f"{output.name}.work") / JOURNAL).exists()
+
+
 def discard(build: ArtifactBuild) -> None:
     """Delete the OUTPUT.work of a finished build, left by a kill at the very end."""
     folder = _folder(build)

@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mslm_cli.corpus.blocks import Block, Work
+from mslm_cli.corpus.blocks import Block, Way, Work
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.seen import words_of
-
-Way = Literal["off", "exact", "near"]
 
 SIMILARITY = 0.8
 """The estimated resemblance from which on two documents are nearly the same."""

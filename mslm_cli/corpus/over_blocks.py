@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple
 
 from mslm_cli import console, fsio
-from mslm_cli.corpus import duplicates
-from mslm_cli.corpus.blocks import Block, Made, Work, blocks
+from mslm_cli.corpus.blocks import Block, Made, Way, Work, blocks
 from mslm_cli.corpus.contamination import NO_SENTENCES, TestSentences
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.lines import STDIN
@@ -107,7 +106,7 @@ class OverBlocks:
     skip_bad: int = 0
     journal: Journal | None = None
     without: TestSentences = NO_SENTENCES
-    way: duplicates.Way = "off"
+    way: Way = "off"
     left_out: Counter[str] = field(default_factory=Counter)
 
     def blocks(self, files: Sequence[Path], n_chars: int, bar: console.ProgressLine) -> Iterator[Block]:
@@ -119,6 +118,8 @@ class OverBlocks:
         if self.way == "off":
             yield from every
             return
+        from mslm_cli.corpus import duplicates  # numpy would slow the start of commands that have no such option
+
         n_bytes = sum(file.stat().st_size for file in files if file.is_file())
         with console.progress("looking for duplicates", n_bytes or None, unit="bytes") as first_bar:
             plain = OverBlocks(self.executor, self.options, self.skip_bad)

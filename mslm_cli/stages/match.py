@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from functools import partial
 from itertools import chain
 from json.encoder import encode_basestring as encode
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from mslm_cli import artifacts, console, fsio, workspace
 from mslm_cli.config import MatchConfig
@@ -46,9 +46,20 @@ class Totals:
     n_matches: int = 0
     terms: set[int] = field(default_factory=set)
 
-    def plus(self, other: Sequence[Any]) -> "Totals":
-        n_documents, n_matches, terms = other
-        return Totals(self.n_documents + n_documents, self.n_matches + n_matches, self.terms | set(terms))
+    def add(self, n_documents: int, n_matches: int, terms: str) -> None:
+        """Add the totals of a block; ``terms``: a bit for each term, in hexadecimal digits."""
+        self.n_documents += n_documents
+        self.n_matches += n_matches
+        self.terms |= {
+            8 * i + bit for i, byte in enumerate(bytes.fromhex(terms)) for bit in range(8) if byte >> bit & 1
+        }
+
+    def to_json(self) -> tuple[int, int, str]:
+        """The arguments of ``add``."""
+        bits = bytearray(1 + max(self.terms, default=0) // 8)
+        for term in self.terms:
+            bits[term // 8] |= 1 << term % 8
+        return self.n_documents, self.n_matches, bits.hex()
 
 
 def run(
@@ -70,7 +81,7 @@ def run(
         DataError: the text is unreadable.
     """
     if output is not None:
-        if output.exists() and not options.overwrite:
+        if output.exists() and not options.overwrite and not workspace.is_unfinished(output):
             raise UsageError(f"{output} exists", hint="choose another -o, or use --overwrite")
         fsio.check_writable(output)
     source = artifacts.load(lexicon, "lexicon")
@@ -82,15 +93,15 @@ def run(
         console.progress("match", n_bytes or None, shown=form != "text", unit="bytes") as bar,
     ):
         every = blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance)
-        over = OverBlocks(executor, config, config.skip_bad)
+        over, totals = OverBlocks(executor, config, config.skip_bad), Totals()
         if form == "json" and output is not None and STDIN not in files:
             inputs = [source.as_input("lexicon"), *(artifacts.file_input("text", file) for file in files)]
             with workspace.work_folder(FileBuild("matches", output, config, inputs, {}), options) as (work, _):
                 over = replace(over, journal=Journal(work))
-                totals = reduce(Totals.plus, over.map(partial(_piece_writer, terms, work), every, bar), Totals())
+                for found in over.map(partial(_piece_writer, terms, work), every, bar):
+                    totals.add(*found)
                 join_pieces(work, output)
         else:
-            totals = Totals()
             if config.is_local:
                 documents: Iterable[DocumentMatches] = find(files, config, terms, bar.advance)
             else:
@@ -137,7 +148,7 @@ def _piece_writer(terms: Sequence[Term], folder: Path) -> Work[Kept]:
     def write(block: Block, documents: Iterable[Document]) -> Kept:
         totals = Totals()
         text = "".join(_records(_counted(_found(matcher, documents), totals), terms))
-        return piece(folder, block, text, [totals.n_documents, totals.n_matches, sorted(totals.terms)])
+        return piece(folder, block, text, totals.to_json())
 
     return write
 

@@ -93,7 +93,8 @@ def run(trained: Path, texts: Sequence[Path], config: PredictConfig, result: Res
     """
     writer = None if result.form in _OWN_FORMS else FORMATS[result.form].writer
     if result.path is not None:
-        check_output(result.path, is_folder=writer is not None and writer.is_folder, overwrite=result.options.overwrite)
+        overwrite = result.options.overwrite or workspace.is_unfinished(result.path)
+        check_output(result.path, is_folder=writer is not None and writer.is_folder, overwrite=overwrite)
     source = artifacts.load(trained, "ner")
     task = task_of(source)
     if task.kind != "relations" and ner is not None:

@@ -150,3 +150,19 @@ def test_what_is_damaged_is_read_again(place: Path, undisturbed: Path, mslm: Msl
     done = mslm(*EXTRACT)
     assert done.exit_code == 0, done.stderr
     assert_same(place, undisturbed)
+
+
+def test_a_file_that_is_in_place_already_is_taken_for_finished(place: Path, mslm: Mslm) -> None:
+    """Killed after the output file had its name, and before its work folder was gone."""
+    command = ["match", "text", "--lexicon", "lexicon", "--block-chars", 100_000, "-o", "found.jsonl"]
+    assert mslm("extract-terms", "--terms", "mine.txt", "-o", "lexicon").exit_code == 0
+    assert child_process.run(*command, folder=place, dies_after="found.jsonl") == child_process.DIED
+    found = Path("found.jsonl").read_bytes()
+    assert Path("found.jsonl.work").exists()
+    again = mslm(*command)
+    assert again.exit_code == 0, again.stderr
+    assert Path("found.jsonl").read_bytes() == found
+    assert not Path("found.jsonl.work").exists()
+    refused = mslm(*command)
+    assert refused.exit_code == 2
+    assert "found.jsonl exists" in refused.stderr
