@@ -18,7 +18,12 @@ COMMANDS = getattr(get_command(app), "commands")  # noqa: B009 - typer hides the
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 BENCHMARK = re.compile(r"^ +python benchmarks/.*$", re.MULTILINE)  # they have options of their own
 EVERYWHERE = {"--config", "--quiet", "--verbose", "--log-json", "--debug", "--help"}
-OTHERS = {"--constraint", "--no-deps", "--nproc-per-node"}
+OTHERS = {
+    *("--address", "--head", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"),
+    "--constraint",
+    "--no-deps",
+    "--nproc-per-node",
+}
 """Options of other programs that pages may name."""
 
 
