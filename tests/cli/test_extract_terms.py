@@ -237,3 +237,22 @@ def test_standard_input_is_given_only_once(in_tmp: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(TEXT.encode())))
     assert extract_terms.run([Path("-")], Path("lexicon"), ExtractTermsConfig()) == Path("lexicon")
     assert "sulindac" in terms_of(Path("lexicon"))
+
+
+def test_duplicates_and_documents_with_test_sentences_are_left_out(text: Path) -> None:
+    Path("again.txt").write_text(TEXT.upper(), encoding="utf-8")
+    words = ["The", "APC", "gene", "was", "sequenced", "in", "12", "patients", "."]
+    Path("test.tsv").write_text("".join(f"{word}\t{'B-G' if word == 'APC' else 'O'}\n" for word in words) + "\n")
+    result = run(
+        text, "again.txt", "--deduplicate", "exact", "--without", "test.tsv", "--min-score", 0, "-o", "lexicon"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "3 documents left out: the same as an earlier one, or nearly" in result.stderr
+    assert "1 document left out: with a sentence of --without" in result.stderr
+    stats = stats_of(Path("lexicon"))
+    assert stats["left_out"] == {"duplicates": 3, "with_test_sentences": 1}
+    assert stats["n_documents"] == 2
+    Path("test.tsv").write_text("Nothing\tO\nof\tO\nit\tO\nis\tO\nhere\tO\n\n")
+    other = run(text, "again.txt", "--deduplicate", "exact", "--without", "test.tsv", "--min-score", 0, "-o", "lexicon")
+    assert other.exit_code == 2
+    assert "made from other inputs (without)" in other.stderr
