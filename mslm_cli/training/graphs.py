@@ -1,7 +1,6 @@
 """Passes recorded as CUDA graphs: with small steps, launching the kernels of a pass takes longer than running them."""
 
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Any, Protocol, Self
 
 import torch
@@ -37,6 +36,9 @@ class PassGraphs:
 
     def __init__(self, run: Run, leaves: Iterable[torch.nn.Parameter]) -> None:
         self._run, self._leaves = run, list(leaves)
+        # The memory that all graphs of a run share: none needs anything of another once it has run. It ends with them,
+        # so another run cannot have it.
+        self._pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
         self._recorded: dict[tuple[object, ...], Callable[[list[torch.Tensor]], torch.Tensor]] = {}
 
     def run(self, microbatch: Recordable) -> torch.Tensor:
@@ -59,7 +61,7 @@ class PassGraphs:
 
         kept = microbatch.mapped(keep)
         self._forget()
-        replay, numbers = record(lambda: self._run(kept), self._forget)
+        replay, numbers = record(lambda: self._run(kept), self._forget, self._pool)
         gradients = [(leaf, leaf.grad) for leaf in self._leaves if leaf.grad is not None]
         self._forget()
 
@@ -77,11 +79,17 @@ class PassGraphs:
             leaf.grad = None
 
 
-def record(run: Callable[[], torch.Tensor], between: Callable[[], None]) -> tuple[Callable[[], None], torch.Tensor]:
+def record(
+    run: Callable[[], torch.Tensor], between: Callable[[], None], pool: Any
+) -> tuple[Callable[[], None], torch.Tensor]:
     """Record ``run`` on CUDA; a function that runs it again, and its result, which that overwrites.
 
     Args:
         between: called after each of the passes that come first, in which libraries choose kernels.
+        pool: the memory to use, from ``torch.cuda.graph_pool_handle``.
+
+    Raises:
+        RuntimeError: it cannot be recorded; it still can be run.
     """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     stream.wait_stream(torch.cuda.current_stream())
@@ -91,12 +99,12 @@ def record(run: Callable[[], torch.Tensor], between: Callable[[], None]) -> tupl
             between()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=_pool()):
-        result = run()
+    try:
+        with torch.cuda.graph(graph, pool=pool):
+            result = run()
+    except RuntimeError:
+        # a failed recording leaves the generator as if it went on, and any dropout would fail
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(generator.clone_state())
+        raise
     return graph.replay, result
-
-
-@cache
-def _pool() -> Any:
-    """The memory that all graphs share: none needs anything of another once it has run."""
-    return torch.cuda.graph_pool_handle()

@@ -40,7 +40,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Passes are "recorded" on the CPU; a list with an item for each."""
     made: list[int] = []
 
-    def record(run: Callable[[], torch.Tensor], between: Any) -> tuple[Callable[[], None], torch.Tensor]:
+    def record(run: Callable[[], torch.Tensor], between: Any, pool: Any) -> tuple[Callable[[], None], torch.Tensor]:
         run()
         between()
         result = run()
