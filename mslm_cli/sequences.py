@@ -10,6 +10,7 @@ import numpy as np
 
 from mslm_cli import models
 from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.over_blocks import packed, unpacked
 from mslm_cli.errors import UnavailableError
 from mslm_cli.masking.batch import Int32, Int64
 from mslm_cli.masking.packing import TokenisedText, longest_disjoint, pack, whole_words, words_of_tokens
@@ -48,12 +49,12 @@ class TextCounts:
 
     def to_json(self) -> dict[str, Any]:
         """These counts as JSON values."""
-        return vars(self) | {"matched_terms": sorted(self.matched_terms)}
+        return vars(self) | {"matched_terms": packed(self.matched_terms)}
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Self:
         """The counts that ``to_json`` wrote."""
-        return cls(**(found | {"matched_terms": set(found["matched_terms"])}))
+        return cls(**(found | {"matched_terms": unpacked(found["matched_terms"])}))
 
     def add(self, other: "TextCounts") -> None:
         """Add the counts of ``other``."""

@@ -194,6 +194,20 @@ class OverBlocks:
         return outcome._replace(bad=outcome.bad + bad, left_out=left_out)
 
 
+def packed(numbers: Iterable[int]) -> str:
+    """A set of numbers from 0 as hexadecimal digits, a bit for each: small in a journal, and on the way to one."""
+    chosen = set(numbers)
+    bits = bytearray(1 + max(chosen, default=0) // 8)
+    for number in chosen:
+        bits[number // 8] |= 1 << number % 8
+    return bits.hex()
+
+
+def unpacked(digits: str) -> set[int]:
+    """The set that ``packed`` made the digits of."""
+    return {8 * i + bit for i, byte in enumerate(bytes.fromhex(digits)) if byte for bit in range(8) if byte >> bit & 1}
+
+
 def piece(folder: Path, block: Block, text: str, result: Any) -> Kept:
     """Keep ``text`` as the piece of an output file that the block becomes, beside ``result``."""
     path = folder / f"piece-{block.number:07}"

@@ -15,7 +15,7 @@ from mslm_cli.corpus.blocks import Block, Work, blocks
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import STDIN, OnRead, ignore_progress
-from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, piece
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, packed, piece
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import UsageError
 from mslm_cli.execution import executor as execution
@@ -47,7 +47,7 @@ class Totals:
     terms: set[int] = field(default_factory=set)
 
     def add(self, n_documents: int, n_matches: int, terms: str) -> None:
-        """Add the totals of a block; ``terms``: a bit for each term, in hexadecimal digits."""
+        """Add the totals of a block; ``terms``: as ``packed`` gives them."""
         self.n_documents += n_documents
         self.n_matches += n_matches
         self.terms |= {
@@ -56,10 +56,7 @@ class Totals:
 
     def to_json(self) -> tuple[int, int, str]:
         """The arguments of ``add``."""
-        bits = bytearray(1 + max(self.terms, default=0) // 8)
-        for term in self.terms:
-            bits[term // 8] |= 1 << term % 8
-        return self.n_documents, self.n_matches, bits.hex()
+        return self.n_documents, self.n_matches, packed(self.terms)
 
 
 def run(

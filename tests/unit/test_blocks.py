@@ -14,7 +14,7 @@ from mslm_cli import console
 from mslm_cli.corpus.blocks import Block, Work, blocks, runs
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.options import DataOptions
-from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, piece
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, packed, piece, unpacked
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import BadDocumentError
 from mslm_cli.execution import workers
@@ -108,6 +108,11 @@ def test_a_document_that_kills_its_worker_is_left_out(
     found = worked(text, deadly, n=2, skip_bad=1)
     assert found == [f"document {number} here" for number in range(20) if number != 13]
     assert "left out document 'text.txt:14': a worker process died of it" in " ".join(capsys.readouterr().err.split())
+
+
+@given(st.sets(st.integers(0, 200)))
+def test_numbers_survive_packing(numbers: set[int]) -> None:
+    assert unpacked(packed(numbers)) == numbers
 
 
 def upper(folder: Path) -> Callable[[Block, Iterable[Document]], Kept]:
