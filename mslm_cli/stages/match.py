@@ -50,9 +50,7 @@ class Totals:
         """Add the totals of a block; ``terms``: as ``packed`` gives them."""
         self.n_documents += n_documents
         self.n_matches += n_matches
-        self.terms |= {
-            8 * i + bit for i, byte in enumerate(bytes.fromhex(terms)) for bit in range(8) if byte >> bit & 1
-        }
+        self.terms |= unpacked(terms)
 
     def to_json(self) -> tuple[int, int, str]:
         """The arguments of ``add``."""
