@@ -15,7 +15,7 @@ from mslm_cli.corpus.blocks import Block, Work, blocks
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.lines import STDIN, OnRead, ignore_progress
-from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, packed, piece
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, packed, piece, unpacked
 from mslm_cli.corpus.readers import read_documents
 from mslm_cli.errors import UsageError
 from mslm_cli.execution import executor as execution
