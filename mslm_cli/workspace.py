@@ -67,6 +67,7 @@ def work_folder(build: ArtifactBuild | FileBuild, options: RunOptions) -> Iterat
         fsio.make_folder(folder, mode=0o700)
         with fsio.locked(folder):
             _check_ownership(folder)
+            has_begun = False
             try:
                 if options.resume == "never":
                     fsio.empty(folder)
@@ -74,9 +75,10 @@ def work_folder(build: ArtifactBuild | FileBuild, options: RunOptions) -> Iterat
                 checkpoint = _checkpoint(folder, options.resume)
                 if checkpoint is not None:
                     verify_checkpoint(checkpoint)
+                has_begun = True
                 yield folder, checkpoint
             except BaseException as error:
-                _leave(folder, error)
+                _leave(folder, error, has_begun=has_begun)
                 raise
             fsio.delete(folder)
 
@@ -156,11 +158,12 @@ def _check_ownership(folder: Path) -> None:
         raise UsageError(f"{folder} exists and is not a work folder of mslm", hint="choose another -o")
 
 
-def _leave(folder: Path, error: BaseException) -> None:
+def _leave(folder: Path, error: BaseException, *, has_begun: bool) -> None:
     """Delete a folder that cannot be resumed from; otherwise tell the user how."""
     newest = max(checkpoints(folder), default=folder if (folder / JOURNAL).exists() else None)
     is_about_input = isinstance(error, DataError) and not isinstance(error, BadDocumentError)
-    if newest is None or is_about_input:  # corrected input is different input
+    is_about_options = isinstance(error, UsageError) and newest == folder and has_begun
+    if newest is None or is_about_input or is_about_options:  # what is corrected is another run
         shutil.rmtree(folder, ignore_errors=True)
     elif isinstance(error, DivergedError):
         console.warn(f"{newest} is the last good checkpoint")

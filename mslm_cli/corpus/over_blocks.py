@@ -77,10 +77,13 @@ class Journal:
     def add(self, outcome: "_Outcome[Any]") -> None:
         """Keep what became of a block."""
         record = [outcome.number, outcome.made.files, outcome.made.result, outcome.left_out]
+        is_new = not self._path.exists()
         with self._path.open("ab") as file:
             file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        if is_new:
+            fsio.sync(self.folder)
 
 
 class _Outcome(NamedTuple, Generic[Made]):

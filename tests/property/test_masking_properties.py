@@ -10,6 +10,7 @@ from masks import RATES, draw
 
 from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import DS_TERM, GENERIC, NOT_PREDICTED, RaggedBatch
+from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.corruption import collect, corrupt
 from mslm_cli.masking.random import Purpose, child
 
@@ -114,7 +115,7 @@ def ragged(examples: list[Example], index: list[int] | None = None) -> RaggedBat
 
 def collocations(examples: list[Example]) -> pmi.PmiVocabulary:
     """About half of all n-grams of the examples, by a coin that their keys throw."""
-    grams = pmi.count_grams(lambda: [ragged(examples)], 0)
+    grams = pmi.count_grams(Blocks(lambda: [ragged(examples)]), 0)
     return pmi.PmiVocabulary({n: grams[n].keys[grams[n].keys % 2 == 0] for n in pmi.QUOTAS})
 
 
