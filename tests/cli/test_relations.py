@@ -1,5 +1,6 @@
 """The task of relations in every command."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -249,6 +250,7 @@ kind = "word"
     assert "mentions: strict F1" in page
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="the task needs torch")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
