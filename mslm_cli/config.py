@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from mslm_cli.corpus.options import TEXT_ONLY, DataOptions
 from mslm_cli.errors import UsageError
-from mslm_cli.execution.executor import n_cores
+from mslm_cli.execution.work import n_cores
 from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.options import Config, Name, Rate, parse_list, read_bounded, read_toml
 from mslm_cli.terms.options import TermOptions

@@ -50,33 +50,32 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / JOURNAL
-        self._lines: dict[int, tuple[dict[str, str], Any, dict[str, int]]] = {}
+        self._outcomes: dict[int, _Outcome[Kept]] = {}
         n_good = 0
         if self._path.exists():
             for line in self._path.read_bytes().splitlines(keepends=True):
                 try:
-                    number, *rest = json.loads(line)
-                    files, result, left_out = rest
+                    number, files, result, n_leaking, bad = json.loads(line)
                 except (ValueError, TypeError):
                     break  # a kill cut it off
                 if not line.endswith(b"\n"):
                     break
-                self._lines[number] = files, result, left_out
+                self._outcomes[number] = _Outcome(number, Kept(result, files), n_leaking, tuple(bad))
                 n_good += len(line)
             os.truncate(self._path, n_good)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._outcomes)
 
     def outcome(self, number: int) -> "_Outcome[Any] | None":
         """What became of a block, if it is there."""
-        files, result, left_out = self._lines.get(number, ({}, None, {}))
-        is_whole = all((self.folder / n).is_file() and fsio.sha256_of(self.folder / n) == h for n, h in files.items())
-        return _Outcome(number, Kept(result, files), left_out) if number in self._lines and is_whole else None
+        found = self._outcomes.get(number)
+        files = ((self.folder / name, expected) for name, expected in (found.made.files if found else {}).items())
+        return found if all(path.is_file() and fsio.sha256_of(path) == expected for path, expected in files) else None
 
     def add(self, outcome: "_Outcome[Any]") -> None:
         """Keep what became of a block."""
-        record = [outcome.number, outcome.made.files, outcome.made.result, outcome.left_out]
+        record = [outcome.number, outcome.made.files, outcome.made.result, outcome.n_leaking, outcome.bad]
         is_new = not self._path.exists()
         with self._path.open("ab") as file:
             file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
@@ -87,11 +86,11 @@ class Journal:
 
 
 class _Outcome(NamedTuple, Generic[Made]):
-    """What became of a block; left_out: numbers of documents, by why. bad: which documents were, and why."""
+    """What became of a block; n_leaking: documents left out for test sentences. bad: those for errors, with these."""
 
     number: int
     made: Made
-    left_out: dict[str, int]
+    n_leaking: int
     bad: tuple[str, ...] = ()
 
 
@@ -152,7 +151,8 @@ class OverBlocks:
 
         def finished(outcome: _Outcome[Any]) -> Any:
             block, _ = order.popleft()
-            self.left_out.update(outcome.left_out)
+            self.left_out.update({LEAKING: outcome.n_leaking} if outcome.n_leaking else {})
+            self.left_out.update({BAD: len(outcome.bad)} if outcome.bad else {})
             if self.left_out[BAD] > self.skip_bad:
                 raise _too_many(outcome.bad[-1], self.skip_bad)
             for bad in outcome.bad:
@@ -193,8 +193,7 @@ class OverBlocks:
         if isinstance(outcome, Lost):
             hint = "they may have run out of memory; try fewer --workers"
             raise UnavailableError(f"worker processes died again and again (block {block.number})", hint=hint)
-        left_out = outcome.left_out | {BAD: outcome.left_out.get(BAD, 0) + len(bad)}
-        return outcome._replace(bad=outcome.bad + bad, left_out=left_out)
+        return outcome._replace(bad=outcome.bad + bad)
 
 
 def packed(numbers: Iterable[int]) -> str:
@@ -244,7 +243,7 @@ def _careful(
                     yield document
 
         made = work(block, clean())
-        return _Outcome(block.number, made, {LEAKING: n_leaking} if n_leaking else {})
+        return _Outcome(block.number, made, n_leaking)
 
     def careful(block: Block) -> _Outcome[Made]:
         try:
@@ -260,8 +259,7 @@ def _careful(
                 raise _too_many(bad[0], skip_bad) from error
         positions = range(sum(1 for _ in block.documents(options)))
         rest = block.restricted(i for i in positions if i not in failing)
-        outcome = done(rest, rest.documents(options))
-        return outcome._replace(bad=bad, left_out=outcome.left_out | {BAD: len(bad)})
+        return done(rest, rest.documents(options))._replace(bad=bad)
 
     return careful
 

@@ -3,7 +3,6 @@
 ``map_in_order`` gives the same results in the same order on each, so no output depends on where the work ran.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,8 +32,3 @@ def executor(workers: int, ray: str | None = None) -> Iterator[Executor]:
             closing(WorkerProcesses(workers, Path(folder))) as processes,
         ):
             yield processes
-
-
-def n_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,5 +1,6 @@
 """What an executor does with items, and what it hands out for one that cannot be done."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -31,3 +32,8 @@ class ThisProcess:
     def map_in_order(self, prepare: Prepare[Item, Result], items: Iterable[Item]) -> Iterator[Result | Lost]:
         """See ``Executor``."""
         yield from map(prepare(), items)
+
+
+def n_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,7 +28,7 @@ from mslm_cli.corpus.standoff import AnnotatedDocument, SplitWords
 from mslm_cli.corpus.writers import conll_block, document_mark
 from mslm_cli.errors import UsageError
 from mslm_cli.execution import executor as execution
-from mslm_cli.execution.executor import n_cores
+from mslm_cli.execution.work import n_cores
 from mslm_cli.tasks.mentions import DocumentMentions, annotated_mentions, find_mentions
 from mslm_cli.tasks.trained import TrainedModel, load_trained, task_of
 from mslm_cli.terms.display import Mark, html_page

@@ -110,6 +110,25 @@ def test_a_document_that_kills_its_worker_is_left_out(
     assert "left out document 'text.txt:14': a worker process died of it" in " ".join(capsys.readouterr().err.split())
 
 
+def test_fewer_bad_documents_allowed_than_were_left_out_before(text: Path, tmp_path: Path) -> None:
+    """A resumed run still knows which documents they were."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    def run(skip_bad: int) -> None:
+        with executor(1) as here, console.progress("test") as bar:
+            over = OverBlocks(here, OPTIONS, skip_bad, Journal(folder))
+            list(over.map(partial(pieces_but_13, folder), blocks([text], OPTIONS, 60), bar))
+
+    run(1)
+    with pytest.raises(BadDocumentError, match=r"cannot work on document 'text\.txt:14': RecursionError: too deep"):
+        run(0)
+
+
+def pieces_but_13(folder: Path) -> Callable[[Block, Iterable[Document]], Kept]:
+    return lambda block, documents: piece(folder, block, "".join(words(block, documents)), None)
+
+
 @given(st.sets(st.integers(0, 200)))
 def test_numbers_survive_packing(numbers: set[int]) -> None:
     assert unpacked(packed(numbers)) == numbers
