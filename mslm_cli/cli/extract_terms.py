@@ -50,8 +50,8 @@ def extract_terms(
     """Find the domain-specific terms of a text.
 
     They form the lexicon that determines what is masked. Writes terms.jsonl (term, sources, type, count, score). Your
-    own terms are kept regardless of count and score. The default pipeline needs no download. A killed run resumes from
-    its last checkpoint.
+    own terms are kept regardless of count and score. The default pipeline needs no download. A killed run goes on
+    from the text that it has read.
     """
     lists = {"the text": texts, "--terms": terms, "--from-labels": from_labels, "--background": background}
     paths = {name: files or [] for name, files in lists.items()} | {"--link": [link] if link else []}

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from mslm_cli.errors import UnavailableError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -32,6 +34,21 @@ class ThisProcess:
     def map_in_order(self, prepare: Prepare[Item, Result], items: Iterable[Item]) -> Iterator[Result | Lost]:
         """See ``Executor``."""
         yield from map(prepare(), items)
+
+
+def results(
+    executor: Executor, prepare: Prepare[Item, Result], items: Iterable[Item], name: Callable[[Item], str]
+) -> Iterator[Result]:
+    """The results for ``items``, in order.
+
+    Raises:
+        UnavailableError: a worker died again and again; the message has the item's ``name``.
+    """
+    for found in executor.map_in_order(prepare, items):
+        if isinstance(found, Lost):
+            hint = "it may have run out of memory; try fewer --workers"
+            raise UnavailableError(f"a worker process died again and again ({name(found.item)})", hint=hint)
+        yield found
 
 
 def n_cores() -> int:

@@ -23,7 +23,7 @@ from mslm_cli.corpus.readers import gold_inputs, read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch, merge_sketches
 from mslm_cli.errors import DataError, UnavailableError, UsageError
 from mslm_cli.execution import executor as execution
-from mslm_cli.execution.work import Executor, Lost
+from mslm_cli.execution.work import Executor, results
 from mslm_cli.terms import pipeline, termhood, words
 from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
@@ -292,7 +292,7 @@ def _candidates(
     merge_counts = functools.partial(_merger, folder, corpus.blocks, config.min_count, wanted)
     with console.progress("extract-terms: merging", partitions) as bar:
         n_candidates = 0
-        for n in _done(executor, merge_counts, every):
+        for n in results(executor, merge_counts, every, _named):
             n_candidates += n
             bar.advance()
     all_words = read_words(merged, partitions)
@@ -306,25 +306,16 @@ def _candidates(
         rank = functools.partial(_ranker, merged, partitions, n_words, all_words, offered, background, config)
         find_parts = functools.partial(_part_finder, merged, partitions, n_words, all_words)
         with console.progress("extract-terms: ranking", 2 * partitions) as bar:
-            for _ in _done(executor, functools.partial(find_parts, config.min_count), every):
+            for _ in results(executor, functools.partial(find_parts, config.min_count), every, _named):
                 bar.advance()
-            for terms in _done(executor, rank, every):
+            for terms in results(executor, rank, every, _named):
                 best = _best([*best, *terms], offered, config)
                 bar.advance()
     return _Found(best, n_candidates, ranking)
 
 
-def _done(executor: Executor, prepare: Callable[[], Callable[[int], Any]], every: Iterable[int]) -> Iterator[Any]:
-    """The results for all partitions.
-
-    Raises:
-        UnavailableError: a worker died again and again.
-    """
-    for found in executor.map_in_order(prepare, every):
-        if isinstance(found, Lost):
-            hint = "it may have run out of memory; try fewer --workers"
-            raise UnavailableError(f"a worker process died again and again (partition {found.item})", hint=hint)
-        yield found
+def _named(partition: int) -> str:
+    return f"partition {partition}"
 
 
 def _merger(folder: Path, blocks: Sequence[int], min_count: int, wanted: set[str]) -> Callable[[int], int]:

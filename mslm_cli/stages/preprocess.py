@@ -18,9 +18,9 @@ from mslm_cli.corpus.files import source_files
 from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, report_left_out
 from mslm_cli.corpus.readers import gold_inputs
 from mslm_cli.corpus.seen import Sketch, merge_sketches
-from mslm_cli.errors import DataError, UnavailableError, UsageError
+from mslm_cli.errors import DataError, UsageError
 from mslm_cli.execution import executor as execution
-from mslm_cli.execution.work import Executor, Lost
+from mslm_cli.execution.work import Executor, results
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.counts import MaskCounts, share
@@ -213,11 +213,7 @@ class _Blocks(Blocks):
         Raises:
             UnavailableError: a worker died again and again.
         """
-        for found in self._executor.map_in_order(prepare, self.files):
-            if isinstance(found, Lost):
-                hint = "it may have run out of memory; try fewer --workers"
-                raise UnavailableError(f"a worker process died again and again ({found.item[0].name})", hint=hint)
-            yield found
+        return results(self._executor, prepare, self.files, lambda file: file[0].name)
 
 
 def _of_file(prepare: Callable[[], Callable[[RaggedBatch], Any]]) -> Callable[[tuple[Path, int]], Any]:
