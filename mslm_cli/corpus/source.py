@@ -100,8 +100,10 @@ class Source:
         return "".join(decoded(self.blocks(), self.name, self.options.encoding, self.options.errors))
 
     def close(self) -> None:
-        """Close the file, if it is open; it cannot be read on."""
+        """Close the file, if it is open, and forget its beginning; it cannot be read on."""
         self._blocks.close()
+        self._begun.clear()
+        self.__dict__.pop("head", None)  # it refers to this source, and collecting such cycles can take minutes
 
     def look_ahead(self) -> Iterator[bytes]:
         """As ``blocks``, but the blocks are kept for later reads."""

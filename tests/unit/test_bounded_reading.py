@@ -1,7 +1,9 @@
 """Large files are read as far as documents are asked for, and long documents in parts, whatever the format."""
 
+import gc
 import gzip
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,3 +157,19 @@ def test_a_library_may_ask_for_more_bytes_than_there_are(tmp_path: Path) -> None
         assert file.read(1 << 48) == b""
         file.seek(8)
         assert file.read() == b"89"
+
+
+def test_a_closed_file_is_not_kept_in_memory(tmp_path: Path) -> None:
+    """The command names the formats of thousands of files that its workers read."""
+    file = tmp_path / "a.txt"
+    file.write_text(TEXT, encoding="utf-8")
+    gc.disable()
+    try:
+        source = Source(file, DataOptions())
+        assert source.head.text == TEXT
+        source.close()
+        reference = weakref.ref(source)
+        del source
+        assert reference() is None
+    finally:
+        gc.enable()
