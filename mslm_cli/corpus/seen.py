@@ -118,14 +118,20 @@ def merge_sketches(paths: Sequence[Path], target: Path) -> None:
     Raises:
         OSError: one cannot be read, or ``target`` cannot be written.
     """
-    parts = [np.memmap(path, "<u8", mode="r") for path in paths if path.stat().st_size]
-    n_ranges = max(1, -(-sum(map(len, parts)) // _MERGE_AT))
+    files = [path for path in paths if path.stat().st_size]
+    n_ranges = max(1, -(-sum(path.stat().st_size // 8 for path in files) // _MERGE_AT))
     bounds = np.array([2**64 * i // n_ranges for i in range(1, n_ranges)], np.uint64)
-    cuts = [[0, *np.searchsorted(part, bounds).tolist(), len(part)] for part in parts]
+    cuts = []
+    for path in files:
+        part = np.fromfile(path, "<u8")
+        cuts.append(np.array([0, *np.searchsorted(part, bounds), len(part)]))
     with target.open("wb") as file:
         for i in range(n_ranges):
-            slices = [part[cut[i] : cut[i + 1]] for part, cut in zip(parts, cuts, strict=True)]
-            file.write(np.unique(np.concatenate([np.empty(0, "<u8"), *slices])).astype("<u8").tobytes())
+            parts = [
+                np.fromfile(path, "<u8", cut[i + 1] - cut[i], offset=8 * cut[i])
+                for path, cut in zip(files, cuts, strict=True)
+            ]
+            file.write(np.unique(np.concatenate([np.empty(0, "<u8"), *parts])).astype("<u8").tobytes())
 
 
 def words_of(text: str) -> list[str]:

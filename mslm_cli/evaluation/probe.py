@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mslm_cli.masking.batch import Int64, RaggedBatch
-from mslm_cli.masking.pmi import word_keys
+from mslm_cli.masking.grams import word_keys
 
 Float64 = NDArray[np.float64]
 _MAX_WORDS = 6

@@ -1,17 +1,12 @@
 """Collocations by pointwise mutual information: their vocabulary, and segmentation of text into them.
 
-A word is the tuple of its token ids, as the model sees it. Words and n-grams are identified by 64-bit hashes: among
-100 million n-grams the probability of any collision is 1 in 4,000, and a collision only masks unrelated words together.
-
 Source: Levine et al. 2021 (PMI-Masking, ICLR), sections 3 and 4.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +14,7 @@ from numpy.typing import NDArray
 from mslm_cli.errors import ArtifactError
 from mslm_cli.masking.batch import Drawn, Int64, RaggedBatch, flat_ranges
 from mslm_cli.masking.blocks import Blocks
+from mslm_cli.masking.grams import MAX_N, Grams, contains, count_grams, gram_keys, word_keys, words_to_end
 from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.masking.random import Purpose, UInt64, children, sequence_keys
 from mslm_cli.masking.strategies import Remark
@@ -26,8 +22,6 @@ from mslm_cli.masking.strategies import Remark
 if TYPE_CHECKING:
     from mslm_cli.masking.units import DrawContext
 
-MAX_N = 5
-_MAX_IN_MEMORY = 1 << 23
 QUOTAS = {2: 0.5, 3: 0.25, 4: 0.125, 5: 0.125}
 
 
@@ -39,69 +33,6 @@ class PmiVocabulary:
 
     def __len__(self) -> int:
         return sum(map(len, self.keys.values()))
-
-
-class Grams(NamedTuple):
-    """The frequent n-grams of one order.
-
-    keys: uint64 [G], ascending. counts: int64 [G]. words: uint64 [G, n]; the keys of their words.
-    n_all: the number of n-grams of this order in the text, including rare ones.
-    """
-
-    keys: UInt64
-    counts: Int64
-    words: UInt64
-    n_all: int
-
-
-def word_keys(batch: RaggedBatch) -> UInt64:
-    """The key of each word, a hash of its token ids: uint64 [W]."""
-    starts, ends = batch.words
-    sizes = ends - starts
-    tokens = flat_ranges(starts, sizes)
-    hashes = children(batch.input_ids[tokens].astype(np.uint64), tokens - np.repeat(starts, sizes))
-    return children(np.add.reduceat(hashes, np.cumsum(sizes) - sizes), np.zeros(1, dtype=np.int64))
-
-
-def gram_keys(words: UInt64) -> UInt64:
-    """The key of each n-gram, from the keys of its words: uint64 [G, n] to uint64 [G]."""
-    keys = words[:, 0]
-    for k in range(1, words.shape[1]):
-        keys = children(keys, words[:, k])
-    return keys
-
-
-def count_grams(blocks: Blocks, min_count: int) -> dict[int, Grams]:
-    """The word n-grams, n = 1 to 5, that occur more than ``min_count`` times; none crosses a sentence boundary.
-
-    The blocks are read once for each order. Memory is bounded by ``_MAX_IN_MEMORY`` n-grams beside the frequent ones;
-    the others are in temporary files.
-    """
-    frequent: dict[int, Grams] = {}
-    for n in range(1, MAX_N + 1):
-        n_all = 0
-        with GramRuns(n) as runs:
-            # both (n - 1)-grams of a frequent n-gram are frequent
-            known = frequent[n - 1].keys if n > 1 else None
-            for n_here, keys, counts, words in blocks.map(partial(_counter, n, known)):
-                n_all += n_here
-                runs.add(keys, counts, words)
-            frequent[n] = Grams(*runs.merged(min_count), n_all)
-    return frequent
-
-
-def _counter(n: int, known: UInt64 | None) -> Callable[[RaggedBatch], tuple[int, UInt64, Int64, UInt64]]:
-    """The function that counts the n-grams of a batch: all of them, then keys, counts and words of those to keep."""
-
-    def count(batch: RaggedBatch) -> tuple[int, UInt64, Int64, UInt64]:
-        words = word_keys(batch)
-        starts = np.flatnonzero(_room(batch) >= n)
-        grams = words[starts[:, None] + np.arange(n)]
-        if known is not None:
-            grams = grams[_contains(known, gram_keys(grams[:, :-1])) & _contains(known, gram_keys(grams[:, 1:]))]
-        return (len(starts), *_unique(grams))
-
-    return count
 
 
 def mutual_information(grams: dict[int, Grams], n: int) -> NDArray[np.float64]:
@@ -217,11 +148,11 @@ def segment(batch: RaggedBatch, vocabulary: PmiVocabulary, seed: int, epoch: int
 
 def _longest(batch: RaggedBatch, vocabulary: PmiVocabulary) -> tuple[Int64, Int64]:
     """The vocabulary n-grams that are not inside a longer one, as words [start, end): both ascending."""
-    words, room = word_keys(batch), _room(batch)
+    words, room = word_keys(batch), words_to_end(batch)
     reach = np.zeros(len(words), dtype=np.int64)
     for n in sorted(vocabulary.keys):
         starts = np.flatnonzero(room >= n)
-        found = starts[_contains(vocabulary.keys[n], gram_keys(words[starts[:, None] + np.arange(n)]))]
+        found = starts[contains(vocabulary.keys[n], gram_keys(words[starts[:, None] + np.arange(n)]))]
         reach[found] = found + n
     starts = np.flatnonzero(reach)
     ends = reach[starts]
@@ -249,96 +180,3 @@ def _disjoint(starts: Int64, ends: Int64, priority: UInt64) -> Int64:
         taken.append(left[is_first])
         left = left[~is_first & ~is_hit]
     return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *taken]))
-
-
-def _room(batch: RaggedBatch) -> Int64:
-    """The number of words from each word to the end of its run, including itself: int64 [W]."""
-    begins = np.flatnonzero(batch.begins_run)
-    n_words = len(batch.begins_run)
-    ends = np.append(begins[1:], n_words)[: len(begins)]
-    room: Int64 = np.repeat(ends, ends - begins) - np.arange(n_words)
-    return room
-
-
-def _contains(keys: UInt64, wanted: UInt64) -> NDArray[np.bool_]:
-    """Whether each of ``wanted`` is in the ascending ``keys``: bool."""
-    if not len(keys):
-        return np.zeros(len(wanted), dtype=np.bool_)
-    found: NDArray[np.bool_] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
-    return found
-
-
-_Run = tuple[UInt64, Int64, UInt64]
-
-
-class GramRuns:
-    """Counts of n-grams from many parts: those that are not in memory are sorted runs in a temporary folder.
-
-    Args:
-        n: the order of the n-grams.
-    """
-
-    def __init__(self, n: int) -> None:
-        self._runs: list[_Run] = []
-        self._waiting: list[_Run] = [_unique(np.empty((0, n), dtype=np.uint64))]
-        self._n_waiting = self._n_all = 0
-        self._folder = TemporaryDirectory(prefix="mslm-pmi-")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._runs.clear()
-        self._folder.cleanup()
-
-    def add(self, keys: UInt64, counts: Int64, words: UInt64) -> None:
-        """Add the counts of one part; ``keys``: ascending."""
-        self._waiting.append((keys, counts, words))
-        self._n_waiting += len(keys)
-        if self._n_waiting > _MAX_IN_MEMORY:
-            self._waiting = [_merged(self._waiting)]
-            self._n_waiting = len(self._waiting[0][0])
-            if self._n_waiting > _MAX_IN_MEMORY // 2:
-                self._spill()
-
-    def merged(self, min_count: int) -> _Run:
-        """Keys, counts and words of the n-grams that occur more than ``min_count`` times, by ascending key."""
-        runs = [*self._runs, _merged(self._waiting)]
-        n_ranges = max(1, -(-sum(len(run[0]) for run in runs) // _MAX_IN_MEMORY))
-        bounds = [2**64 * i // n_ranges for i in range(1, n_ranges)]  # keys are hashes, so ranges are alike
-        cuts = [[0, *np.searchsorted(run[0], np.array(bounds, np.uint64)).tolist(), len(run[0])] for run in runs]
-        found = []
-        for i in range(n_ranges):
-            slices = [slice(cut[i], cut[i + 1]) for cut in cuts]
-            keys, counts, words = _merged([(k[s], c[s], w[s]) for (k, c, w), s in zip(runs, slices, strict=True)])
-            often = counts > min_count
-            found.append((keys[often], counts[often], words[often]))
-        return _joined(found)
-
-    def _spill(self) -> None:
-        paths = [Path(self._folder.name) / f"{len(self._runs)}-{i}.npy" for i in range(3)]
-        for path, column in zip(paths, self._waiting[0], strict=True):
-            np.save(path, column)
-        keys, counts, words = (np.load(path, mmap_mode="r") for path in paths)
-        self._runs.append((keys, counts, words))
-        self._waiting, self._n_waiting = [], 0
-
-
-def _joined(parts: list[_Run]) -> _Run:
-    keys, counts, words = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return keys, counts, words
-
-
-def _unique(grams: UInt64) -> tuple[UInt64, Int64, UInt64]:
-    """Ascending keys, counts and words of the distinct n-grams in ``grams``, uint64 [any, n]."""
-    keys, index, counts = np.unique(gram_keys(grams), return_index=True, return_counts=True)
-    return keys, counts, grams[index]
-
-
-def _merged(parts: list[_Run]) -> _Run:
-    """As ``_unique``, for all parts together."""
-    all_keys, all_counts, all_words = _joined(parts)
-    keys, index, inverse = np.unique(all_keys, return_index=True, return_inverse=True)
-    counts = np.zeros(len(keys), dtype=np.int64)
-    np.add.at(counts, inverse, all_counts)
-    return keys, counts, all_words[index]

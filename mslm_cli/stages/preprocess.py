@@ -201,7 +201,7 @@ class _Blocks(Blocks):
         firsts = [0, *accumulate(n_sequences)]
         self.files = [(folder / data_name(i), first) for i, first in enumerate(firsts[:-1]) if n_sequences[i]]
         self._executor = executor
-        super().__init__(lambda: (read_file(*file) for file in self.files))
+        super().__init__(lambda: (read_file(*file) for file in self.files), folder)
 
     def map(self, prepare: Callable[[], Callable[[RaggedBatch], Any]]) -> Iterator[Any]:
         """See ``Blocks``."""
@@ -214,6 +214,10 @@ class _Blocks(Blocks):
             UnavailableError: a worker died again and again.
         """
         return results(self._executor, prepare, self.files, lambda file: file[0].name)
+
+    def run(self, prepare: Callable[[], Callable[[Any], Any]], items: Iterable[Any]) -> Iterator[Any]:
+        """See ``Blocks``."""
+        return results(self._executor, prepare, items, str)
 
 
 def _of_file(prepare: Callable[[], Callable[[RaggedBatch], Any]]) -> Callable[[tuple[Path, int]], Any]:

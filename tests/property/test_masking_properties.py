@@ -12,6 +12,7 @@ from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import DS_TERM, GENERIC, NOT_PREDICTED, RaggedBatch
 from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.corruption import collect, corrupt
+from mslm_cli.masking.grams import count_grams
 from mslm_cli.masking.random import Purpose, child
 
 MASK_ID, VOCAB_SIZE = 4, 50
@@ -115,8 +116,8 @@ def ragged(examples: list[Example], index: list[int] | None = None) -> RaggedBat
 
 def collocations(examples: list[Example]) -> pmi.PmiVocabulary:
     """About half of all n-grams of the examples, by a coin that their keys throw."""
-    grams = pmi.count_grams(Blocks(lambda: [ragged(examples)]), 0)
-    return pmi.PmiVocabulary({n: grams[n].keys[grams[n].keys % 2 == 0] for n in pmi.QUOTAS})
+    counted = count_grams(Blocks(lambda: [ragged(examples)]), 0)
+    return pmi.PmiVocabulary({n: counted[n].keys[counted[n].keys % 2 == 0] for n in pmi.QUOTAS})
 
 
 def masked(

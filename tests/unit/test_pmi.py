@@ -3,15 +3,18 @@
 import math
 from collections import Counter
 from itertools import combinations, pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mslm_cli.masking import grams as gram_counts
 from mslm_cli.masking import pmi
 from mslm_cli.masking.batch import RaggedBatch
 from mslm_cli.masking.blocks import Blocks
+from mslm_cli.masking.grams import Grams, count_grams, gram_keys, word_keys
 
 A, B, C, D, E = 10, 11, 12, 13, 14
 SENTENCES = [[A, B, C, D, E], [A, B, C, D, E], [A, B], [C, A]]
@@ -34,15 +37,15 @@ def batch_of(sentences: list[list[int]]) -> RaggedBatch:
 
 
 def key(*tokens: int) -> int:
-    return int(pmi.gram_keys(pmi.word_keys(batch_of([list(tokens)]))[None, :])[0])
+    return int(gram_keys(word_keys(batch_of([list(tokens)]))[None, :])[0])
 
 
-def values(grams: dict[int, pmi.Grams], n: int) -> dict[int, float]:
+def values(grams: dict[int, Grams], n: int) -> dict[int, float]:
     return dict(zip(grams[n].keys.tolist(), pmi.mutual_information(grams, n).tolist(), strict=True))
 
 
 def test_counts_are_of_words_in_one_sentence() -> None:
-    grams = pmi.count_grams(Blocks(lambda: [batch_of(SENTENCES)]), 0)
+    grams = count_grams(Blocks(lambda: [batch_of(SENTENCES)]), 0)
     assert [grams[n].n_all for n in range(1, 6)] == [14, 10, 6, 4, 2]
     assert dict(zip(grams[2].keys.tolist(), grams[2].counts.tolist(), strict=True)) == {
         key(A, B): 3,
@@ -55,7 +58,7 @@ def test_counts_are_of_words_in_one_sentence() -> None:
 
 def test_values_worked_out_by_hand() -> None:
     # 14 words (a 4, b 3, c 3, d 2, e 2), 10 pairs (ab 3, ca 1, the rest 2), 6 triples, 4 of n = 4, 2 of n = 5
-    grams = pmi.count_grams(Blocks(lambda: [batch_of(SENTENCES)]), 0)
+    grams = count_grams(Blocks(lambda: [batch_of(SENTENCES)]), 0)
     found = {n: values(grams, n) for n in range(2, 6)}
     assert found[2][key(A, B)] == pytest.approx(math.log((3 / 10) / (4 / 14 * 3 / 14)))
     assert found[2][key(C, A)] == pytest.approx(math.log((1 / 10) / (3 / 14 * 4 / 14)))
@@ -75,7 +78,7 @@ def test_every_value_is_the_minimum_over_all_segmentations(sentences: list[list[
     def p(gram: tuple[int, ...]) -> float:
         return counts[len(gram)][gram] / counts[len(gram)].total()
 
-    grams = pmi.count_grams(Blocks(lambda: [batch_of(sentences)]), 0)
+    grams = count_grams(Blocks(lambda: [batch_of(sentences)]), 0)
     for n in range(2, 6):
         expected = {}
         for gram in counts[n]:
@@ -89,11 +92,20 @@ def test_every_value_is_the_minimum_over_all_segmentations(sentences: list[list[
         assert values(grams, n) == pytest.approx(expected, abs=1e-9)
 
 
-@given(st.lists(st.lists(st.sampled_from([A, B, C]), max_size=7), min_size=1, max_size=6), st.integers(0, 3))
-def test_rare_ones_are_left_out_and_blocks_do_not_matter(sentences: list[list[int]], min_count: int) -> None:
+@given(
+    st.lists(st.lists(st.sampled_from([A, B, C]), max_size=7), min_size=1, max_size=6),
+    st.integers(0, 3),
+    st.integers(1, 30),
+)
+def test_rare_ones_are_left_out_and_blocks_do_not_matter(
+    sentences: list[list[int]], min_count: int, n_at_once: int
+) -> None:
+    """Nor does it matter how many are merged at once."""
     whole = batch_of(sentences)
-    every = pmi.count_grams(Blocks(lambda: [whole]), 0)
-    found = pmi.count_grams(Blocks(lambda: [whole.rows(i, i + 1) for i in range(len(sentences))]), min_count)
+    every = count_grams(Blocks(lambda: [whole]), 0)
+    blocks = Blocks(lambda: [whole.rows(i, i + 1) for i in range(len(sentences))])
+    with patch.object(gram_counts, "_MAX_IN_MEMORY", n_at_once):
+        found = count_grams(blocks, min_count)
     for n in range(1, 6):
         often = every[n].counts > min_count
         assert found[n].n_all == every[n].n_all
@@ -115,7 +127,7 @@ def test_words_differ_if_any_of_their_tokens_do() -> None:
         np.array([0, 1]),
         np.array([0]),
     )
-    keys = pmi.word_keys(batch).tolist()
+    keys = word_keys(batch).tolist()
     assert keys[2] == keys[6]
     assert len(set(keys)) == len(words) - 1
 
@@ -128,7 +140,7 @@ def test_quotas_take_the_best_of_each_order() -> None:
     vocabulary = pmi.build(Blocks(lambda: blocks), 10, 80)
     assert {n: len(keys) for n, keys in vocabulary.keys.items()} == {2: 40, 3: 20, 4: 10, 5: 10}
     assert len(vocabulary) == 80
-    grams = pmi.count_grams(Blocks(lambda: blocks), 10)
+    grams = count_grams(Blocks(lambda: blocks), 10)
     for n, keys in vocabulary.keys.items():
         of_all = values(grams, n)
         chosen = [of_all[k] for k in keys.tolist()]

@@ -6,7 +6,7 @@ from masks import RATES, draw, solve, units
 from numpy.typing import NDArray
 
 from mslm_cli.errors import UsageError
-from mslm_cli.masking import pmi, spans
+from mslm_cli.masking import grams, pmi, spans
 from mslm_cli.masking.batch import DS_TERM, GENERIC, Drawn, RaggedBatch, flat_ranges
 from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.corruption import collect, corrupt
@@ -149,8 +149,8 @@ def test_epochs_and_seeds_give_independent_masks(big: RaggedBatch) -> None:
 @pytest.fixture(scope="module")
 def collocations(big: RaggedBatch) -> pmi.PmiVocabulary:
     """Half of the pairs and triples of the words of some sequences, as if they were collocations."""
-    grams = pmi.count_grams(Blocks(lambda: [big.rows(0, 4000)]), 0)
-    return pmi.PmiVocabulary({n: grams[n].keys[::2] for n in pmi.QUOTAS})
+    counted = grams.count_grams(Blocks(lambda: [big.rows(0, 4000)]), 0)
+    return pmi.PmiVocabulary({n: counted[n].keys[::2] for n in pmi.QUOTAS})
 
 
 ASKED = {"rate": 0.15, "elm_rate": 0.5, "blm_rate": 0.15, "seed": 11, "epoch": 0}
