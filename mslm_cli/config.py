@@ -5,6 +5,7 @@ Inputs and outputs are not part of it: inputs enter an artifact's fingerprint by
 """
 
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -40,6 +41,19 @@ def _count_or_document(value: object) -> object:
     if value == "document" or str(value).isdecimal():
         return value
     raise ValueError("expected a whole number or document")
+
+
+_UNITS = {"": 1, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _bytes(value: object) -> object:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|GB|TB|)", str(value).strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError("expected a size such as 500MB or 16GB")
+    return round(float(found[1]) * _UNITS[found[2].upper()])
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes)]
 
 
 Neighbours = Annotated[int | Literal["document"], BeforeValidator(_count_or_document)]
@@ -93,17 +107,31 @@ class CorpusOptions(Config):
     block_chars: AutoCount = Field(
         "auto", description="Characters of text that a worker gets at a time; auto follows the size of the corpus."
     )
-    skip_bad: int = Field(0, ge=0, description="Documents that may be left out because work on them fails.")
+    max_memory: Bytes | None = Field(
+        None,
+        description="Memory for the command and its workers, such as 16GB; limits --workers auto.",
+    )
+    skip_bad: int = Field(0, ge=0, description="Documents that may be left out because processing them fails.")
 
-    @property
-    def is_local(self) -> bool:
+    def n_workers(self, worker_bytes: int) -> int:
+        """The number of worker processes, if one needs ``worker_bytes`` of memory, as does the command itself.
+
+        Raises:
+            UsageError: ``max_memory`` is too little for ``workers``, or for a single one.
+        """
+        wanted = n_cores() if self.workers == "auto" else self.workers
+        if self.max_memory is None:
+            return wanted
+        n_fit, least = self.max_memory // worker_bytes - 1, 1 if self.workers == "auto" else wanted
+        if n_fit < least:
+            need = f"{(least + 1) * worker_bytes / 1e9:.1f}GB for the command and {least} worker{'s' * (least > 1)}"
+            hint = "give more --max-memory" + ", or use fewer --workers" * (least > 1)
+            raise UsageError(f"--max-memory {self.max_memory / 1e9:g}GB: expected at least {need}", hint=hint)
+        return min(wanted, n_fit)
+
+    def is_local(self, n_workers: int) -> bool:
         """Whether the work runs in this process alone, document by document."""
-        return self.n_workers == 1 and self.ray is None and self.skip_bad == 0
-
-    @property
-    def n_workers(self) -> int:
-        """The number of worker processes."""
-        return n_cores() if self.workers == "auto" else self.workers
+        return n_workers == 1 and self.ray is None and self.skip_bad == 0
 
     def block_size(self, usual: int) -> int:
         """The characters of a block."""

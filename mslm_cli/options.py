@@ -124,6 +124,7 @@ class Config(BaseModel):
             "compile",
             "device",
             "keep_checkpoints",
+            "max_memory",
             "model",
             "offline",
             "pipeline",

@@ -255,6 +255,8 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     words = [word for a in arguments if typing.get_origin(a) is typing.Literal for word in typing.get_args(a)]
     if words:  # words or a number
         annotation, default, words = str, str(default), [*words, "NUMBER"]
+    if any(typing.get_origin(a) is Annotated for a in arguments):  # what the configuration parses itself
+        annotation = str | None
     if annotation is bool:
         declarations = [flag]
     elif bool in arguments:

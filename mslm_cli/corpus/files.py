@@ -42,6 +42,11 @@ def source_files(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
+def total_bytes(files: Sequence[Path]) -> int:
+    """The size of the files on disk; standard input and pipes count as 0."""
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def labels_of(files: Sequence[Path]) -> list[str]:
     """A name for each file to number its documents under: as much of its path's end as tells the files apart."""
     deepest = max((len(file.parts) for file in files), default=1)

@@ -15,6 +15,7 @@ from mslm_cli import console, fsio
 from mslm_cli.corpus.blocks import Block, Made, Way, Work, blocks
 from mslm_cli.corpus.contamination import NO_SENTENCES, TestSentences
 from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.files import total_bytes
 from mslm_cli.corpus.lines import STDIN
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.errors import BadDocumentError, MslmError, UnavailableError
@@ -27,7 +28,7 @@ DUPLICATE, LEAKING, BAD = "duplicates", "with_test_sentences", "bad"
 _LEFT_OUT = {
     DUPLICATE: "the same as an earlier one, or nearly",
     LEAKING: "with a sentence of --without",
-    BAD: "work on them failed",
+    BAD: "they cannot be processed",
 }
 
 
@@ -98,7 +99,7 @@ class _Outcome(NamedTuple, Generic[Made]):
 class OverBlocks:
     """How to work over blocks.
 
-    skip_bad: how many documents may be left out because work on them fails. journal: for results of type ``Kept``.
+    skip_bad: how many documents may be left out because processing them fails. journal: for results of type ``Kept``.
     without: documents with one of these sentences are left out. way: which duplicates of earlier documents are.
     left_out: the numbers of documents that were left out, by why; grows.
     """
@@ -122,8 +123,7 @@ class OverBlocks:
             return
         from mslm_cli.corpus import duplicates  # numpy would slow the start of commands that have no such option
 
-        n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-        with console.progress("looking for duplicates", n_bytes or None, unit="bytes") as first_bar:
+        with console.progress("looking for duplicates", total_bytes(files) or None, unit="bytes") as first_bar:
             plain = OverBlocks(self.executor, self.options, self.skip_bad)
             first = blocks(files, self.options, n_chars, first_bar.advance)
             sign = functools.partial(duplicates.signer, self.way)
@@ -138,7 +138,7 @@ class OverBlocks:
         """The results of the blocks ``every``, in order; with a journal, what ``Kept.result`` holds.
 
         Raises:
-            BadDocumentError: work on more than ``skip_bad`` documents fails; the message names one.
+            BadDocumentError: more than ``skip_bad`` documents cannot be processed; the message names one.
             UnavailableError: a worker died again and again, and not of a single document.
         """
         order: deque[tuple[Block, _Outcome[Any] | None]] = deque()
@@ -287,4 +287,4 @@ def report_left_out(left_out: Mapping[str, int]) -> None:
 
 def _too_many(bad: str, skip_bad: int) -> BadDocumentError:
     allowed = f" (--skip-bad {skip_bad})" if skip_bad else ""
-    return BadDocumentError(f"cannot work on {bad}{allowed}", hint=f"--skip-bad {skip_bad + 1} leaves it out")
+    return BadDocumentError(f"cannot process {bad}{allowed}", hint=f"--skip-bad {skip_bad + 1} leaves it out")

@@ -16,7 +16,7 @@ from mslm_cli.config import ExtractTermsConfig
 from mslm_cli.corpus.blocks import Block, Work
 from mslm_cli.corpus.contamination import TestSentences
 from mslm_cli.corpus.documents import BATCH_CHARS, Document, document_batches
-from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.files import source_files, total_bytes
 from mslm_cli.corpus.lines import display_name, read_lines
 from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, report_left_out
 from mslm_cli.corpus.readers import gold_inputs, read_documents, read_labelled
@@ -131,10 +131,9 @@ def run(
 
     with (
         workspace.work_folder(build, options) as (folder, _),
-        execution.executor(config.n_workers, config.ray) as executor,
+        execution.executor(config.n_workers(_worker_bytes(config)), config.ray) as executor,
     ):
-        n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-        partitions = n_partitions(n_bytes)
+        partitions = n_partitions(total_bytes(files))
         over = OverBlocks(executor, config, config.skip_bad, Journal(folder), without, config.deduplicate)
         corpus = _read(files, over, config, own, folder, partitions)
         reader = WordReader(words.english())
@@ -155,6 +154,13 @@ def run(
             )
     _report(stats, terms, config)
     return output
+
+
+def _worker_bytes(config: ExtractTermsConfig) -> int:
+    """Memory of a worker (measured: 0.27 GB without a pipeline, 0.41 GB with the packaged detector)."""
+    if "pipeline" not in config.sources or config.pipeline == pipeline.NONE:
+        return 350_000_000
+    return 600_000_000 if config.pipeline == pipeline.DEFAULT else 2_500_000_000
 
 
 def _pipeline_input(name: str) -> Input:
@@ -236,8 +242,7 @@ def _read(
     """Read all files block by block; counts of candidates and sketches of sentences go to files in ``folder``."""
     prepare = functools.partial(_block_reader, config, own, folder, partitions)
     evidence, n_blocks = Evidence(), 0
-    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    with console.progress("extract-terms", n_bytes or None, unit="bytes") as bar:
+    with console.progress("extract-terms", total_bytes(files) or None, unit="bytes") as bar:
         started = time.perf_counter()
         for found in over.map(prepare, over.blocks(files, config.block_size(BLOCK_CHARS), bar), bar):
             evidence.add(Evidence.from_json(found))

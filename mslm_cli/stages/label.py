@@ -13,7 +13,7 @@ from mslm_cli import artifacts, console
 from mslm_cli.artifacts import SKETCHES, STATS, Artifact, ArtifactBuild
 from mslm_cli.config import LabelConfig
 from mslm_cli.corpus.documents import EMPTY_WORD
-from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.files import source_files, total_bytes
 from mslm_cli.corpus.labels import ScoredMention
 from mslm_cli.corpus.predictions import PredictedSentence
 from mslm_cli.corpus.readers import read_documents
@@ -82,7 +82,7 @@ def _draw(files: Sequence[Path], teacher: Artifact, config: LabelConfig) -> list
     key = np.full(1, child(child(config.seed, 0), _STREAM), dtype=np.uint64)
     heap: list[tuple[float, _Sentence]] = []
     number = 0
-    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    n_bytes = total_bytes(files)
     with console.progress("read", n_bytes or None, unit="bytes") as bar:
         for document in read_documents(files, config, bar.advance):
             parts = segmented(document, words_of)

@@ -13,7 +13,7 @@ from mslm_cli import artifacts, console, fsio, workspace
 from mslm_cli.config import MatchConfig
 from mslm_cli.corpus.blocks import Block, Work, blocks
 from mslm_cli.corpus.documents import Document
-from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.files import source_files, total_bytes
 from mslm_cli.corpus.lines import STDIN, OnRead, ignore_progress
 from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, join_pieces, packed, piece, unpacked
 from mslm_cli.corpus.readers import read_documents
@@ -25,6 +25,9 @@ from mslm_cli.terms.matcher import Match, Matcher
 from mslm_cli.workspace import FileBuild, RunOptions
 
 BLOCK_CHARS = 1_000_000
+
+WORKER_BYTES = 200_000_000
+"""Memory of a worker (measured: 0.14 GB)."""
 
 Form = Literal["json", "text", "html"]
 
@@ -82,9 +85,9 @@ def run(
     source = artifacts.load(lexicon, "lexicon")
     terms = terms_of(source)
     files = source_files(texts)
-    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    n_bytes, n_workers = total_bytes(files), config.n_workers(WORKER_BYTES)
     with (
-        execution.executor(config.n_workers, config.ray) as executor,
+        execution.executor(n_workers, config.ray) as executor,
         console.progress("match", n_bytes or None, shown=form != "text", unit="bytes") as bar,
     ):
         every = blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance)
@@ -97,7 +100,7 @@ def run(
                     totals.add(*found)
                 join_pieces(work, output)
         else:
-            if config.is_local:
+            if config.is_local(n_workers):
                 documents: Iterable[DocumentMatches] = find(files, config, terms, bar.advance)
             else:
                 documents = chain.from_iterable(over.map(partial(_finder, terms), every, bar))

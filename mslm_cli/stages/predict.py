@@ -14,7 +14,7 @@ from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.blocks import Block, Work, blocks
 from mslm_cli.corpus.classified import LabelledText, classified_corpus, json_line
 from mslm_cli.corpus.documents import Document
-from mslm_cli.corpus.files import source_files
+from mslm_cli.corpus.files import source_files, total_bytes
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.formats.format import Part
 from mslm_cli.corpus.labels import TagScheme, tags_from_mentions
@@ -28,7 +28,6 @@ from mslm_cli.corpus.standoff import AnnotatedDocument, SplitWords
 from mslm_cli.corpus.writers import conll_block, document_mark
 from mslm_cli.errors import UsageError
 from mslm_cli.execution import executor as execution
-from mslm_cli.execution.work import n_cores
 from mslm_cli.tasks.mentions import DocumentMentions, annotated_mentions, find_mentions
 from mslm_cli.tasks.trained import TrainedModel, load_trained, task_of
 from mslm_cli.terms.display import Mark, html_page
@@ -40,6 +39,9 @@ Form = str
 """``json``, ``conll``, ``html``, ``text``, or a format that has a writer."""
 
 BLOCK_CHARS = 200_000
+
+_WORKER_BYTES = 500_000_000
+"""Memory of a worker without the weights of its model."""
 
 WORDS_PER_ROUND = 4096
 """Documents are read until they have this many words, then their windows are sorted by length; bounds memory."""
@@ -239,14 +241,14 @@ def _mentions(source: Artifact, texts: Sequence[Path], config: PredictConfig, re
     is_folder = writer is not None and writer.is_folder
     files = source_files(texts)
     totals = Totals()
-    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    n_workers = _n_workers(files, n_bytes, config)
+    n_bytes = total_bytes(files)
+    n_workers = _n_workers(source.path, files, config)
     prepare = partial(_predictor, source.path, config.model_copy(update={"threads": config.threads or 1}))
     with (
         execution.executor(n_workers, config.ray) as executor,
         console.progress("predict", n_bytes or None, shown=form != "text", unit="bytes") as bar,
     ):
-        is_local = n_workers == 1 and config.ray is None and config.skip_bad == 0
+        is_local = config.is_local(n_workers)
         every = blocks(files, config, config.block_size(BLOCK_CHARS), bar.advance, are_lazy=is_local)
         over = OverBlocks(executor, config, config.skip_bad)
         if form in ("json", "conll") and output is not None and STDIN not in files:
@@ -335,12 +337,13 @@ def _piece_writer(prepare: Callable[[], Predict], result: Result, folder: Path) 
     return write
 
 
-def _n_workers(files: Sequence[Path], n_bytes: int, config: PredictConfig) -> int:
+def _n_workers(ner: Path, files: Sequence[Path], config: PredictConfig) -> int:
     """The number of worker processes; with auto only one for little text, for standard input and on CUDA."""
+    n = config.n_workers(_WORKER_BYTES + 2 * total_bytes(list(ner.glob("*.safetensors"))))
     if config.workers != "auto":
-        return config.workers
-    is_small = n_bytes < 2 * config.block_size(BLOCK_CHARS)
-    return 1 if is_small or STDIN in files or select_device(config.device, threads=1).type == "cuda" else n_cores()
+        return n
+    is_small = total_bytes(files) < 2 * config.block_size(BLOCK_CHARS)
+    return 1 if is_small or STDIN in files or select_device(config.device, threads=1).type == "cuda" else n
 
 
 def _rounds(documents: Iterable[SegmentedDocument]) -> Iterator[list[SegmentedDocument]]:

@@ -38,6 +38,9 @@ from mslm_cli.training.probing import SCORES, score_spans
 from mslm_cli.training.run_length import HEAD_LEARNING_RATE
 
 BLOCK_CHARS = 200_000
+
+WORKER_BYTES = 400_000_000
+"""Memory of a worker (that of preprocess)."""
 _FEW_DOCUMENTS = 20
 _HEAD_TOKENS = 4096
 ITEM_TITLES = {
@@ -192,7 +195,7 @@ def _read(
     sentences: list[str] = []
     n_documents = 0
     with (
-        execution.executor(config.n_workers, config.ray) as executor,
+        execution.executor(config.n_workers(WORKER_BYTES), config.ray) as executor,
         console.progress("reading", None) as bar,
     ):
         over = OverBlocks(executor, config, config.skip_bad)

@@ -101,6 +101,26 @@ def test_an_output_file_does_not_depend_on_where_it_is_made(
         assert streamed.stderr.splitlines()[-1] == here.stderr.splitlines()[-1], "the same totals"
 
 
+def test_workers_are_as_many_as_fit_in_memory(workplace: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+
+    def executor(n_workers: int, _: str | None) -> Any:
+        started.append(n_workers)
+        return nullcontext(ThisProcess())
+
+    monkeypatch.setattr(execution, "executor", executor)
+    monkeypatch.setattr("mslm_cli.config.n_cores", lambda: 64)
+    match = ["match", "text.txt", "--lexicon", "lexicon", "--workers"]
+    for options in (["auto"], ["auto", "--max-memory", "2GB"], ["9", "--max-memory", "2000 mb"]):
+        assert mslm(*match, *options).exit_code == 0
+    assert started == [64, 9, 9]
+    refused = mslm(*match, "10", "--max-memory", "2GB")
+    assert refused.exit_code == 2
+    assert "--max-memory 2GB: expected at least 2.2GB for the command and 10 workers" in refused.stderr
+    assert "use fewer --workers" in refused.stderr
+    assert "500MB or 16GB" in mslm(*match, "1", "--max-memory", "lots").stderr
+
+
 def test_a_probe_reads_in_workers(workplace: Path, mslm: Mslm) -> None:
     command = [
         "probe",

@@ -89,7 +89,7 @@ def text(tmp_path: Path) -> Path:
 
 
 def test_a_bad_document_is_named(text: Path) -> None:
-    message = r"cannot work on document 'text.txt:14': RecursionError: too deep \(--skip-bad 1 leaves it out\)"
+    message = r"cannot process document 'text.txt:14': RecursionError: too deep \(--skip-bad 1 leaves it out\)"
     with pytest.raises(BadDocumentError, match=message):
         worked(text, words)
 
@@ -121,7 +121,7 @@ def test_fewer_bad_documents_allowed_than_were_left_out_before(text: Path, tmp_p
             list(over.map(partial(pieces_but_13, folder), blocks([text], OPTIONS, 60), bar))
 
     run(1)
-    with pytest.raises(BadDocumentError, match=r"cannot work on document 'text\.txt:14': RecursionError: too deep"):
+    with pytest.raises(BadDocumentError, match=r"cannot process document 'text\.txt:14': RecursionError: too deep"):
         run(0)
 
 
