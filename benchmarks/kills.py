@@ -2,10 +2,10 @@
 
     python benchmarks/kills.py CORPUS LEXICON MODEL FOLDER LINES.jsonl [--kills 20] [--ray] [--only COMMAND]
 
-For each of extract-terms, preprocess and match, with two workers or on a Ray cluster of its own, FOLDER gets an
-undisturbed result. Then the command (``parent``) or one of its processes (``worker``) is killed, again and again: after
-a kill of the parent the same command is run again. A line says how many runs it took and how often the bytes were the
-same.
+For each of extract-terms, preprocess and match, with two workers or on a Ray cluster of two cores, FOLDER gets an
+undisturbed result of one process. Then the command (``parent``) or one of its processes (``worker``) is killed, again
+and again: after a kill of the parent the same command is run again. A line says how many runs it took and how often the
+bytes were the same.
 """
 
 import argparse
@@ -57,7 +57,11 @@ def killed(command: list[str], victim: str, seconds: float, rng: random.Random) 
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     time.sleep(rng.uniform(0, seconds))
     if process.poll() is None:
-        workers = [p for p in descendants(process.pid) if is_worker(p)]
+        # those of Ray are not below the command but below the cluster
+        below = (
+            descendants(process.pid) if "--ray" not in command else map(int, filter(str.isdigit, os.listdir("/proc")))
+        )
+        workers = [p for p in below if is_worker(p)]
         if victim == "parent":
             process.kill()
         elif workers:
@@ -85,6 +89,9 @@ def main() -> None:
         "preprocess": ["preprocess", corpus, "--lexicon", lexicon, "--model", str(given.model), "--budget", "0.2"],
         "match": ["match", corpus, "--lexicon", lexicon, "--block-chars", "100000"],
     }
+    if given.ray:
+        start_cluster = ["ray", "start", "--head", "--num-cpus", "2", "--include-dashboard", "false"]
+        subprocess.run(start_cluster, check=True, stdout=subprocess.DEVNULL)
     commands["preprocess"] += ["--strategy", "pmi", "--block-chars", "100000"]
     for name, options in commands.items():
         if given.only not in (None, name):
@@ -92,8 +99,11 @@ def main() -> None:
         output = given.folder / f"{name}-undisturbed"
         started = time.perf_counter()
         start = [sys.executable, "-m", "mslm_cli", *options, *where, "-q", "-o"]
-        subprocess.run([*start, str(output)], check=True, stdout=subprocess.DEVNULL)
-        seconds, expected = time.perf_counter() - started, content(output)
+        subprocess.run([*start, str(output.with_name("timed"))], check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - started
+        alone = [sys.executable, "-m", "mslm_cli", *options, "-q", "-o", str(output)]
+        subprocess.run(alone, check=True, stdout=subprocess.DEVNULL)
+        expected = content(output)
         for victim in ("parent", "worker"):
             n_runs = n_same = 0
             for _ in range(given.kills):
@@ -113,6 +123,8 @@ def main() -> None:
             with given.lines.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             print(record, flush=True)
+    if given.ray:
+        subprocess.run(["ray", "stop", "--force"], check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
