@@ -58,10 +58,8 @@ def killed(command: list[str], victim: str, seconds: float, rng: random.Random) 
     time.sleep(rng.uniform(0, seconds))
     if process.poll() is None:
         # those of Ray are not below the command but below the cluster
-        below = (
-            descendants(process.pid) if "--ray" not in command else map(int, filter(str.isdigit, os.listdir("/proc")))
-        )
-        workers = [p for p in below if is_worker(p)]
+        everywhere = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        workers = [p for p in (everywhere if "--ray" in command else descendants(process.pid)) if is_worker(p)]
         if victim == "parent":
             process.kill()
         elif workers:
