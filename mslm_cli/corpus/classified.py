@@ -120,7 +120,6 @@ def _of_records(source: Source) -> Iterator[LabelledText]:
 
 
 def _of_table(source: Source) -> Iterator[LabelledText]:
-    csv.field_size_limit(_FIELD_LIMIT)
     first = next((line for line in source.head.lines if line.strip()), "")
     delimiter = max("\t,;", key=first.count)
     is_quoted = delimiter != "\t"  # quotes are text between tabs
@@ -131,6 +130,7 @@ def _of_table(source: Source) -> Iterator[LabelledText]:
         strict=is_quoted,
     )
     columns: list[str] | None = None
+    usual_limit = csv.field_size_limit(_FIELD_LIMIT)  # of the whole process
     try:
         for row in rows:
             cells = [cell.strip() for cell in row]
@@ -148,6 +148,8 @@ def _of_table(source: Source) -> Iterator[LabelledText]:
             yield _of_row(dict(zip(columns, cells, strict=True)), rows.line_num, source.name)
     except csv.Error as error:
         raise DataError(f"not a row of a table: {error}", path=source.name, line=rows.line_num) from error
+    finally:
+        csv.field_size_limit(usual_limit)
 
 
 def _columns(cells: list[str]) -> list[str] | None:

@@ -1,5 +1,6 @@
 """The task of documents: one label each, or several, from training to scores and predictions."""
 
+import csv
 import json
 import random
 from collections.abc import Callable
@@ -98,6 +99,14 @@ def test_bad_input_is_refused_with_its_line(tmp_path: Path, name: str, content: 
     with pytest.raises(DataError) as caught:
         read(path)
     assert said in str(caught.value)
+
+
+def test_long_texts_can_be_read_and_nothing_else_notices(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,label\n{'word ' * 40_000},x\nshort,y\n", encoding="utf-8")
+    before = csv.field_size_limit()
+    assert [document.labels for document in read_classified(path, DataOptions()).documents] == [("x",), ("y",)]
+    assert csv.field_size_limit() == before
 
 
 def test_one_label_each(chain: Path, workplace: Path, mslm: Mslm) -> None:
