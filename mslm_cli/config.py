@@ -314,6 +314,11 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     pairs: Literal["sentence", "document"] = Field(
         "sentence", description="Relations: candidates are pairs in the same sentence, or in the same document."
     )
+    markers: Literal["inserted", "appended"] = Field(
+        "inserted",
+        description="Relations: markers of a pair are inserted in its text, which is one pass for each pair, or appended, one"
+        " pass for all pairs of a text: faster, less exact.",
+    )
     max_distance: int = Field(0, ge=0, description="Relations: most words between the two of a pair; 0 is no limit.")
     instances: int = Field(
         1, ge=1, description="Relations between concepts: pairs of mentions, nearest first, that stand for a pair."

@@ -32,7 +32,14 @@ from mslm_cli.training.run_length import HEAD_ALONE_STEPS
 from mslm_cli.training.schedule import choose_schedule
 
 _SAMPLE_CHARS, _SAMPLE_SENTENCES = 60_000, 150
-_OF_SENTENCES = {"task": "ner", "pairs": "sentence", "max_distance": 0, "instances": 1, "context": 0}
+_OF_SENTENCES = {
+    "task": "ner",
+    "pairs": "sentence",
+    "markers": "inserted",
+    "max_distance": 0,
+    "instances": 1,
+    "context": 0,
+}
 """Options with which the speed of fine-tuning is measured where no data set of a study is of sentences."""
 _UPDATES, _TOKENS_PER_UPDATE = 5, 1024
 _FORWARD = 3

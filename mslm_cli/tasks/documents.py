@@ -39,7 +39,7 @@ _MIN_POSITIVES = 5
 
 _UNUSED = frozenset(
     {"also", "silver", "map", "mask_mentions", "mask_words", "mlm", "label_pieces", "context"}
-    | {"pairs", "max_distance", "instances"}
+    | {"pairs", "markers", "max_distance", "instances"}
 )
 
 

@@ -19,7 +19,7 @@ from mslm_cli.corpus.pairs import MAX_PAIRS, Pair, PairRules, candidates, relate
 from mslm_cli.corpus.relations import NO_RELATION, RelationCorpus, RelationDocument, read_relations
 from mslm_cli.corpus.scored_documents import ScoredDocuments, ScoredEntity, scored_document
 from mslm_cli.corpus.standoff import SplitWords
-from mslm_cli.errors import DataError
+from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.document_scores import METRICS
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.evaluation.thresholds import NEUTRAL
@@ -27,7 +27,9 @@ from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.classifier import TokenClassifier, config_of
 from mslm_cli.training.labelled import LabelledSequences, TrainingSource
+from mslm_cli.training.last_layer import is_bert_like
 from mslm_cli.training.metric import Metric
+from mslm_cli.training.packing import first_position
 from mslm_cli.training.pair_data import MarkedText, PairSequences, pair_probabilities
 from mslm_cli.training.pair_model import load_pair_classifier
 from mslm_cli.training.supervised import Trained
@@ -106,6 +108,10 @@ class Relations:
         recorded = asdict(rules) | {"types": sorted(map(list, rules.types))}
         recorded["are_concepts"] = _of_relations(train).are_concepts
         model = load_pair_classifier(encoder, allow_pickle=config.allow_pickle, seed=config.seed, **names)
+        if config.markers == "appended" and not (is_bert_like(model.base_model) and first_position(model) == 0):
+            family = model.config.model_type
+            hint = "use --markers inserted, or an encoder of the BERT or ELECTRA family"
+            raise UsageError(f"--markers appended does not work with encoders of type {family}", hint=hint)
         model.config.pair_rules = recorded
         return model
 
@@ -140,14 +146,14 @@ class Relations:
             )
         _report(of_pairs, labels, corpus.n_gold - n_related)
         found = encoded.sequences
-        one_each = np.arange(len(found) + 1)
         return LabelledSequences(
             found.offsets,
             found.input_ids,
-            one_each,
+            found.instance_offsets,
             found.heads,
-            np.array(classes, np.int64),
+            np.array(classes, np.int64)[found.order],
             partners=found.tails,
+            layout=found.layout,
         )
 
     def encode(
@@ -269,7 +275,8 @@ def _encode(
             f" nearest are kept; the first is {document.id}, with {n_more:,} more (--max-distance limits them, too)"
         )
     context = None if config.context == "document" else config.context
-    text = MarkedText(tokenizer, tokenizer.model_max_length, context)
+    is_appended = config.markers == "appended"
+    text = MarkedText(tokenizer, tokenizer.model_max_length, context, is_appended=is_appended)
     instances = [
         [
             (document.entities[pair.head].type, document.entities[pair.tail].type, instance)

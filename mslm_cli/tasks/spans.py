@@ -15,7 +15,7 @@ class SpanTask:
     """
 
     kind: ClassVar[str] = "spans"
-    unused_options: ClassVar[frozenset[str]] = frozenset({"pairs", "max_distance", "instances"})
+    unused_options: ClassVar[frozenset[str]] = frozenset({"pairs", "markers", "max_distance", "instances"})
 
     def without(self, predicted: Sequence[PredictedSentence], types: frozenset[str]) -> list[PredictedSentence]:
         """The sentences without spans of ``types``."""

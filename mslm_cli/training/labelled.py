@@ -20,6 +20,7 @@ from mslm_cli.training import ranks
 from mslm_cli.training.batching import Collator, Convert, ModelBatch, RaggedTargets, Targets, on_device, split_rows
 from mslm_cli.training.fixed_shapes import fix_targets
 from mslm_cli.training.heads import MaskedLmHead
+from mslm_cli.training.layout import Layout
 from mslm_cli.training.losses import multi_label_loss, partial_cross_entropy, weighted_cross_entropy
 from mslm_cli.training.model import logits_and_states_at, logits_at
 from mslm_cli.training.selection import Selection
@@ -84,6 +85,7 @@ class LabelledSequences:
     model; None for no sequence. origins: int64 [n], the source of each sequence; None if there is only one.
     partners: int64 [P], a second position of each label, for labels of pairs; None if labels are of single positions.
     is_multi: whether a class is a row of ``label_sets`` that holds all labels which apply.
+    layout: of the tokens, if they are not simply one after the other.
     """
 
     offsets: Int64
@@ -98,6 +100,7 @@ class LabelledSequences:
     hiding: Hiding | None = None
     partners: Int64 | None = None
     is_multi: bool = False
+    layout: Layout | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -129,7 +132,8 @@ class LabelledSequences:
             input_ids[hidden] = self.hiding.mask_id
         is_noisy = None if self.is_noisy is None else np.repeat(self.is_noisy[local], n_labels[local])
         own = LabelledUpdate(offsets, input_ids, targets, self.label_sets, is_noisy, masked, collate_fn, device)
-        return replace(own, partners=partners, is_multi=self.is_multi)
+        layout = None if self.layout is None else self.layout.taken(tokens)
+        return replace(own, partners=partners, is_multi=self.is_multi, layout=layout)
 
     def _masked(self, offsets: Int64, tokens: Int64, hidden: Int64) -> RaggedTargets:
         """The targets of predicting the ``hidden`` ones of ``tokens``; their losses sum to ``mlm`` times the mean."""
@@ -206,7 +210,7 @@ class LabelledBatch:
 class LabelledUpdate:
     """The labelled sequences of an optimizer step on this process, shortest first, as flat arrays.
 
-    offsets: int64 [n + 1]. input_ids: int32 [T]. label_sets, is_noisy, masked: as in ``LabelledBatch``.
+    offsets: int64 [n + 1]. input_ids: int32 [T]; layout: theirs. label_sets, is_noisy, masked: as in ``LabelledBatch``.
     partners: int64 [P], as indices into ``input_ids``; else as in ``LabelledSequences``.
     """
 
@@ -220,6 +224,7 @@ class LabelledUpdate:
     device: torch.device
     partners: Int64 | None = None
     is_multi: bool = False
+    layout: Layout | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -234,7 +239,10 @@ class LabelledUpdate:
 
     def _rows(self, first: int, last: int) -> LabelledBatch:
         offsets = self.offsets[first : last + 1]
-        model_batch = self.collate_fn(self.input_ids[offsets[0] : offsets[-1]], np.diff(offsets))
+        tokens = slice(offsets[0], offsets[-1])
+        model_batch = self.collate_fn(self.input_ids[tokens], np.diff(offsets))
+        if self.layout is not None:
+            model_batch = self.layout.taken(tokens).applied(model_batch)
         shift = model_batch.begins - offsets[:-1]
         targets = self.targets.rows(first, last, shift)
         masked = None if self.masked is None else self.masked.rows(first, last, shift)

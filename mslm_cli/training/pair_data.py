@@ -1,16 +1,18 @@
 """Pairs of mentions as sequences with typed entity markers, for training and prediction.
 
 The head is shown as ``@ * type * mention @`` and the tail as ``# ^ type ^ mention #``, in tokens that every vocabulary
-has; the states of the first tokens, ``@`` and ``#``, represent the pair.
+has; the states of the first tokens, ``@`` and ``#``, represent the pair. The markers are in the text, or follow it with
+the positions of its mentions, so that one pass is enough for many pairs.
 
 Source: Zhou and Chen (2022), "An Improved Baseline for Sentence-level Relation Extraction", section 3.1, typed entity
 markers with punctuation.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,11 +26,16 @@ from mslm_cli.models import special_frame
 from mslm_cli.training.batching import on_device, pad, plan_forward_passes
 from mslm_cli.training.classifier import label_names
 from mslm_cli.training.device import predicting
+from mslm_cli.training.layout import Layout
 from mslm_cli.training.model import logits_at
 from mslm_cli.training.selection import Selection
 from mslm_cli.training.tagging import word_pieces
 
 _MARKS = (("@", "*"), ("#", "^"))
+_MAX_APPENDED = 32
+"""Instances whose markers follow one text; in each sequence all of them see it, so more would only cost memory."""
+
+_Item = TypeVar("_Item")
 
 
 class Markers(NamedTuple):
@@ -48,19 +55,34 @@ class MarkedSequence(NamedTuple):
 
 @dataclass(frozen=True)
 class PairSequences:
-    """Concatenated sequences, one for each instance of a pair.
+    """Concatenated sequences, each with one or several instances of pairs.
 
     offsets: int64 [n + 1]; sequence i is ``[offsets[i], offsets[i + 1])`` of ``input_ids``, int32 [T], with special
-    tokens. heads, tails: int64 [n], positions in the sequence.
+    tokens. instance_offsets: int64 [n + 1]; its instances are ``[instance_offsets[i], instance_offsets[i + 1])`` of
+    heads, tails: int64 [I], positions in the sequence; and of order: int64 [I], the number of each instance as given.
+    layout: of the tokens, if markers follow the text.
     """
 
     offsets: Int64
     input_ids: Int32
+    instance_offsets: Int64
     heads: Int64
     tails: Int64
+    order: Int64
+    layout: Layout | None = None
 
-    def __len__(self) -> int:
-        return len(self.heads)
+
+class _Sequence(NamedTuple):
+    """The tokens of a sequence, their positions and groups (``Layout``), and its instances: number, head, tail."""
+
+    ids: list[int]
+    positions: Sequence[int]
+    groups: Sequence[int]
+    instances: list[tuple[int, int, int]]
+
+
+TypedInstance = tuple[str, str, Instance]
+"""An instance of a pair, with the types of head and tail."""
 
 
 class MarkedText:
@@ -69,46 +91,98 @@ class MarkedText:
     Args:
         max_length: maximum number of tokens, including special tokens.
         context: sentences shown before and after those of the pair; None for all.
+        is_appended: whether the markers of all pairs of a text follow it; otherwise each pair has a sequence, with
+            markers around its mentions.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int, context: int | None) -> None:
-        self._tokenizer, self._context = tokenizer, context
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, max_length: int, context: int | None, *, is_appended: bool = False
+    ) -> None:
+        self._tokenizer, self._context, self._is_appended = tokenizer, context, is_appended
         self._prefix, self._suffix = special_frame(tokenizer)
         self._capacity = max_length - len(self._prefix) - len(self._suffix)
         self._markers: dict[tuple[int, str], Markers] = {}
 
     def sequences(
-        self, documents: Sequence[RelationDocument], instances: Sequence[Sequence[tuple[str, str, Instance]]]
+        self, documents: Sequence[RelationDocument], instances: Sequence[Sequence[TypedInstance]]
     ) -> PairSequences:
-        """The sequences of the instances of each document, in order.
-
-        Args:
-            instances: of each document; each with the types of head and tail.
-        """
+        """The sequences of the instances of each document."""
         words = [[document.text[start:end] for start, end in document.words] for document in documents]
-        ids: list[list[int]] = []
-        heads, tails = [], []
+        sequences_of = self._with_appended if self._is_appended else self._with_inserted
+        found: list[_Sequence] = []
+        first = 0
         for document, pieces, own in zip(documents, word_pieces(words, self._tokenizer), instances, strict=True):
-            for head_type, tail_type, instance in own:
-                marked = self._marked(document, pieces, instance, (head_type, tail_type))
-                ids.append([*self._prefix, *marked.ids, *self._suffix])
-                heads.append(len(self._prefix) + marked.head)
-                tails.append(len(self._prefix) + marked.tail)
-        offsets = np.cumsum([0, *map(len, ids)])
-        flat = np.fromiter(chain.from_iterable(ids), np.int32, int(offsets[-1]))
-        return PairSequences(offsets, flat, np.array(heads, np.int64), np.array(tails, np.int64))
+            found += sequences_of(document, pieces, own, first)
+            first += len(own)
+        offsets = np.cumsum([0, *(len(each.ids) for each in found)])
+
+        def flat(of_each: Iterable[Iterable[int]]) -> Int32:
+            return np.fromiter(chain.from_iterable(of_each), np.int32, int(offsets[-1]))
+
+        layout = None
+        if self._is_appended:
+            layout = Layout(flat(each.positions for each in found), flat(each.groups for each in found))
+        order, heads, tails = np.array([i for each in found for i in each.instances], np.int64).reshape(-1, 3).T
+        instance_offsets = np.cumsum([0, *(len(each.instances) for each in found)])
+        return PairSequences(offsets, flat(each.ids for each in found), instance_offsets, heads, tails, order, layout)
+
+    def _with_inserted(
+        self, document: RelationDocument, pieces: Sequence[list[int]], own: Sequence[TypedInstance], first: int
+    ) -> Iterator[_Sequence]:
+        """A sequence for each instance, with markers around its mentions; ``first``: the number of the first one."""
+        for number, (head_type, tail_type, instance) in enumerate(own, first):
+            marked = self._marked(document, pieces, instance, (head_type, tail_type))
+            ids = [*self._prefix, *marked.ids, *self._suffix]
+            shift = len(self._prefix)
+            yield _Sequence(ids, (), (), [(number, shift + marked.head, shift + marked.tail)])
+
+    def _with_appended(
+        self, document: RelationDocument, pieces: Sequence[list[int]], own: Sequence[TypedInstance], first: int
+    ) -> Iterator[_Sequence]:
+        """Sequences of the texts that the instances need, followed by the markers of as many of them as fit."""
+        by_text: dict[tuple[int, ...], list[tuple[int, TypedInstance]]] = {}
+        for number, typed in enumerate(own, first):
+            mentions = (typed[2].head, typed[2].tail)
+            text = words_shown(pieces, self._shown(document, mentions), mentions, self._capacity)
+            by_text.setdefault(text, []).append((number, typed))
+        for text, shown in by_text.items():
+            body = list(chain.from_iterable(pieces[word] for word in text))[: self._capacity]
+            begins = np.minimum(np.cumsum([0, *(len(pieces[word]) for word in text)]), len(body))
+            ends = begins[1:] + len(self._prefix) - 1
+            starts = np.minimum(begins[:-1], len(body) - 1) + len(self._prefix)
+            start = [*self._prefix, *body, *self._suffix]
+            for part in _batched(shown, _MAX_APPENDED):
+                ids, positions, groups = list(start), list(range(len(start))), [0] * len(start)
+                instances = []
+                for group, (number, (head_type, tail_type, instance)) in enumerate(part, 1):
+                    at = []
+                    for side, name, mention in ((0, head_type, instance.head), (1, tail_type, instance.tail)):
+                        markers = self._marker(side, name)
+                        # of a mention in a cut, the nearest word
+                        left = min(bisect_left(text, mention[0]), len(text) - 1)
+                        right = max(left, bisect_left(text, mention[1]) - 1)
+                        at.append(len(ids))
+                        ids += markers.before + markers.after
+                        positions += [int(starts[left])] * len(markers.before) + [int(ends[right])] * len(markers.after)
+                    groups += [group] * (len(ids) - len(groups))
+                    instances.append((number, at[0], at[1]))
+                yield _Sequence(ids, positions, groups, instances)
+
+    def _shown(self, document: RelationDocument, mentions: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, int]:
+        """The words [first, end) of the sentences to show."""
+        first = document.sentence_of(min(start for start, _ in mentions))
+        last = document.sentence_of(max(end for _, end in mentions) - 1)
+        around = len(document.sentences) if self._context is None else self._context
+        return (
+            document.sentences[max(0, first - around)][0],
+            document.sentences[min(len(document.sentences) - 1, last + around)][1],
+        )
 
     def _marked(
         self, document: RelationDocument, pieces: Sequence[list[int]], instance: Instance, types: tuple[str, str]
     ) -> MarkedSequence:
         mentions = (instance.head, instance.tail)
-        first = document.sentence_of(min(start for start, _ in mentions))
-        last = document.sentence_of(max(end for _, end in mentions) - 1)
-        around = len(document.sentences) if self._context is None else self._context
-        shown = (
-            document.sentences[max(0, first - around)][0],
-            document.sentences[min(len(document.sentences) - 1, last + around)][1],
-        )
+        shown = self._shown(document, mentions)
         markers = (self._marker(0, types[0]), self._marker(1, types[1]))
         return fitted(mark(pieces, shown, mentions, markers), self._capacity)
 
@@ -119,6 +193,43 @@ class MarkedText:
             (pieces,) = word_pieces([[outer, inner, *name, inner]], self._tokenizer)
             self._markers[side, entity_type] = Markers(list(chain.from_iterable(pieces)), pieces[0])
         return self._markers[side, entity_type]
+
+
+def words_shown(
+    pieces: Sequence[list[int]],
+    shown: tuple[int, int],
+    mentions: tuple[tuple[int, int], tuple[int, int]],
+    capacity: int,
+) -> tuple[int, ...]:
+    """The words of ``shown``, [first, end), that fit into ``capacity`` tokens, ascending; at least one.
+
+    Those between and around the mentions come first; if they alone do not fit, their middle is left out.
+    """
+    start, end = min(mention[0] for mention in mentions), max(mention[1] for mention in mentions)
+    # outwards from the pair, to both sides in turn, or inwards to its middle
+    core, sizes = range(start, end), [len(of_word) for of_word in pieces]
+    if sum(sizes[start:end]) <= capacity:
+        first, room = [*core], capacity - sum(sizes[start:end])
+        order = _in_turn([*range(start - 1, shown[0] - 1, -1)], [*range(end, shown[1])])
+    else:
+        half = len(core) // 2
+        first, room, order = [], capacity, _in_turn([*core[:half]], [*core[half:]][::-1])
+    for word in order:
+        room -= sizes[word]
+        if room < 0:
+            break
+        first.append(word)
+    return tuple(sorted(first)) or (start,)
+
+
+def _in_turn(left: Sequence[int], right: Sequence[int]) -> list[int]:
+    """The items of both, one of each in turn, then the rest of the longer."""
+    n = min(len(left), len(right))
+    return [*chain.from_iterable(zip(left[:n], right[:n], strict=True)), *left[n:], *right[n:]]
+
+
+def _batched(items: Sequence[_Item], n: int) -> Iterator[Sequence[_Item]]:
+    return (items[i : i + n] for i in range(0, len(items), n))
 
 
 class Marked(NamedTuple):
@@ -183,16 +294,20 @@ def fitted(marked: Marked, capacity: int) -> MarkedSequence:
 def pair_probabilities(
     model: PreTrainedModel, sequences: PairSequences, *, pad_id: int, batch_tokens: int
 ) -> NDArray[np.float32]:
-    """The probability of every label for every sequence: float32 [n, n_labels]."""
-    found = np.zeros((len(sequences), len(label_names(model))), np.float32)
-    device = model.device
+    """The probability of every label for every instance, as given: float32 [I, n_labels]."""
+    found = np.zeros((len(sequences.order), len(label_names(model))), np.float32)
+    device, lengths = model.device, np.diff(sequences.offsets)
     model.train(False)
-    for group in plan_forward_passes(np.arange(len(sequences)), np.diff(sequences.offsets), batch_tokens):
+    for group in plan_forward_passes(np.arange(len(lengths)), lengths, batch_tokens):
         offsets, tokens = take_rows(sequences.offsets, group)
+        instance_offsets, instances = take_rows(sequences.instance_offsets, group)
         batch = pad(sequences.input_ids[tokens], np.diff(offsets), pad_id)
-        positions = np.concatenate([batch.begins + side[group] for side in (sequences.heads, sequences.tails)])
+        if sequences.layout is not None:
+            batch = sequences.layout.taken(tokens).applied(batch)
+        begins = np.repeat(batch.begins, np.diff(instance_offsets))
+        positions = np.concatenate([begins + side[instances] for side in (sequences.heads, sequences.tails)])
         selection = on_device(Selection.of(batch, positions), device)
         with predicting(device):
             logits = logits_at(model, on_device(batch, device), selection)
-        found[group] = logits.float().softmax(-1).cpu().numpy()
+        found[sequences.order[instances]] = logits.float().softmax(-1).cpu().numpy()
     return found

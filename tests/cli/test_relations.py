@@ -3,11 +3,13 @@
 import importlib.util
 import json
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import relation_data
+from encoders import FAMILIES
 from jsonschema import Draft202012Validator
 from typer.testing import Result
 
@@ -181,6 +183,32 @@ def test_many_pairs_in_a_document_are_bounded_with_a_message(related_workplace: 
     done = run(mslm, "eval", "rel", "--data", "many.txt", "--json")
     assert "1 document with more than 2,000 candidate pairs" in done.stderr
     assert json.loads(done.stdout)["exact_match"]["gold"] == 1
+
+
+def test_all_pairs_of_a_text_in_one_pass(related_workplace: Path, mslm: Mslm) -> None:
+    options = [*relation_data.FINETUNE.split(), "--pairs", "document", "--context", "document"]
+    options += ["--epochs", "10", "--learning-rate", "0.01", "--tokens-per-step", "128"]
+    run(mslm, *options, "--markers", "appended", "-o", "appended")
+    scores = json.loads(run(mslm, "eval", "appended", "--data", "test.pubtator", "--json").stdout)
+    assert scores["exact_match"]["f1"] > 0.9
+    found = run(mslm, "predict", "appended", "test.pubtator").stdout
+    assert found.count('"CID"') > 0
+    run(mslm, *options, "--epochs", "1", "-o", "inserted")
+    n_tokens = []
+    for name in ("appended", "inserted"):
+        lines = map(json.loads, Path(name, "metrics.jsonl").read_text().splitlines())
+        n_tokens.append(sum(line["n_tokens"] for line in takewhile(lambda line: "n_tokens" in line, lines)))
+    assert n_tokens[0] < 0.6 * n_tokens[1], "in the first epoch"
+
+
+def test_appended_markers_need_positions_of_their_own(related_workplace: Path, mslm: Mslm) -> None:
+    model, tokenizer = FAMILIES["roberta"](["aspirin induced heart failure"])
+    model.save_pretrained("other")
+    tokenizer.save_pretrained("other")
+    refused = mslm(*relation_data.FINETUNE.split(), "--model", "other", "--markers", "appended", "-o", "out")
+    assert refused.exit_code == 2
+    assert "--markers appended does not work with encoders of type roberta" in refused.stderr
+    assert not Path("out").exists()
 
 
 def test_its_encoder_can_be_fine_tuned_for_another_task(related_workplace: Path, mslm: Mslm) -> None:

@@ -3,14 +3,17 @@
 from dataclasses import replace
 from itertools import pairwise, product
 
+from encoders import word_piece
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mslm_cli.corpus.pairs import MAX_PAIRS, Instance, Pair, PairRules, candidates, related_types, words_between
 from mslm_cli.corpus.relations import Entity, RelationDocument
-from mslm_cli.training.pair_data import Markers, fitted, mark
+from mslm_cli.training.pair_data import MarkedText, Markers, fitted, mark
 
 TYPES = ("A", "B", "C")
+WORDS = list("abcdefghijklmnopqrstuvwx")
+TOKENIZER = word_piece([*WORDS, *TYPES, *"@#*^"] * 3)
 
 
 @st.composite
@@ -27,7 +30,7 @@ def documents(draw: st.DrawFn) -> RelationDocument:
     )
     found = draw(st.lists(entities, max_size=6))
     words = tuple((2 * i, 2 * i + 1) for i in range(n))
-    return RelationDocument("d", "w " * n, words, tuple(pairwise(edges)), tuple(found))
+    return RelationDocument("d", " ".join(WORDS[:n]), words, tuple(pairwise(edges)), tuple(found))
 
 
 rules = st.builds(
@@ -146,3 +149,41 @@ def test_a_long_sequence_keeps_both_markers_and_the_order_of_its_tokens(
     if end - start <= capacity:
         core = marked.sequence.ids[start:end]
         assert any(ids[i : i + len(core)] == core for i in range(len(ids)))
+
+
+@given(documents(), rules, st.integers(8, 60), st.one_of(st.none(), st.integers(0, 2)))
+def test_appended_markers_have_the_places_of_their_mentions(
+    document: RelationDocument, by: PairRules, max_length: int, context: int | None
+) -> None:
+    instances = [
+        (document.entities[pair.head].type, document.entities[pair.tail].type, instance)
+        for pair in candidates(document, by)[0]
+        for instance in pair.instances
+    ]
+    found = MarkedText(TOKENIZER, max_length, context, is_appended=True).sequences([document], [instances])
+    assert sorted(found.order.tolist()) == list(range(len(instances)))
+    assert found.layout is not None
+    for i, (start, end) in enumerate(pairwise(found.offsets.tolist())):
+        ids, groups = found.input_ids[start:end].tolist(), found.layout.groups[start:end].tolist()
+        positions = found.layout.positions[start:end].tolist()
+        n_text = groups.count(0)
+        assert groups == sorted(groups)
+        assert n_text <= max_length
+        assert positions[:n_text] == list(range(n_text))
+        text = TOKENIZER.convert_ids_to_tokens(ids[1 : n_text - 1])
+        shown = slice(*found.instance_offsets[i : i + 2])
+        for group, (head, tail, number) in enumerate(
+            zip(found.heads[shown].tolist(), found.tails[shown].tolist(), found.order[shown].tolist(), strict=True), 1
+        ):
+            _, _, instance = instances[number]
+            assert groups[head] == groups[tail] == group
+            assert TOKENIZER.convert_ids_to_tokens([ids[head], ids[tail]]) == ["@", "#"]
+            for at, last, mention in (
+                (head, tail - 1, instance.head),
+                (tail, n_text + groups[n_text:].index(group) + groups.count(group) - 1, instance.tail),
+            ):
+                # of mentions that are cut, what is nearest
+                if mention[1] - mention[0] == positions[last] - positions[at] + 1:
+                    assert text[positions[at] - 1 : positions[last]] == WORDS[mention[0] : mention[1]]
+                else:
+                    assert n_text == max_length

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from mslm_cli.training.batching import Collator, pack, pad
 from mslm_cli.training.fixed_shapes import pack_fixed
 from mslm_cli.training.labelled import LabelledSequences
+from mslm_cli.training.layout import Layout
 from mslm_cli.training.losses import multi_label_loss
 from mslm_cli.training.pair_data import PairSequences, pair_probabilities
 from mslm_cli.training.pair_model import load_pair_classifier
@@ -98,10 +99,63 @@ def test_a_saved_model_is_loaded_as_it_was(saved: Callable[[str], Path], family:
     assert again.config.architectures is not None
     assert "PairClassification" in again.config.architectures[0]
     sequences = data()
-    pairs = PairSequences(sequences.offsets, sequences.input_ids, HEADS, TAILS)
+    pairs = PairSequences(sequences.offsets, sequences.input_ids, np.arange(5), HEADS, TAILS, np.arange(4))
     rows = [pair_probabilities(one, pairs, pad_id=0, batch_tokens=20) for one in (model, again)]
     np.testing.assert_array_equal(rows[0], rows[1])
     np.testing.assert_allclose(rows[0].sum(axis=1), 1, rtol=1e-5)
+
+
+def appended(n_groups: tuple[int, ...]) -> LabelledSequences:
+    """Texts of 6 and 4 tokens, each followed by groups of 3 markers, of which the first two are head and tail."""
+    rng = np.random.default_rng(0)
+    sizes = [n + 3 * k for n, k in zip((6, 4), n_groups, strict=True)]
+    groups = [
+        np.append(np.zeros(n, int), np.repeat(np.arange(1, k + 1), 3)) for n, k in zip((6, 4), n_groups, strict=True)
+    ]
+    positions = [np.append(np.arange(n), rng.integers(0, n, 3 * k)) for n, k in zip((6, 4), n_groups, strict=True)]
+    heads = np.concatenate([n + 3 * np.arange(k) for n, k in zip((6, 4), n_groups, strict=True)])
+    layout = Layout(np.concatenate(positions).astype(np.int32), np.concatenate(groups).astype(np.int32))
+    ids = rng.integers(5, 20, sum(sizes)).astype(np.int32)
+    offsets, instances = np.cumsum([0, *sizes]), np.cumsum([0, *n_groups])
+    return LabelledSequences(offsets, ids, instances, heads, heads % LABELS, partners=heads + 1, layout=layout)
+
+
+def group_alone(model: PreTrainedModel, sequences: LabelledSequences, i: int, number: int) -> torch.Tensor:
+    """The logits of one group, from a pass over its text and it alone; the mask is made token by token."""
+    tokens = np.arange(sequences.offsets[i], sequences.offsets[i + 1])
+    layout = sequences.layout
+    assert layout is not None
+    kept = [t for t in tokens.tolist() if layout.groups[t] in (0, number)]
+    sees = [[layout.groups[of] == 0 or layout.groups[by] == layout.groups[of] for of in kept] for by in kept]
+    states = model.base_model(
+        input_ids=torch.from_numpy(sequences.input_ids[kept].astype(np.int64))[None],
+        position_ids=torch.from_numpy(layout.positions[kept].astype(np.int64))[None],
+        attention_mask=torch.tensor(sees)[None, None],
+    ).last_hidden_state[0]
+    n_text = len(kept) - 3
+    head: Any = model.get_submodule("classifier")
+    logits: torch.Tensor = head.pair(torch.cat([states[n_text], states[n_text + 1]]))
+    return logits
+
+
+@pytest.mark.parametrize("family", ["bert", "electra"])
+@pytest.mark.parametrize("collate_fn", [partial(pad, pad_id=0), pack, pack_fixed])
+@pytest.mark.parametrize("max_tokens", [8, 1000])
+def test_groups_after_a_text_do_not_see_each_other(
+    saved: Callable[[str], Path], family: str, collate_fn: Any, max_tokens: int
+) -> None:
+    model, sequences = loaded(saved(family)).eval(), appended((3, 2))
+    alone = torch.stack([group_alone(model, sequences, i, k) for i, n in ((0, 3), (1, 2)) for k in range(1, n + 1)])
+    expected = cross_entropy(alone, torch.from_numpy(sequences.classes))
+    update = sequences.update(np.arange(2), 0, collate_fn, torch.device("cpu"))
+    found = torch.stack([batch.loss(model) for batch in update.microbatches(max_tokens)]).sum()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert sequences.partners is not None
+    parts = (sequences.offsets, sequences.input_ids, sequences.label_offsets, sequences.positions, sequences.partners)
+    shuffled = np.array([3, 0, 4, 1, 2])
+    pairs = PairSequences(*parts, shuffled, sequences.layout)
+    rows = pair_probabilities(model, pairs, pad_id=0, batch_tokens=max_tokens)
+    np.testing.assert_allclose(rows[shuffled], alone.softmax(-1).detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_fresh_heads_depend_on_the_seed_alone(saved: Callable[[str], Path]) -> None:
