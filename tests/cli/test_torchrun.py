@@ -99,6 +99,18 @@ def test_finetune(folder: Path) -> None:
     assert difference(folder / "ner-together", folder / "ner-alone") < 1e-5
 
 
+def test_they_resume_over_many_shard_files(folder: Path, chain: Path) -> None:
+    shutil.copyfile(chain / "text.txt", folder / "text.txt")
+    preprocess = "preprocess text.txt --strategy token --model encoder --max-length 64 --block-chars 50 -o many"
+    assert child_process.run(*preprocess.split(), folder=folder) == 0
+    assert len(list((folder / "many").glob("data-*.arrow"))) >= 40
+    command = f"adapt many --model encoder --epochs 2 {OPTIONS} --checkpoint-every 2steps -o"
+    assert child_process.run(*command.split(), "many-alone", folder=folder) == 0
+    assert both(folder, f"{command} many-together", dies_after="checkpoint-0000004")[0] == child_process.DIED
+    assert both(folder, f"{command} many-together") == [0, 0], (folder / "stderr").read_text()
+    assert difference(folder / "many-together", folder / "many-alone") < 1e-5
+
+
 def test_a_different_number_of_processes_resumes_only_if_told_to(folder: Path) -> None:
     command = f"adapt shards --model encoder --epochs 1 {OPTIONS} --checkpoint-every 2steps -o"
     assert child_process.run(*command.split(), "whole", folder=folder) == 0
