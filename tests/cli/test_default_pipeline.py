@@ -70,6 +70,7 @@ def test_without_a_detector_terms_have_no_types(text: Path, mslm: Mslm) -> None:
     assert [i["role"] for i in manifest("lexicon")["inputs"]] == ["text"]
 
 
+@pytest.mark.slow
 def test_a_document_of_ten_million_characters(in_tmp: Path, mslm: Mslm) -> None:
     word = "ACGT" * 1_000
     Path("long.txt").write_text("warfarin " + f"{word} " * 2_500 + "warfarin")

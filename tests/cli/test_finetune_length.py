@@ -104,6 +104,7 @@ def get_worse() -> None:
     Ner.score = score  # type: ignore[method-assign]  # in a process of its own
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_stops_at_the_same_epoch(workplace: Path) -> None:
     options = "--tokens-per-step 128 --epochs 12 --patience 3 --learning-rate 0.01 --checkpoint-every 1steps -o"
     command = f"{_DATA} {options}".split()

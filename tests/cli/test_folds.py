@@ -87,6 +87,7 @@ def test_two_runs_are_compared(workplace: Path, mslm: Mslm) -> None:
     assert compared.exit_code == 0, compared.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(workplace: Path) -> None:
     command = [*FINETUNE, "--folds", "2", "-o"]
     assert child_process.run(*command, "whole", folder=workplace) == 0, Path("stderr").read_text()

@@ -120,6 +120,7 @@ def die_before_the_check() -> None:
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_a_kill_in_mid_export_leaves_none(workplace: Path, cache: Path, mslm: Mslm) -> None:
     command = ("predict", "ner", "test.tsv", "--backend", "onnx", "--threads", 1)
     environment: dict[str, str | None] = {"MSLM_CACHE": str(cache.parent)}
@@ -134,6 +135,7 @@ def test_a_kill_in_mid_export_leaves_none(workplace: Path, cache: Path, mslm: Ms
 
 
 @needs_onnx
+@pytest.mark.slow
 def test_an_export_that_computes_something_else_is_refused(
     chain: Path, cache: Path, mslm: Mslm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

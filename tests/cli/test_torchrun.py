@@ -99,6 +99,7 @@ def test_finetune(folder: Path) -> None:
     assert difference(folder / "ner-together", folder / "ner-alone") < 1e-5
 
 
+@pytest.mark.slow
 def test_they_resume_over_many_shard_files(folder: Path, chain: Path) -> None:
     shutil.copyfile(chain / "text.txt", folder / "text.txt")
     preprocess = "preprocess text.txt --strategy token --model encoder --max-length 64 --block-chars 50 -o many"

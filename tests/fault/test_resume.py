@@ -115,6 +115,7 @@ def test_killed_when_two_things_must_agree(
 
 
 @COMMANDS
+@pytest.mark.slow
 def test_killed_between_the_renames_that_replace_an_output(
     workplace: Path, command: list[str], undisturbed: Undisturbed
 ) -> None:

@@ -70,6 +70,7 @@ def test_two_processes_share_the_trials_and_never_do_one_twice(workplace: Path, 
     assert changes == {(number, state): 1 for number in range(6) for state in (RUNNING, COMPLETE)}
 
 
+@pytest.mark.slow
 def test_jobs_run_side_by_side_to_the_same_end(workplace: Path, undisturbed: dict[str, Any]) -> None:
     tiny_study.write(workplace)
     assert child_process.run(*SWEEP, "--jobs", "2", folder=workplace) == 0

@@ -1,6 +1,7 @@
 """The house keeps standing: imports point down, heavy libraries stay in their rooms, files stay small."""
 
 import ast
+import functools
 import importlib.metadata
 import importlib.util
 import re
@@ -98,13 +99,17 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path: Path, *, at_import_only: bool = False) -> Iterator[str]:
+@functools.cache
+def imports(path: Path, *, at_import_only: bool = False) -> tuple[str, ...]:
     """Full names of what a file imports, those for type checkers alone left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    waiting: list[ast.AST] = [tree]
+    return tuple(_imports(path, at_import_only=at_import_only))
+
+
+def _imports(path: Path, *, at_import_only: bool) -> Iterator[str]:
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             continue
         if at_import_only and isinstance(node, ast.FunctionDef):
             continue

@@ -17,7 +17,13 @@ pytestmark = pytest.mark.skipif(
 TEXT = ["the familial breast cancer gene", "patients treated with aspirin had acute renal failure"]
 
 
-@pytest.mark.parametrize("family", encoders.FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=() if family in ("bert", "roberta", "modernbert") else pytest.mark.slow)
+        for family in encoders.FAMILIES
+    ],
+)
 def test_an_export_computes_the_same_logits(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     masked_lm, tokenizer = encoders.FAMILIES[family](TEXT)
