@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mslm_cli.corpus.options import TEXT_ONLY, DataOptions
+from mslm_cli.corpus.options import TEXT_ONLY, DataOptions, Way
 from mslm_cli.errors import UsageError
 from mslm_cli.execution.work import n_cores
 from mslm_cli.masking.options import MaskingOptions
@@ -141,7 +141,7 @@ class CorpusOptions(Config):
 class CleaningOptions(Config):
     """Which documents of a corpus are left out."""
 
-    deduplicate: Literal["off", "exact", "near"] = Field(
+    deduplicate: Way = Field(
         "off", description="Leave out documents that are the same as an earlier one, or nearly (by MinHash)."
     )
 
@@ -316,8 +316,8 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     )
     markers: Literal["inserted", "appended"] = Field(
         "inserted",
-        description="Relations: markers of a pair are inserted in its text, which is one pass for each pair, or appended, one"
-        " pass for all pairs of a text: faster, less exact.",
+        description="Relations: markers of a pair are inserted in its text, one pass for each pair, or appended, one pass"
+        " for all pairs of a text: faster, less exact.",
     )
     max_distance: int = Field(0, ge=0, description="Relations: most words between the two of a pair; 0 is no limit.")
     instances: int = Field(

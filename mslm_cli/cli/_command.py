@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic.fields import FieldInfo
@@ -28,6 +28,10 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.",
 Resume = Annotated[
     str,
     typer.Option(help="Resume from OUTPUT.work: auto, never, or the path of a checkpoint.", metavar="auto|never|PATH"),
+]
+ResumeBlocks = Annotated[
+    Literal["auto", "never"],
+    typer.Option(help="Resume from OUTPUT.work: auto, or never to start over.", metavar="auto|never"),
 ]
 ResumeAnyway = Annotated[
     bool,

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Output, Overwrite, Resume, ResumeAnyway, Without, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import (
+    Output,
+    Overwrite,
+    ResumeAnyway,
+    ResumeBlocks,
+    Without,
+    refuse_shared_stdin,
+    subcommand,
+)
 from mslm_cli.config import ExtractTermsConfig
 
 EXAMPLES = """\
@@ -43,7 +51,7 @@ def extract_terms(
         Path | None, typer.Option(help="Knowledge base (.jsonl in scispaCy's format) that gives terms their types.")
     ] = None,
     without: Without = None,
-    resume: Resume = "auto",
+    resume: ResumeBlocks = "auto",
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Overwrite, Resume, Texts, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import Overwrite, ResumeBlocks, Texts, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import MatchConfig
 from mslm_cli.errors import UsageError
 
@@ -31,7 +31,7 @@ def match(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; its path is printed. - means standard output.")
     ] = Path("-"),
-    resume: Resume = "auto",
+    resume: ResumeBlocks = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Show where the terms of a lexicon occur in a text.

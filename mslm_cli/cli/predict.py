@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from mslm_cli import console
-from mslm_cli.cli._command import Overwrite, Resume, Texts, artifact_path, refuse_shared_stdin, subcommand
+from mslm_cli.cli._command import Overwrite, ResumeBlocks, Texts, artifact_path, refuse_shared_stdin, subcommand
 from mslm_cli.config import PredictConfig
 from mslm_cli.corpus.formats import FORMATS
 from mslm_cli.corpus.output import refuse_standard_output
@@ -49,7 +49,7 @@ def predict(
     no_text: Annotated[
         bool, typer.Option("--no-text", help="JSON lines without text: only offsets and a hash of the sentence.")
     ] = False,
-    resume: Resume = "auto",
+    resume: ResumeBlocks = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Find the entities, relations or labels in a text.

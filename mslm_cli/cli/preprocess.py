@@ -9,8 +9,8 @@ from mslm_cli import console
 from mslm_cli.cli._command import (
     Output,
     Overwrite,
-    Resume,
     ResumeAnyway,
+    ResumeBlocks,
     Texts,
     Without,
     artifact_path,
@@ -35,7 +35,7 @@ def preprocess(
         Path | None, typer.Option(help="Lexicon from `mslm extract-terms`, or - to read its path from a pipe.")
     ] = None,
     without: Without = None,
-    resume: Resume = "auto",
+    resume: ResumeBlocks = "auto",
     resume_anyway: ResumeAnyway = False,
     overwrite: Overwrite = False,
 ) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import labels_of
@@ -14,9 +14,6 @@ from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.readers import name_formats, read_documents
 
 Made = TypeVar("Made")
-Way = Literal["off", "exact", "near"]
-"""Which documents are duplicates of earlier ones."""
-
 MAX_BLOCKS = 2048
 """Larger corpora have larger blocks, not more of them; a few more come from the ends of files."""
 

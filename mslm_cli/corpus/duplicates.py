@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mslm_cli.corpus.blocks import Block, Way, Work
+from mslm_cli.corpus.blocks import Block, Work
 from mslm_cli.corpus.documents import Document
+from mslm_cli.corpus.options import Way
 from mslm_cli.corpus.seen import words_of
 
 SIMILARITY = 0.8

@@ -10,6 +10,10 @@ from mslm_cli.corpus.standoff import FragmentRule, OverlapRule
 from mslm_cli.options import Config, OneOf, parse_list
 
 AUTO = "auto"
+
+Way = Literal["off", "exact", "near"]
+"""Which documents are duplicates of earlier ones."""
+
 GROUP = "mslm.formats"
 
 TEXT_ONLY = frozenset({"one_per_line"})

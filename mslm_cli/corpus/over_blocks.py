@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple
 
 from mslm_cli import console, fsio
-from mslm_cli.corpus.blocks import Block, Made, Way, Work, blocks
+from mslm_cli.corpus.blocks import Block, Made, Work, blocks
 from mslm_cli.corpus.contamination import NO_SENTENCES, TestSentences
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import total_bytes
 from mslm_cli.corpus.lines import STDIN
-from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.options import DataOptions, Way
 from mslm_cli.errors import BadDocumentError, MslmError, UnavailableError
 from mslm_cli.execution.work import Executor, Lost
 from mslm_cli.workspace import JOURNAL

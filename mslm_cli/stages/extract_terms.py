@@ -85,11 +85,11 @@ class TermInputs:
 class CorpusEvidence(NamedTuple):
     """The evidence in the text, without the counts of candidates, which are in files.
 
-    blocks: the numbers of the blocks.
+    n_blocks: the number of blocks.
     """
 
     evidence: Evidence
-    blocks: list[int]
+    n_blocks: int
 
 
 def run(
@@ -248,7 +248,7 @@ def _read(
             evidence.add(Evidence.from_json(found))
             n_blocks += 1
             bar.update(f"{evidence.candidates.n_words / (time.perf_counter() - started):,.0f} words/s")
-    return CorpusEvidence(evidence, list(range(n_blocks)))
+    return CorpusEvidence(evidence, n_blocks)
 
 
 def _block_reader(config: ExtractTermsConfig, own: Sequence[Term], folder: Path, partitions: int) -> Work[Kept]:
@@ -294,7 +294,7 @@ def _candidates(
     fsio.make_folder(merged)
     reader = WordReader(words.english())
     wanted = {form_of(term, reader) for term in offered.terms()}
-    merge_counts = functools.partial(_merger, folder, corpus.blocks, config.min_count, wanted)
+    merge_counts = functools.partial(_merger, folder, range(corpus.n_blocks), config.min_count, wanted)
     with console.progress("extract-terms: merging", partitions) as bar:
         n_candidates = 0
         for n in results(executor, merge_counts, every, _named):
