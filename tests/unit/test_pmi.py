@@ -1,8 +1,12 @@
 """The vocabulary of collocations: values worked out by hand, quotas, and how text is cut into them."""
 
 import math
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations, pairwise
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -171,3 +175,25 @@ def test_overlapping_ones_take_turns_from_epoch_to_epoch() -> None:
     assert abs(n_left - 200) < 5 * 10
     chain = {tuple(cut([A, B, C, D, E], (A, B), (B, C), (C, D), (D, E), epoch=epoch)) for epoch in range(400)}
     assert chain == {(2, 2, 1), (2, 1, 2), (1, 2, 2)}
+
+
+def test_memory_is_that_of_what_is_merged_at_once(tmp_path: Path) -> None:
+    """Beside it there are the n-grams of one block, and the frequent ones."""
+    n_blocks, n_words, at_once = 40, 10_000, 20_000
+
+    def read() -> Iterator[RaggedBatch]:
+        for i in range(n_blocks):
+            text = np.random.default_rng(i).integers(10, 2000, n_words).tolist()
+            yield replace(batch_of([text]), index=np.array([i]))
+
+    with patch.object(gram_counts, "_MAX_IN_MEMORY", at_once):
+        tracemalloc.start()
+        try:
+            found = count_grams(Blocks(read, tmp_path), 5)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert found[2].n_all == n_blocks * (n_words - 1)
+    size_of_pairs = 32 * n_blocks * n_words
+    assert peak < size_of_pairs / 2
+    assert not list(tmp_path.iterdir()), "temporary files are deleted"
