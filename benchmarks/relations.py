@@ -2,11 +2,13 @@
 
 python benchmarks/relations.py run DATA --work WORK --log relations.jsonl [--sets re-GAD] [--seeds 0 1 2] [--quick]
 python benchmarks/relations.py table relations.jsonl
+python benchmarks/relations.py files DATA FOLDER [--documents 150]
 
 DATA is the folder of re-chemprot, re-GAD and re-BC5CDR-CID. Both sides get the same candidate pairs in the same
 sentences, the same encoder, seeds, epochs, tokens in each step, schedule (linear, with 6 % warm-up), weight decay and
 choice of the best epoch on dev. The plain side is `AutoModelForSequenceClassification` on the text in which `@TYPE$`
-stands for each mention of the pair; ours is `mslm finetune --task relations`. Each learning rate is tried with the
+stands for each mention of the pair; ours is `mslm finetune --task relations`, and `appended` is ours with `--markers
+appended`. Each learning rate is tried with the
 first seed; the other seeds of a side, and the table, have the rate with the best F1 on dev.
 
 re-chemprot holds related pairs only: its 13 labels are mapped to CPR:3, 4, 5, 6 and 9 and scored as the classification
@@ -49,6 +51,7 @@ CPR = {
     "CPR:6": ("ANTAGONIST",),
     "CPR:9": ("SUBSTRATE", "PRODUCT-OF", "SUBSTRATE_PRODUCT-OF"),
 }
+SIDES = ("plain", "mslm", "appended")
 SETS = ("re-chemprot", "re-GAD", "re-BC5CDR-CID", "documents-GAD")
 TOKENS_PER_STEP, EVAL_TOKENS, MAX_LENGTH, WEIGHT_DECAY, WARM_UP = 1024, 4096, 256, 0.01, 0.06
 
@@ -79,18 +82,29 @@ def main() -> None:
     running.add_argument("--work", type=Path, required=True)
     running.add_argument("--log", type=Path, required=True)
     running.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    running.add_argument("--sides", nargs="+", choices=("plain", "mslm"), default=["plain", "mslm"])
+    running.add_argument("--sides", nargs="+", choices=SIDES, default=["plain", "mslm"])
     running.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     running.add_argument("--rates", nargs="+", type=float, default=[1e-4, 2e-4])
     running.add_argument("--epochs", type=int, default=5)
     running.add_argument("--model", default="minilm")
     running.add_argument("--threads", type=int, default=0)
     running.add_argument("--quick", action="store_true", help="40 documents of each part and one epoch")
+    writing = commands.add_parser(
+        "files", help="write train, dev and test of re-BC5CDR-CID, for studies/relations.toml"
+    )
+    writing.add_argument("data", type=Path)
+    writing.add_argument("folder", type=Path)
+    writing.add_argument("--documents", type=int, help="the first documents of train and dev alone")
     showing = commands.add_parser("table")
     showing.add_argument("log", type=Path)
     given = parser.parse_args()
     if given.command == "table":
         print(table(read_log(given.log)))
+    elif given.command == "files":
+        given.folder.mkdir(parents=True)
+        for part, blocks in cdr(given.data).items():
+            kept = blocks if part == "test" else blocks[: given.documents]
+            (given.folder / f"{part}.pubtator").write_text("\n\n".join(kept) + "\n", encoding="utf-8")
     else:
         run(given)
 
@@ -111,7 +125,7 @@ def run(given: argparse.Namespace) -> None:
                     options = Options(given.model, 1 if given.quick else given.epochs, seed, rate, given.threads)
                     started = time.perf_counter()
                     work = given.work / f"{name}-{side}-{seed}-{rate:g}"
-                    found = plain(name, parts, options) if side == "plain" else ours(name, parts, options, work)
+                    found = plain(name, parts, options) if side == "plain" else ours(name, side, parts, options, work)
                     trial = {"set": name, "side": side, "seed": seed, "rate": rate, "epochs": options.epochs}
                     trial |= {"model": given.model, "seconds": round(time.perf_counter() - started, 1), **found}
                     with given.log.open("a", encoding="utf-8") as file:
@@ -198,9 +212,11 @@ def config_of(name: str, options: Options) -> FinetuneConfig:
     )
 
 
-def ours(name: str, parts: dict[str, Path], options: Options, work: Path) -> dict[str, Any]:
+def ours(name: str, side: str, parts: dict[str, Path], options: Options, work: Path) -> dict[str, Any]:
     """Fine-tune and score with mslm."""
     config = config_of(name, options)
+    if side == "appended":
+        config = config.model_copy(update={"markers": "appended"})
     made = finetune.run(parts["train"], parts["dev"], work, config, RunOptions(resume_anyway=True))
     found = {}
     for part in ("dev", "test"):
@@ -339,16 +355,19 @@ def score(name: str, corpus: Any, items: list[Item], classes: list[int], labels:
 
 def table(trials: list[dict[str, Any]]) -> str:
     """F1 of both sides with 95 % intervals, and their paired difference, at the rates that are best on dev."""
-    rows = ["| set | side | seeds | rate | dev F1 | test F1 (95 %) | minutes | ours - plain (95 %) |"]
+    rows = ["| set | side | seeds | rate | dev F1 | test F1 (95 %) | minutes | less plain (95 %) |"]
     rows.append("|---|---|--:|--:|--:|--:|--:|--:|")
     for name in dict.fromkeys(trial["set"] for trial in trials):
         arms, found = [], {}
-        for side in ("plain", "mslm"):
+        for side in SIDES:
             own = [trial for trial in trials if trial["set"] == name and trial["side"] == side]
             if not own:
                 continue
             rate = best_rate(own)
             found[side] = sorted((t for t in own if t["rate"] == rate), key=lambda t: t["seed"])
+        common = set.intersection(*({t["seed"] for t in of} for of in found.values()))
+        for side, of in found.items():
+            found[side] = [t for t in of if t["seed"] in common]
             arms.append(ComparedArm(side, np.array([t["counts"] for t in found[side]], np.float64)[:, :, None, :]))
         shown_arms, pairs = compared(arms, ["all"], 5000, np.random.default_rng(0))
         for arm in shown_arms:
@@ -357,8 +376,8 @@ def table(trials: list[dict[str, Any]]) -> str:
             minutes = sum(t["seconds"] for t in of) / 60 / len(of)
             dev = 100 * float(np.mean([t["dev_f1"] for t in of]))
             change = ""
-            if arm["name"] == "mslm" and pairs:
-                gain = pairs[0]["difference"]["f1"]
+            gain = next((p["difference"]["f1"] for p in pairs if p["arms"] == ["plain", arm["name"]]), None)
+            if gain is not None:
                 change = f"{100 * gain['value']:+.2f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
             cells = [name, arm["name"], len(of), f"{of[0]['rate']:g}", f"{dev:.2f}", test, f"{minutes:.1f}", change]
             rows.append(f"| {' | '.join(map(str, cells))} |")
