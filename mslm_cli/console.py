@@ -45,6 +45,7 @@ _MARKS = ("green", "cyan", "magenta", "yellow", "blue", "red")
 _stderr = _console()
 _state = {"quiet": False, "verbose": False, "silent": False, "warnings_only": False, "log_json": False}
 _warned: set[str] = set()
+_noted: set[str] = set()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = False, log_json: bool = False) -> None:
@@ -54,6 +55,7 @@ def configure(*, quiet: bool = False, verbose: bool = False, silent: bool = Fals
         log_json: print progress as lines of JSON.
     """
     global _stderr
+    _noted.clear()
     _state.update(quiet=quiet or silent, verbose=verbose and not silent, silent=silent, log_json=log_json)
     _stderr = _console()
 
@@ -158,6 +160,13 @@ def note(message: str) -> None:
     """Print a note (not with -q)."""
     if not _state["quiet"]:
         _print(escape(visible(message)))
+
+
+def note_once(message: str) -> None:
+    """Print a note, unless it has been printed since ``configure``."""
+    if message not in _noted:
+        _noted.add(message)
+        note(message)
 
 
 def detail(message: str) -> None:

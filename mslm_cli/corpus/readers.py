@@ -236,7 +236,7 @@ def _format_of(source: Source, usual: str, told: set[str]) -> Format:
         raise DataError(f"this looks like {refused.what}", path=source.name, line=refused.line, hint=refused.hint)
     if chosen.name not in (_TEXT, usual, *told):
         told.add(chosen.name)
-        console.note(f"{source.name}: read as {chosen.help} (--format {chosen.name})")
+        console.note_once(f"{source.name}: read as {chosen.help} (--format {chosen.name})")
     return chosen
 
 

@@ -56,3 +56,12 @@ def test_progress_as_lines_for_a_log(capsys: pytest.CaptureFixture[str]) -> None
     assert (last["stage"], last["done"], last["total"], last["unit"]) == ("reading", 10, 10, "bytes")
     assert (last["note"], last["seconds_left"]) == ("a [note]", 0.0)
     assert last["per_second"] > 0
+
+
+def test_a_note_for_once_is_printed_once_in_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        console.configure()
+        console.note_once("a: read as BRAT")
+        console.note_once("a: read as BRAT")
+        console.note_once("b: read as BRAT")
+        assert capsys.readouterr().err.splitlines() == ["a: read as BRAT", "b: read as BRAT"]
