@@ -40,7 +40,7 @@ def signer(way: Way) -> Work[NDArray[np.uint32]]:
 def duplicates(way: Way, by_block: Iterable[NDArray[np.uint32]]) -> list[tuple[int, ...]]:
     """For each block, the positions of the documents that are nearly or exactly the same as an earlier one.
 
-    Signatures are kept in a temporary file; memory holds 8 bytes a document for each band that is looked at.
+    Signatures are kept in a temporary file; memory holds some 50 bytes for each document.
     """
     with TemporaryDirectory(prefix="mslm-duplicates-") as folder:
         path = Path(folder) / "signatures"
@@ -65,7 +65,8 @@ def _pairs(rows: NDArray[np.uint32], n_bands: int) -> Iterator[tuple[NDArray[np.
     """Documents that agree in a band: with the first and with the last one before them that does."""
     width = rows.shape[1] // n_bands
     for band in range(n_bands):
-        keys = np.array([_hash(row.tobytes()) for row in rows[:, band * width : (band + 1) * width]], np.uint64)
+        columns = rows[:, band * width : (band + 1) * width]
+        keys = np.fromiter((_hash(row.tobytes()) for row in columns), np.uint64, len(rows))
         order = np.argsort(keys, kind="stable")
         same = np.flatnonzero(keys[order[1:]] == keys[order[:-1]]) + 1
         starts = np.flatnonzero(np.append(True, keys[order[1:]] != keys[order[:-1]]))
