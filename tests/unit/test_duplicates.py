@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mslm_cli import console
-from mslm_cli.corpus.blocks import Block, Way, Work
+from mslm_cli.corpus.blocks import Block, Work
 from mslm_cli.corpus.contamination import TestSentences
 from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.duplicates import duplicates, signer
-from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.options import DataOptions, Way
 from mslm_cli.corpus.over_blocks import OverBlocks
 from mslm_cli.corpus.seen import words_of
 from mslm_cli.execution.executor import executor
