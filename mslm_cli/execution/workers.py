@@ -42,7 +42,8 @@ class WorkerProcesses:
         """See ``Executor``."""
         self._n_maps += 1
         shared = self._folder / str(self._n_maps)
-        shared.write_bytes(pickle.dumps(prepare))
+        with shared.open("wb") as file:
+            pickle.dump(prepare, file)
         waiting: deque[tuple[Item, Future[Result | Lost]]] = deque()
         n_deaths = 0
         try:
@@ -161,5 +162,6 @@ _prepared: dict[Path, Callable[[Any], Any]] = {}
 def _work(shared: Path, item: Any) -> Any:
     if shared not in _prepared:
         _prepared.clear()  # a process works on one map at a time
-        _prepared[shared] = pickle.loads(shared.read_bytes())()
+        with shared.open("rb") as file:
+            _prepared[shared] = pickle.load(file)()
     return _prepared[shared](item)

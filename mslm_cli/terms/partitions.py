@@ -94,7 +94,8 @@ class Runs:
 
     @cached_property
     def _readers(self) -> list[Any]:
-        return [pa.ipc.open_file(pa.memory_map(str(path))) for path in self._paths]
+        # not mapped into memory: all parts that were read would stay there
+        return [pa.ipc.open_file(pa.OSFile(str(path))) for path in self._paths]
 
     def _batches(self, partition: int) -> Iterator[Any]:
         if len(self._paths) <= _MAX_OPEN:
