@@ -44,7 +44,7 @@ class Results:
             by_key.setdefault((trial.arm.name, trial.data, trial.seed), []).append(trial)
         self._trials = {key: folds for key, folds in by_key.items() if len(folds) == folds[0].n_folds}
         self._scored: dict[str, ScoredCorpus | ScoredDocuments] = {}
-        self._read_before: dict[Path, LabelledCorpus] = {}
+        self._read_before: dict[tuple[str, Path], LabelledCorpus] = {}
         self._ners: dict[str, Artifact] = {}
         self.data = list(dict.fromkeys(t.data for t in trials))
 
@@ -219,9 +219,10 @@ class Results:
         return self._labelled_in(self._store.dependency(trial.ner, role), trial.ner.config)
 
     def _labelled_in(self, path: Path, config: Any) -> LabelledCorpus:
-        if path not in self._read_before:
-            self._read_before[path] = find_task(config.task).read(path, DataOptions.of(config))
-        return self._read_before[path]
+        key = config.task, path  # a file can be data of several tasks
+        if key not in self._read_before:
+            self._read_before[key] = find_task(config.task).read(path, DataOptions.of(config))
+        return self._read_before[key]
 
 
 def _dev_score(ner: Artifact) -> float:
