@@ -271,8 +271,9 @@ kind = "word"
     (vanilla, word) = verdict["arms"]
     assert "sentence: same" in vanilla["data"]["relations of drugs"]["slices"]
     assert vanilla["data"]["relations of drugs"]["outcomes"] == {}
-    in_train = {name for name in vanilla["data"]["mentions"]["slices"] if name.startswith("in train")}
-    assert in_train == {"in train: seen"}, "the same file is read as mentions here"
+    slices = vanilla["data"]["mentions"]["slices"]
+    assert slices["in train: seen"]["n_gold"] == 60, "the same file is read as mentions here"
+    assert slices["in train: unseen"]["n_gold"] == 0
     assert word["over_vanilla"] is not None
     assert len(list(Path("study/work").glob("shards-*"))) == 1, "both tasks share the shards of the text"
     page = Path("study/index.html").read_text()
