@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import re
 import sys
 import textwrap
 import traceback
@@ -91,6 +92,10 @@ COMMANDS = {
 """The subcommands in workflow order, each with its module of ``cli``, which registers it when it is imported."""
 
 
+_NOT_A_NUMBER = re.compile(r"Input should be a valid (integer|number), unable to parse string as an? \w+")
+_NUMBERS = {"integer": "whole number", "number": "number"}
+
+
 class _OneLineErrors(TyperGroup):
     """The program; prints errors in its options in one line on stderr, like all other errors."""
 
@@ -100,6 +105,7 @@ class _OneLineErrors(TyperGroup):
         except typer.TyperException as error:
             command = getattr(getattr(error, "ctx", None), "command_path", "mslm")
             message = error.format_message().replace("Value error, ", "").rstrip(".")
+            message = _NOT_A_NUMBER.sub(lambda found: f"expected a {_NUMBERS[found[1]]}", message)
             known = _ELSEWHERE.get(getattr(error, "option_name", "").strip("-").replace("_", "-"))
             hint = f"did you mean {known}? see `{command} --help`" if known else f"see `{command} --help`"
             console.error(str(UsageError(message, hint=hint)))

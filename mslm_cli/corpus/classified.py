@@ -82,6 +82,7 @@ def read_classified(path: Path, options: DataOptions, split_words: SplitWords = 
             texts.append(one._replace(id=one.id or f"{source.label}:{number}"))
         if len(texts) == n_before:
             raise no_text(source.name, is_empty=False)
+        _check_for_header(texts[n_before:], source.name)
     return classified_corpus(texts, split_words)
 
 
@@ -150,6 +151,20 @@ def _of_table(source: Source) -> Iterator[LabelledText]:
         raise DataError(f"not a row of a table: {error}", path=source.name, line=rows.line_num) from error
     finally:
         csv.field_size_limit(usual_limit)
+
+
+def _check_for_header(texts: Sequence[LabelledText], name: str) -> None:
+    """Refuse a first row that can only be the names of columns: a single word, with a label that no other row has.
+
+    Raises:
+        DataError: it is one.
+    """
+    first, *others = texts
+    known = {label for text in others for label in text.labels}
+    if len(others) >= 5 and first.line == 1 and len(first.text.split()) == 1 and not known & set(first.labels):
+        shown = f"{first.text!r} and {', '.join(map(repr, first.labels))}"
+        hint = "call the columns text and label"
+        raise DataError(f"the first row looks like the names of columns: {shown}", path=name, line=1, hint=hint)
 
 
 def _columns(cells: list[str]) -> list[str] | None:

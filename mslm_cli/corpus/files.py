@@ -92,6 +92,9 @@ def _data_files(folder: Path) -> list[Path]:
     if alone:
         endings = Counter(Path(_plain_name(file)).suffix for file in alone)
         console.note(f"{folder}: skipped {', '.join(f'{n} {ending}' for ending, n in sorted(endings.items()))}")
+    if without_text := [file for file in alone if _plain_name(file).endswith(".ann")]:
+        n = console.count(len(without_text), "annotation file")
+        console.warn(f"{folder}: {n} (.ann) without a text (.txt) of this name; the first is {without_text[0].name}")
     return files
 
 

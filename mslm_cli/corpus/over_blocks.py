@@ -18,7 +18,7 @@ from mslm_cli.corpus.documents import Document
 from mslm_cli.corpus.files import total_bytes
 from mslm_cli.corpus.lines import STDIN
 from mslm_cli.corpus.options import DataOptions, Way
-from mslm_cli.errors import BadDocumentError, MslmError, UnavailableError
+from mslm_cli.errors import BadDocumentError, DataError, MslmError, UnavailableError
 from mslm_cli.execution.work import Executor, Lost
 from mslm_cli.workspace import JOURNAL
 
@@ -276,6 +276,17 @@ def _failing(work: Work[Any], block: Block, options: DataOptions) -> dict[int, s
             reason = " ".join(str(error).split())
             failing[position] = f"document {document.id!r}: {type(error).__name__}{f': {reason:.200}' * bool(reason)}"
     return failing
+
+
+def check_some_are_left(n_documents: int, left_out: Mapping[str, int]) -> None:
+    """Refuse to go on without any document.
+
+    Raises:
+        DataError: there were some, and all were left out.
+    """
+    if not n_documents and left_out:
+        why = ", ".join(f"{n:,} {_LEFT_OUT[name]}" for name, n in sorted(left_out.items()))
+        raise DataError(f"every document is left out: {why}")
 
 
 def report_left_out(left_out: Mapping[str, int]) -> None:

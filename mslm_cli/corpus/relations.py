@@ -101,6 +101,7 @@ def read_relations(path: Path, options: DataOptions, split_words: SplitWords = t
     ignored: Counter[str] = Counter()
     told: set[str] = set()
     kinds: set[bool] = set()
+    without: list[Path] = []
     for source in opened_files([path], options):
         if is_of_pairs(source.head):
             if "pairs" not in told:
@@ -110,6 +111,8 @@ def read_relations(path: Path, options: DataOptions, split_words: SplitWords = t
             kinds.add(False)
             continue
         annotated = list(annotated_in(source, told))
+        if source.path.name.endswith((".txt", ".txt.gz")) and annotations_beside(source.path) is None:
+            without += [source.path] if not any(document.annotations for document in annotated) else []
         name = display_name(annotations_beside(source.path) or source.path)  # where its lines are
         are_concepts = _are_concepts(annotated)
         kinds.add(are_concepts)
@@ -118,8 +121,11 @@ def read_relations(path: Path, options: DataOptions, split_words: SplitWords = t
             ignored.update(dict(document.n_ignored))
     if len(kinds) > 1:
         raise DataError("relations between concepts in some files, between mentions in others", path=path)
-    for kind, n in sorted(ignored.items()):
-        console.note(f"{path}: {n:,} {kind} are not read")
+    if ignored:
+        console.note(f"{path}: not read: {', '.join(f'{kind} ({n:,})' for kind, n in sorted(ignored.items()))}")
+    if without and any(document.entities for document in documents):
+        n = console.count(len(without), "file")
+        console.warn(f"{path}: {n} without annotations, read as text without relations; the first is {without[0].name}")
     return relation_corpus(documents, are_concepts=True in kinds)
 
 
@@ -262,7 +268,7 @@ class _Reading:
                 continue  # counted with its mention
             pair = numbers[ends[0]], numbers[ends[1]]
             if found.setdefault(pair, relation.type) != relation.type:
-                message = f"is the second of {ends[0]} with {ends[1]}, which are {found[pair]!r} already"
+                message = f"is between {ends[0]} and {ends[1]}, which have {found[pair]!r} already"
                 raise self._refused(relation, message, hint="a pair can have one relation in each direction")
         return tuple((head, tail, kind) for (head, tail), kind in found.items())
 

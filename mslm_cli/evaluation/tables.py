@@ -191,7 +191,8 @@ def _of_tags(results: Mapping[str, Any]) -> Iterator[TextTable]:
 def remarks(results: Mapping[str, Any]) -> Iterator[str]:
     """Remarks below the tables: resampling, length bias, confidence."""
     drawn = results["resampled"]
-    yield f"95 % intervals: bootstrap over {drawn['n']:,} {drawn['unit']}, {drawn['replicates']:,} replicates"
+    unit = drawn["unit"] if drawn["n"] != 1 else drawn["unit"].removesuffix("s")
+    yield f"95 % intervals: bootstrap over {drawn['n']:,} {unit}, {drawn['replicates']:,} replicates"
     if drawn["n"] < FEW:
         yield f"  {_TOO_FEW}"
     match, bias = results["exact_match"], results.get("length_bias")

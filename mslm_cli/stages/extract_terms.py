@@ -18,7 +18,7 @@ from mslm_cli.corpus.contamination import TestSentences
 from mslm_cli.corpus.documents import BATCH_CHARS, Document, document_batches
 from mslm_cli.corpus.files import source_files, total_bytes
 from mslm_cli.corpus.lines import display_name, read_lines
-from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, report_left_out
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, check_some_are_left, report_left_out
 from mslm_cli.corpus.readers import gold_inputs, read_documents, read_labelled
 from mslm_cli.corpus.seen import Sketch, merge_sketches
 from mslm_cli.errors import DataError, UnavailableError, UsageError
@@ -136,6 +136,7 @@ def run(
         partitions = n_partitions(total_bytes(files))
         over = OverBlocks(executor, config, config.skip_bad, Journal(folder), without, config.deduplicate)
         corpus = _read(files, over, config, own, folder, partitions)
+        check_some_are_left(corpus.evidence.n_documents, over.left_out)
         reader = WordReader(words.english())
         offered = Offered.of(corpus.evidence, own, config, reader)
         found = _candidates(corpus, offered, config, background, folder, partitions, executor)

@@ -15,7 +15,7 @@ from mslm_cli.corpus.blocks import Block, Work
 from mslm_cli.corpus.contamination import TestSentences
 from mslm_cli.corpus.documents import Document, document_batches
 from mslm_cli.corpus.files import source_files, total_bytes
-from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, report_left_out
+from mslm_cli.corpus.over_blocks import Journal, Kept, OverBlocks, check_some_are_left, report_left_out
 from mslm_cli.corpus.readers import gold_inputs
 from mslm_cli.corpus.seen import Sketch, merge_sketches
 from mslm_cli.errors import DataError, UsageError
@@ -115,6 +115,7 @@ def run(
             config.deduplicate,
         )
         encoded = _encode(files, over, work, config, vocabulary, terms)
+        check_some_are_left(encoded.text.n_documents, over.left_out)
         if encoded.n_tokens == 0:
             raise DataError("the text has no words known to the tokenizer, so there is nothing to mask")
         masks = _write_masks(work, encoded.n_sequences, config, tokenizer, executor)

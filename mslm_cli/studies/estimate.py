@@ -116,7 +116,7 @@ def report(planner: Planner, store: StudyStore, config: StudyOptions) -> dict[st
     console.table(title, ["stage (shared work once)", "artifacts", "done", "time", "disk"], table)
     console.note(
         f"measured here: adaptation {1 / speed.adapt:,.0f} tokens/s, fine-tuning {1 / speed.finetune:,.0f} tokens/s,"
-        f" one process with {planner.context.runtime.threads} threads"
+        f" one process with {console.count(planner.context.runtime.threads, 'thread')}"
     )
     console.note(
         f"total: {_duration(seconds)} for one process, {_duration(seconds / config.jobs)} with --jobs {config.jobs};"

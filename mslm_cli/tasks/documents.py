@@ -1,5 +1,6 @@
 """Classification of documents or sentences, with one label each or any number of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,16 @@ class Documents:
         if len(train.types) < 2 and not _classified(train).is_multi:
             message = f"every training document has the label {train.types[0]!r}, so there is nothing to learn"
             raise DataError(message, path=train_file)
+        if not set(train.types) & set(dev.types):
+            here, there = (", ".join(corpus.types[:8]) or "none" for corpus in (train, dev))
+            raise DataError(
+                f"no label of the dev data is in the training data: {there} there, {here} in training",
+                path=train_file,
+                hint="are both files of the same corpus?",
+            )
+        counts = Counter(label for document in _classified(train).documents for label in document.labels)
+        shown = ", ".join(f"{label} {n:,}" for label, n in counts.most_common(12))
+        console.note(f"labels in train: {shown}{', ...' * (len(counts) > 12)}")
         if unknown := sorted(set(dev.types) - set(train.types)):
             console.warn(f"labels in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
         return list(train.types)

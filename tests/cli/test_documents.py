@@ -91,6 +91,7 @@ def test_several_labels_are_separated_in_a_column_labels(tmp_path: Path) -> None
         ("a.csv", "text,label\na,x\nb\n", ":3: 1 cells, where there are 2 columns"),
         ("a.csv", "text,label\na,\n", ":2: a text without a label"),
         ("a.tsv", "just words\n", ":1: 1 cells"),
+        ("a.csv", "body,klass\n" + "a text,x\n" * 6, ":1: the first row looks like the names of columns: 'body'"),
     ],
 )
 def test_bad_input_is_refused_with_its_line(tmp_path: Path, name: str, content: str, said: str) -> None:

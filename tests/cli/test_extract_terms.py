@@ -239,6 +239,15 @@ def test_standard_input_is_given_only_once(in_tmp: Path, monkeypatch: pytest.Mon
     assert "sulindac" in terms_of(Path("lexicon"))
 
 
+def test_a_text_of_which_every_document_is_left_out(in_tmp: Path) -> None:
+    words = "chronic kidney disease was treated with warfarin".split()
+    Path("test.tsv").write_text("".join(f"{word}\tO\n" for word in words) + "\n")
+    Path("text.txt").write_text(" ".join(words) + "\n")
+    refused = run("text.txt", "--without", "test.tsv", "-o", "lexicon")
+    assert refused.exit_code == 3
+    assert "every document is left out: 1 with a sentence of --without" in refused.stderr
+
+
 def test_duplicates_and_documents_with_test_sentences_are_left_out(text: Path) -> None:
     Path("again.txt").write_text(TEXT.upper(), encoding="utf-8")
     words = ["The", "APC", "gene", "was", "sequenced", "in", "12", "patients", "."]

@@ -185,6 +185,14 @@ def test_many_pairs_in_a_document_are_bounded_with_a_message(related_workplace: 
     assert json.loads(done.stdout)["exact_match"]["gold"] == 1
 
 
+def test_dev_data_must_have_relations(related_workplace: Path, mslm: Mslm) -> None:
+    lines = Path("dev.pubtator").read_text().splitlines(keepends=True)
+    Path("dev.pubtator").write_text("".join(line for line in lines if "\tCID\t" not in line))
+    refused = mslm(*relation_data.FINETUNE.split(), "-o", "out")
+    assert refused.exit_code == 3
+    assert "the dev data have no relations" in refused.stderr
+
+
 def test_all_pairs_of_a_text_in_one_pass(related_workplace: Path, mslm: Mslm) -> None:
     options = [*relation_data.FINETUNE.split(), "--pairs", "document", "--context", "document"]
     options += ["--epochs", "10", "--learning-rate", "0.01", "--tokens-per-step", "128"]

@@ -19,7 +19,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 BENCHMARK = re.compile(r"^ +python benchmarks/.*$", re.MULTILINE)  # they have options of their own
 EVERYWHERE = {"--config", "--quiet", "--verbose", "--log-json", "--debug", "--help"}
 OTHERS = {
-    *("--address", "--head", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"),
+    *("--address", "--num-cpus", "--port", "--head", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"),
     "--constraint",
     "--no-deps",
     "--nproc-per-node",

@@ -88,7 +88,12 @@ def test_bioc_and_doccano_records_are_read_alike(tmp_path: Path) -> None:
     [
         ("R1\tX Arg1:T1 Arg2:T9\n", "a.ann:4: document a: the relation 'X R1' is with 'T9', and no mention of the"),
         ("R1\tX Arg1:T1 Arg2:T1\n", "a.ann:4: document a: the relation 'X R1' is of the mention 'T1' with itself"),
-        ("R1\tX Arg1:T1 Arg2:T2\nR2\tY Arg1:T1 Arg2:T2\n", "a.ann:5: document a: the relation 'Y R2' is the second of"),
+        (
+            "R1\tX Arg1:T1 Arg2:T2\nR2\tY Arg1:T1 Arg2:T2\n",
+            "a.ann:5: document a: the relation 'Y R2' is between T1 and T2, which have 'X'",
+        ),
+        ("R1\tX T1 T2\n", "a.ann:4: expected arguments such as Arg1:T1 of a relation, found 'T1'"),
+        ("R1\tX Arg1:T1 Arg2:T2\nR1\tX Arg1:T3 Arg2:T2\n", "a.ann:5: a second annotation with the id R1"),
     ],
 )
 def test_relations_that_cannot_be_are_refused_with_their_line(tmp_path: Path, relations: str, said: str) -> None:
@@ -115,7 +120,7 @@ def test_relations_of_more_than_two_are_counted_and_left_out(
 ) -> None:
     corpus = read(brat(tmp_path, "R1\tX Arg1:T1 Arg2:T2 Arg3:T3\n"))
     assert corpus.n_gold == 0
-    assert "1 relations with other than two arguments are not read" in capsys.readouterr().err
+    assert "not read: relations with other than two arguments (1)" in capsys.readouterr().err
 
 
 PAIRS = {
@@ -202,3 +207,15 @@ def test_real_corpora_are_read(shared_data: Path) -> None:
     for file, (n_documents, n_relations, are_concepts) in counts.items():
         corpus = read(shared_data / file)
         assert (len(corpus.documents), corpus.n_gold, corpus.are_concepts) == (n_documents, n_relations, are_concepts)
+
+
+def test_what_brat_files_have_that_is_not_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    brat(tmp_path, "E1\tInducing:T2\nR1\tX Arg1:T1 Arg2:E1\nR2\tX Arg1:T1 Arg2:T2\n")
+    (tmp_path / "b.txt").write_text("Nobody has annotated this.")
+    (tmp_path / "c.ann").write_text(ANN)
+    corpus = read(tmp_path)
+    assert [len(document.relations) for document in corpus.documents] == [1, 0]
+    said = capsys.readouterr().err
+    assert "not read: events (1), relations with events (1)" in said
+    assert "1 annotation file (.ann) without a text (.txt) of this name; the first is c.ann" in said
+    assert "1 file without annotations, read as text without relations; the first is b.txt" in said

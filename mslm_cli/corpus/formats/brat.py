@@ -1,7 +1,8 @@
 """BRAT standoff: a text in NAME.txt, its annotations in NAME.ann beside it.
 
 ``T1 TAB Type 0 5;8 12 TAB text`` is a mention, of several fragments where it is discontinuous; ``R1 TAB Type Arg1:T1
-Arg2:T2`` a relation. Events, attributes, normalisations, equivalences and notes are counted but not read.
+Arg2:T2`` a relation between mentions. Events, relations with events, attributes, normalisations, equivalences and notes
+are counted but not read.
 
 Source: BRAT standoff format, https://brat.nlplab.org/standoff.html
 """
@@ -137,18 +138,27 @@ def _beside(path: Path, ending: str, other: str) -> Path | None:
 
 def _document(id_: str, text: str, rows: list[tuple[int, str]], name: str) -> AnnotatedDocument:
     annotations, relations = [], []
+    ids: set[str] = set()
     n_ignored: Counter[str] = Counter()
     for number, line in rows:
         try:
             if line[0] == "T":
                 annotations.append(_annotation(line))
             elif line[0] == "R":
-                relations.append(_relation(line, number))
+                relation = _relation(line, number, name)
+                if any(target.startswith("E") for _, target in relation.arguments):
+                    n_ignored["relations with events"] += 1
+                else:
+                    relations.append(relation)
             else:
                 n_ignored[_OTHERS[line[0]]] += 1
         except (KeyError, ValueError) as error:
             message = f"expected a line of BRAT (T1, type and offsets, text), found {line[:60]!r}"
             raise DataError(message, path=name, line=number) from error
+        id_of_line = line.split("\t")[0]
+        if line[0] in "TR" and id_of_line in ids:
+            raise DataError(f"a second annotation with the id {id_of_line}", path=name, line=number)
+        ids.add(id_of_line)
         if line[0] == "T" and not _fits(line, text):
             shown = line.split("\t")[2]
             found = " ".join(text[start:end] for start, end in annotations[-1].fragments)
@@ -171,10 +181,12 @@ def _annotation(line: str) -> Annotation:
     return Annotation(fragments, found[1], id_)
 
 
-def _relation(line: str, number: int) -> Relation:
+def _relation(line: str, number: int, name: str) -> Relation:
     id_, rest = line.split("\t")[:2]
     kind, *arguments = rest.split()
     roles = [argument.partition(":") for argument in arguments]
+    if wrong := next((argument for argument in arguments if ":" not in argument), ""):
+        raise DataError(f"expected arguments such as Arg1:T1 of a relation, found {wrong!r}", path=name, line=number)
     return Relation(kind, tuple((role, target) for role, _, target in roles), id_, number)
 
 
