@@ -160,16 +160,20 @@ class _Column(Counter[str]):
 
 def read_words(folder: Path, partitions: int) -> Words:
     """The words of all partitions of the merged counts in ``folder``."""
-    hashes: list[NDArray[np.uint64]] = []
-    counts: list[NDArray[np.int64]] = []
+    hashes: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
+    counts: list[list[NDArray[np.int64]]] = [[np.empty(0, np.int64)] for _ in range(4)]
     for number in range(partitions):
         for rows in _batches(folder / file_name("words", number)):
             hashes.append(np.fromiter(map(_hash, rows.column(0).to_pylist()), np.uint64, len(rows)))
-            counts.append(np.stack([rows.column(i).to_numpy() for i in range(1, 5)]))
-    joined = np.concatenate([np.empty(0, np.uint64), *hashes])
+            for i, column in enumerate(counts, 1):
+                column.append(rows.column(i).to_numpy().copy())
+    joined = np.concatenate(hashes)
     order = np.argsort(joined, kind="stable")
-    columns = np.concatenate([np.empty((4, 0), np.int64), *counts], axis=1)[:, order]
     joined = joined[order]
+    columns = np.empty((4, len(joined)), np.int64)
+    for i in range(4):  # one after the other: together with their parts they would be a large part of memory
+        columns[i] = np.concatenate(counts[i])[order]
+        counts[i].clear()
     _, content, ends, before = (_Column(joined, column) for column in columns)
     heads, verbs = SmoothedFraction(ends, content), SmoothedFraction(before, content)
     # floating-point sums depend on their order
