@@ -8,6 +8,8 @@ from typing import Any
 
 from mslm_cli.corpus.documents import LabelledCorpus, LabelledSentence
 from mslm_cli.corpus.labels import Mention
+from mslm_cli.corpus.pairs import SCOPES, PairRules, candidates, related_types
+from mslm_cli.corpus.relations import RelationCorpus
 from mslm_cli.corpus.seen import is_long_enough, sentence_hash
 from mslm_cli.text.tokens import folded_key
 
@@ -46,6 +48,40 @@ def count_corpus(corpus: LabelledCorpus) -> dict[str, Any]:
             "sentences of one word": sum(n == 1 for n in lengths),
         },
         "repeated": _repeated(sentences),
+    }
+
+
+def count_relations(corpus: RelationCorpus) -> dict[str, Any] | None:
+    """The counts of the relations of one set, as JSON values; None if it has none.
+
+    types: by type. between: by the types of head and tail. in_one_sentence: the fraction whose nearest mentions are.
+    words_between: the median between these. candidates: how many pairs fine-tuning would learn from, by --pairs.
+    """
+    rules = {scope: PairRules(related_types(corpus.documents), scope) for scope in SCOPES}
+    found: list[tuple[str, str, bool, int]] = []
+    n_candidates: Counter[str] = Counter()
+    for document in corpus.documents:
+        anywhere = {}
+        for scope, by in rules.items():
+            pairs, n_more = candidates(document, by)
+            n_candidates[scope] += len(pairs) + n_more
+            anywhere = {(pair.head, pair.tail): pair.instances[0] for pair in pairs}
+        for head, tail, kind in document.relations:
+            nearest = anywhere.get((head, tail))
+            if nearest is not None:
+                sentences = {document.sentence_of(words[0]) for words in (nearest.head, nearest.tail)}
+                between = f"{document.entities[head].type} to {document.entities[tail].type}"
+                found.append((kind, between, len(sentences) == 1, nearest.distance))
+    if not found:
+        return None
+    kinds, between_types, are_near, distances = zip(*found, strict=True)
+    return {
+        "n": len(found),
+        "types": dict(sorted(Counter(kinds).items())),
+        "between": dict(sorted(Counter(between_types).items())),
+        "in_one_sentence": sum(are_near) / len(found),
+        "words_between": median(distances),
+        "candidates": dict(n_candidates),
     }
 
 

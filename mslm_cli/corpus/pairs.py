@@ -11,6 +11,7 @@ MAX_PAIRS = 2000
 """Candidates of one document; of more, the nearest are kept, which bounds time and memory."""
 
 Scope = Literal["sentence", "document"]
+SCOPES: tuple[Scope, ...] = ("sentence", "document")
 Words = tuple[int, int]
 
 

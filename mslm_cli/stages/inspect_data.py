@@ -9,11 +9,21 @@ from mslm_cli import console, fsio, models
 from mslm_cli.config import InspectConfig
 from mslm_cli.corpus.alignment import word_windows
 from mslm_cli.corpus.documents import LabelledCorpus
-from mslm_cli.corpus.inspection import LONGEST, count_corpus, mixed_mentions, shared_sentences, types_of_some
+from mslm_cli.corpus.formats import FORMATS
+from mslm_cli.corpus.inspection import (
+    LONGEST,
+    count_corpus,
+    count_relations,
+    mixed_mentions,
+    shared_sentences,
+    types_of_some,
+)
 from mslm_cli.corpus.lines import STDIN
+from mslm_cli.corpus.pairs import SCOPES
 from mslm_cli.corpus.readers import count_formats, read_any
+from mslm_cli.corpus.relations import read_relations
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE
-from mslm_cli.errors import UsageError
+from mslm_cli.errors import DataError, UsageError
 from mslm_cli.text.tokens import visible
 
 if TYPE_CHECKING:
@@ -48,6 +58,7 @@ def run(paths: Mapping[str, Path], config: InspectConfig) -> dict[str, Any]:
             sys.stdin.buffer.seek(0)
         corpora[name] = read_any(path, config, formats)
         sets[name] = {"path": str(path), "formats": formats, **count_corpus(corpora[name])}
+        sets[name]["relations"] = _relations(path, config, formats)
         if tokenizer is not None and limit is not None:
             sets[name]["tokenizer"] = count_cuts(corpora[name], tokenizer, limit, config.overlap)
     return {
@@ -56,6 +67,20 @@ def run(paths: Mapping[str, Path], config: InspectConfig) -> dict[str, Any]:
         "types_of_some_sets": types_of_some(corpora),
         "mentions_of_several_types": mixed_mentions(corpora.values()),
     }
+
+
+def _relations(path: Path, config: InspectConfig, formats: Mapping[str, int]) -> dict[str, Any] | None:
+    """The counts of relations, if the formats can have them; a warning says why they cannot be read."""
+    if not all(FORMATS[name].annotated for name in formats):
+        return None
+    if path == STDIN:
+        sys.stdin.buffer.seek(0)
+    try:
+        with console.warnings_only():
+            return count_relations(read_relations(path, config))
+    except DataError as error:
+        console.warn(f"its relations cannot be read: {error}")
+        return None
 
 
 def count_cuts(corpus: LabelledCorpus, tokenizer: "AnyTokenizer", max_length: int, overlap: int) -> dict[str, Any]:
@@ -108,11 +133,29 @@ def report(found: Mapping[str, Any]) -> None:
     for kind in types:
         rows.append([f"mentions: {_short(kind)}", *(f"{of['types'].get(kind, 0):,}" for of in sets.values())])
     _table("data", names, rows)
+    _report_relations(sets, names)
     if types:
         _report_lengths(sets, types)
     _report_oddities(sets, names)
     _report_cuts(sets, names)
     _report_between(found)
+
+
+def _report_relations(sets: Mapping[str, Any], names: Sequence[str]) -> None:
+    of_sets = [of["relations"] or {} for of in sets.values()]
+    if not any(of_sets):
+        return
+    rows = [["relations", *(f"{of.get('n', 0):,}" for of in of_sets)]]
+    for key in ("types", "between"):
+        for kind in dict.fromkeys(kind for of in of_sets for kind in of.get(key, ())):
+            rows.append([f"  {kind:.{_WIDTH - 2}}", *(f"{of.get(key, {}).get(kind, 0):,}" for of in of_sets)])
+    rows.append(["  in one sentence", *(f"{100 * of['in_one_sentence']:.0f} %" if of else "-" for of in of_sets)])
+    rows.append(["  words between, median", *(_of(of or None, "words_between") for of in of_sets)])
+    for scope in SCOPES:
+        label = f"candidates, --pairs {scope}"
+        rows.append([label, *(f"{of['candidates'][scope]:,}" if of else "-" for of in of_sets)])
+    console.result("")
+    _table("relations", names, rows)
 
 
 def _report_lengths(sets: Mapping[str, Any], types: Sequence[str]) -> None:

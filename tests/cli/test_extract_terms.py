@@ -240,7 +240,7 @@ def test_standard_input_is_given_only_once(in_tmp: Path, monkeypatch: pytest.Mon
 
 
 def test_a_text_of_which_every_document_is_left_out(in_tmp: Path) -> None:
-    words = "chronic kidney disease was treated with warfarin".split()
+    words = ["chronic", "kidney", "disease", "was", "treated", "with", "warfarin"]
     Path("test.tsv").write_text("".join(f"{word}\tO\n" for word in words) + "\n")
     Path("text.txt").write_text(" ".join(words) + "\n")
     refused = run("text.txt", "--without", "test.tsv", "-o", "lexicon")

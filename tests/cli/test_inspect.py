@@ -1,11 +1,15 @@
 """``mslm inspect``: what is in labelled data, and what is odd about it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from typer.testing import Result
+
+from mslm_cli.corpus.options import DataOptions
+from mslm_cli.corpus.relations import read_relations
 
 Mslm = Callable[..., Result]
 LONG = "Patients\tO\nwith\tO\nheart\tB-Disease\nfailure\tI-Disease\nwere\tO\nseen\tO\n\n"
@@ -103,3 +107,20 @@ def test_it_is_readable_at_80_columns(chain: Path, mslm: Mslm, monkeypatch: Any)
     assert shown.exit_code == 0, shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "mentions: Disease" in shown.stdout
+
+
+def test_relations_are_counted(related_workplace: Path, mslm: Mslm) -> None:
+    found = json.loads(mslm("inspect", "--train", "train.pubtator", "--json").stdout)["sets"]["train"]["relations"]
+    corpus = read_relations(Path("train.pubtator"), DataOptions())
+    assert (found["n"], found["types"]) == (corpus.n_gold, {"CID": corpus.n_gold})
+    assert found["between"] == {"Chemical to Disease": corpus.n_gold}
+    assert found["in_one_sentence"] == 1
+    # two drugs and two diseases in each document, each drug in a sentence with one of them
+    assert found["candidates"] == {"sentence": 2 * len(corpus.documents), "document": 4 * len(corpus.documents)}
+    shown = mslm("inspect", "train.pubtator").stdout
+    assert "candidates, --pairs document" in shown
+    text = Path("train.pubtator").read_text()
+    Path("train.pubtator").write_text(re.sub(r"\tCID\t(\S+)\t\S+", r"\tCID\t\1\t\1", text, count=1))
+    broken = mslm("inspect", "train.pubtator")
+    assert broken.exit_code == 0
+    assert "its relations cannot be read" in broken.stderr
