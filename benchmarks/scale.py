@@ -6,8 +6,8 @@
 
 ``make`` writes SIZE/*.txt, files of about 4 MB, from DATA/unlabelled. What is larger than that text repeats it, and in
 each pass two fifths of the words of more than six letters get an ending of the pass, so that the vocabulary keeps
-growing (2.8 times from 95 to 512 MB). ``run`` appends a line with processor seconds (of the command and its workers),
-wall seconds, and the peak memory of the command's own process and of the largest worker, in MB.
+growing (2.8 times from 95 to 512 MB). ``run`` appends a line with processor seconds (of the command and its workers,
+and of the command alone), wall seconds, and the peak memory of the command and of the largest worker, in MB.
 """
 
 import argparse
@@ -36,11 +36,12 @@ try:
     main()
 except SystemExit as end:
     code = end.code
-own = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+own_peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 workers = resource.getrusage(resource.RUSAGE_CHILDREN)
 mine = resource.getrusage(resource.RUSAGE_SELF)
-cpu = sum((u.ru_utime + u.ru_stime) for u in (mine, workers))
-print("SCALE " + json.dumps({"code": code, "cpu_s": cpu, "own_mb": own / 1024, "worker_mb": workers.ru_maxrss / 1024}))
+cpu, own = sum((u.ru_utime + u.ru_stime) for u in (mine, workers)), mine.ru_utime + mine.ru_stime
+peaks = {"own_mb": own_peak / 1024, "worker_mb": workers.ru_maxrss / 1024}
+print("SCALE " + json.dumps({"code": code, "cpu_s": cpu, "own_cpu_s": own, **peaks}))
 """
 
 
@@ -116,8 +117,8 @@ def run(given: argparse.Namespace) -> None:
 def table(lines: Path) -> None:
     """Print the measurements, and exponents between neighbouring sizes."""
     records = [json.loads(line) for line in lines.read_text().splitlines()]
-    print("| command | MB | where | CPU s | exponent | wall s | own peak, MB | largest worker, MB |")
-    print("|---|--:|---|--:|--:|--:|--:|--:|")
+    print("| command | MB | where | CPU s | exponent | of these its own | wall s | own peak, MB | largest worker, MB |")
+    print("|---|--:|---|--:|--:|--:|--:|--:|--:|")
     before: dict[tuple[str, str], tuple[float, float]] = {}
     for r in sorted(records, key=lambda r: (r["command"], r["where"], r["mb"])):
         key, exponent = (r["command"], r["where"]), ""
@@ -125,7 +126,8 @@ def table(lines: Path) -> None:
             exponent = f"{math.log(r['cpu_s'] / before[key][1]) / math.log(r['mb'] / before[key][0]):.2f}"
         before[key] = r["mb"], r["cpu_s"]
         print(
-            f"| {r['command']} | {r['mb']:.0f} | {r['where']} | {r['cpu_s']:.0f} | {exponent} | {r['wall_s']:.0f} |"
+            f"| {r['command']} | {r['mb']:.0f} | {r['where']} | {r['cpu_s']:.0f} | {exponent} |"
+            f" {format(r['own_cpu_s'], '.0f') if 'own_cpu_s' in r else ''} | {r['wall_s']:.0f} |"
             f" {r['own_mb']:.0f} | {r['worker_mb']:.0f} |"
         )
 
