@@ -89,9 +89,7 @@ def main() -> None:
     running.add_argument("--model", default="minilm")
     running.add_argument("--threads", type=int, default=0)
     running.add_argument("--quick", action="store_true", help="40 documents of each part and one epoch")
-    writing = commands.add_parser(
-        "files", help="write train, dev and test of re-BC5CDR-CID, for studies/relations.toml"
-    )
+    writing = commands.add_parser("files", help="write train, dev and test of re-BC5CDR-CID, for relations.toml")
     writing.add_argument("data", type=Path)
     writing.add_argument("folder", type=Path)
     writing.add_argument("--documents", type=int, help="the first documents of train and dev alone")

@@ -93,7 +93,7 @@ def test_bioc_and_doccano_records_are_read_alike(tmp_path: Path) -> None:
             "a.ann:5: document a: the relation 'Y R2' is between T1 and T2, which have 'X'",
         ),
         ("R1\tX T1 T2\n", "a.ann:4: expected arguments such as Arg1:T1 of a relation, found 'T1'"),
-        ("R1\tX Arg1:T1 Arg2:T2\nR1\tX Arg1:T3 Arg2:T2\n", "a.ann:5: a second annotation with the id R1"),
+        ("T1\tDrug 22 30\tWarfarin\n", "a.ann:4: a second mention with the id T1"),
     ],
 )
 def test_relations_that_cannot_be_are_refused_with_their_line(tmp_path: Path, relations: str, said: str) -> None:

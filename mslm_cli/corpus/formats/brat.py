@@ -156,8 +156,8 @@ def _document(id_: str, text: str, rows: list[tuple[int, str]], name: str) -> An
             message = f"expected a line of BRAT (T1, type and offsets, text), found {line[:60]!r}"
             raise DataError(message, path=name, line=number) from error
         id_of_line = line.split("\t")[0]
-        if line[0] in "TR" and id_of_line in ids:
-            raise DataError(f"a second annotation with the id {id_of_line}", path=name, line=number)
+        if line[0] == "T" and id_of_line in ids:
+            raise DataError(f"a second mention with the id {id_of_line}", path=name, line=number)
         ids.add(id_of_line)
         if line[0] == "T" and not _fits(line, text):
             shown = line.split("\t")[2]
