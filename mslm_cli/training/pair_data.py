@@ -11,8 +11,8 @@ markers with punctuation.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import NamedTuple, TypeVar
+from itertools import accumulate, chain
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -34,8 +34,6 @@ from mslm_cli.training.tagging import word_pieces
 _MARKS = (("@", "*"), ("#", "^"))
 _MAX_APPENDED = 32
 """Instances whose markers follow one text; in each sequence all of them see it, so more would only cost memory."""
-
-_Item = TypeVar("_Item")
 
 
 class Markers(NamedTuple):
@@ -79,6 +77,27 @@ class _Sequence(NamedTuple):
     positions: Sequence[int]
     groups: Sequence[int]
     instances: list[tuple[int, int, int]]
+
+
+class _Body(NamedTuple):
+    """The tokens of the ``words`` shown, and for each word its first token, and one for the end."""
+
+    ids: list[int]
+    words: tuple[int, ...]
+    begins: list[int]
+
+    @classmethod
+    def of(cls, words: tuple[int, ...], pieces: Sequence[list[int]], capacity: int) -> Self:
+        """At most ``capacity`` tokens; ``pieces``: those of each word of the document."""
+        begins = [0, *accumulate(len(pieces[word]) for word in words)]
+        ids = list(chain.from_iterable(pieces[word] for word in words))[:capacity]
+        return cls(ids, words, [min(begin, len(ids)) for begin in begins])
+
+    def place(self, mention: tuple[int, int]) -> tuple[int, int]:
+        """The first and last token of a mention, words [first, end); of one that is cut out, of the nearest word."""
+        left = min(bisect_left(self.words, mention[0]), len(self.words) - 1)
+        right = max(left, bisect_left(self.words, mention[1]) - 1)
+        return min(self.begins[left], len(self.ids) - 1), self.begins[right + 1] - 1
 
 
 TypedInstance = tuple[str, str, Instance]
@@ -146,24 +165,19 @@ class MarkedText:
             text = words_shown(pieces, self._shown(document, mentions), mentions, self._capacity)
             by_text.setdefault(text, []).append((number, typed))
         for text, shown in by_text.items():
-            body = list(chain.from_iterable(pieces[word] for word in text))[: self._capacity]
-            begins = np.minimum(np.cumsum([0, *(len(pieces[word]) for word in text)]), len(body))
-            ends = begins[1:] + len(self._prefix) - 1
-            starts = np.minimum(begins[:-1], len(body) - 1) + len(self._prefix)
-            start = [*self._prefix, *body, *self._suffix]
-            for part in _batched(shown, _MAX_APPENDED):
+            body = _Body.of(text, pieces, self._capacity)
+            start = [*self._prefix, *body.ids, *self._suffix]
+            for i in range(0, len(shown), _MAX_APPENDED):
                 ids, positions, groups = list(start), list(range(len(start))), [0] * len(start)
                 instances = []
-                for group, (number, (head_type, tail_type, instance)) in enumerate(part, 1):
+                for group, (number, (head_type, tail_type, pair)) in enumerate(shown[i : i + _MAX_APPENDED], 1):
                     at = []
-                    for side, name, mention in ((0, head_type, instance.head), (1, tail_type, instance.tail)):
-                        markers = self._marker(side, name)
-                        # of a mention in a cut, the nearest word
-                        left = min(bisect_left(text, mention[0]), len(text) - 1)
-                        right = max(left, bisect_left(text, mention[1]) - 1)
+                    for side, entity_type, mention in ((0, head_type, pair.head), (1, tail_type, pair.tail)):
+                        markers = self._marker(side, entity_type)
+                        left, right = (len(self._prefix) + end for end in body.place(mention))
                         at.append(len(ids))
                         ids += markers.before + markers.after
-                        positions += [int(starts[left])] * len(markers.before) + [int(ends[right])] * len(markers.after)
+                        positions += [left] * len(markers.before) + [right] * len(markers.after)
                     groups += [group] * (len(ids) - len(groups))
                     instances.append((number, at[0], at[1]))
                 yield _Sequence(ids, positions, groups, instances)
@@ -226,10 +240,6 @@ def _in_turn(left: Sequence[int], right: Sequence[int]) -> list[int]:
     """The items of both, one of each in turn, then the rest of the longer."""
     n = min(len(left), len(right))
     return [*chain.from_iterable(zip(left[:n], right[:n], strict=True)), *left[n:], *right[n:]]
-
-
-def _batched(items: Sequence[_Item], n: int) -> Iterator[Sequence[_Item]]:
-    return (items[i : i + n] for i in range(0, len(items), n))
 
 
 class Marked(NamedTuple):
