@@ -70,11 +70,12 @@ def read_classified(path: Path, options: DataOptions, split_words: SplitWords = 
     texts: list[LabelledText] = []
     is_of_folders = path.is_dir() and any(each.is_dir() for each in path.iterdir() if each.name[:1] != ".")
     for source in opened_files([path], options):
+        is_table = not is_of_folders and not source.head.text.lstrip().startswith("{")
         if is_of_folders:
             label = source.path.relative_to(path).parts[0]
             found: Iterator[LabelledText] = iter([LabelledText(source.label, source.text(), (label,), None)])
         else:
-            found = _of_records(source) if source.head.text.lstrip().startswith("{") else _of_table(source)
+            found = _of_table(source) if is_table else _of_records(source)
         n_before = len(texts)
         for number, one in enumerate(found, 1):
             if not one.text.strip():
@@ -82,7 +83,8 @@ def read_classified(path: Path, options: DataOptions, split_words: SplitWords = 
             texts.append(one._replace(id=one.id or f"{source.label}:{number}"))
         if len(texts) == n_before:
             raise no_text(source.name, is_empty=False)
-        _check_for_header(texts[n_before:], source.name)
+        if is_table:
+            _check_for_header(texts[n_before:], source.name)
     return classified_corpus(texts, split_words)
 
 

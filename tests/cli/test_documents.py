@@ -102,6 +102,13 @@ def test_bad_input_is_refused_with_its_line(tmp_path: Path, name: str, content: 
     assert said in str(caught.value)
 
 
+def test_a_record_of_one_word_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    records = [{"text": "Aspirin", "label": "drug"}, *([{"text": "a text", "label": "none"}] * 6)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert len(read(path).documents) == 7
+
+
 def test_long_texts_can_be_read_and_nothing_else_notices(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(f"text,label\n{'word ' * 40_000},x\nshort,y\n", encoding="utf-8")
