@@ -8,8 +8,8 @@ DATA is the folder of re-chemprot, re-GAD and re-BC5CDR-CID. Both sides get the 
 sentences, the same encoder, seeds, epochs, tokens in each step, schedule (linear, with 6 % warm-up), weight decay and
 choice of the best epoch on dev. The plain side is `AutoModelForSequenceClassification` on the text in which `@TYPE$`
 stands for each mention of the pair; ours is `mslm finetune --task relations`, and `appended` is ours with `--markers
-appended`. Each learning rate is tried with the
-first seed; the other seeds of a side, and the table, have the rate with the best F1 on dev.
+appended`. Each learning rate is tried with the first seed; the other seeds of a side, and the table, have the rate with
+the best F1 on dev.
 
 re-chemprot holds related pairs only: its 13 labels are mapped to CPR:3, 4, 5, 6 and 9 and scored as the classification
 of known relations, which is not comparable with published F1 on ChemProt. re-GAD has no dev data: every tenth row of

@@ -316,8 +316,8 @@ class FinetuneConfig(DataOptions, TrainingOptions):
     )
     markers: Literal["inserted", "appended"] = Field(
         "inserted",
-        description="Relations: markers of a pair are inserted in its text, one pass for each pair, or appended, one"
-        " pass for all pairs of a text: faster, less exact.",
+        description="Relations: `inserted` puts the markers of a pair in its text, one pass for each pair; `appended`"
+        " puts those of all pairs after the text, one pass for all: faster, but less exact.",
     )
     max_distance: int = Field(0, ge=0, description="Relations: most words between the two of a pair; 0 is no limit.")
     instances: int = Field(

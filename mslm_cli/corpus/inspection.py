@@ -61,11 +61,9 @@ def count_relations(corpus: RelationCorpus) -> dict[str, Any] | None:
     found: list[tuple[str, str, bool, int]] = []
     n_candidates: Counter[str] = Counter()
     for document in corpus.documents:
-        anywhere = {}
-        for scope, by in rules.items():
-            pairs, n_more = candidates(document, by)
-            n_candidates[scope] += len(pairs) + n_more
-            anywhere = {(pair.head, pair.tail): pair.instances[0] for pair in pairs}
+        of_scope = {scope: candidates(document, by) for scope, by in rules.items()}
+        n_candidates.update({scope: len(pairs) + n_more for scope, (pairs, n_more) in of_scope.items()})
+        anywhere = {(pair.head, pair.tail): pair.instances[0] for pair in of_scope["document"][0]}
         for head, tail, kind in document.relations:
             nearest = anywhere.get((head, tail))
             if nearest is not None:

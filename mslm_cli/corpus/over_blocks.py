@@ -28,7 +28,7 @@ DUPLICATE, LEAKING, BAD = "duplicates", "with_test_sentences", "bad"
 _LEFT_OUT = {
     DUPLICATE: "the same as an earlier one, or nearly",
     LEAKING: "with a sentence of --without",
-    BAD: "they cannot be processed",
+    BAD: "impossible to process",
 }
 
 

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from mslm_cli.corpus.relations import RelationDocument
 
@@ -11,7 +11,7 @@ MAX_PAIRS = 2000
 """Candidates of one document; of more, the nearest are kept, which bounds time and memory."""
 
 Scope = Literal["sentence", "document"]
-SCOPES: tuple[Scope, ...] = ("sentence", "document")
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 Words = tuple[int, int]
 
 

@@ -111,9 +111,11 @@ def read_relations(path: Path, options: DataOptions, split_words: SplitWords = t
             kinds.add(False)
             continue
         annotated = list(annotated_in(source, told))
-        if source.path.name.endswith((".txt", ".txt.gz")) and annotations_beside(source.path) is None:
-            without += [source.path] if not any(document.annotations for document in annotated) else []
-        name = display_name(annotations_beside(source.path) or source.path)  # where its lines are
+        beside = annotations_beside(source.path)
+        is_text = beside is None and source.path.name.endswith((".txt", ".txt.gz"))
+        if is_text and not any(document.annotations for document in annotated):
+            without.append(source.path)
+        name = display_name(beside or source.path)  # where its lines are
         are_concepts = _are_concepts(annotated)
         kinds.add(are_concepts)
         for document in annotated:
@@ -268,7 +270,7 @@ class _Reading:
                 continue  # counted with its mention
             pair = numbers[ends[0]], numbers[ends[1]]
             if found.setdefault(pair, relation.type) != relation.type:
-                message = f"is between {ends[0]} and {ends[1]}, which have {found[pair]!r} already"
+                message = f"is between {ends[0]} and {ends[1]}, which already have {found[pair]!r}"
                 raise self._refused(relation, message, hint="a pair can have one relation in each direction")
         return tuple((head, tail, kind) for (head, tail), kind in found.items())
 

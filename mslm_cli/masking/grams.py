@@ -66,7 +66,7 @@ def count_grams(blocks: Blocks, min_count: int) -> dict[int, Grams]:
         with TemporaryDirectory(prefix="grams-", dir=blocks.folder) as name:
             folder = Path(name)
             counted = list(blocks.map(partial(_counter, folder, n, known)))
-            bounds = _bounds(sum(len(block) for block in counted))
+            bounds = _bounds(sum(block.n_distinct for block in counted))
             merge = partial(_merger, [block.path for block in counted], n, min_count)
             merged = list(blocks.run(merge, bounds))
         keys, counts, words = (np.concatenate(column) for column in zip(*merged, strict=True))
@@ -80,9 +80,6 @@ class _Counted(NamedTuple):
     n_all: int
     n_distinct: int
     path: Path
-
-    def __len__(self) -> int:
-        return self.n_distinct
 
 
 _Counts = tuple[UInt64, Int64, UInt64]

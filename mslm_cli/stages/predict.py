@@ -242,7 +242,7 @@ def _mentions(source: Artifact, texts: Sequence[Path], config: PredictConfig, re
     files = source_files(texts)
     totals = Totals()
     n_bytes = total_bytes(files)
-    n_workers = _n_workers(source.path, files, config)
+    n_workers = _n_workers(source.path, files, n_bytes, config)
     prepare = partial(_predictor, source.path, config.model_copy(update={"threads": config.threads or 1}))
     with (
         execution.executor(n_workers, config.ray) as executor,
@@ -337,12 +337,12 @@ def _piece_writer(prepare: Callable[[], Predict], result: Result, folder: Path) 
     return write
 
 
-def _n_workers(ner: Path, files: Sequence[Path], config: PredictConfig) -> int:
+def _n_workers(ner: Path, files: Sequence[Path], n_bytes: int, config: PredictConfig) -> int:
     """The number of worker processes; with auto only one for little text, for standard input and on CUDA."""
     n = config.n_workers(_WORKER_BYTES + 2 * total_bytes(list(ner.glob("*.safetensors"))))
     if config.workers != "auto":
         return n
-    is_small = total_bytes(files) < 2 * config.block_size(BLOCK_CHARS)
+    is_small = n_bytes < 2 * config.block_size(BLOCK_CHARS)
     return 1 if is_small or STDIN in files or select_device(config.device, threads=1).type == "cuda" else n
 
 

@@ -41,6 +41,7 @@ BLOCK_CHARS = 200_000
 
 WORKER_BYTES = 400_000_000
 """Memory of a worker (that of preprocess)."""
+
 _FEW_DOCUMENTS = 20
 _HEAD_TOKENS = 4096
 ITEM_TITLES = {

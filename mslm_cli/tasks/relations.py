@@ -84,7 +84,7 @@ class Relations:
         if not train.types:
             raise DataError("the training data have no relations, so there is nothing to learn", path=train_file)
         if not dev.types:
-            raise DataError("the dev data have no relations, so the best epoch cannot be chosen", path=train_file)
+            raise DataError("the dev data have no relations, so the best epoch cannot be chosen")
         if not set(train.types) & set(dev.types):
             raise DataError(
                 f"no relation type of the dev data is in the training data: {', '.join(dev.types)} there,"

@@ -90,7 +90,7 @@ def test_bioc_and_doccano_records_are_read_alike(tmp_path: Path) -> None:
         ("R1\tX Arg1:T1 Arg2:T1\n", "a.ann:4: document a: the relation 'X R1' is of the mention 'T1' with itself"),
         (
             "R1\tX Arg1:T1 Arg2:T2\nR2\tY Arg1:T1 Arg2:T2\n",
-            "a.ann:5: document a: the relation 'Y R2' is between T1 and T2, which have 'X'",
+            "a.ann:5: document a: the relation 'Y R2' is between T1 and T2, which already have 'X'",
         ),
         ("R1\tX T1 T2\n", "a.ann:4: expected arguments such as Arg1:T1 of a relation, found 'T1'"),
         ("T1\tDrug 22 30\tWarfarin\n", "a.ann:4: a second mention with the id T1"),

@@ -155,11 +155,12 @@ def _document(id_: str, text: str, rows: list[tuple[int, str]], name: str) -> An
         except (KeyError, ValueError) as error:
             message = f"expected a line of BRAT (T1, type and offsets, text), found {line[:60]!r}"
             raise DataError(message, path=name, line=number) from error
-        id_of_line = line.split("\t")[0]
-        if line[0] == "T" and id_of_line in ids:
-            raise DataError(f"a second mention with the id {id_of_line}", path=name, line=number)
-        ids.add(id_of_line)
-        if line[0] == "T" and not _fits(line, text):
+        if line[0] != "T":
+            continue
+        if annotations[-1].id in ids:
+            raise DataError(f"a second mention with the id {annotations[-1].id}", path=name, line=number)
+        ids.add(annotations[-1].id)
+        if not _fits(line, text):
             shown = line.split("\t")[2]
             found = " ".join(text[start:end] for start, end in annotations[-1].fragments)
             message = f"the mention is {shown[:40]!r}, the text at its offsets is {found[:40]!r}"
