@@ -22,6 +22,7 @@ from mslm_cli.evaluation.document_scores import METRICS
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.evaluation.thresholds import NEUTRAL, THRESHOLDS
 from mslm_cli.masking.batch import Int64
+from mslm_cli.tasks.task import PAIR_OPTIONS, check_shared
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.classifier import TokenClassifier, config_of
@@ -39,8 +40,7 @@ _MIN_POSITIVES = 5
 """With fewer documents on dev, a label keeps the neutral threshold."""
 
 _UNUSED = frozenset(
-    {"also", "silver", "map", "mask_mentions", "mask_words", "mlm", "label_pieces", "context"}
-    | {"pairs", "markers", "max_distance", "instances"}
+    {"also", "silver", "map", "mask_mentions", "mask_words", "mlm", "label_pieces", "context"} | PAIR_OPTIONS
 )
 
 
@@ -87,18 +87,10 @@ class Documents:
         if len(train.types) < 2 and not _classified(train).is_multi:
             message = f"every training document has the label {train.types[0]!r}, so there is nothing to learn"
             raise DataError(message, path=train_file)
-        if not set(train.types) & set(dev.types):
-            here, there = (", ".join(corpus.types[:8]) or "none" for corpus in (train, dev))
-            raise DataError(
-                f"no label of the dev data is in the training data: {there} there, {here} in training",
-                path=train_file,
-                hint="are both files of the same corpus?",
-            )
+        check_shared(train.types, dev.types, train_file, "label")
         counts = Counter(label for document in _classified(train).documents for label in document.labels)
         shown = ", ".join(f"{label} {n:,}" for label, n in counts.most_common(12))
         console.note(f"labels in train: {shown}{', ...' * (len(counts) > 12)}")
-        if unknown := sorted(set(dev.types) - set(train.types)):
-            console.warn(f"labels in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
         return list(train.types)
 
     def types(self, labels: Sequence[str]) -> set[str]:

@@ -23,6 +23,7 @@ from mslm_cli.errors import DataError
 from mslm_cli.evaluation.exact_match import STRICT_F1, exact_match
 from mslm_cli.evaluation.thresholds import NEUTRAL
 from mslm_cli.tasks.spans import SpanTask
+from mslm_cli.tasks.task import check_shared
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.classifier import TokenClassifier
 from mslm_cli.training.metric import Metric
@@ -67,15 +68,8 @@ class Ner(SpanTask):
         """O, then B- and I- of each type of the training data and of ``others``."""
         if not train.types:
             raise DataError("the training data have no mentions, so there is nothing to learn", path=train_file)
-        if dev.types and not set(train.types) & set(dev.types):
-            raise DataError(
-                f"no type of the dev data is in the training data: {', '.join(dev.types)} there,"
-                f" {', '.join(train.types)} in training",
-                path=train_file,
-                hint="are both files of the same corpus?",
-            )
-        if unknown := sorted(set(dev.types) - set(train.types)):
-            console.warn(f"types in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
+        if dev.types:
+            check_shared(train.types, dev.types, train_file, "type")
         types = [*train.types, *sorted(set(others) - set(train.types))]
         return iob2_tags(types)
 

@@ -23,6 +23,7 @@ from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.document_scores import METRICS
 from mslm_cli.evaluation.exact_match import exact_match
 from mslm_cli.evaluation.thresholds import NEUTRAL
+from mslm_cli.tasks.task import check_shared
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training import model_card
 from mslm_cli.training.classifier import TokenClassifier, config_of
@@ -85,15 +86,7 @@ class Relations:
             raise DataError("the training data have no relations, so there is nothing to learn", path=train_file)
         if not dev.types:
             raise DataError("the dev data have no relations, so the best epoch cannot be chosen")
-        if not set(train.types) & set(dev.types):
-            raise DataError(
-                f"no relation type of the dev data is in the training data: {', '.join(dev.types)} there,"
-                f" {', '.join(train.types)} in training",
-                path=train_file,
-                hint="are both files of the same corpus?",
-            )
-        if unknown := sorted(set(dev.types) - set(train.types)):
-            console.warn(f"types in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
+        check_shared(train.types, dev.types, train_file, "relation type")
         return [NO_RELATION, *train.types]
 
     def types(self, labels: Sequence[str]) -> set[str]:

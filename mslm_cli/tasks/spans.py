@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.predictions import PredictedSentence, ScoredCorpus, scored_corpus
+from mslm_cli.tasks.task import PAIR_OPTIONS
 
 
 class SpanTask:
@@ -15,7 +16,7 @@ class SpanTask:
     """
 
     kind: ClassVar[str] = "spans"
-    unused_options: ClassVar[frozenset[str]] = frozenset({"pairs", "markers", "max_distance", "instances"})
+    unused_options: ClassVar[frozenset[str]] = PAIR_OPTIONS
 
     def without(self, predicted: Sequence[PredictedSentence], types: frozenset[str]) -> list[PredictedSentence]:
         """The sentences without spans of ``types``."""

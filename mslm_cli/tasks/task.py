@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from mslm_cli import console
 from mslm_cli.config import FinetuneConfig
 from mslm_cli.corpus.documents import LabelledCorpus
 from mslm_cli.corpus.options import DataOptions
 from mslm_cli.corpus.predictions import ScoredCorpus
 from mslm_cli.corpus.scored_documents import ScoredDocuments
 from mslm_cli.corpus.standoff import SplitWords
+from mslm_cli.errors import DataError
 from mslm_cli.text.tokens import token_spans
 from mslm_cli.training.classifier import TokenClassifier
 from mslm_cli.training.metric import Metric
@@ -19,6 +21,31 @@ if TYPE_CHECKING:
 
     from mslm_cli.training.labelled import TrainingSource
     from mslm_cli.training.supervised import Trained, TrainingData
+
+
+PAIR_OPTIONS = frozenset({"pairs", "markers", "max_distance", "instances"})
+"""Options of fine-tuning that mean something for pairs of entities alone."""
+
+
+def check_shared(train: Sequence[str], dev: Sequence[str], train_file: Path, name: str) -> None:
+    """Warn of types that only the dev data have.
+
+    Args:
+        train, dev: the types in the training and dev data. name: what to call one.
+
+    Raises:
+        DataError: the training data have none of those in the dev data.
+    """
+    if not set(train) & set(dev):
+        raise DataError(
+            f"no {name} of the dev data is in the training data: {', '.join(dev)} there,"
+            f" {', '.join(train)} in training",
+            path=train_file,
+            hint="are both files of the same corpus?",
+        )
+    if unknown := sorted(set(dev) - set(train)):
+        plural = f"{name.split()[-1]}s"
+        console.warn(f"{plural} in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
 
 
 @runtime_checkable
