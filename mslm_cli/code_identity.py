@@ -37,9 +37,6 @@ _ENTRY = {
 
 STAGES = tuple(_ENTRY)
 
-_FILES = {"matches": "mslm_cli.stages.match", "mentions": "mslm_cli.stages.predict"}
-"""The entry module of each kind of output file that an unfinished run can be resumed for."""
-
 _CONTENT_PACKAGES = frozenset(
     (
         "stages",
@@ -80,18 +77,38 @@ def sources_of(kind: str, options: Mapping[str, Any]) -> dict[str, str]:
     The modules of a plug-in count if an option names it or is ``auto``.
 
     Args:
-        kind: an artifact kind, a stage of a study, or a kind of output file.
+        kind: an artifact kind, or a stage of a study.
 
     Raises:
         UnavailableError: the source of a plug-in is missing.
     """
-    sources = dict(_closure((_ENTRY | _FILES)[kind]))
-    for option, group in _PLUGINS.items():
-        if option in options:
-            for entry in plugins.installed(group).values():
-                if options[option] in (entry.name, "auto"):
-                    sources |= _closure(entry.module)
-    return sources
+    return _closure(_ENTRY[kind]) | _plugins_of(options)
+
+
+def source_files(options: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of all source files of this package, and of the modules of plug-ins that ``options`` name.
+
+    For unfinished output files, which are compared with the next run alone. To parse the modules that make them, as
+    ``sources_of`` does, takes as long as to match terms in a megabyte of text.
+
+    Raises:
+        UnavailableError: the source of a plug-in is missing.
+    """
+    root = Path(__file__).parent
+    files = {path.relative_to(root).with_suffix("").as_posix(): path for path in root.rglob("*.py")}
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.items()}
+    return {f"{_PACKAGE}.{name.replace('/', '.')}": found for name, found in hashes.items()} | _plugins_of(options)
+
+
+def _plugins_of(options: Mapping[str, Any]) -> dict[str, str]:
+    named = [
+        entry.module
+        for option, group in _PLUGINS.items()
+        if option in options
+        for entry in plugins.installed(group).values()
+        if options[option] in (entry.name, "auto")
+    ]
+    return {name: found for module in named for name, found in _closure(module).items()}
 
 
 def difference(before: Sources, after: Sources) -> list[str]:

@@ -34,7 +34,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-_IMPORT = "import json; from mslm_cli.code_identity import sources_of"
+_IMPORT = "import json; from mslm_cli.code_identity import source_files, sources_of"
 
 
 def run(root: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -105,6 +105,20 @@ def test_a_change_counts_for_the_artifacts_that_it_decides(copy: Path, file: str
 def test_reporting_code_does_not_count(copy: Path, file: str, old: str, new: str) -> None:
     change(copy, file, old, new)
     assert touched(HERE, sources(copy)) == set()
+
+
+def test_any_changed_source_file_counts_for_an_unfinished_output_file(copy: Path) -> None:
+    def files() -> dict[str, str]:
+        done = run(copy, "-c", _IMPORT + "; print(json.dumps(source_files({})))")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    before = files()
+    assert before == code_identity.source_files({})
+    change(copy, "terms/matcher.py", "\n\n\n", "\n\n\nADDED = 1\n\n\n")
+    (copy / "mslm_cli" / "corpus" / "added.py").write_text("ADDED = 1\n")
+    assert code_identity.difference(before, files()) == ["corpus.added", "terms.matcher"]
 
 
 def test_a_resource_counts_where_it_is_read(copy: Path) -> None:
