@@ -141,11 +141,11 @@ def _finder(terms: Sequence[Term]) -> Work[list[DocumentMatches]]:
 
 def _piece_writer(terms: Sequence[Term], folder: Path) -> Work[Kept]:
     """The function that writes the matches in a block as JSON lines."""
-    matcher = Matcher(terms)
+    matcher, tails = Matcher(terms), _tails(terms)
 
     def write(block: Block, documents: Iterable[Document]) -> Kept:
         totals = Totals()
-        text = "".join(_records(_counted(_found(matcher, documents), totals), terms))
+        text = "".join(_records(_counted(_found(matcher, documents), totals), tails))
         return piece(folder, block, text, totals.to_json())
 
     return write
@@ -161,17 +161,21 @@ def _counted(documents: Iterable[DocumentMatches], totals: Totals) -> Iterator[D
 
 def _lines(documents: Iterable[DocumentMatches], terms: Sequence[Term], form: Form) -> Iterator[str]:
     if form == "json":
-        return _records(documents, terms)
+        return _records(documents, _tails(terms))
     if form == "html":
         types = type_names(terms)
         return html_page("mslm match", ((f.doc, f.text, _marks(f, terms)) for f in documents), types)
     return (console.marked(found.text, _marks(found, terms)) + "\n\n" for found in documents)
 
 
-def _records(documents: Iterable[DocumentMatches], terms: Sequence[Term]) -> Iterator[str]:
-    """A JSON line for each match; what is the same in many lines is encoded once."""
+def _tails(terms: Sequence[Term]) -> list[str]:
+    """The end of the JSON line of a match of each term: encoded once for many lines."""
     to_json = json.JSONEncoder(ensure_ascii=False).encode
-    tails = [to_json({"term": term.term, "type": term.type, "score": term.score})[1:] for term in terms]
+    return [to_json({"term": term.term, "type": term.type, "score": term.score})[1:] for term in terms]
+
+
+def _records(documents: Iterable[DocumentMatches], tails: Sequence[str]) -> Iterator[str]:
+    """A JSON line for each match, with the end that its term has."""
     for found in documents:
         head = f'{{"doc": {encode(found.doc)}, "start": '
         first, text = found.first, found.text

@@ -1,9 +1,10 @@
 """Matching a lexicon's terms in text."""
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import accumulate, groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -106,19 +107,29 @@ class _Part(NamedTuple):
     spans: tuple[tuple[int, int], ...] | None
 
 
-class _Forms(NamedTuple):
+@dataclass
+class _Forms:
     """The forms of a text's tokens, joined by spaces and with one at both ends; the parts of text that is not ASCII."""
 
     folded: str
     exact: str
     parts: list[_Part]
 
+    @cached_property
+    def _exact_tokens(self) -> list[str]:
+        return self.exact.split(" ")
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where the tokens start in ``folded``; the first is the empty one before the space that it begins with."""
+        return list(accumulate((len(token) + 1 for token in self.folded.split(" ")), initial=0))
+
     def exact_between(self, start: int, end: int) -> str:
         """The exact forms of the tokens at [start, end) of ``folded``."""
         if not self.parts:
             return self.exact[start:end]
-        first = self.folded.count(" ", 0, start)
-        return " ".join(self.exact.split(" ")[first : first + 1 + self.folded.count(" ", start, end)])
+        first = bisect_left(self._starts, start)
+        return " ".join(self._exact_tokens[first : first + 1 + self.folded.count(" ", start, end)])
 
 
 def _ascii_forms(text: str) -> _Forms:
@@ -168,11 +179,11 @@ def _in_text(text: str, forms: _Forms, chosen: Iterable[tuple[int, int, int]]) -
     for gap in _WIDE.finditer(text, indent):
         gaps.append(gap.start() - shifts[-1])
         shifts.append(shifts[-1] + len(gap[0]) - 1)
-    found = []
+    count, found = folded.count, []
     at, token = 0, -1
     for start, end, term in chosen:
-        token += folded.count(" ", at, start)
-        n_more = folded.count(" ", start, end)
+        token += count(" ", at, start)
+        n_more = count(" ", start, end)
         # how many characters other than white space are before the first and the last one
         if parts:
             first, last = _ranks(parts, start, end, token, n_more)
@@ -181,10 +192,10 @@ def _in_text(text: str, forms: _Forms, chosen: Iterable[tuple[int, int, int]]) -
         token += n_more
         at = end
         place = first + bisect_right(filled, first)
-        start_in_text = place + shifts[bisect_right(gaps, place)]
+        start_in_text = place + (shifts[bisect_right(gaps, place)] if gaps else indent)
         if n_more or parts:
             place = last + bisect_right(filled, last)
-            end_in_text = place + shifts[bisect_right(gaps, place)] + 1
+            end_in_text = place + (shifts[bisect_right(gaps, place)] if gaps else indent) + 1
         else:
             end_in_text = start_in_text + end - start
         found.append(Match(start_in_text, end_in_text, term))
