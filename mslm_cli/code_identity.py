@@ -145,7 +145,7 @@ def _closure(entry: str) -> dict[str, str]:
             if module == entry:
                 raise UnavailableError(f"the source code of {module} cannot be found")
             continue
-        found[module], imported, resources = _read(path)
+        found[module], imported, resources = _read(path.read_bytes())
         for name in resources:
             found[f"resource {name}"] = _resource_hash(name)
         waiting += [name for name in imported if name.partition(".")[0] == top and _decides_content(name)]
@@ -171,9 +171,8 @@ def _path_of(module: str) -> Path | None:
 
 
 @lru_cache(maxsize=512)
-def _read(path: Path) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The hash of a source file, the modules (or names in them) it imports, and the resources it reads."""
-    source = path.read_bytes()
+def _read(source: bytes) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The hash of source code, the modules (or names in them) it imports, and the resources it reads."""
     tree = ast.parse(source)
     imported: list[str] = []
     for node in _statements(tree):

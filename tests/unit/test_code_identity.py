@@ -19,12 +19,6 @@ PACKAGE = Path(code_identity.__file__).parent
 Sources = dict[str, dict[str, str]]
 HERE: Sources = {stage: code_identity.sources_of(stage, {}) for stage in code_identity.STAGES}
 
-_ALL = """
-import json
-from mslm_cli import code_identity
-print(json.dumps({stage: code_identity.sources_of(stage, {}) for stage in code_identity.STAGES}))
-"""
-
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
@@ -34,9 +28,6 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-_IMPORT = "import json; from mslm_cli.code_identity import source_files, sources_of"
-
-
 def run(root: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *arguments]
@@ -44,9 +35,22 @@ def run(root: Path, *arguments: str, cwd: Path | None = None) -> subprocess.Comp
 
 
 def sources(root: Path) -> Sources:
-    done = run(root, "-c", _ALL)
+    """What is found where the package is in ``root``; resources are those of this package."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(code_identity, "__file__", str(root / "mslm_cli" / "code_identity.py"))
+        code_identity._closure.cache_clear()
+        try:
+            return {stage: code_identity.sources_of(stage, {}) for stage in code_identity.STAGES}
+        finally:
+            code_identity._closure.cache_clear()
+
+
+def in_child(root: Path, expression: str) -> dict[str, str]:
+    """What an expression is in a process that imports the package from ``root``."""
+    script = f"import json; from mslm_cli import code_identity; print(json.dumps(code_identity.{expression}))"
+    done = run(root, "-c", script)
     assert done.returncode == 0, done.stderr
-    found: Sources = json.loads(done.stdout)
+    found: dict[str, str] = json.loads(done.stdout)
     return found
 
 
@@ -108,17 +112,11 @@ def test_reporting_code_does_not_count(copy: Path, file: str, old: str, new: str
 
 
 def test_any_changed_source_file_counts_for_an_unfinished_output_file(copy: Path) -> None:
-    def files() -> dict[str, str]:
-        done = run(copy, "-c", _IMPORT + "; print(json.dumps(source_files({})))")
-        assert done.returncode == 0, done.stderr
-        found: dict[str, str] = json.loads(done.stdout)
-        return found
-
-    before = files()
+    before = in_child(copy, "source_files({})")
     assert before == code_identity.source_files({})
     change(copy, "terms/matcher.py", "\n\n\n", "\n\n\nADDED = 1\n\n\n")
     (copy / "mslm_cli" / "corpus" / "added.py").write_text("ADDED = 1\n")
-    assert code_identity.difference(before, files()) == ["corpus.added", "terms.matcher"]
+    assert code_identity.difference(before, in_child(copy, "source_files({})")) == ["corpus.added", "terms.matcher"]
 
 
 def test_a_resource_counts_where_it_is_read(copy: Path) -> None:
@@ -126,8 +124,8 @@ def test_a_resource_counts_where_it_is_read(copy: Path) -> None:
     shutil.copytree(PACKAGE.parent / "resources", copy / "resources")
     words = copy / "resources" / "stopwords-en.txt"
     words.write_text(words.read_text() + "aardvark\n")
-    after = sources(copy)
-    assert touched(HERE, after) == {"lexicon"}
+    after = {stage: in_child(copy, f"sources_of('{stage}', {{}})") for stage in ("lexicon", "shards", "encoder")}
+    assert {stage for stage, found in after.items() if found != HERE[stage]} == {"lexicon"}
     assert code_identity.difference(HERE["lexicon"], after["lexicon"]) == ["resource stopwords-en.txt"]
 
 
@@ -140,10 +138,7 @@ def test_a_plug_in_counts_where_an_option_names_it(copy: Path) -> None:
     (metadata / "entry_points.txt").write_text("[mslm.strategies]\nodd = odd_masks:STRATEGY\n")
 
     def shards(strategy: str) -> dict[str, str]:
-        done = run(copy, "-c", f"{_IMPORT}; print(json.dumps(sources_of('shards', {{'strategy': '{strategy}'}})))")
-        assert done.returncode == 0, done.stderr
-        found: dict[str, str] = json.loads(done.stdout)
-        return found
+        return in_child(copy, f"sources_of('shards', {{'strategy': '{strategy}'}})")
 
     odd, word = shards("odd"), shards("word")
     assert code_identity.difference(word, odd) == ["odd_masks"]
