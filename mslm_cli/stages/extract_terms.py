@@ -34,6 +34,7 @@ from mslm_cli.terms.partitions import (
     TABLES,
     Runs,
     Words,
+    frequent_mentions,
     n_partitions,
     read_candidates,
     read_words,
@@ -83,7 +84,7 @@ class TermInputs:
 
 
 class CorpusEvidence(NamedTuple):
-    """The evidence in the text, without the counts of candidates, which are in files.
+    """The evidence in the text, without the counts of candidates and mentions, which are in files.
 
     n_blocks: the number of blocks.
     """
@@ -138,7 +139,8 @@ def run(
         corpus = _read(files, over, config, own, folder, partitions)
         check_some_are_left(corpus.evidence.n_documents, over.left_out)
         reader = WordReader(words.english())
-        offered = Offered.of(corpus.evidence, own, config, reader)
+        mentions = _mentions(corpus.n_blocks, config, folder, partitions, executor)
+        offered = Offered.of(corpus.evidence, mentions, own, config, reader)
         found = _candidates(corpus, offered, config, background, folder, partitions, executor)
         terms = choose(offered, found.candidates, config, found.ranking, linker.types if linker else None)
         if not terms:
@@ -240,7 +242,7 @@ def _read(
     folder: Path,
     partitions: int,
 ) -> CorpusEvidence:
-    """Read all files block by block; counts of candidates and sketches of sentences go to files in ``folder``."""
+    """Read all files block by block; counts and sketches of sentences go to files in ``folder``."""
     prepare = functools.partial(_block_reader, config, own, folder, partitions)
     evidence, n_blocks = Evidence(), 0
     with console.progress("extract-terms", total_bytes(files) or None, unit="bytes") as bar:
@@ -265,12 +267,36 @@ def _block_reader(config: ExtractTermsConfig, own: Sequence[Term], folder: Path,
             for passage in passages:
                 for start, end in passage.sentences:
                     seen.add(passage.text[start:end])
-        names = [*write_counts(folder, block.number, evidence.candidates, partitions), f"{_SEEN}-{block.number:07}.u64"]
+        names = write_counts(folder, block.number, evidence.candidates, evidence.mentions, partitions)
+        names.append(f"{_SEEN}-{block.number:07}.u64")
         seen.save(folder / names[-1])
         evidence.candidates = CandidateCounts(n_words=evidence.candidates.n_words)
+        evidence.mentions = MentionCounts()
         return Kept(evidence.to_json(), {name: fsio.sha256_of(folder / name) for name in names})
 
     return read
+
+
+def _mentions(
+    n_blocks: int, config: ExtractTermsConfig, folder: Path, partitions: int, executor: Executor
+) -> list[Term]:
+    """The terms that the pipeline found often enough, in the order of their identities."""
+    if "pipeline" not in config.sources or config.pipeline == pipeline.NONE:
+        return []
+    merge_mentions = functools.partial(_mention_merger, folder, range(n_blocks), config)
+    terms: list[Term] = []
+    with console.progress("extract-terms: mentions", partitions) as bar:
+        for found in results(executor, merge_mentions, range(partitions), _named):
+            terms += found
+            bar.advance()
+    return sorted(terms, key=lambda term: identity(term.term))
+
+
+def _mention_merger(folder: Path, blocks: Sequence[int], config: ExtractTermsConfig) -> Callable[[int], list[Term]]:
+    """The function that finds the terms among the mentions of a partition."""
+    runs, source = Runs(folder, "mentions", blocks), pipeline.source_name(config.pipeline)
+    least = config.min_count
+    return lambda partition: frequent_mentions(runs, partition, least).terms(source, min_count=least)
 
 
 class _Found(NamedTuple):

@@ -1,13 +1,13 @@
-"""Counts of candidates in files: written for each block of a corpus, then merged and ranked part by part.
+"""Counts of candidates and mentions in files: written for each block of a corpus, then merged and ranked part by part.
 
 Each file has one record batch for each partition of the keys by a hash, so a partition is merged and ranked without the
 others. In memory are the counts of one partition, 40 bytes for each distinct word of the corpus, and the best terms.
+Merged counts have words as 64-bit hashes, and what the fractions of words with the same ending add up to.
 """
 
-import heapq
 import zlib
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mslm_cli.terms.candidates import CandidateCounts
-from mslm_cli.terms.termhood import SmoothedFraction
+from mslm_cli.terms.mentions import MentionCounts
+from mslm_cli.terms.termhood import SmoothedFraction, sums_by_ending
 
 _PARTITION_BYTES = 6_000_000
 _MAX_PARTITIONS = 1024
@@ -27,14 +28,23 @@ _MAX_REMEMBERED = 50_000
 _MAX_OPEN = 200
 """Files that stay open, of each table: processes may have few."""
 
-_KEYS = {"candidates": ["form"], "surfaces": ["form", "surface"], "words": ["word"], "parts": ["form"]}
+_KEYS = {
+    "candidates": ["form"],
+    "surfaces": ["form", "surface"],
+    "words": ["word"],
+    "mentions": ["key", "what", "value"],
+    "parts": ["form"],
+}
 _NUMBERS = {
     "candidates": ["n", "n_docs"],
     "surfaces": ["n"],
     "words": ["n", "n_content", "n_ends", "n_before_determiner"],
+    "mentions": ["n"],
     "parts": ["total", "n"],
 }
-TABLES = ("candidates", "surfaces", "words")
+TABLES = ("candidates", "surfaces", "words", "mentions")
+_SPELLING, _TYPE, _DOCUMENTS = "spelling", "type", "documents"
+"""What a row of mentions counts: mentions with a spelling or a type, or the documents with one."""
 
 
 def n_partitions(n_bytes: int) -> int:
@@ -47,7 +57,9 @@ def file_name(table: str, number: int) -> str:
     return f"{table}-{number:07}.arrow"
 
 
-def write_counts(folder: Path, number: int, counts: CandidateCounts, partitions: int) -> list[str]:
+def write_counts(
+    folder: Path, number: int, counts: CandidateCounts, mentions: MentionCounts, partitions: int
+) -> list[str]:
     """Write the counts of block ``number``; the names of the files."""
     content = counts.content
     rows: dict[str, Iterable[tuple[Any, ...]]] = {
@@ -57,10 +69,18 @@ def write_counts(folder: Path, number: int, counts: CandidateCounts, partitions:
             (word, n, content[word], counts.ends[word], counts.before_determiner[word])
             for word, n in counts.words.items()
         ),
+        "mentions": _mention_rows(mentions),
     }
     for table, found in rows.items():
         write_rows(folder, table, number, found, partitions)
     return [file_name(table, number) for table in TABLES]
+
+
+def _mention_rows(mentions: MentionCounts) -> Iterator[tuple[str, str, str, int]]:
+    for what, table in ((_SPELLING, mentions.spellings), (_TYPE, mentions.types)):
+        for key, found in table.items():
+            yield from ((key, what, value, n) for value, n in found.items())
+    yield from ((key, _DOCUMENTS, "", n) for key, n in mentions.doc_counts.items())
 
 
 def write_rows(folder: Path, table: str, number: int, rows: Iterable[tuple[Any, ...]], partitions: int) -> None:
@@ -160,36 +180,51 @@ class _Column(Counter[str]):
 
 def read_words(folder: Path, partitions: int) -> Words:
     """The words of all partitions of the merged counts in ``folder``."""
-    hashes: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
-    counts: list[list[NDArray[np.int64]]] = [[np.empty(0, np.int64)] for _ in range(4)]
+    hashes = _column(folder, "hashes", partitions, 0, np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    hashes = hashes[order]
+    columns = np.empty((4, len(hashes)), np.int64)
+    for i in range(4):
+        columns[i] = _column(folder, "hashes", partitions, i + 1, np.int64)[order]
+    endings: dict[bytes, NDArray[np.int64]] = {}
     for number in range(partitions):
-        for rows in _batches(folder / file_name("words", number)):
-            hashes.append(np.fromiter(map(_hash, rows.column(0).to_pylist()), np.uint64, len(rows)))
-            for i, column in enumerate(counts, 1):
-                column.append(rows.column(i).to_numpy().copy())
-    joined = np.concatenate(hashes)
-    order = np.argsort(joined, kind="stable")
-    joined = joined[order]
-    columns = np.empty((4, len(joined)), np.int64)
-    for i in range(4):  # one after the other: together with their parts they would be a large part of memory
-        columns[i] = np.concatenate(counts[i])[order]
-        counts[i].clear()
-    _, content, ends, before = (_Column(joined, column) for column in columns)
-    heads, verbs = SmoothedFraction(ends, content), SmoothedFraction(before, content)
-    # floating-point sums depend on their order
-    for word, n, n_ends, n_before in heapq.merge(*(_content_rows(folder, i) for i in range(partitions))):
-        heads.add(word, n_ends, n)
-        verbs.add(word, n_before, n)
-    return Words(joined, columns, heads, verbs)
+        for rows in _batches(folder / file_name("endings", number)):
+            sums = np.stack([rows.column(i).to_numpy() for i in (1, 2, 3)], axis=1)
+            for ending, found in zip(rows.column(0).to_pylist(), sums, strict=True):
+                endings[ending] = endings[ending] + found if ending in endings else found
+    _, content, ends, before = columns
+    fractions = (
+        SmoothedFraction(
+            _Column(hashes, some),
+            _Column(hashes, content),
+            {_string(ending): (int(found[0]), int(found[i])) for ending, found in endings.items()},
+            int(some.sum()) / max(1, int(content.sum())),
+        )
+        for i, some in ((1, ends), (2, before))
+    )
+    return Words(hashes, columns, *fractions)
 
 
-def _content_rows(folder: Path, partition: int) -> Iterator[tuple[str, int, int, int]]:
-    """The content words of a partition, in order: word, occurrences, ends, before a determiner."""
-    for rows in _batches(folder / file_name("words", partition)):
-        word, _, *numbers = (column.to_pylist() for column in rows.columns)
-        for key, n, n_ends, n_before in zip(word, *numbers, strict=True):
-            if n:
-                yield key.decode("utf-8", "surrogatepass"), n, n_ends, n_before
+def _column(folder: Path, table: str, partitions: int, column: int, dtype: type[Any]) -> NDArray[Any]:
+    """One column of a table of all partitions; batches are copied, or all files would stay mapped into memory."""
+    batches = (rows for i in range(partitions) for rows in _batches(folder / file_name(table, i)))
+    return np.concatenate([np.empty(0, dtype), *(rows.column(column).to_numpy().copy() for rows in batches)])
+
+
+def frequent_mentions(runs: Runs, partition: int, least: int) -> MentionCounts:
+    """The mentions of a partition that occur at least ``least`` times in all."""
+    every = runs.merged(partition)
+    spelled = every.filter(pc.equal(every["what"], _SPELLING.encode()))
+    totals = spelled.group_by("key", use_threads=False).aggregate([("n", "sum")])
+    frequent = totals.filter(pc.greater_equal(totals["n_sum"], least))["key"].combine_chunks()
+    kept = every.filter(pc.is_in(every["key"], frequent))
+    counts = MentionCounts()
+    for key, what, value, n in zip(*map(_strings, kept.columns[:3]), kept["n"].to_pylist(), strict=True):
+        if what == _DOCUMENTS:
+            counts.doc_counts[key] = n
+        else:
+            (counts.spellings if what == _SPELLING else counts.types)[key][value] = n
+    return counts
 
 
 def write_merged(target: Path, partition: int, runs: dict[str, Runs], least: int, wanted: set[str]) -> int:
@@ -205,30 +240,54 @@ def write_merged(target: Path, partition: int, runs: dict[str, Runs], least: int
     kept = candidates.filter(is_kept)
     surfaces = runs["surfaces"].merged(partition)
     surfaces = surfaces.filter(pc.is_in(surfaces["form"], kept["form"].combine_chunks()))
-    words = runs["words"].merged(partition).sort_by("word")
-    for table, rows in (("candidates", kept), ("surfaces", surfaces), ("words", words)):
+    words = runs["words"].merged(partition)
+    hashes = pa.array(np.fromiter(map(_hash, words["word"].to_pylist()), np.uint64, len(words)))
+    tables = {
+        "candidates": kept,
+        "surfaces": surfaces,
+        "hashes": words.set_column(0, "hash", hashes),
+        "endings": _endings(words),
+    }
+    for table, rows in tables.items():
         _write_table(target / file_name(table, partition), rows)
     return len(candidates)
 
 
+def _endings(words: pa.Table) -> pa.Table:
+    """The sums over the content words with each ending: weights, weighted fractions at ends and before determiners."""
+    content = words.filter(pc.greater(words["n_content"], 0))
+    n, *some = (content[name].to_pylist() for name in ("n_content", "n_ends", "n_before_determiner"))
+    sums = sums_by_ending(zip(_strings(content["word"]), n, zip(*some, strict=True), strict=True))
+    columns = zip(*sums.values(), strict=True) if sums else [()] * 3
+    return pa.table(
+        [_binary(sums), *(pa.array(column, pa.int64()) for column in columns)],
+        names=["ending", "weight", "ends", "before_determiner"],
+    )
+
+
 def read_candidates(
-    folder: Path, partition: int, words: Words, n_words: int, only: Container[str] | None = None
+    folder: Path, partition: int, words: Words, n_words: int, only: Iterable[str] | None = None
 ) -> CandidateCounts:
     """The counts of the candidates of a partition of the merged counts, of ``only`` some if given, and of all words."""
     counts = CandidateCounts(n_words=n_words)
     counts.words, counts.content, counts.ends, counts.before_determiner = (words.column(i) for i in range(4))
-    for rows in _batches(folder / file_name("candidates", partition)):
+    forms = None if only is None else _binary(only)
+    for rows in _of_forms(folder / file_name("candidates", partition), forms):
         for form, n, n_docs in zip(
             _strings(rows.column(0)), *(rows.column(i).to_pylist() for i in (1, 2)), strict=True
         ):
-            if only is None or form in only:
-                counts.counts[form], counts.doc_counts[form] = n, n_docs
-    for rows in _batches(folder / file_name("surfaces", partition)):
+            counts.counts[form], counts.doc_counts[form] = n, n_docs
+    for rows in _of_forms(folder / file_name("surfaces", partition), forms):
         columns = _strings(rows.column(0)), _strings(rows.column(1)), rows.column(2).to_pylist()
         for form, surface, n in zip(*columns, strict=True):
-            if form in counts.counts:
-                counts.surfaces[form][surface] = n
+            counts.surfaces[form][surface] = n
     return counts
+
+
+def _of_forms(path: Path, forms: pa.Array | None) -> Iterator[Any]:
+    """The rows of a table of candidates or surfaces, in batches; those of ``forms`` if given."""
+    for rows in _batches(path):
+        yield rows if forms is None else rows.filter(pc.is_in(rows["form"], forms))
 
 
 def _binary(strings: Iterable[str]) -> pa.Array:
@@ -237,7 +296,11 @@ def _binary(strings: Iterable[str]) -> pa.Array:
 
 
 def _strings(column: Any) -> list[str]:
-    return [key.decode("utf-8", "surrogatepass") for key in column.to_pylist()]
+    return list(map(_string, column.to_pylist()))
+
+
+def _string(key: bytes) -> str:
+    return key.decode("utf-8", "surrogatepass")
 
 
 def _write_table(path: Path, rows: pa.Table) -> None:

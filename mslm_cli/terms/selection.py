@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Self
 
-from mslm_cli.terms import pipeline
 from mslm_cli.terms.evidence import Evidence
 from mslm_cli.terms.lexicon import GIVEN, Term, matches_case, merge
 from mslm_cli.terms.options import TermOptions
@@ -30,12 +29,18 @@ class Offered(NamedTuple):
     general: set[str]
 
     @classmethod
-    def of(cls, evidence: Evidence, given: Sequence[Term], options: TermOptions, reader: WordReader) -> Self:
-        """What the evidence offers."""
+    def of(
+        cls,
+        evidence: Evidence,
+        mentions: Sequence[Term],
+        given: Sequence[Term],
+        options: TermOptions,
+        reader: WordReader,
+    ) -> Self:
+        """What the evidence offers, with the frequent ``mentions`` of the pipeline."""
         pairs, general = evidence.abbreviations.pairs(reader, min_count=options.min_count)
         own = [replace(t, count=evidence.given[t.term], doc_count=evidence.given_docs[t.term]) for t in given]
-        mentions = evidence.mentions.terms(pipeline.source_name(options.pipeline), min_count=options.min_count)
-        return cls(own, mentions, pairs, general)
+        return cls(own, list(mentions), pairs, general)
 
     def terms(self) -> Iterator[Term]:
         """All of them."""

@@ -24,8 +24,8 @@ lexicon size and recall, it gives higher precision against gold mentions (NCBI-d
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from mslm_cli.terms.candidates import CandidateCounts
@@ -47,6 +47,8 @@ _COHESION_WEIGHT = 0.4
 _MAX_LINK = 3.0
 _PRIOR_WEIGHT = 5.0
 _SUFFIX = 3
+_MAX_WEIGHT = 20
+_UNIT = 1 << 20
 
 
 def general_english() -> Mapping[str, float]:
@@ -212,36 +214,45 @@ class SmoothedFraction:
 
     Args:
         some: the occurrences with the property. all_of_them: all occurrences.
+        endings: the weight and the weighted fraction of words with each ending (see ``sums_by_ending``).
+        overall: the fraction of all occurrences of all words.
     """
 
-    def __init__(self, some: Mapping[str, int], all_of_them: Mapping[str, int]) -> None:
-        self._some, self._all = some, all_of_them
-        self._n_some = self._n_all = 0
-        self._endings: defaultdict[str, list[float]] = defaultdict(_nothing)
+    def __init__(
+        self,
+        some: Mapping[str, int],
+        all_of_them: Mapping[str, int],
+        endings: Mapping[str, tuple[int, int]],
+        overall: float,
+    ) -> None:
+        self._some, self._all, self._endings, self._overall = some, all_of_them, endings, overall
 
     @classmethod
     def of(cls, some: Counter[str], all_of_them: Counter[str]) -> Self:
         """The fractions of all words of ``all_of_them``."""
-        fractions = cls(some, all_of_them)
-        for word, n in sorted(all_of_them.items()):
-            fractions.add(word, some[word], n)
-        return fractions
-
-    def add(self, word: str, n_some: int, n: int) -> None:
-        """Count a word for others with its ending; words come in order, for floating-point sums depend on it."""
-        weight = min(n, 20)
-        entry = self._endings[word[-_SUFFIX:]]
-        entry[0] += weight * n_some / n
-        entry[1] += weight
-        self._n_some += n_some
-        self._n_all += n
+        sums = sums_by_ending((word, n, [some[word]]) for word, n in all_of_them.items())
+        endings = {ending: (weight, found) for ending, (weight, found) in sums.items()}
+        return cls(some, all_of_them, endings, some.total() / max(1, all_of_them.total()))
 
     def __getitem__(self, word: str) -> float:
-        overall = self._n_some / max(1, self._n_all)
-        found = self._endings.get(word[-_SUFFIX:])
-        prior = overall if found is None else (found[0] + 10 * overall) / (found[1] + 10)
+        weight, found = self._endings.get(word[-_SUFFIX:], (0, 0))
+        prior = (found / _UNIT + 10 * self._overall) / (weight + 10)
         return (self._some[word] + _PRIOR_WEIGHT * prior) / (self._all[word] + _PRIOR_WEIGHT)
 
 
-def _nothing() -> list[float]:
-    return [0.0, 0.0]
+def sums_by_ending(words: Iterable[tuple[str, int, Sequence[int]]]) -> dict[str, list[int]]:
+    """For each ending of words, the sum of their weights and of their weighted fractions with each property.
+
+    Fractions are in units of 2**-20, rounded down: integers add up to the same sum in any order.
+
+    Args:
+        words: each word, its occurrences, and its occurrences with each property.
+    """
+    sums: dict[str, list[int]] = {}
+    for word, n, with_property in words:
+        weight = min(n, _MAX_WEIGHT)
+        found = sums.setdefault(word[-_SUFFIX:], [0] * (1 + len(with_property)))
+        found[0] += weight
+        for i, n_some in enumerate(with_property, 1):
+            found[i] += weight * n_some * _UNIT // n
+    return sums

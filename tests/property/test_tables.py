@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from mslm_cli.terms import words as word_lists
 from mslm_cli.terms.candidates import CandidateCounts
 from mslm_cli.terms.evidence import Evidence, Passage, TermFinder
-from mslm_cli.terms.lexicon import Term
-from mslm_cli.terms.partitions import TABLES, Runs, read_candidates, read_words, write_counts, write_merged
+from mslm_cli.terms.lexicon import Term, identity
+from mslm_cli.terms.mentions import MentionCounts
+from mslm_cli.terms.partitions import (
+    TABLES,
+    Runs,
+    frequent_mentions,
+    read_candidates,
+    read_words,
+    write_counts,
+    write_merged,
+)
+from mslm_cli.terms.pipeline import DetectedMention
 from mslm_cli.terms.termhood import Termhood
 from mslm_cli.terms.words import WordReader
 from mslm_cli.text.sentences import split_sentences
@@ -75,7 +85,7 @@ def test_counts_in_files_are_those_in_memory(
     total = CandidateCounts()
     for number, texts in enumerate(blocks):
         found = evidence(texts).candidates
-        write_counts(folder, number, found, partitions)
+        write_counts(folder, number, found, MentionCounts(), partitions)
         total.add(found)
     merged = folder / "merged"
     merged.mkdir()
@@ -101,11 +111,33 @@ def test_counts_in_files_are_those_in_memory(
     assert forms == {form for form, m in total.counts.items() if m >= least or form == "renal"}
 
 
+MENTIONS = st.builds(
+    DetectedMention, st.sampled_from(["IL-2", "IL 2", "il-2", "cancer", "Cancer"]), st.sampled_from([None, "A", "B"])
+)
+
+
+@given(st.lists(st.lists(MENTIONS, max_size=6), max_size=5), st.integers(1, 4), st.integers(1, 4))
+def test_mentions_in_files_are_those_in_memory(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[list[DetectedMention]], partitions: int, least: int
+) -> None:
+    folder = tmp_path_factory.mktemp("counts")
+    total = MentionCounts()
+    for number, mentions in enumerate(documents):
+        found = MentionCounts()
+        found.add_document(mentions)
+        write_counts(folder, number, CandidateCounts(), found, partitions)
+        total.add(found)
+    runs = Runs(folder, "mentions", range(len(documents)))
+    merged = [frequent_mentions(runs, i, least).terms("toy", min_count=1) for i in range(partitions)]
+    expected = total.terms("toy", min_count=least)
+    assert sorted((term for part in merged for term in part), key=lambda term: identity(term.term)) == expected
+
+
 def test_halves_of_surrogate_pairs_are_counted(tmp_path: Path) -> None:
     """JSON can hold them, and UTF-8 cannot."""
     counts = CandidateCounts(counts=Counter({"a\ud800": 2}), doc_counts=Counter({"a\ud800": 1}))
     counts.words["a\ud800"] = 2
-    write_counts(tmp_path, 0, counts, 2)
+    write_counts(tmp_path, 0, counts, MentionCounts(), 2)
     (tmp_path / "merged").mkdir()
     runs = {table: Runs(tmp_path, table, [0]) for table in TABLES}
     assert sum(write_merged(tmp_path / "merged", i, runs, 1, set()) for i in (0, 1)) == 1
