@@ -5,6 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+# hundreds of processes of the tests would each compile what they import
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test slow check install clean
 
 demo: $(INSTALLED)

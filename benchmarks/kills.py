@@ -49,7 +49,9 @@ def is_worker(process: int) -> bool:
         line = Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return False
-    return (b"multiprocessing" in line and b"resource_tracker" not in line) or b"ray::" in line
+    return (b"multiprocessing" in line and b"resource_tracker" not in line) or (
+        b"ray::" in line and b"ray::IDLE" not in line
+    )
 
 
 def killed(command: list[str], victim: str, seconds: float, rng: random.Random) -> bool:
@@ -77,20 +79,21 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--only")
+    parser.add_argument("--block-chars", default="100000")
     given = parser.parse_args()
     rng = random.Random(0)
     given.folder.mkdir(parents=True, exist_ok=True)
     where = ["--ray", "auto"] if given.ray else ["--workers", "2"]
-    corpus, lexicon = str(given.corpus), str(given.lexicon)
+    corpus, lexicon, blocks = str(given.corpus), str(given.lexicon), ["--block-chars", given.block_chars]
     commands = {
-        "extract-terms": ["extract-terms", corpus, "--pipeline", "none", "--block-chars", "100000"],
+        "extract-terms": ["extract-terms", corpus, "--pipeline", "none", *blocks],
         "preprocess": ["preprocess", corpus, "--lexicon", lexicon, "--model", str(given.model), "--budget", "0.2"],
-        "match": ["match", corpus, "--lexicon", lexicon, "--block-chars", "100000"],
+        "match": ["match", corpus, "--lexicon", lexicon, *blocks],
     }
     if given.ray:
         start_cluster = ["ray", "start", "--head", "--num-cpus", "2", "--include-dashboard", "false"]
         subprocess.run(start_cluster, check=True, stdout=subprocess.DEVNULL)
-    commands["preprocess"] += ["--strategy", "pmi", "--block-chars", "100000"]
+    commands["preprocess"] += ["--strategy", "pmi", *blocks]
     for name, options in commands.items():
         if given.only not in (None, name):
             continue

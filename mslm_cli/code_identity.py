@@ -4,6 +4,9 @@ Modules are hashed by syntax tree, so comments, docstrings and formatting do not
 messages, calls of ``console``, functions named ``report...`` or ``_report...``, and the modules in ``_REPORTING``. The
 modules of a stage are found through their imports, so a new module counts as soon as it is imported. Options enter an
 artifact's fingerprint by their values and do not count here.
+
+What is found in a source file is kept in the user's cache, by the hash of its bytes: parsing all modules of a stage
+takes longer than starting it.
 """
 
 import ast
@@ -12,10 +15,11 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from contextlib import suppress
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mslm_cli import fsio, plugins
 from mslm_cli.errors import UnavailableError
@@ -36,6 +40,9 @@ _ENTRY = {
 """The entry module of each kind of artifact and each stage of a study."""
 
 STAGES = tuple(_ENTRY)
+
+_FILES = {"matches": "mslm_cli.stages.match", "mentions": "mslm_cli.stages.predict"}
+"""The entry module of each kind of output file that an unfinished run can be resumed for."""
 
 _CONTENT_PACKAGES = frozenset(
     (
@@ -67,6 +74,8 @@ _REPORTING = {
 _PLUGINS = {"strategy": "mslm.strategies", "format": "mslm.formats", "task": "mslm.tasks"}
 """Options that name a plug-in, and their groups of entry points."""
 
+_CACHE, _MAX_KEPT = "code.json", 2000
+
 Sources = Mapping[str, str]
 """The first 16 hexadecimal digits of a SHA-256, by module or resource."""
 
@@ -77,38 +86,18 @@ def sources_of(kind: str, options: Mapping[str, Any]) -> dict[str, str]:
     The modules of a plug-in count if an option names it or is ``auto``.
 
     Args:
-        kind: an artifact kind, or a stage of a study.
+        kind: an artifact kind, a stage of a study, or a kind of output file.
 
     Raises:
         UnavailableError: the source of a plug-in is missing.
     """
-    return _closure(_ENTRY[kind]) | _plugins_of(options)
-
-
-def source_files(options: Mapping[str, Any]) -> dict[str, str]:
-    """The hashes of all source files of this package, and of the modules of plug-ins that ``options`` name.
-
-    For unfinished output files, which are compared with the next run alone. To parse the modules that make them, as
-    ``sources_of`` does, takes as long as to match terms in a megabyte of text.
-
-    Raises:
-        UnavailableError: the source of a plug-in is missing.
-    """
-    root = Path(__file__).parent
-    files = {path.relative_to(root).with_suffix("").as_posix(): path for path in root.rglob("*.py")}
-    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in files.items()}
-    return {f"{_PACKAGE}.{name.replace('/', '.')}": found for name, found in hashes.items()} | _plugins_of(options)
-
-
-def _plugins_of(options: Mapping[str, Any]) -> dict[str, str]:
-    named = [
-        entry.module
-        for option, group in _PLUGINS.items()
-        if option in options
-        for entry in plugins.installed(group).values()
-        if options[option] in (entry.name, "auto")
-    ]
-    return {name: found for module in named for name, found in _closure(module).items()}
+    sources = dict(_closure((_ENTRY | _FILES)[kind]))
+    for option, group in _PLUGINS.items():
+        if option in options:
+            for entry in plugins.installed(group).values():
+                if options[option] in (entry.name, "auto"):
+                    sources |= _closure(entry.module)
+    return sources
 
 
 def difference(before: Sources, after: Sources) -> list[str]:
@@ -134,6 +123,8 @@ def _short(names: Iterable[str]) -> list[str]:
 def _closure(entry: str) -> dict[str, str]:
     """The hashes of ``entry``, of everything it imports from its own package, and of the resources they read."""
     top = entry.partition(".")[0]
+    kept = _kept()
+    n_kept = len(kept)
     found: dict[str, str] = {}
     waiting = [entry]
     while waiting:
@@ -145,10 +136,17 @@ def _closure(entry: str) -> dict[str, str]:
             if module == entry:
                 raise UnavailableError(f"the source code of {module} cannot be found")
             continue
-        found[module], imported, resources = _read(path.read_bytes())
-        for name in resources:
-            found[f"resource {name}"] = _resource_hash(name)
-        waiting += [name for name in imported if name.partition(".")[0] == top and _decides_content(name)]
+        source = path.read_bytes()
+        key = hashlib.sha256(source).hexdigest()
+        if key not in kept:
+            kept[key] = _parsed(source)
+        found[module] = kept[key].hash
+        for name in kept[key].texts:
+            if fsio.resource(name).exists():
+                found[f"resource {name}"] = _resource_hash(name)
+        waiting += [name for name in kept[key].imported if name.partition(".")[0] == top and _decides_content(name)]
+    if len(kept) > n_kept:
+        _keep(kept)
     return found
 
 
@@ -170,9 +168,41 @@ def _path_of(module: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
 
 
-@lru_cache(maxsize=512)
-def _read(source: bytes) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The hash of source code, the modules (or names in them) it imports, and the resources it reads."""
+class _Module(NamedTuple):
+    """What is found in a source file.
+
+    hash: of its syntax tree. imported: modules, or names in them. texts: what can be the names of resources it reads.
+    """
+
+    hash: str
+    imported: Sequence[str]
+    texts: Sequence[str]
+
+
+@cache
+def _kept() -> dict[str, _Module]:
+    """The modules in the user's cache, by the hash of their source; none if another version of this module wrote it."""
+    try:
+        found = json.loads((fsio.cache_folder() / _CACHE).read_bytes())
+        modules = {key: _Module(*module) for key, module in found["modules"].items()}
+        return modules if found["by"] == _own_hash() else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _keep(modules: Mapping[str, _Module]) -> None:
+    """Write the last of the modules to the user's cache, if it is writable."""
+    newest = dict(list(modules.items())[-_MAX_KEPT:])
+    with suppress(OSError):
+        fsio.make_folder(fsio.cache_folder())
+        fsio.write_text(fsio.cache_folder() / _CACHE, json.dumps({"by": _own_hash(), "modules": newest}) + "\n")
+
+
+def _own_hash() -> str:
+    return fsio.sha256_of(Path(__file__))
+
+
+def _parsed(source: bytes) -> _Module:
     tree = ast.parse(source)
     imported: list[str] = []
     for node in _statements(tree):
@@ -180,13 +210,13 @@ def _read(source: bytes) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
             imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    resources: list[str] = []
+    texts: set[str] = set()
     if b"fsio.resource" in source and any(map(_reads_resource, ast.walk(tree))):
         texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-        resources = sorted(text for text in texts if _is_resource(text))
     canonical: list[str] = []
     _canonical(tree, canonical)
-    return hashlib.sha256("\n".join(canonical).encode()).hexdigest()[:16], tuple(imported), tuple(resources)
+    digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
+    return _Module(digest[:16], imported, sorted(filter(_can_be_resource, texts)))
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
@@ -232,9 +262,9 @@ def _only_reports(node: ast.Expr | ast.FunctionDef) -> bool:
     return is_text or (isinstance(call, ast.Call) and ast.unparse(call.func).startswith("console."))
 
 
-def _is_resource(text: str) -> bool:
-    """Whether ``text`` is the name of a file or folder in ``resources/``."""
-    return re.fullmatch(r"[\w-]+(\.\w+)?", text) is not None and fsio.resource(text).exists()
+def _can_be_resource(text: str) -> bool:
+    """Whether ``text`` can be the name of a file or folder in ``resources/``."""
+    return re.fullmatch(r"[\w-]+(\.\w+)?", text) is not None
 
 
 @lru_cache(maxsize=64)

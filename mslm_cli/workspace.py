@@ -29,8 +29,9 @@ class RunOptions(NamedTuple):
 
 @dataclass(frozen=True)
 class FileBuild:
-    """The recipe of an output file, which is no artifact: options, inputs, and what else matters."""
+    """The recipe of an output file, which is no artifact: the kind of file, options, inputs, and what else matters."""
 
+    kind: str
     output: Path
     config: Config
     inputs: Sequence[Input]
@@ -38,8 +39,8 @@ class FileBuild:
 
     @cached_property
     def code(self) -> dict[str, str]:
-        """The hashes of the source files (see ``code_identity.source_files``)."""
-        return code_identity.source_files(self.config.model_dump())
+        """The hashes of the source code that determines the content (see ``code_identity``)."""
+        return code_identity.sources_of(self.kind, self.config.model_dump())
 
 
 IDENTITY = "identity.json"

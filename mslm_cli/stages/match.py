@@ -94,7 +94,7 @@ def run(
         over, totals = OverBlocks(executor, config, config.skip_bad), Totals()
         if form == "json" and output is not None and STDIN not in files:
             inputs = [source.as_input("lexicon"), *(artifacts.file_input("text", file) for file in files)]
-            with workspace.work_folder(FileBuild(output, config, inputs, {}), options) as (work, _):
+            with workspace.work_folder(FileBuild("matches", output, config, inputs, {}), options) as (work, _):
                 over = replace(over, journal=Journal(work))
                 for found in over.map(partial(_piece_writer, terms, work), every, bar):
                     totals.add(*found)

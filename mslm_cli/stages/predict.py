@@ -254,7 +254,7 @@ def _mentions(source: Artifact, texts: Sequence[Path], config: PredictConfig, re
         if form in ("json", "conll") and output is not None and STDIN not in files:
             inputs = [source.as_input("ner"), *(artifacts.file_input("text", file) for file in files)]
             wanted = {"form": form, "scheme": result.scheme, "with_text": result.with_text}
-            build = FileBuild(output, config, inputs, wanted)
+            build = FileBuild("mentions", output, config, inputs, wanted)
             with workspace.work_folder(build, result.options) as (work, _):
                 over = replace(over, journal=Journal(work))
                 for found in over.map(partial(_piece_writer, prepare, result, work), every, bar):

@@ -38,6 +38,7 @@ def sources(root: Path) -> Sources:
     """What is found where the package is in ``root``; resources are those of this package."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(code_identity, "__file__", str(root / "mslm_cli" / "code_identity.py"))
+        patched.setenv("MSLM_CACHE", str(root / "cache"))
         code_identity._closure.cache_clear()
         try:
             return {stage: code_identity.sources_of(stage, {}) for stage in code_identity.STAGES}
@@ -111,12 +112,19 @@ def test_reporting_code_does_not_count(copy: Path, file: str, old: str, new: str
     assert touched(HERE, sources(copy)) == set()
 
 
-def test_any_changed_source_file_counts_for_an_unfinished_output_file(copy: Path) -> None:
-    before = in_child(copy, "source_files({})")
-    assert before == code_identity.source_files({})
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"by": "other", "modules": {}}', '{"modules": {"a": 1}}'])
+def test_the_cache_changes_nothing(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    monkeypatch.setenv("MSLM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    kept = tmp_path / "cache" / "code.json"
+    kept.write_text(content)
+    assert in_child(copy, "sources_of('matches', {})") == code_identity.sources_of("matches", {})
+    written = kept.read_bytes()
+    assert in_child(copy, "sources_of('matches', {})") == code_identity.sources_of("matches", {})
+    assert kept.read_bytes() == written, "all was there"
     change(copy, "terms/matcher.py", "\n\n\n", "\n\n\nADDED = 1\n\n\n")
-    (copy / "mslm_cli" / "corpus" / "added.py").write_text("ADDED = 1\n")
-    assert code_identity.difference(before, in_child(copy, "source_files({})")) == ["corpus.added", "terms.matcher"]
+    after = in_child(copy, "sources_of('matches', {})")
+    assert code_identity.difference(code_identity.sources_of("matches", {}), after) == ["terms.matcher"]
 
 
 def test_a_resource_counts_where_it_is_read(copy: Path) -> None:
