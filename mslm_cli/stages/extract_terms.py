@@ -4,7 +4,7 @@ import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -329,20 +329,28 @@ def _candidates(
             bar.advance()
     all_words = read_words(merged, partitions)
     n_words = corpus.evidence.candidates.n_words
-    known = [read_candidates(merged, i, all_words, n_words, only=wanted) for i in every]
-    own = functools.reduce(CandidateCounts.joined, known)
+    own = read_candidates(merged, every, all_words, n_words, only=wanted)
     fractions = all_words.heads, all_words.verbs
     ranking = Termhood(own, termhood.general_english(), reader, background, fractions)
     best: list[Term] = []
     if "termhood" in config.sources:
-        rank = functools.partial(_ranker, merged, partitions, n_words, all_words, offered, background, config)
+        known = frozenset(identity(term.term) for term in offered.terms())
+        chosen = functools.partial(_best, known, config)
+        rank = functools.partial(
+            _ranker, merged, partitions, n_words, all_words, offered.general, background, config, chosen
+        )
+        most = 2 * config.max_terms
         find_parts = functools.partial(_part_finder, merged, partitions, n_words, all_words)
         with console.progress("extract-terms: ranking", 2 * partitions) as bar:
             for _ in results(executor, functools.partial(find_parts, config.min_count), every, _named):
                 bar.advance()
             for terms in results(executor, rank, every, _named):
-                best = _best([*best, *terms], offered, config)
+                best += terms
+                if len(best) > most:
+                    best = chosen(best)
+                    most = max(most, 2 * len(best))
                 bar.advance()
+        best = chosen(best)
     return _Found(best, n_candidates, ranking)
 
 
@@ -364,7 +372,7 @@ def _part_finder(
     reader = WordReader(words.english())
 
     def find(partition: int) -> None:
-        counts = read_candidates(merged, partition, all_words, n_words)
+        counts = read_candidates(merged, [partition], all_words, n_words)
         nouns = dict(Termhood(counts, {}, reader, fractions=fractions).noun_like(min_count))
         parts = ((part, total, n) for part, (total, n) in containing(nouns).items())
         write_rows(merged, "parts", partition, parts, partitions)
@@ -377,9 +385,10 @@ def _ranker(
     partitions: int,
     n_words: int,
     all_words: Words,
-    offered: Offered,
+    general_forms: Set[str],
     background: CandidateCounts | None,
     config: ExtractTermsConfig,
+    chosen: Callable[[list[Term]], list[Term]],
 ) -> Callable[[int], list[Term]]:
     """The function that ranks the candidates of a partition, best first."""
     fractions = all_words.heads, all_words.verbs
@@ -387,22 +396,24 @@ def _ranker(
     parts = Runs(merged, "parts", range(partitions))
 
     def rank(partition: int) -> list[Term]:
-        counts = read_candidates(merged, partition, all_words, n_words)
+        counts = read_candidates(merged, [partition], all_words, n_words)
         ranking = Termhood(counts, general, reader, background, fractions)
         nouns = dict(ranking.noun_like(config.min_count))
         nested = {part: total / n for part, total, n in parts.rows(partition) if part in nouns}
         terms = ranking.rank(nouns, nested, min_count=config.min_count, min_score=config.min_score)
-        return _best([t for t in terms if offered.general.isdisjoint(t.term.split())], offered, config)
+        return chosen([t for t in terms if general_forms.isdisjoint(t.term.split())])
 
     return rank
 
 
-def _best(terms: list[Term], offered: Offered, config: ExtractTermsConfig) -> list[Term]:
-    """The terms that can be in the lexicon, best first: all if types choose among them, else as many as it can have."""
+def _best(known: Set[str], config: ExtractTermsConfig, terms: list[Term]) -> list[Term]:
+    """The terms that can be in the lexicon, best first: all if types choose among them, else as many as it can have.
+
+    ``known``: the identities of terms from other sources, which stay.
+    """
     terms = sorted(terms, key=lambda term: (-term.score, term.term))
     if config.types:
         return terms
-    known = {identity(term.term) for term in offered.terms()}
     return terms[: config.max_terms] + [t for t in terms[config.max_terms :] if identity(t.term) in known]
 
 

@@ -35,13 +35,6 @@ class CandidateCounts(Tables):
     before_determiner: Counter[str] = field(default_factory=Counter)
     surfaces: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
-    def joined(self, other: "CandidateCounts") -> "CandidateCounts":
-        """These counts with the candidates of ``other``, which is of the same text."""
-        self.counts.update(other.counts)
-        self.doc_counts.update(other.doc_counts)
-        self.surfaces.update(other.surfaces)
-        return self
-
     def add_document(self, sentences: Iterable[list[Word]], *, max_words: int) -> None:
         """Count the candidates of up to ``max_words`` words in one document, given as words by sentence."""
         counts: Counter[str] = Counter()

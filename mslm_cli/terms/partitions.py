@@ -42,6 +42,9 @@ _NUMBERS = {
     "mentions": ["n"],
     "parts": ["total", "n"],
 }
+_ENDINGS = pa.schema(
+    [("ending", pa.binary()), ("weight", pa.int64()), ("ends", pa.int64()), ("before_determiner", pa.int64())]
+)
 TABLES = ("candidates", "surfaces", "words", "mentions")
 _SPELLING, _TYPE, _DOCUMENTS = "spelling", "type", "documents"
 """What a row of mentions counts: mentions with a spelling or a type, or the documents with one."""
@@ -186,21 +189,20 @@ def read_words(folder: Path, partitions: int) -> Words:
     columns = np.empty((4, len(hashes)), np.int64)
     for i in range(4):
         columns[i] = _column(folder, "hashes", partitions, i + 1, np.int64)[order]
-    endings: dict[bytes, NDArray[np.int64]] = {}
-    for number in range(partitions):
-        for rows in _batches(folder / file_name("endings", number)):
-            sums = np.stack([rows.column(i).to_numpy() for i in (1, 2, 3)], axis=1)
-            for ending, found in zip(rows.column(0).to_pylist(), sums, strict=True):
-                endings[ending] = endings[ending] + found if ending in endings else found
+    every = pa.Table.from_batches(
+        [rows for i in range(partitions) for rows in _batches(folder / file_name("endings", i))], _ENDINGS
+    )
+    summed = every.group_by("ending", use_threads=False).aggregate([(name, "sum") for name in _ENDINGS.names[1:]])
+    endings, weights = _strings(summed["ending"]), summed["weight_sum"].to_pylist()
     _, content, ends, before = columns
     fractions = (
         SmoothedFraction(
             _Column(hashes, some),
             _Column(hashes, content),
-            {_string(ending): (int(found[0]), int(found[i])) for ending, found in endings.items()},
+            dict(zip(endings, zip(weights, summed[f"{name}_sum"].to_pylist(), strict=True), strict=True)),
             int(some.sum()) / max(1, int(content.sum())),
         )
-        for i, some in ((1, ends), (2, before))
+        for name, some in (("ends", ends), ("before_determiner", before))
     )
     return Words(hashes, columns, *fractions)
 
@@ -259,19 +261,22 @@ def _endings(words: pa.Table) -> pa.Table:
     n, *some = (content[name].to_pylist() for name in ("n_content", "n_ends", "n_before_determiner"))
     sums = sums_by_ending(zip(_strings(content["word"]), n, zip(*some, strict=True), strict=True))
     columns = zip(*sums.values(), strict=True) if sums else [()] * 3
-    return pa.table(
-        [_binary(sums), *(pa.array(column, pa.int64()) for column in columns)],
-        names=["ending", "weight", "ends", "before_determiner"],
-    )
+    return pa.table([_binary(sums), *(pa.array(column, pa.int64()) for column in columns)], schema=_ENDINGS)
 
 
 def read_candidates(
-    folder: Path, partition: int, words: Words, n_words: int, only: Iterable[str] | None = None
+    folder: Path, partitions: Iterable[int], words: Words, n_words: int, only: Iterable[str] | None = None
 ) -> CandidateCounts:
-    """The counts of the candidates of a partition of the merged counts, of ``only`` some if given, and of all words."""
+    """The counts of the candidates of partitions of the merged counts, of ``only`` some if given, and of all words."""
     counts = CandidateCounts(n_words=n_words)
     counts.words, counts.content, counts.ends, counts.before_determiner = (words.column(i) for i in range(4))
     forms = None if only is None else _binary(only)
+    for partition in partitions:
+        _add_candidates(folder, partition, forms, counts)
+    return counts
+
+
+def _add_candidates(folder: Path, partition: int, forms: pa.Array | None, counts: CandidateCounts) -> None:
     for rows in _of_forms(folder / file_name("candidates", partition), forms):
         for form, n, n_docs in zip(
             _strings(rows.column(0)), *(rows.column(i).to_pylist() for i in (1, 2)), strict=True
@@ -281,7 +286,6 @@ def read_candidates(
         columns = _strings(rows.column(0)), _strings(rows.column(1)), rows.column(2).to_pylist()
         for form, surface, n in zip(*columns, strict=True):
             counts.surfaces[form][surface] = n
-    return counts
 
 
 def _of_forms(path: Path, forms: pa.Array | None) -> Iterator[Any]:

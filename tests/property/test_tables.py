@@ -97,7 +97,7 @@ def test_counts_in_files_are_those_in_memory(
     nouns = dict(expected.noun_like(least))
     forms: set[str] = set()
     for i in range(partitions):
-        counts = read_candidates(merged, i, words, total.n_words)
+        counts = read_candidates(merged, [i], words, total.n_words)
         forms |= counts.counts.keys()
         assert all(total.counts[form] == m for form, m in counts.counts.items())
         assert all(total.doc_counts[form] == m for form, m in counts.doc_counts.items())
@@ -142,6 +142,6 @@ def test_halves_of_surrogate_pairs_are_counted(tmp_path: Path) -> None:
     runs = {table: Runs(tmp_path, table, [0]) for table in TABLES}
     assert sum(write_merged(tmp_path / "merged", i, runs, 1, set()) for i in (0, 1)) == 1
     words = read_words(tmp_path / "merged", 2)
-    found = [read_candidates(tmp_path / "merged", i, words, 2).counts for i in (0, 1)]
+    found = [read_candidates(tmp_path / "merged", [i], words, 2).counts for i in (0, 1)]
     assert found[0] + found[1] == counts.counts
     assert words.column(0)["a\ud800"] == 2
