@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mslm_cli.artifacts import Artifact, remaking
@@ -69,7 +69,8 @@ def write_terms(path: Path, terms: Iterable[Term]) -> None:
     ordered = sorted(terms, key=lambda t: (-t.score, t.term, t.sources))
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for term in ordered:
-            file.write(json.dumps(asdict(replace(term, case_sensitive=matches_case(term))), ensure_ascii=False) + "\n")
+            record = {name: getattr(term, name) for name in _FORMS} | {"case_sensitive": matches_case(term)}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 _FORMS: dict[str, tuple[type, ...]] = {
