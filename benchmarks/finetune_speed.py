@@ -51,7 +51,7 @@ def mslm(file: Path, given: argparse.Namespace) -> Steps:
     tokenizer = models.load_tokenizer(encoder)
     corpus = NER.read(file, config)
     labels = NER.labels(corpus, corpus, file)
-    model = NER.new_model(encoder, labels, config)
+    model = NER.new_model(encoder, labels, config, corpus)
     prepare_model(model, select_device(config.device, threads=config.threads))
     tokenizer.model_max_length = config.max_length
     data = NER.training_data([TrainingSource(corpus, frozenset(corpus.types))], labels, tokenizer, config)

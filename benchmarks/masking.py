@@ -29,6 +29,7 @@ from mslm_cli import allocator, console, models
 from mslm_cli.config import ExtractTermsConfig, PreprocessConfig
 from mslm_cli.masking import budget, pmi
 from mslm_cli.masking.batch import RaggedBatch
+from mslm_cli.masking.blocks import Blocks
 from mslm_cli.masking.corruption import corrupt
 from mslm_cli.masking.options import MaskingOptions
 from mslm_cli.masking.shards import ShardReader
@@ -68,11 +69,11 @@ def measure(reader: ShardReader, n_turns: int) -> dict[str, Any]:
     n_tokens = len(everything.input_ids)
     examples = [{"input_ids": reader[i].input_ids.tolist()} for i in range(len(reader))]
     collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=BUDGET)
-    vocabulary = pmi.build(lambda: [everything], 10)
+    vocabulary = pmi.build(Blocks(lambda: [everything]), 10)
     rates = {
         strategy: budget.solve(
             STRATEGIES[strategy],
-            lambda: [everything],
+            Blocks(lambda: [everything]),
             [BUDGET],
             MaskingOptions(elm_rate=ELM_RATE, seed=0),
             state=vocabulary,

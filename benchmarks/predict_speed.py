@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         def ours() -> int:
             torch.set_float32_matmul_precision(own)
             rounds = predict.predict([file], model, config, split_words)
-            return "".join(predict.render(rounds, model.types, "json", with_text=True)).count("\n")
+            return "".join(predict.render(rounds, model.types, predict.Result("json"))).count("\n")
 
         def theirs(batch_size: int) -> int:
             torch.set_float32_matmul_precision(default)

@@ -75,7 +75,7 @@ def measure(data: Path, setting: Setting) -> dict[str, Any]:
     encoder = models.resolve(config.model, offline=True, allow_pickle=False)
     tokenizer = models.load_tokenizer(encoder)
     tokenizer.model_max_length = config.max_length
-    model = NER.new_model(encoder, NER.labels(train, own, Path("train.tsv")), config)
+    model = NER.new_model(encoder, NER.labels(train, own, Path("train.tsv")), config, train)
     prepare_model(model, select_device("cpu", threads=1))
     sequences = NER.training_data(
         [TrainingSource(train, frozenset(train.types))], label_names(model), tokenizer, config
@@ -87,8 +87,7 @@ def measure(data: Path, setting: Setting) -> dict[str, Any]:
     rng.seed(config.seed)
 
     def score(corpus: LabelledCorpus) -> float:
-        words, documents = [s.words for s in corpus.sentences], [s.doc for s in corpus.sentences]
-        encoded = NER.encode(words, documents, tokenizer, config)
+        encoded = NER.encode(corpus, model, tokenizer, config)
         found = NER.probabilities(model, encoded, pad_id=tokenizer.pad_token_id, batch_tokens=2048)
         return round(float(NER.score(corpus, NER.decode(found, label_names(model)))["f1"]), 4)
 

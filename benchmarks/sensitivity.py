@@ -67,7 +67,7 @@ def main() -> None:
     allocator.keep_freed_memory()
     options.work.mkdir(parents=True, exist_ok=True)
     train, held_out = split(options.data / "unlabelled", options.work, quick=options.quick)
-    lexicon = extract_terms.run([train], options.work / "lexicon", ExtractTermsConfig(), overwrite=False)
+    lexicon = extract_terms.run([train], options.work / "lexicon", ExtractTermsConfig())
     made = train_arms(train, lexicon, options)
     config = ProbeConfig(items=options.items, threads=options.threads)
     general = options.data / "wikitext2" / "test.txt.gz"
@@ -90,7 +90,8 @@ def main() -> None:
 
 def split(folder: Path, work: Path, *, quick: bool) -> tuple[Path, Path]:
     """The training and held-out files, with documents separated by blank lines."""
-    train, held_out = [], []
+    train: list[str] = []
+    held_out: list[str] = []
     for name in TEXTS[:1] if quick else TEXTS:
         text = gzip.decompress((folder / name).read_bytes()).decode("utf-8", errors="replace")
         documents = [d.strip() for d in text.replace("\r\n", "\n").split("\n\n") if d.strip()]
@@ -156,7 +157,7 @@ def cost_of_masks(
     any_shards = next(iter(shards.values()))
     reader, tokenizer = ShardReader(any_shards), load_tokenizer(any_shards / "tokenizer")
     lengths = reader.lengths.astype(np.int64)
-    steps = plan_steps(lengths, AdaptConfig().tokens_per_step, seed=0, epoch=0)[:50]
+    steps = plan_steps(lengths, AdaptConfig().step_tokens, seed=0, epoch=0)[:50]
     cost: dict[str, Any] = {"step_ms": 1e3 * statistics.median(step_s)}
     for strategy in ("token", "span", "mslm"):
         rates = {"rate": options.budget} if strategy != "mslm" else {"elm_rate": options.elm_rate, "blm_rate": 0.1}
