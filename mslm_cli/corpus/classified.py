@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from mslm_cli import console
 from mslm_cli.corpus.documents import LabelledCorpus, LabelledSentence
 from mslm_cli.corpus.json_values import parse_json
 from mslm_cli.corpus.options import DataOptions
@@ -85,6 +86,7 @@ def read_classified(path: Path, options: DataOptions, split_words: SplitWords = 
             raise no_text(source.name, is_empty=False)
         if is_table:
             _check_for_header(texts[n_before:], source.name)
+            _report_joined(texts[n_before:], source.name)
     return classified_corpus(texts, split_words)
 
 
@@ -145,7 +147,10 @@ def _of_table(source: Source) -> Iterator[LabelledText]:
                     continue
                 columns = ["text", "label"]
             if len(cells) != len(columns):
-                hint = "name the columns text and label in the first line, or give two: text and label"
+                hint = (
+                    "give a table with the columns text and label, JSON lines with these keys, or a folder of texts"
+                    " for each class"
+                )
                 message = f"{len(cells)} cells, where there are {len(columns)} columns"
                 raise DataError(message, path=source.name, line=rows.line_num, hint=hint)
             yield _of_row(dict(zip(columns, cells, strict=True)), rows.line_num, source.name)
@@ -169,6 +174,22 @@ def _check_for_header(texts: Sequence[LabelledText], name: str) -> None:
         raise DataError(f"the first row looks like the names of columns: {shown}", path=name, line=1, hint=hint)
 
 
+def _report_joined(texts: Sequence[LabelledText], name: str) -> None:
+    """Warn of labels that look like several others, which only a column ``labels`` can hold."""
+    known = {label for text in texts for label in text.labels}
+    joined = [label for label in known if len(parts := _parts(label)) > 1 and known.issuperset(parts)]
+    if joined:
+        console.warn(f"{name}: {min(joined)!r} is one label; several belong in a column called labels")
+
+
+def _parts(label: str) -> list[str]:
+    """The labels that bars and semicolons separate."""
+    parts = [label]
+    for separator in _SEPARATORS:
+        parts = [part.strip() for found in parts for part in found.split(separator)]
+    return [part for part in parts if part]
+
+
 def _columns(cells: list[str]) -> list[str] | None:
     """The names of the columns in the first row, if it is a header."""
     names = [cell.lower() for cell in cells]
@@ -180,9 +201,7 @@ def _of_row(values: dict[str, str], line: int, name: str) -> LabelledText:
     key = next(key for key in _LABELS if key in values)
     labels = [values[key]]
     if key == "labels":
-        for separator in _SEPARATORS:
-            labels = [part.strip() for label in labels for part in label.split(separator)]
-        labels = [label for label in labels if label]
+        labels = _parts(values[key])
     elif not values[key]:
         raise DataError("a text without a label", path=name, line=line, hint="a column labels may be empty")
     id_ = next((values[key] for key in _IDS if values.get(key)), "")

@@ -23,7 +23,7 @@ from mslm_cli.corpus.readers import gold_inputs, read_gold
 from mslm_cli.corpus.relations import RelationCorpus, read_relations
 from mslm_cli.corpus.scored_documents import ScoredDocuments
 from mslm_cli.corpus.seen import WARN_ABOVE_SHARE, Sketch, is_long_enough
-from mslm_cli.errors import UsageError
+from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.document_scores import METRICS, lines_with_errors, score_documents
 from mslm_cli.evaluation.exact_match import STRICT_F1, match_spans
 from mslm_cli.evaluation.partial_match import errors, pair
@@ -157,6 +157,8 @@ def _corpus(
         if corpus is not None:
             return corpus, sorted(corpus.gold_types - corpus.predicted_types)
     gold = None if sources.data is None else _read(sources.data, config, ner)
+    if isinstance(gold, RelationCorpus) and not gold.n_gold:
+        raise DataError("no relations, so there is nothing to score", path=sources.data)
     if ner and gold:
         corpus, types = predict(ner, gold, config)
         return corpus, sorted(set(gold.types) - types)

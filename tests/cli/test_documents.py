@@ -84,6 +84,24 @@ def test_several_labels_are_separated_in_a_column_labels(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("One,x|y\nTwo,x\nThree,y\n", "'x|y' is one label; several belong in a column called labels"),
+        ("One,x|y\nTwo,x\n", ""),
+        ("One,x;\nTwo,x\n", ""),
+    ],
+)
+def test_several_labels_elsewhere_are_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: str, said: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,label\n{rows}")
+    assert not read(path).is_multi
+    told = capsys.readouterr().err
+    assert said in told if said else "is one label" not in told
+
+
+@pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"label": "x"}\n', ":2: expected text, and label or labels"),

@@ -172,6 +172,13 @@ def test_data_without_relations_are_nothing_to_learn(related_workplace: Path, ms
     assert "none.txt: the training data have no relations" in refused.stderr
 
 
+def test_data_without_relations_cannot_be_scored(related_workplace: Path, mslm: Mslm) -> None:
+    Path("labels.csv").write_text("text,label\naspirin causes fever,yes\n")
+    refused = mslm("eval", "rel", "--data", "labels.csv")
+    assert refused.exit_code == 3
+    assert "labels.csv: no relations, so there is nothing to score" in refused.stderr
+
+
 def test_many_pairs_in_a_document_are_bounded_with_a_message(related_workplace: Path, mslm: Mslm) -> None:
     words = [("aspirin", "Chemical"), ("failure", "Disease")] * 60
     rows, at = [], 0
