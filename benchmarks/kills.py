@@ -1,11 +1,11 @@
 """Kills of commands over a corpus, or of their workers, at random moments: the result must be the undisturbed one.
 
-    python benchmarks/kills.py CORPUS LEXICON MODEL FOLDER LINES.jsonl [--kills 20] [--ray] [--only COMMAND]
+    python benchmarks/kills.py CORPUS LEXICON MODEL FOLDER LINES.jsonl [--kills 20] [--ray [ADDRESS]] [--only COMMAND]
 
 For each of extract-terms, preprocess and match, with two workers or on a Ray cluster of two cores, FOLDER gets an
 undisturbed result of one process. Then the command (``parent``) or one of its processes (``worker``) is killed, again
-and again: after a kill of the parent the same command is run again. A line says how many runs it took and how often the
-bytes were the same.
+and again: after a kill of the parent the same command is run again. Workers of all commands on a cluster may be killed,
+so such runs go one after the other. A line says how many runs it took and how often the bytes were the same.
 """
 
 import argparse
@@ -77,20 +77,25 @@ def main() -> None:
     for name in ("corpus", "lexicon", "model", "folder", "lines"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--ray", action="store_true")
+    parser.add_argument(
+        "--ray", nargs="?", const="start", help="address of a cluster; without one, a cluster is started"
+    )
+    parser.add_argument("--killed", nargs="+", choices=("parent", "worker"), default=("parent", "worker"))
     parser.add_argument("--only")
     parser.add_argument("--block-chars", default="100000")
     given = parser.parse_args()
     rng = random.Random(0)
     given.folder.mkdir(parents=True, exist_ok=True)
-    where = ["--ray", "auto"] if given.ray else ["--workers", "2"]
+    where = ["--workers", "2"]
+    if given.ray:
+        where = ["--ray", "auto" if given.ray == "start" else given.ray]
     corpus, lexicon, blocks = str(given.corpus), str(given.lexicon), ["--block-chars", given.block_chars]
     commands = {
         "extract-terms": ["extract-terms", corpus, "--pipeline", "none", *blocks],
         "preprocess": ["preprocess", corpus, "--lexicon", lexicon, "--model", str(given.model), "--budget", "0.2"],
         "match": ["match", corpus, "--lexicon", lexicon, *blocks],
     }
-    if given.ray:
+    if given.ray == "start":
         start_cluster = ["ray", "start", "--head", "--num-cpus", "2", "--include-dashboard", "false"]
         subprocess.run(start_cluster, check=True, stdout=subprocess.DEVNULL)
     commands["preprocess"] += ["--strategy", "pmi", *blocks]
@@ -105,7 +110,7 @@ def main() -> None:
         alone = [sys.executable, "-m", "mslm_cli", *options, "-q", "-o", str(output)]
         subprocess.run(alone, check=True, stdout=subprocess.DEVNULL)
         expected = content(output)
-        for victim in ("parent", "worker"):
+        for victim in given.killed:
             n_runs = n_same = 0
             for _ in range(given.kills):
                 for path in (output.with_name("out"), output.with_name("out.work")):
@@ -124,7 +129,7 @@ def main() -> None:
             with given.lines.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             print(record, flush=True)
-    if given.ray:
+    if given.ray == "start":
         subprocess.run(["ray", "stop", "--force"], check=True, stdout=subprocess.DEVNULL)
 
 
