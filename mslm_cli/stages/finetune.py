@@ -24,7 +24,7 @@ from mslm_cli.corpus.silver import SILVER, read_silver
 from mslm_cli.errors import DataError, UsageError
 from mslm_cli.evaluation.thresholds import NEUTRAL, THRESHOLDS, ThresholdPoint
 from mslm_cli.tasks.registry import find_task
-from mslm_cli.tasks.task import Task
+from mslm_cli.tasks.task import Task, inapplicable
 from mslm_cli.text.tokens import keeps_punctuation
 from mslm_cli.training import ranks
 from mslm_cli.training.checkpoint import workspace
@@ -142,8 +142,7 @@ def _check_options(task: Task, companions: Companions, config: FinetuneConfig) -
         UsageError: one is.
     """
     given = {name for name in ("also", "silver") if getattr(companions, name)}
-    given |= {name for name, value in config if value != FinetuneConfig.model_fields[name].get_default()}
-    if wrong := sorted(given & task.unused_options):
+    if wrong := sorted(given & task.unused_options) or inapplicable(task, config):
         raise UsageError(f"--{wrong[0].replace('_', '-')} does not apply to --task {task.name}")
 
 

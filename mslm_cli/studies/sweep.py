@@ -24,6 +24,8 @@ from mslm_cli.studies.plan import PlanContext, Planner, Runtime
 from mslm_cli.studies.queue import Queue
 from mslm_cli.studies.spec import MORE_STEPS, OF_DOCUMENTS, Arm, DataSet, LabelledData, Study, read_study
 from mslm_cli.studies.store import LOCKS, WORK, StudyStore
+from mslm_cli.tasks.registry import TASKS, find_task
+from mslm_cli.tasks.task import inapplicable
 from mslm_cli.training.device import choose_gpu
 
 _PAGE_EVERY_S = 60
@@ -61,8 +63,7 @@ def plan(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str
         DataError: the data are missing or invalid.
         UnavailableError: the encoder is unavailable.
     """
-    study = read_study(file)
-    check_data(study, root)
+    study = checked_study(file, root)
     return estimate.report(_planner(study, root, config), StudyStore(output), config)
 
 
@@ -71,8 +72,7 @@ def seconds_needed(files: Sequence[Path], config: StudyOptions, root: Path) -> l
 
     Raises: as ``plan``.
     """
-    studies = [read_study(file) for file in files]
-    check_data(studies[-1], root)
+    studies = [*map(read_study, files[:-1]), checked_study(files[-1], root)]
     speed = estimate.measure(_planner(studies[-1], root, config))
     with console.warnings_only():
         planners = [_planner(study, root, config) for study in studies]
@@ -87,8 +87,7 @@ def run(file: Path, output: Path, config: StudyOptions, root: Path) -> dict[str,
         DataError: the data are missing or invalid.
         UnavailableError: the encoder or the storage is unavailable, or trials failed.
     """
-    study = read_study(file)
-    check_data(study, root)
+    study = checked_study(file, root)
     claim(output, file.read_text(encoding="utf-8"))
     claim_code(output, study, accept=config.accept_other_code)
     context = RunContext(file, output, config, root, console.settings())
@@ -154,6 +153,29 @@ def _caveats(study: Study, n_versions: int) -> list[str]:
     if n_versions > 1:
         caveats.append(f"These results come from {n_versions} versions of the code, which may explain differences.")
     return caveats
+
+
+def checked_study(file: Path, root: Path) -> Study:
+    """Read a study, and check its tasks and its data.
+
+    Raises:
+        UsageError: the file is invalid, a task is unknown, or an option means nothing to the task of a data set.
+        DataError: as ``check_data``.
+    """
+    study = read_study(file)
+    for data in study.data:
+        where = f"{file}: data set {data.name!r}"
+        config = data.tuned(study.finetune)
+        if config.task not in TASKS.names():
+            raise UsageError(
+                f"{where}: unknown task {config.task!r}", hint=f"tasks: {', '.join(sorted(TASKS.names()))}"
+            )
+        for arm in study.arms():
+            own = config.model_copy(update=arm.finetune)
+            if wrong := inapplicable(find_task(config.task), own):
+                raise UsageError(f"{where}: finetune.{wrong[0]} does not apply to task {config.task!r}")
+    check_data(study, root)
+    return study
 
 
 def check_data(study: Study, root: Path) -> None:

@@ -48,6 +48,12 @@ def check_shared(train: Sequence[str], dev: Sequence[str], train_file: Path, nam
         console.warn(f"{plural} in the dev data but not in the training data, never predicted: {', '.join(unknown)}")
 
 
+def inapplicable(task: "Task", config: FinetuneConfig) -> list[str]:
+    """The options in ``config``, other than defaults, that mean nothing to the task."""
+    given = {name for name, value in config if value != FinetuneConfig.model_fields[name].get_default()}
+    return sorted(given & task.unused_options)
+
+
 @runtime_checkable
 class Task(Protocol):
     """Something that a model learns from labelled text: what the data are, and what is predicted and scored.

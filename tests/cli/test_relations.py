@@ -303,6 +303,19 @@ kind = "word"
         ('folds = 2\n[[arm]]\nkind = "word"', "needs dev and test"),
         ('dev = "d"\ntest = "t"\n[[arm]]\nkind = "augment"', "an arm of kind 'augment' is for tasks of sentences"),
         ('dev = "d"\ntest = "t"\nfinetune = {pair = 1}\n[[arm]]\nkind = "word"', "finetune.pair of data set 'a'"),
+        (
+            'dev = "d"\ntest = "t"\nfinetune = {mask_words = 0.1}\n[[arm]]\nkind = "word"',
+            "study.toml: data set 'a': finetune.mask_words does not apply to task 'relations'",
+        ),
+        (
+            'dev = "d"\ntest = "t"\n[[arm]]\nkind = "finetune"\nfinetune = {mlm = 0.1}',
+            "study.toml: data set 'a': finetune.mlm does not apply to task 'relations'",
+        ),
+        (
+            'dev = "d"\ntest = "t"\n[[arm]]\nkind = "word"\n[finetune]\ntask = "relation"\n[[data]]\n'
+            'name = "b"\ntrain = "y"\ndev = "e"\ntest = "u"',
+            "study.toml: data set 'b': unknown task 'relation'",
+        ),
     ],
 )
 def test_what_a_study_cannot_do_with_relations(in_tmp: Path, mslm: Mslm, change: str, said: str) -> None:
