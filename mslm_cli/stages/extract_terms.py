@@ -35,9 +35,9 @@ from mslm_cli.terms.partitions import (
     Runs,
     Words,
     frequent_mentions,
+    join_words,
     n_partitions,
     read_candidates,
-    read_words,
     write_counts,
     write_merged,
     write_rows,
@@ -327,7 +327,8 @@ def _candidates(
         for n in results(executor, merge_counts, every, _named):
             n_candidates += n
             bar.advance()
-    all_words = read_words(merged, partitions)
+    all_words = join_words(merged, partitions)
+    all_words.file.read({word for form in wanted for word in form.split()})
     n_words = corpus.evidence.candidates.n_words
     own = read_candidates(merged, every, all_words, n_words, only=wanted)
     fractions = all_words.heads, all_words.verbs

@@ -1,12 +1,13 @@
 """Counts of candidates and mentions in files: written for each block of a corpus, then merged and ranked part by part.
 
 Each file has one record batch for each partition of the keys by a hash, so a partition is merged and ranked without the
-others. In memory are the counts of one partition, 40 bytes for each distinct word of the corpus, and the best terms.
-Merged counts have words as 64-bit hashes, and what the fractions of words with the same ending add up to.
+others. In memory are the counts of one partition and the best terms. The counts of all words are in a file that all
+processes map, 40 bytes for each distinct word.
 """
 
 import zlib
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -42,6 +43,7 @@ _NUMBERS = {
     "mentions": ["n"],
     "parts": ["total", "n"],
 }
+_ROW = np.dtype([("hash", "<u8"), ("counts", "<i8", (4,))])
 _ENDINGS = pa.schema(
     [("ending", pa.binary()), ("weight", pa.int64()), ("ends", pa.int64()), ("before_determiner", pa.int64())]
 )
@@ -91,7 +93,7 @@ def write_rows(folder: Path, table: str, number: int, rows: Iterable[tuple[Any, 
     columns = list(zip(*rows, strict=True)) or [()] * (len(_KEYS[table]) + len(_NUMBERS[table]))
     n_keys = len(_KEYS[table])
     keys = list(map(_binary, columns[:n_keys]))
-    part = np.fromiter((zlib.crc32(key.as_buffer()) % partitions for key in keys[0]), np.int64, len(keys[0]))
+    part = np.fromiter((_partition(key.as_buffer(), partitions) for key in keys[0]), np.int64, len(keys[0]))
     order = pa.array(np.argsort(part, kind="stable"))
     arrays = keys + [pa.array(column, pa.int64()) for column in columns[n_keys:]]
     whole = pa.RecordBatch.from_arrays([a.take(order) for a in arrays], schema=_schema(table))
@@ -141,76 +143,117 @@ class Runs:
         return zip(_strings(found[0]), found[1].to_pylist(), found[2].to_pylist(), strict=True)
 
 
-class Words(NamedTuple):
-    """Counts of all words of a corpus, by hash.
+class WordFile:
+    """The counts of all words of a corpus, in a file that is mapped into memory.
 
-    hashes: uint64 [n], ascending. counts: int64 [4, n]; as in ``CandidateCounts``: words, content, ends,
-    before_determiner. heads, verbs: how often a content word ends a noun phrase, and stands before a determiner.
+    Rows are of type ``_ROW``: those of each partition together, by ascending hash.
+
+    Args:
+        starts: the first row of each partition, and the number of rows.
     """
 
-    hashes: NDArray[np.uint64]
-    counts: NDArray[np.int64]
-    heads: SmoothedFraction
-    verbs: SmoothedFraction
+    def __init__(self, path: Path, starts: Sequence[int]) -> None:
+        self._path, self._starts = path, starts
+        self._found: dict[str, tuple[int, ...]] = {}
 
-    def column(self, number: int) -> "Counter[str]":
-        """A counter of words."""
-        return _Column(self.hashes, self.counts[number])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WordFile, (self._path, self._starts)
+
+    @cached_property
+    def _rows(self) -> NDArray[np.void]:
+        return np.memmap(self._path, _ROW, "r") if self._starts[-1] else np.empty(0, _ROW)
+
+    def __getitem__(self, word: str) -> tuple[int, ...]:
+        """As in ``CandidateCounts``: words, content, ends, before_determiner; zeros for a word that never occurs."""
+        if (found := self._found.get(word)) is not None:
+            return found
+        key = word.encode("utf-8", "surrogatepass")
+        wanted, hashes = np.uint64(_hash(key)), self._rows["hash"]
+        first, end = self._bounds(_partition(key, len(self._starts) - 1))
+        at = bisect_left(hashes, wanted, first, end)
+        is_there = at < end and hashes[at] == wanted
+        if len(self._found) >= _MAX_REMEMBERED:
+            self._found.clear()
+        self._found[word] = tuple(self._rows["counts"][at].tolist()) if is_there else (0, 0, 0, 0)
+        return self._found[word]
+
+    def read(self, words: Iterable[str]) -> None:
+        """Look up many words partition by partition, without mapping all of the file."""
+        by_partition: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+        for word in words:
+            key = word.encode("utf-8", "surrogatepass")
+            by_partition[_partition(key, len(self._starts) - 1)].append((_hash(key), word))
+        for partition, wanted in by_partition.items():
+            first, end = self._bounds(partition)
+            rows = np.fromfile(self._path, _ROW, end - first, offset=first * _ROW.itemsize)
+            at_hash = dict(zip(rows["hash"].tolist(), range(len(rows)), strict=True))
+            for key_hash, word in wanted:
+                at = at_hash.get(key_hash)
+                self._found[word] = (0, 0, 0, 0) if at is None else tuple(rows["counts"][at].tolist())
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        return self._starts[partition], self._starts[partition + 1]
 
 
 class _Column(Counter[str]):
-    """A counter over arrays, which remembers what it was asked for; words that never occur are not in it."""
+    """One of the counts of all words; words that never occur are not in it."""
 
-    def __init__(self, hashes: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    def __init__(self, file: WordFile, number: int) -> None:
         super().__init__()
-        self._hashes, self._counts = hashes, counts
+        self._file, self._number = file, number
 
     def __missing__(self, word: str) -> int:
-        wanted = np.uint64(_hash(word.encode("utf-8", "surrogatepass")))
-        at = int(self._hashes.searchsorted(wanted))
-        n = int(self._counts[at]) if at < len(self._hashes) and self._hashes[at] == wanted else 0
-        if len(self) == _MAX_REMEMBERED:
-            self.clear()
-        self[word] = n
-        return n
+        return self._file[word][self._number]
 
     def __contains__(self, word: object) -> bool:
         return self[str(word)] > 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Column, (self._hashes, self._counts)
+        return _Column, (self._file, self._number)
 
 
-def read_words(folder: Path, partitions: int) -> Words:
-    """The words of all partitions of the merged counts in ``folder``."""
-    hashes = _column(folder, "hashes", partitions, 0, np.uint64)
-    order = np.argsort(hashes, kind="stable")
-    hashes = hashes[order]
-    columns = np.empty((4, len(hashes)), np.int64)
-    for i in range(4):
-        columns[i] = _column(folder, "hashes", partitions, i + 1, np.int64)[order]
+class Words(NamedTuple):
+    """All words of a corpus; heads, verbs: how often a content word ends a noun phrase, and is before a determiner."""
+
+    file: WordFile
+    heads: SmoothedFraction
+    verbs: SmoothedFraction
+
+    def columns(self) -> "tuple[Counter[str], ...]":
+        """Counters of the words, as in ``CandidateCounts``: words, content, ends, before_determiner."""
+        return tuple(_Column(self.file, number) for number in range(4))
+
+
+def join_words(folder: Path, partitions: int) -> Words:
+    """Join the words of all partitions of the merged counts in ``folder`` in a file there."""
+    starts, totals = [0], np.zeros(4, np.int64)
+    joined = folder / "words"
+    with joined.open("wb") as file:
+        for partition in range(partitions):
+            rows = np.fromfile(_rows_file(folder, partition), _ROW)
+            rows.tofile(file)
+            starts.append(starts[-1] + len(rows))
+            totals += rows["counts"].sum(axis=0)
     every = pa.Table.from_batches(
         [rows for i in range(partitions) for rows in _batches(folder / file_name("endings", i))], _ENDINGS
     )
     summed = every.group_by("ending", use_threads=False).aggregate([(name, "sum") for name in _ENDINGS.names[1:]])
     endings, weights = _strings(summed["ending"]), summed["weight_sum"].to_pylist()
-    _, content, ends, before = columns
+    words = WordFile(joined, starts)
     fractions = (
         SmoothedFraction(
-            _Column(hashes, some),
-            _Column(hashes, content),
+            _Column(words, number),
+            _Column(words, 1),
             dict(zip(endings, zip(weights, summed[f"{name}_sum"].to_pylist(), strict=True), strict=True)),
-            int(some.sum()) / max(1, int(content.sum())),
+            int(totals[number]) / max(1, int(totals[1])),
         )
-        for name, some in (("ends", ends), ("before_determiner", before))
+        for name, number in (("ends", 2), ("before_determiner", 3))
     )
-    return Words(hashes, columns, *fractions)
+    return Words(words, *fractions)
 
 
-def _column(folder: Path, table: str, partitions: int, column: int, dtype: type[Any]) -> NDArray[Any]:
-    """One column of a table of all partitions; batches are copied, or all files would stay mapped into memory."""
-    batches = (rows for i in range(partitions) for rows in _batches(folder / file_name(table, i)))
-    return np.concatenate([np.empty(0, dtype), *(rows.column(column).to_numpy().copy() for rows in batches)])
+def _rows_file(folder: Path, partition: int) -> Path:
+    return folder / f"words-{partition:07}"
 
 
 def frequent_mentions(runs: Runs, partition: int, least: int) -> MentionCounts:
@@ -243,15 +286,12 @@ def write_merged(target: Path, partition: int, runs: dict[str, Runs], least: int
     surfaces = runs["surfaces"].merged(partition)
     surfaces = surfaces.filter(pc.is_in(surfaces["form"], kept["form"].combine_chunks()))
     words = runs["words"].merged(partition)
-    hashes = pa.array(np.fromiter(map(_hash, words["word"].to_pylist()), np.uint64, len(words)))
-    tables = {
-        "candidates": kept,
-        "surfaces": surfaces,
-        "hashes": words.set_column(0, "hash", hashes),
-        "endings": _endings(words),
-    }
-    for table, rows in tables.items():
-        _write_table(target / file_name(table, partition), rows)
+    rows = np.empty(len(words), _ROW)
+    rows["hash"] = np.fromiter(map(_hash, words["word"].to_pylist()), np.uint64, len(words))
+    rows["counts"] = np.stack([words[name].to_numpy() for name in _NUMBERS["words"]], axis=1)
+    rows[np.argsort(rows["hash"], kind="stable")].tofile(_rows_file(target, partition))
+    for table, found in (("candidates", kept), ("surfaces", surfaces), ("endings", _endings(words))):
+        _write_table(target / file_name(table, partition), found)
     return len(candidates)
 
 
@@ -269,7 +309,7 @@ def read_candidates(
 ) -> CandidateCounts:
     """The counts of the candidates of partitions of the merged counts, of ``only`` some if given, and of all words."""
     counts = CandidateCounts(n_words=n_words)
-    counts.words, counts.content, counts.ends, counts.before_determiner = (words.column(i) for i in range(4))
+    counts.words, counts.content, counts.ends, counts.before_determiner = words.columns()
     forms = None if only is None else _binary(only)
     for partition in partitions:
         _add_candidates(folder, partition, forms, counts)
@@ -315,6 +355,10 @@ def _write_table(path: Path, rows: pa.Table) -> None:
 def _batches(path: Path) -> Iterator[Any]:
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     return (reader.get_batch(i) for i in range(reader.num_record_batches))
+
+
+def _partition(key: bytes, partitions: int) -> int:
+    return zlib.crc32(key) % partitions
 
 
 def _hash(word: bytes) -> int:

@@ -1,6 +1,7 @@
 """Counts of the parts of a text add up to those of the whole, in any order, and survive their file."""
 
 import json
+import pickle
 import random
 from collections import Counter
 from pathlib import Path
@@ -18,8 +19,8 @@ from mslm_cli.terms.partitions import (
     TABLES,
     Runs,
     frequent_mentions,
+    join_words,
     read_candidates,
-    read_words,
     write_counts,
     write_merged,
 )
@@ -92,7 +93,7 @@ def test_counts_in_files_are_those_in_memory(
     runs = {table: Runs(folder, table, range(len(blocks))) for table in TABLES}
     n = sum(write_merged(merged, i, runs, least, {"renal"}) for i in range(partitions))
     assert n == len(total.counts)
-    words = read_words(merged, partitions)
+    words = join_words(merged, partitions)
     expected = Termhood(total, {}, READER)
     nouns = dict(expected.noun_like(least))
     forms: set[str] = set()
@@ -108,6 +109,10 @@ def test_counts_in_files_are_those_in_memory(
             table, column = getattr(total, name), getattr(counts, name)
             assert all(column[word] == table[word] and (word in column) == (word in table) for word in total.words)
             assert column["never seen"] == 0
+    sent, read_first = (pickle.loads(pickle.dumps(words)).file for _ in range(2))
+    read_first.read([*total.words, "never seen"])
+    for word in [*total.words, "never seen"]:
+        assert sent[word] == read_first[word] == words.file[word]
     assert forms == {form for form, m in total.counts.items() if m >= least or form == "renal"}
 
 
@@ -141,7 +146,7 @@ def test_halves_of_surrogate_pairs_are_counted(tmp_path: Path) -> None:
     (tmp_path / "merged").mkdir()
     runs = {table: Runs(tmp_path, table, [0]) for table in TABLES}
     assert sum(write_merged(tmp_path / "merged", i, runs, 1, set()) for i in (0, 1)) == 1
-    words = read_words(tmp_path / "merged", 2)
+    words = join_words(tmp_path / "merged", 2)
     found = [read_candidates(tmp_path / "merged", [i], words, 2).counts for i in (0, 1)]
     assert found[0] + found[1] == counts.counts
-    assert words.column(0)["a\ud800"] == 2
+    assert words.columns()[0]["a\ud800"] == 2
