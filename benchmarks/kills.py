@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 IGNORED = {"manifest.json"}
@@ -58,7 +59,8 @@ def killed(command: list[str], victim: str, seconds: float, rng: random.Random) 
     """Run the command, with one kill; whether there was something to kill, and whether the command ended by itself."""
     has_hit = False
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    time.sleep(rng.uniform(0, seconds))
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(rng.uniform(0, seconds))
     if process.poll() is None:
         # those of Ray are not below the command but below the cluster
         everywhere = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
