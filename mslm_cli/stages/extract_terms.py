@@ -32,12 +32,11 @@ from mslm_cli.terms.linking import Linker
 from mslm_cli.terms.mentions import MentionCounts
 from mslm_cli.terms.partitions import (
     TABLES,
+    MergedCounts,
     Runs,
-    Words,
     frequent_mentions,
     join_words,
     n_partitions,
-    read_candidates,
     write_counts,
     write_merged,
     write_rows,
@@ -317,8 +316,8 @@ def _candidates(
     executor: Executor,
 ) -> _Found:
     """Merge the counts in ``folder`` and rank the candidates, partition by partition."""
-    merged, every = folder / _MERGED, range(partitions)
-    fsio.make_folder(merged)
+    fsio.make_folder(folder / _MERGED)
+    every = range(partitions)
     reader = WordReader(words.english())
     wanted = {form_of(term, reader) for term in offered.terms()}
     merge_counts = functools.partial(_merger, folder, range(corpus.n_blocks), config.min_count, wanted)
@@ -327,23 +326,20 @@ def _candidates(
         for n in results(executor, merge_counts, every, _named):
             n_candidates += n
             bar.advance()
-    all_words = join_words(merged, partitions)
+    all_words = join_words(folder / _MERGED, partitions)
     all_words.file.read({word for form in wanted for word in form.split()})
-    n_words = corpus.evidence.candidates.n_words
-    own = read_candidates(merged, every, all_words, n_words, only=wanted)
-    fractions = all_words.heads, all_words.verbs
-    ranking = Termhood(own, termhood.general_english(), reader, background, fractions)
+    merged = MergedCounts(folder / _MERGED, partitions, corpus.evidence.candidates.n_words, all_words)
+    own = merged.candidates_among(wanted)
+    ranking = Termhood(own, termhood.general_english(), reader, background, all_words.fractions)
     best: list[Term] = []
     if "termhood" in config.sources:
         known = frozenset(identity(term.term) for term in offered.terms())
         chosen = functools.partial(_best, known, config)
-        rank = functools.partial(
-            _ranker, merged, partitions, n_words, all_words, offered.general, background, config, chosen
-        )
+        find_parts = functools.partial(_part_finder, merged, config.min_count)
+        rank = functools.partial(_ranker, merged, offered.general, background, config, chosen)
         most = 2 * config.max_terms
-        find_parts = functools.partial(_part_finder, merged, partitions, n_words, all_words)
         with console.progress("extract-terms: ranking", 2 * partitions) as bar:
-            for _ in results(executor, functools.partial(find_parts, config.min_count), every, _named):
+            for _ in results(executor, find_parts, every, _named):
                 bar.advance()
             for terms in results(executor, rank, every, _named):
                 best += terms
@@ -365,40 +361,33 @@ def _merger(folder: Path, blocks: Sequence[int], min_count: int, wanted: set[str
     return lambda partition: write_merged(folder / _MERGED, partition, runs, min_count, wanted)
 
 
-def _part_finder(
-    merged: Path, partitions: int, n_words: int, all_words: Words, min_count: int
-) -> Callable[[int], None]:
+def _part_finder(merged: MergedCounts, min_count: int) -> Callable[[int], None]:
     """The function that writes which parts the noun-like candidates of a partition have, by the parts' partition."""
-    fractions = all_words.heads, all_words.verbs
     reader = WordReader(words.english())
 
     def find(partition: int) -> None:
-        counts = read_candidates(merged, [partition], all_words, n_words)
-        nouns = dict(Termhood(counts, {}, reader, fractions=fractions).noun_like(min_count))
+        ranking = Termhood(merged.candidates(partition), {}, reader, fractions=merged.words.fractions)
+        nouns = dict(ranking.noun_like(min_count))
         parts = ((part, total, n) for part, (total, n) in containing(nouns).items())
-        write_rows(merged, "parts", partition, parts, partitions)
+        write_rows(merged.folder, "parts", partition, parts, merged.partitions)
 
     return find
 
 
 def _ranker(
-    merged: Path,
-    partitions: int,
-    n_words: int,
-    all_words: Words,
+    merged: MergedCounts,
     general_forms: Set[str],
     background: CandidateCounts | None,
     config: ExtractTermsConfig,
     chosen: Callable[[list[Term]], list[Term]],
 ) -> Callable[[int], list[Term]]:
     """The function that ranks the candidates of a partition, best first."""
-    fractions = all_words.heads, all_words.verbs
     general, reader = termhood.general_english(), WordReader(words.english())
-    parts = Runs(merged, "parts", range(partitions))
+    parts = Runs(merged.folder, "parts", range(merged.partitions))
 
     def rank(partition: int) -> list[Term]:
-        counts = read_candidates(merged, [partition], all_words, n_words)
-        ranking = Termhood(counts, general, reader, background, fractions)
+        counts = merged.candidates(partition)
+        ranking = Termhood(counts, general, reader, background, merged.words.fractions)
         nouns = dict(ranking.noun_like(config.min_count))
         nested = {part: total / n for part, total, n in parts.rows(partition) if part in nouns}
         terms = ranking.rank(nouns, nested, min_count=config.min_count, min_score=config.min_score)

@@ -213,11 +213,10 @@ class _Column(Counter[str]):
 
 
 class Words(NamedTuple):
-    """All words of a corpus; heads, verbs: how often a content word ends a noun phrase, and is before a determiner."""
+    """All words of a corpus; fractions: of content words that end a noun phrase, and stand before a determiner."""
 
     file: WordFile
-    heads: SmoothedFraction
-    verbs: SmoothedFraction
+    fractions: tuple[SmoothedFraction, SmoothedFraction]
 
     def columns(self) -> "tuple[Counter[str], ...]":
         """Counters of the words, as in ``CandidateCounts``: words, content, ends, before_determiner."""
@@ -240,16 +239,13 @@ def join_words(folder: Path, partitions: int) -> Words:
     summed = every.group_by("ending", use_threads=False).aggregate([(name, "sum") for name in _ENDINGS.names[1:]])
     endings, weights = _strings(summed["ending"]), summed["weight_sum"].to_pylist()
     words = WordFile(joined, starts)
-    fractions = (
-        SmoothedFraction(
-            _Column(words, number),
-            _Column(words, 1),
-            dict(zip(endings, zip(weights, summed[f"{name}_sum"].to_pylist(), strict=True), strict=True)),
-            int(totals[number]) / max(1, int(totals[1])),
-        )
-        for name, number in (("ends", 2), ("before_determiner", 3))
-    )
-    return Words(words, *fractions)
+
+    def fraction(name: str, number: int) -> SmoothedFraction:
+        sums = dict(zip(endings, zip(weights, summed[f"{name}_sum"].to_pylist(), strict=True), strict=True))
+        overall = int(totals[number]) / max(1, int(totals[1]))
+        return SmoothedFraction(_Column(words, number), _Column(words, 1), sums, overall)
+
+    return Words(words, (fraction("ends", 2), fraction("before_determiner", 3)))
 
 
 def _rows_file(folder: Path, partition: int) -> Path:
@@ -304,16 +300,28 @@ def _endings(words: pa.Table) -> pa.Table:
     return pa.table([_binary(sums), *(pa.array(column, pa.int64()) for column in columns)], schema=_ENDINGS)
 
 
-def read_candidates(
-    folder: Path, partitions: Iterable[int], words: Words, n_words: int, only: Iterable[str] | None = None
-) -> CandidateCounts:
-    """The counts of the candidates of partitions of the merged counts, of ``only`` some if given, and of all words."""
-    counts = CandidateCounts(n_words=n_words)
-    counts.words, counts.content, counts.ends, counts.before_determiner = words.columns()
-    forms = None if only is None else _binary(only)
-    for partition in partitions:
-        _add_candidates(folder, partition, forms, counts)
-    return counts
+class MergedCounts(NamedTuple):
+    """The merged counts in ``folder``; partitions: their number. n_words: words without punctuation in the corpus."""
+
+    folder: Path
+    partitions: int
+    n_words: int
+    words: Words
+
+    def candidates(self, partition: int) -> CandidateCounts:
+        """The counts of the candidates of a partition, and of all words."""
+        return self._counts([partition], None)
+
+    def candidates_among(self, forms: Iterable[str]) -> CandidateCounts:
+        """The counts of the candidates with these forms, and of all words."""
+        return self._counts(range(self.partitions), _binary(forms))
+
+    def _counts(self, partitions: Iterable[int], forms: pa.Array | None) -> CandidateCounts:
+        counts = CandidateCounts(n_words=self.n_words)
+        counts.words, counts.content, counts.ends, counts.before_determiner = self.words.columns()
+        for partition in partitions:
+            _add_candidates(self.folder, partition, forms, counts)
+        return counts
 
 
 def _add_candidates(folder: Path, partition: int, forms: pa.Array | None, counts: CandidateCounts) -> None:

@@ -17,10 +17,10 @@ from mslm_cli.terms.lexicon import Term, identity
 from mslm_cli.terms.mentions import MentionCounts
 from mslm_cli.terms.partitions import (
     TABLES,
+    MergedCounts,
     Runs,
     frequent_mentions,
     join_words,
-    read_candidates,
     write_counts,
     write_merged,
 )
@@ -98,12 +98,12 @@ def test_counts_in_files_are_those_in_memory(
     nouns = dict(expected.noun_like(least))
     forms: set[str] = set()
     for i in range(partitions):
-        counts = read_candidates(merged, [i], words, total.n_words)
+        counts = MergedCounts(merged, partitions, total.n_words, words).candidates(i)
         forms |= counts.counts.keys()
         assert all(total.counts[form] == m for form, m in counts.counts.items())
         assert all(total.doc_counts[form] == m for form, m in counts.doc_counts.items())
         assert all(total.surfaces[form] == spellings for form, spellings in counts.surfaces.items())
-        ranking = Termhood(counts, {}, READER, fractions=(words.heads, words.verbs))
+        ranking = Termhood(counts, {}, READER, fractions=words.fractions)
         assert dict(ranking.noun_like(least)).items() <= nouns.items()
         for name in ("words", "content", "ends", "before_determiner"):
             table, column = getattr(total, name), getattr(counts, name)
@@ -147,6 +147,6 @@ def test_halves_of_surrogate_pairs_are_counted(tmp_path: Path) -> None:
     runs = {table: Runs(tmp_path, table, [0]) for table in TABLES}
     assert sum(write_merged(tmp_path / "merged", i, runs, 1, set()) for i in (0, 1)) == 1
     words = join_words(tmp_path / "merged", 2)
-    found = [read_candidates(tmp_path / "merged", [i], words, 2).counts for i in (0, 1)]
+    found = [MergedCounts(tmp_path / "merged", 2, 2, words).candidates(i).counts for i in (0, 1)]
     assert found[0] + found[1] == counts.counts
     assert words.columns()[0]["a\ud800"] == 2
