@@ -50,9 +50,8 @@ def is_worker(process: int) -> bool:
         line = Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return False
-    return (b"multiprocessing" in line and b"resource_tracker" not in line) or (
-        b"ray::" in line and b"ray::IDLE" not in line
-    )
+    # the agents of Ray are called ray::, too, and a node ends without them
+    return (b"multiprocessing" in line and b"resource_tracker" not in line) or b"ray::_work" in line
 
 
 def killed(command: list[str], victim: str, seconds: float, rng: random.Random) -> tuple[bool, bool]:
