@@ -44,6 +44,8 @@ _NUMBERS = {
     "parts": ["total", "n"],
 }
 _ROW = np.dtype([("hash", "<u8"), ("counts", "<i8", (4,))])
+"""A word: the hash of its bytes in UTF-8, and its counts, as in ``_NUMBERS``."""
+
 _ENDINGS = pa.schema(
     [("ending", pa.binary()), ("weight", pa.int64()), ("ends", pa.int64()), ("before_determiner", pa.int64())]
 )
@@ -230,7 +232,7 @@ def join_words(folder: Path, partitions: int) -> Words:
     with joined.open("wb") as file:
         for partition in range(partitions):
             rows = np.fromfile(_rows_file(folder, partition), _ROW)
-            rows.tofile(file)
+            file.write(rows.tobytes())  # tofile does not say why it fails, such as a full disk
             starts.append(starts[-1] + len(rows))
             totals += rows["counts"].sum(axis=0)
     every = pa.Table.from_batches(
@@ -285,7 +287,7 @@ def write_merged(target: Path, partition: int, runs: dict[str, Runs], least: int
     rows = np.empty(len(words), _ROW)
     rows["hash"] = np.fromiter(map(_hash, words["word"].to_pylist()), np.uint64, len(words))
     rows["counts"] = np.stack([words[name].to_numpy() for name in _NUMBERS["words"]], axis=1)
-    rows[np.argsort(rows["hash"], kind="stable")].tofile(_rows_file(target, partition))
+    _rows_file(target, partition).write_bytes(rows[np.argsort(rows["hash"], kind="stable")].tobytes())
     for table, found in (("candidates", kept), ("surfaces", surfaces), ("endings", _endings(words))):
         _write_table(target / file_name(table, partition), found)
     return len(candidates)
