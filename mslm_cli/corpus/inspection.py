@@ -56,28 +56,31 @@ def count_relations(corpus: RelationCorpus) -> dict[str, Any] | None:
 
     types: by type. between: by the types of head and tail. in_one_sentence: the fraction whose nearest mentions are.
     words_between: the median between these. candidates: how many pairs fine-tuning would learn from, by --pairs.
+    A relation beyond the most candidates of a document counts in ``n``, ``types`` and ``between`` alone.
     """
     rules = {scope: PairRules(related_types(corpus.documents), scope) for scope in SCOPES}
-    found: list[tuple[str, str, bool, int]] = []
+    kinds: Counter[str] = Counter()
+    between: Counter[str] = Counter()
+    nearest_mentions: list[tuple[bool, int]] = []
     n_candidates: Counter[str] = Counter()
     for document in corpus.documents:
         of_scope = {scope: candidates(document, by) for scope, by in rules.items()}
         n_candidates.update({scope: len(pairs) + n_more for scope, (pairs, n_more) in of_scope.items()})
         anywhere = {(pair.head, pair.tail): pair.instances[0] for pair in of_scope["document"][0]}
         for head, tail, kind in document.relations:
-            nearest = anywhere.get((head, tail))
-            if nearest is not None:
+            kinds[kind] += 1
+            between[f"{document.entities[head].type} to {document.entities[tail].type}"] += 1
+            if (nearest := anywhere.get((head, tail))) is not None:
                 sentences = {document.sentence_of(words[0]) for words in (nearest.head, nearest.tail)}
-                between = f"{document.entities[head].type} to {document.entities[tail].type}"
-                found.append((kind, between, len(sentences) == 1, nearest.distance))
-    if not found:
+                nearest_mentions.append((len(sentences) == 1, nearest.distance))
+    if not nearest_mentions:
         return None
-    kinds, between_types, are_near, distances = zip(*found, strict=True)
+    are_near, distances = zip(*nearest_mentions, strict=True)
     return {
-        "n": len(found),
-        "types": dict(sorted(Counter(kinds).items())),
-        "between": dict(sorted(Counter(between_types).items())),
-        "in_one_sentence": sum(are_near) / len(found),
+        "n": kinds.total(),
+        "types": dict(sorted(kinds.items())),
+        "between": dict(sorted(between.items())),
+        "in_one_sentence": sum(are_near) / len(are_near),
         "words_between": median(distances),
         "candidates": dict(n_candidates),
     }
