@@ -44,14 +44,24 @@ def descendants(process: int) -> list[int]:
     return children + [below for child in children for below in descendants(child)]
 
 
-def is_worker(process: int) -> bool:
-    """Whether it works on blocks: it is one of ``multiprocessing``, or a task of Ray."""
+def command_line(process: int) -> bytes:
+    """The command line of a process; empty if it has ended."""
     try:
-        line = Path(f"/proc/{process}/cmdline").read_bytes()
+        return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
-        return False
-    # the agents of Ray are called ray::, too, and a node ends without them
-    return (b"multiprocessing" in line and b"resource_tracker" not in line) or b"ray::_work" in line
+        return b""
+
+
+def workers_of(process: int) -> list[int]:
+    """The worker processes of a command."""
+    lines = {child: command_line(child) for child in descendants(process)}
+    return [child for child, line in lines.items() if b"multiprocessing" in line and b"resource_tracker" not in line]
+
+
+def workers_of_ray() -> list[int]:
+    """The processes of this machine that work on tasks of Ray, without its agents, for a node ends when they do."""
+    everywhere = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [process for process in everywhere if b"ray::_work" in command_line(process)]
 
 
 def killed(command: list[str], victim: str, seconds: float, rng: random.Random) -> tuple[bool, bool]:
@@ -61,9 +71,7 @@ def killed(command: list[str], victim: str, seconds: float, rng: random.Random) 
     with suppress(subprocess.TimeoutExpired):
         process.wait(rng.uniform(0, seconds))
     if process.poll() is None:
-        # those of Ray are not below the command but below the cluster
-        everywhere = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-        workers = [p for p in (everywhere if "--ray" in command else descendants(process.pid)) if is_worker(p)]
+        workers = workers_of_ray() if "--ray" in command else workers_of(process.pid)
         if victim == "parent":
             process.kill()
             has_hit = True
