@@ -42,7 +42,8 @@ class Spans:
 
     def are_in(self, other: "Spans") -> Bool:
         """Whether each mention is in ``other``, with the same boundaries and type: bool [n]."""
-        size = 1 + max(int(spans.end.max(initial=0)) for spans in (self, other))
+        # the start of what is no mention, but a relation, can be larger than its end
+        size = 1 + max(int(side.max(initial=0)) for spans in (self, other) for side in (spans.start, spans.end))
         return np.isin(self._keys(size), other._keys(size), assume_unique=True)
 
     def _keys(self, size: int) -> Int64:

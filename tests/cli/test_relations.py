@@ -186,9 +186,7 @@ def test_many_pairs_in_a_document_are_bounded_with_a_message(related_workplace: 
         rows.append(f"1\t{at}\t{at + len(word)}\t{word}\t{kind}\tC{i}")
         at += len(word) + 1
     text = " ".join(word for word, _ in words)
-    Path("many.txt").write_text(
-        "\n".join([f"1|t|{text}", "1|a|", *rows, "1\tCID\tC0\tC1", "1\tCID\tC0\tC119"]) + "\n"
-    )
+    Path("many.txt").write_text("\n".join([f"1|t|{text}", "1|a|", *rows, "1\tCID\tC0\tC1", "1\tCID\tC0\tC119"]) + "\n")
     done = run(mslm, "eval", "rel", "--data", "many.txt", "--json")
     assert "1 document with more than 2,000 candidate pairs" in done.stderr
     assert json.loads(done.stdout)["exact_match"]["gold"] == 2
