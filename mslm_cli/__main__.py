@@ -1,18 +1,17 @@
 """The entry point of ``mslm`` and of ``python -m mslm_cli``."""
 
-import gc
 import os
 import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
 
+from mslm_cli.execution.work import collect_rarely
+
 
 def main() -> None:
     """Run the command line; a signal at any time, even while modules are imported, ends it with 130 or 143."""
-    # Imports and corpora are hundreds of thousands of objects and hardly a cycle, so looking for cycles less often than
-    # every 700 of them saves a tenth of the time.
-    gc.set_threshold(50_000)
+    collect_rarely()
     try:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # not if the parent process ignores it
             signal.signal(signal.SIGTERM, _stop)

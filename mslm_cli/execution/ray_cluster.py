@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from mslm_cli.errors import UnavailableError
-from mslm_cli.execution.work import Item, Lost, Prepare, Result
+from mslm_cli.execution.work import Item, Lost, Prepare, Result, collect_rarely
 
 _MAX_RETRIES = 4
 _prepared: dict[str, Callable[[Any], Any]] = {}
@@ -99,6 +99,7 @@ class RayCluster:
 
 def _work(name: str, prepare: Prepare[Any, Any], item: Any) -> Any:
     if name not in _prepared:
+        collect_rarely()
         _prepared.clear()  # a process works on one map at a time
         _prepared[name] = prepare()
     return _prepared[name](item)

@@ -16,7 +16,7 @@ from typing import Any
 
 from mslm_cli import signals
 from mslm_cli.errors import UnavailableError
-from mslm_cli.execution.work import Item, Lost, Prepare, Result
+from mslm_cli.execution.work import Item, Lost, Prepare, Result, collect_rarely
 
 MAX_DEATHS = 4
 """Consecutive deaths of workers, without a result in between, after which an item runs alone."""
@@ -111,6 +111,7 @@ def run_in_parallel(work: Callable[[int], None], n: int) -> None:
 
 
 def _run_one(work: Callable[[int], None], number: int) -> None:
+    collect_rarely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -145,6 +146,7 @@ def _alone(item: Item, shared: Path) -> Any:
 
 
 def _begin() -> None:
+    collect_rarely()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
