@@ -7,6 +7,8 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 from mslm_cli.errors import UnavailableError
@@ -78,11 +80,11 @@ class RayCluster:
 
     def map_in_order(self, prepare: Prepare[Item, Result], items: Iterable[Item]) -> Iterator[Result | Lost]:
         """See ``processes.Executor``."""
-        shared = self._ray.put(prepare)
+        shared, folder = self._ray.put(prepare), Path.cwd()
         n_ahead = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         waiting: deque[tuple[Item, Any]] = deque()
         for item in items:
-            waiting.append((item, self._work.remote(shared.hex(), shared, item)))
+            waiting.append((item, self._work.remote(shared.hex(), shared, item, folder)))
             if len(waiting) == n_ahead:
                 yield self._result(*waiting.popleft())
         while waiting:
@@ -97,7 +99,10 @@ class RayCluster:
             raise error.cause from error  # what the function raised
 
 
-def _work(name: str, prepare: Prepare[Any, Any], item: Any) -> Any:
+def _work(name: str, prepare: Prepare[Any, Any], item: Any, folder: Path) -> Any:
+    """The result of ``item``; relative paths are meant from ``folder``, not from where the cluster was started."""
+    with suppress(OSError):  # absolute paths are found without it
+        os.chdir(folder)
     if name not in _prepared:
         collect_rarely()
         _prepared.clear()  # a process works on one map at a time

@@ -13,6 +13,7 @@ import tiny_study
 from typer.testing import Result
 
 from mslm_cli.execution import executor as execution
+from mslm_cli.execution import ray_cluster
 from mslm_cli.execution.work import ThisProcess
 from mslm_cli.fsio import sha256_of
 
@@ -177,3 +178,16 @@ def test_a_study_gives_the_same_verdict(workplace: Path, mslm: Mslm, last_first:
     verdict = json.loads(Path("study/verdict.json").read_text())
     assert [arm["name"] for arm in verdict["arms"]] == ["vanilla", "word", "mslm"]
     assert "mslm" in Path("study/index.html").read_text()
+
+
+def test_a_task_of_a_cluster_that_was_started_elsewhere_finds_relative_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here.txt").write_text("found")
+    monkeypatch.chdir("/")  # and back at the end
+
+    def prepare() -> Callable[[str], str]:
+        return lambda name: Path(name).read_text()
+
+    assert ray_cluster._work("a map", prepare, "here.txt", tmp_path) == "found"
+    assert ray_cluster._work("another", prepare, str(tmp_path / "here.txt"), Path("missing")) == "found"
