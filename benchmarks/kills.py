@@ -59,7 +59,7 @@ def workers_of(process: int) -> list[int]:
 
 
 def workers_of_ray() -> list[int]:
-    """The processes of this machine that work on tasks of Ray, without its agents, for a node ends when they do."""
+    """The processes of this machine that work on tasks of Ray, but not its agents: a node ends without them."""
     everywhere = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     return [process for process in everywhere if b"ray::_work" in command_line(process)]
 

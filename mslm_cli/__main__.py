@@ -6,13 +6,13 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-from mslm_cli.execution.work import collect_rarely
-
 
 def main() -> None:
     """Run the command line; a signal at any time, even while modules are imported, ends it with 130 or 143."""
-    collect_rarely()
     try:
+        from mslm_cli.execution.work import collect_rarely
+
+        collect_rarely()
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # not if the parent process ignores it
             signal.signal(signal.SIGTERM, _stop)
         _open_closed_streams()

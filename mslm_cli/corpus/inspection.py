@@ -56,7 +56,7 @@ def count_relations(corpus: RelationCorpus) -> dict[str, Any] | None:
 
     types: by type. between: by the types of head and tail. in_one_sentence: the fraction whose nearest mentions are.
     words_between: the median between these. candidates: how many pairs fine-tuning would learn from, by --pairs.
-    A relation beyond the most candidates of a document counts in ``n``, ``types`` and ``between`` alone.
+    Relations beyond the maximum number of candidates in a document count only in ``n``, ``types`` and ``between``.
     """
     rules = {scope: PairRules(related_types(corpus.documents), scope) for scope in SCOPES}
     kinds: Counter[str] = Counter()

@@ -42,7 +42,7 @@ class Spans:
 
     def are_in(self, other: "Spans") -> Bool:
         """Whether each mention is in ``other``, with the same boundaries and type: bool [n]."""
-        # the start of what is no mention, but a relation, can be larger than its end
+        # the head of a relation, which is its start here, can have a larger number than the tail
         size = 1 + max(int(side.max(initial=0)) for spans in (self, other) for side in (spans.start, spans.end))
         return np.isin(self._keys(size), other._keys(size), assume_unique=True)
 

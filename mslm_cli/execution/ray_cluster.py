@@ -100,7 +100,7 @@ class RayCluster:
 
 
 def _work(name: str, prepare: Prepare[Any, Any], item: Any, folder: Path) -> Any:
-    """The result of ``item``; relative paths are meant from ``folder``, not from where the cluster was started."""
+    """The result of ``item``; relative paths start at ``folder``, not where the cluster was started."""
     with suppress(OSError):  # absolute paths are found without it
         os.chdir(folder)
     if name not in _prepared:

@@ -170,9 +170,9 @@ def checked_study(file: Path, root: Path) -> Study:
             raise UsageError(
                 f"{where}: unknown task {config.task!r}", hint=f"tasks: {', '.join(sorted(TASKS.names()))}"
             )
+        task = find_task(config.task)
         for arm in study.arms():
-            own = config.model_copy(update=arm.finetune)
-            if wrong := inapplicable(find_task(config.task), own):
+            if wrong := inapplicable(task, config.model_copy(update=arm.finetune)):
                 raise UsageError(f"{where}: finetune.{wrong[0]} does not apply to task {config.task!r}")
     check_data(study, root)
     return study

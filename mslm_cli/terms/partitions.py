@@ -46,6 +46,7 @@ _NUMBERS = {
 _ROW = np.dtype([("hash", "<u8"), ("counts", "<i8", (4,))])
 """A word: the hash of its bytes in UTF-8, and its counts, as in ``_NUMBERS``."""
 
+_NONE = (0, 0, 0, 0)
 _ENDINGS = pa.schema(
     [("ending", pa.binary()), ("weight", pa.int64()), ("ends", pa.int64()), ("before_determiner", pa.int64())]
 )
@@ -169,32 +170,34 @@ class WordFile:
         """As in ``CandidateCounts``: words, content, ends, before_determiner; zeros for a word that never occurs."""
         if (found := self._found.get(word)) is not None:
             return found
-        key = word.encode("utf-8", "surrogatepass")
-        wanted, hashes = np.uint64(_hash(key)), self._rows["hash"]
-        first, end = self._bounds(_partition(key, len(self._starts) - 1))
+        partition, key_hash = self._place(word)
+        wanted, hashes = np.uint64(key_hash), self._rows["hash"]
+        first, end = self._starts[partition : partition + 2]
         at = bisect_left(hashes, wanted, first, end)
         is_there = at < end and hashes[at] == wanted
         if len(self._found) >= _MAX_REMEMBERED:
             self._found.clear()
-        self._found[word] = tuple(self._rows["counts"][at].tolist()) if is_there else (0, 0, 0, 0)
+        self._found[word] = tuple(self._rows["counts"][at].tolist()) if is_there else _NONE
         return self._found[word]
 
     def read(self, words: Iterable[str]) -> None:
         """Look up many words partition by partition, without mapping all of the file."""
         by_partition: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
         for word in words:
-            key = word.encode("utf-8", "surrogatepass")
-            by_partition[_partition(key, len(self._starts) - 1)].append((_hash(key), word))
+            partition, key_hash = self._place(word)
+            by_partition[partition].append((key_hash, word))
         for partition, wanted in by_partition.items():
-            first, end = self._bounds(partition)
+            first, end = self._starts[partition : partition + 2]
             rows = np.fromfile(self._path, _ROW, end - first, offset=first * _ROW.itemsize)
             at_hash = dict(zip(rows["hash"].tolist(), range(len(rows)), strict=True))
             for key_hash, word in wanted:
                 at = at_hash.get(key_hash)
-                self._found[word] = (0, 0, 0, 0) if at is None else tuple(rows["counts"][at].tolist())
+                self._found[word] = _NONE if at is None else tuple(rows["counts"][at].tolist())
 
-    def _bounds(self, partition: int) -> tuple[int, int]:
-        return self._starts[partition], self._starts[partition + 1]
+    def _place(self, word: str) -> tuple[int, int]:
+        """The partition of a word, and its hash."""
+        key = word.encode("utf-8", "surrogatepass")
+        return _partition(key, len(self._starts) - 1), _hash(key)
 
 
 class _Column(Counter[str]):

@@ -222,7 +222,7 @@ class SmoothedFraction:
         self,
         some: Mapping[str, int],
         all_of_them: Mapping[str, int],
-        endings: Mapping[str, tuple[int, int]],
+        endings: Mapping[str, Sequence[int]],
         overall: float,
     ) -> None:
         self._some, self._all, self._endings, self._overall = some, all_of_them, endings, overall
@@ -230,8 +230,7 @@ class SmoothedFraction:
     @classmethod
     def of(cls, some: Counter[str], all_of_them: Counter[str]) -> Self:
         """The fractions of all words of ``all_of_them``."""
-        sums = sums_by_ending((word, n, [some[word]]) for word, n in all_of_them.items())
-        endings = {ending: (weight, found) for ending, (weight, found) in sums.items()}
+        endings = sums_by_ending((word, n, [some[word]]) for word, n in all_of_them.items())
         return cls(some, all_of_them, endings, some.total() / max(1, all_of_them.total()))
 
     def __getitem__(self, word: str) -> float:
