@@ -112,7 +112,7 @@ def run(
         raise UsageError("no text was given", hint="give TEXT, --terms or --from-labels")
     files = source_files(texts)
     inputs = [*(artifacts.file_input("text", file) for file in files), *given.inputs()]
-    if files and "pipeline" in config.sources and config.pipeline != pipeline.NONE:
+    if files and _has_pipeline(config):
         inputs.append(_pipeline_input(config.pipeline))
     lists = [_term_list(file) for file in given.terms]
     seen = Sketch()
@@ -158,9 +158,13 @@ def run(
     return output
 
 
+def _has_pipeline(config: ExtractTermsConfig) -> bool:
+    return "pipeline" in config.sources and config.pipeline != pipeline.NONE
+
+
 def _worker_bytes(config: ExtractTermsConfig) -> int:
     """Memory of a worker (measured: 0.27 GB without a pipeline, 0.41 GB with the packaged detector)."""
-    if "pipeline" not in config.sources or config.pipeline == pipeline.NONE:
+    if not _has_pipeline(config):
         return 350_000_000
     return 600_000_000 if config.pipeline == pipeline.DEFAULT else 2_500_000_000
 
@@ -280,7 +284,7 @@ def _mentions(
     n_blocks: int, config: ExtractTermsConfig, folder: Path, partitions: int, executor: Executor
 ) -> list[Term]:
     """The terms that the pipeline found often enough, in the order of their identities."""
-    if "pipeline" not in config.sources or config.pipeline == pipeline.NONE:
+    if not _has_pipeline(config):
         return []
     merge_mentions = functools.partial(_mention_merger, folder, range(n_blocks), config)
     terms: list[Term] = []
